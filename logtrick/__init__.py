@@ -1,0 +1,39 @@
+"""logtrick: gradients of expectations in JAX by the log-derivative trick, ∇p = p ∇log p."""
+
+from logtrick._core.errors import (
+    DerivativeOrderError as DerivativeOrderError,
+    NonFiniteError as NonFiniteError,
+    UnaccountedRandomnessError as UnaccountedRandomnessError,
+)
+from logtrick._core.kernel import magic_box as magic_box
+from logtrick._core.keys import key as key
+from logtrick._core.trick import density_and_grad as density_and_grad, score as score
+from logtrick._version import __version__ as __version__
+from logtrick.baselines import (
+    Baseline as Baseline,
+    ConstantBaseline as ConstantBaseline,
+    LeaveOneOut as LeaveOneOut,
+    NoBaseline as NoBaseline,
+)
+from logtrick.distributions import (
+    Bernoulli as Bernoulli,
+    Distribution as Distribution,
+    Family as Family,
+    MultivariateNormal as MultivariateNormal,
+    Normal as Normal,
+    distribution as distribution,
+)
+from logtrick.estimators import (
+    Costs as Costs,
+    Enumerate as Enumerate,
+    Estimator as Estimator,
+    Pathwise as Pathwise,
+    ScoreFunction as ScoreFunction,
+)
+from logtrick.programs import (
+    Aux as Aux,
+    cost as cost,
+    expect as expect,
+    expect_program as expect_program,
+    sample as sample,
+)

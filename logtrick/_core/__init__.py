@@ -1,0 +1,1 @@
+"""Layer 0: the frozen pytree, the kernel primitives, keys, noise, checks."""

@@ -1,0 +1,93 @@
+"""Argument checks. Every message says what is needed, what came, and what to do."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from logtrick._core.compat import is_tracer
+from logtrick._core.kernel import is_array
+
+Array = jax.Array
+
+
+def positive_int(where: str, name: str, value: Any, least: int = 1) -> int:
+    """A static int of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        got = "a traced value" if is_tracer(value) else f"{type(value).__name__} {value!r}"
+        raise TypeError(f"{where}({name}=…) needs a static positive int; got {got}. Pass a Python int.")
+    if value < least:
+        raise ValueError(f"{where}({name}=…) needs an int of at least {least}; got {value}.")
+    return int(value)
+
+
+def scalar_log_prob(where: str, value: Any) -> Array:
+    """One draw's log-prob: a real scalar."""
+    shape = np.shape(value)
+    if shape:
+        raise ValueError(
+            f"{where}: log_prob must be scalar per draw, got {shape}; sum the event dimensions (.sum(), or to_event(1))."
+        )
+    return real(where, "log_prob", value)
+
+
+def scalar_cost(where: str, value: Any) -> Array:
+    """A cost: a real scalar."""
+    if value is None or not is_array(value):
+        raise ValueError(
+            f"{where} must return a scalar or a tuple of scalars; got {type(value).__name__}. Return a number."
+        )
+    shape = np.shape(value)
+    if shape:
+        raise ValueError(
+            f"{where} must return a scalar for one draw; got shape {shape}. Sum or average it; batching is jax.vmap's."
+        )
+    return real(where, "the cost", value)
+
+
+def real(where: str, name: str, value: Any) -> Array:
+    """A real array; ints become floats."""
+    dtype = jnp.result_type(value)
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        raise TypeError(f"{where}: {name} must be real; got {dtype}. Take .real, or split into real and imaginary parts.")
+    value = jnp.asarray(value)
+    return value if jnp.issubdtype(dtype, jnp.floating) else value.astype(float)
+
+
+def differentiable(where: str, params: Any, *, empty: bool = True) -> None:
+    """Every leaf of `params` can carry a gradient."""
+    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
+    if empty and not leaves:
+        raise ValueError(f"{where}: no trainable parameters in {params!r}. Pass a pytree with at least one float leaf.")
+    for path, leaf in leaves:
+        name = "params" + jax.tree_util.keystr(path)
+        if not is_array(leaf):
+            raise TypeError(
+                f"{where}: {name} is a {type(leaf).__name__}, which has no gradient. Close over it, or partition it away."
+            )
+        dtype = jnp.result_type(leaf)
+        if jnp.issubdtype(dtype, jnp.complexfloating):
+            raise TypeError(f"{where}: {name} is {dtype}; complex parameters are not supported. Split real and imaginary.")
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise TypeError(
+                f"{where}: {name} is {dtype}, which has no gradient. Make it a float, close over it, or leave it out of "
+                "the trainable parameters."
+            )
+
+
+def concrete(value: Any) -> np.ndarray | None:
+    """The numbers of `value`, or None where it is traced."""
+    return None if is_tracer(value) else np.asarray(value)
+
+
+def require(where: str, name: str, value: Array, legal: Any, need: str) -> Array:
+    """`value` where legal(value); concrete values that are not raise, traced ones become nan, never a wrong number."""
+    known = concrete(value)
+    if known is None:
+        return jnp.where(legal(value), value, jnp.nan)
+    wrong = ~np.asarray(legal(known))
+    if np.any(wrong):
+        first = known[wrong].ravel()[0] if known.ndim else known
+        raise ValueError(f"{where}({name}=…) needs {need}; got {first}.")
+    return value

@@ -1,0 +1,48 @@
+"""What differs between the supported versions of JAX (0.7 to 0.12), in one place."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax import lax
+
+
+def varying(x: Any) -> frozenset[Any]:
+    """The mesh axes of an enclosing `shard_map` over which `x` varies."""
+    kind = jax.typeof(x)
+    return kind.vma if hasattr(kind, "vma") else kind.mat.varying
+
+
+def cast_varying(x: Any, axes: tuple[Any, ...]) -> Any:
+    """`x`, made to vary over `axes` of an enclosing `shard_map`."""
+    if not axes:
+        return x
+    if hasattr(lax, "pcast"):
+        return lax.pcast(x, axes, to="varying")
+    return lax.pvary(x, axes)
+
+
+def alike(*xs: Any) -> list[Any]:
+    """Operands that vary over the same mesh axes.
+
+    jnp functions see to this by themselves, a primitive bound directly does not; without it the reverse mode of
+    `shard_map` takes one device's residual for all of them: a wrong gradient without a word.
+    """
+    axes = [varying(x) for x in xs]
+    every = frozenset().union(*axes)
+    return [cast_varying(x, tuple(every - own)) for x, own in zip(xs, axes)]
+
+
+def is_tracer(x: Any) -> bool:
+    """Whether `x` is an abstract value, which has no numbers to look at."""
+    return isinstance(x, jax.core.Tracer)
+
+
+def is_key(x: Any) -> bool:
+    """Whether `x` is a typed key or an array of them."""
+    return isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def jaxpr_of(fun: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
+    """The closed jaxpr of `fun` and the shapes of its output."""
+    return jax.make_jaxpr(fun, return_shape=True)(*args)

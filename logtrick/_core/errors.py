@@ -1,0 +1,39 @@
+"""The named refusals. Every one is a `TypeError` or a `ValueError` where it is raised at trace time."""
+
+
+class UnaccountedRandomnessError(TypeError):
+    """A draw whose gradient no estimator accounts for was differentiated.
+
+    Raised while differentiating through `dist.sample(key)` of a family that is not reparameterised. Without it the
+    gradient through the draw would be zero, silently. Use `lt.expect(key, f, dist)`, or `jax.lax.stop_gradient` on the
+    parameters where the zero is meant.
+
+    Example:
+      >>> import jax, logtrick as lt
+      >>> jax.grad(lambda logit: lt.Bernoulli(logit).sample(jax.random.key(0)))(0.3)
+      Traceback (most recent call last):
+      ...
+      logtrick._core.errors.UnaccountedRandomnessError: Bernoulli.sample was differentiated, ...
+    """
+
+
+class DerivativeOrderError(TypeError):
+    """A derivative of higher order than the estimator is right for was asked for.
+
+    Example:
+      >>> import logtrick as lt
+      >>> issubclass(lt.DerivativeOrderError, TypeError)
+      True
+    """
+
+
+class NonFiniteError(ValueError):
+    """Too many consecutive training steps had a value or a gradient that is not finite.
+
+    The message names the step, the leaf of the parameters and whether the value itself was finite.
+
+    Example:
+      >>> import logtrick as lt
+      >>> issubclass(lt.NonFiniteError, ValueError)
+      True
+    """

@@ -1,0 +1,183 @@
+"""The four primitives that everything else stands on.
+
+Primitives, not `custom_jvp`: reverse mode through `scan` and `checkpoint` drops a custom_jvp's rule when it partially
+evaluates, so a constant-valued box loses its second-order term there and a guard stays silent. A primitive keeps its
+rule everywhere. Public imports only.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from logtrick._core.compat import alike
+from logtrick._core.errors import DerivativeOrderError, UnaccountedRandomnessError
+
+Array = jax.Array
+stop = lax.stop_gradient
+
+
+def _elementwise(name: str, value: Callable[..., Any], jvp: Callable[..., Any]) -> Primitive:
+    """A primitive on operands of one shape, shaped like its first: `value(*xs)`, `jvp(xs, tangents, **params)`."""
+    primitive = Primitive("logtrick_" + name)
+    primitive.def_impl(lambda *xs, **_: value(*xs))
+    primitive.def_abstract_eval(lambda x, *_, **__: x)
+    mlir.register_lowering(primitive, mlir.lower_fun(lambda *xs, **_: value(*xs), multiple_results=False))
+
+    def batch(xs: Any, dims: Any, **params: Any) -> tuple[Any, int]:
+        size = next(x.shape[d] for x, d in zip(xs, dims) if d is not None)
+        front = [
+            jnp.broadcast_to(x, (size, *x.shape)) if d is None else jnp.moveaxis(x, d, 0) for x, d in zip(xs, dims)
+        ]
+        return primitive.bind(*alike(*front), **params), 0
+
+    batching.primitive_batchers[primitive] = batch
+    ad.primitive_jvps[primitive] = jvp
+    return primitive
+
+
+# --- the magic box: value 1, a constant; d box(l) = box(l) dl
+
+
+def _box_jvp(primals: Any, tangents: Any) -> Any:
+    out = _box_p.bind(*primals)
+    return out, tangents[0] if isinstance(tangents[0], ad.Zero) else out * tangents[0]
+
+
+_box_p = _elementwise("box", jnp.ones_like, _box_jvp)
+
+
+def magic_box(log_prob: Any) -> Array:
+    """The magic box: value exactly 1, derivative ∇ log p, at every order.
+
+    box(l) = 1 and d box(l) = box(l) dl, so that ∇ⁿ E[c] = E[∇ⁿ (c · box(log p(x)))] for x drawn at stopped parameters.
+    Unlike exp(l − stop(l)) it stays 1 and finite at l = −inf, and nothing of log p is computed for its value.
+
+    Args:
+      log_prob: log p(x; θ), any shape, real.
+    Returns:
+      Ones, shaped like `log_prob`.
+    References:
+      Foerster et al. (2018), "DiCE: The Infinitely Differentiable Monte-Carlo Estimator", equation 7.
+    Example:
+      >>> import jax, jax.numpy as jnp, logtrick as lt
+      >>> p_ratio = lambda t: lt.magic_box(3 * jnp.log(t))     # d/dt of t³ / t³ with the denominator held
+      >>> p_ratio(2.0).item(), jax.grad(p_ratio)(2.0).item(), jax.grad(jax.grad(p_ratio))(2.0).item()
+      (1.0, 1.5, 1.5)
+    """
+    return _box_p.bind(as_inexact(log_prob))
+
+
+def as_inexact(x: Any) -> Array:
+    """`x` as an array of floats; what is a float already keeps its dtype."""
+    x = jnp.asarray(x)
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(float)
+
+
+# --- once: the identity on its first operand; a derivative of any operand raises
+
+
+def _once_jvp(primals: Any, tangents: Any, *, error: Any) -> Any:
+    if all(isinstance(t, ad.Zero) for t in tangents):
+        return _once_p.bind(*primals, error=error), tangents[0]
+    raise error[0](error[1])
+
+
+_once_p = _elementwise("once", lambda x, *_: x, _once_jvp)
+
+
+def refuse(tree: Any, message: str, kind: type[Exception] = UnaccountedRandomnessError) -> Any:
+    """The guard: `tree` as it is, but differentiating any of its inexact leaves raises `kind(message)`."""
+
+    def guard(x: Any) -> Any:
+        if not is_array(x) or not jnp.issubdtype(jnp.result_type(x), jnp.inexact):
+            return x
+        return _once_p.bind(jnp.asarray(x), error=(kind, message))
+
+    return jax.tree.map(guard, tree)
+
+
+def is_array(x: Any) -> bool:
+    """Whether `x` is an array or a Python number (a leaf that JAX can trace)."""
+    return isinstance(x, jax.Array | float | int | complex) or hasattr(x, "__array__")
+
+
+def detached(tree: Any) -> Any:
+    """`tree` with its array leaves stopped; leaves that are no arrays stay as they are."""
+    return jax.tree.map(lambda x: stop(x) if is_array(x) else x, tree)
+
+
+# --- first_order: value 0, derivative c dx; the second derivative raises
+
+
+def _first_order_jvp(primals: Any, tangents: Any, *, error: Any) -> Any:
+    (c, x), (dc, dx) = primals, tangents
+    parts = []
+    if not isinstance(dx, ad.Zero):
+        parts.append(_once_p.bind(*alike(c, x), error=error) * dx)
+    if not isinstance(dc, ad.Zero):
+        parts.append(dc * (x - stop(x)))  # zero, but it keeps the legal derivatives in x of a derivative in c
+    return _first_order_p.bind(c, x, error=error), sum(parts[1:], parts[0])
+
+
+_first_order_p = _elementwise("first_order", lambda c, x: jnp.zeros_like(c), _first_order_jvp)
+
+
+def first_order(name: str, coefficient: Any, x: Any) -> Array:
+    """A term of value 0 whose derivative is Σ c dx, for estimators that are right to first order only.
+
+    Args:
+      name: who is to blame in the message, an estimator's name.
+      coefficient: c, broadcast against `x`.
+      x: what the derivative is taken with respect to, any shape.
+    Returns:
+      Zero, shape ().
+    Raises:
+      DerivativeOrderError: a second derivative was taken.
+    """
+    c, x = as_inexact(coefficient), as_inexact(x)
+    dtype = jnp.result_type(c, x)
+    c, x = jnp.broadcast_arrays(c.astype(dtype), x.astype(dtype))
+    message = f"{name} is right for first derivatives only. Use ScoreFunction() where a second derivative is needed."
+    return jnp.sum(_first_order_p.bind(*alike(c, x), error=(DerivativeOrderError, message)))
+
+
+# --- sample_sum: the sum over the vmapped axis of runs. lax.psum over a vmapped axis fails under shard_map's default
+#     check_vma, and a string axis name would capture the user's own psum.
+
+
+class _Runs:
+    def __repr__(self) -> str:
+        return "logtrick.runs"
+
+
+RUNS = _Runs()  # jax.vmap(one_run, axis_name=RUNS)
+_sum_p = Primitive("logtrick_sample_sum")
+_sum_p.def_impl(lambda x: x)
+_sum_p.def_abstract_eval(lambda x: x)
+mlir.register_lowering(_sum_p, lambda ctx, x: [x])  # reached only where the axis was summed before
+
+
+def _sum_batch(axis: Any, xs: Any, dims: Any) -> Any:
+    (x,), (d,) = xs, dims
+    if axis.name is not RUNS:
+        return _sum_p.bind(x), d
+    return jnp.broadcast_to(x.sum(d, keepdims=True), x.shape), d
+
+
+batching.fancy_primitive_batchers[_sum_p] = _sum_batch
+
+
+def sample_sum(x: Any, run: Array) -> Array:
+    """The sum of stopped `x` over the runs of the innermost axis named `RUNS`.
+
+    Args:
+      x: any shape, one run's.
+      run: the run's index as a float, which makes `x` vary over the runs even where it is constant.
+    """
+    x = stop(as_inexact(x))
+    return _sum_p.bind(x + (0.0 * run).astype(x.dtype))

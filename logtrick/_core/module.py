@@ -1,0 +1,82 @@
+"""The base of every configurable object: a frozen dataclass that is a pytree, abstract or final."""
+
+import dataclasses
+from typing import Any, TypeVar, dataclass_transform
+
+import jax
+
+T = TypeVar("T")
+
+
+def static(**kwargs: Any) -> Any:
+    """A field that is part of the tree's structure: hashable, compared with ==, never traced."""
+    return dataclasses.field(metadata={"static": True}, **kwargs)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(static, dataclasses.field))
+class Module:
+    """A frozen dataclass, registered as a pytree whose leaves are its fields, `static()` ones excepted.
+
+    Subclasses are abstract (`class Estimator(Module, abstract=True)`) or final: a final class has no subclasses, so
+    that what is implemented is never overridden. Unflattening skips `__post_init__`: JAX puts objects that are not
+    arrays into the leaves.
+    """
+
+    _abstract = True
+
+    def __init_subclass__(cls, *, abstract: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for base in cls.__bases__:
+            if issubclass(base, Module) and not base._abstract:
+                raise TypeError(f"{cls.__name__} subclasses {base.__name__}, which is final. Wrap it, or subclass its base.")
+        cls._abstract = abstract
+        dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+        if not abstract:
+            _register(cls)
+
+    def __repr__(self) -> str:
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]  # every subclass is a dataclass
+        return f"{type(self).__name__}({', '.join(f'{f.name}={_short(getattr(self, f.name))}' for f in fields)})"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, jax.Array) and (value.ndim or isinstance(value, jax.core.Tracer)):
+        return f"{value.dtype}[{','.join(map(str, value.shape))}]"
+    return repr(value) if not isinstance(value, jax.Array) else str(value)
+
+
+def _register(cls: type) -> None:
+    fields = dataclasses.fields(cls)
+    leaves = tuple(f.name for f in fields if not f.metadata.get("static"))
+    statics = tuple(f.name for f in fields if f.metadata.get("static"))
+
+    def flatten(self: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        return tuple(getattr(self, n) for n in leaves), tuple(getattr(self, n) for n in statics)
+
+    def flatten_with_keys(self: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        children, aux = flatten(self)
+        return tuple((jax.tree_util.GetAttrKey(n), c) for n, c in zip(leaves, children)), aux
+
+    def unflatten(aux: tuple[Any, ...], children: tuple[Any, ...]) -> Any:
+        self = object.__new__(cls)
+        for name, value in (*zip(leaves, children), *zip(statics, aux)):
+            object.__setattr__(self, name, value)
+        return self
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+
+
+def assign(module: Module, **values: Any) -> None:
+    """Set fields of a module under construction (`__post_init__` only)."""
+    for name, value in values.items():
+        object.__setattr__(module, name, value)
+
+
+def replace(module: T, **values: Any) -> T:
+    """A copy of `module` with some fields changed; no `__post_init__` runs."""
+    new = object.__new__(type(module))
+    for f in dataclasses.fields(module):  # type: ignore[arg-type]  # modules are dataclasses
+        object.__setattr__(new, f.name, values.pop(f.name) if f.name in values else getattr(module, f.name))
+    if values:
+        raise TypeError(f"{type(module).__name__} has no fields {sorted(values)}.")
+    return new

@@ -1,0 +1,194 @@
+"""Base noise as rows of one counter-based draw, so that chunks, shards and prefixes see the same bits.
+
+Row i of a `Uniform` or `StandardNormal` of some shape is row i of `jax.random.uniform(key, (n, *shape))` or
+`jax.random.normal`, for any n, bit for bit, without drawing the rest; `jax.random` itself has no offset. Threefry-2x32
+is written out in jnp: on the CPU jax's own is a rolled loop over full-size buffers. (`jax.extend.random.threefry2x32_p`
+is no way out: its result forgets that it varies over a mesh axis.) Other key types, and samplers that reject, have no
+counters: they take one key a run, `fold_in(key, run)`.
+
+References:
+  Salmon, Moraes, Dror & Shaw (2011), "Parallel Random Numbers: As Easy as 1, 2, 3".
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from logtrick._core.module import Module, static
+
+Array = jax.Array
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+
+
+class Noise(Module, abstract=True):
+    """A declaration of the parameter-free noise that one draw needs: its shape and law, no numbers."""
+
+    def rows(self, key: Array, start: Any, count: int, total: int) -> Any:
+        """Rows start … start + count of a draw of `total` rows: shape (count, *shape)."""
+        raise NotImplementedError
+
+    def one(self, key: Array) -> Any:
+        """The noise of a single draw by hand."""
+        raise NotImplementedError
+
+    def example(self) -> Any:
+        """Some legal noise, to trace shapes with."""
+        raise NotImplementedError
+
+
+class Uniform(Noise):
+    """Uniforms on [0, 1)."""
+
+    shape: tuple[int, ...] = static(default=())
+    dtype: Any = static(default=np.dtype("float32"))
+
+    def rows(self, key: Array, start: Any, count: int, total: int) -> Array:
+        if not _counted(key):
+            return _keyed(lambda k: jax.random.uniform(k, self.shape, _wide(self.dtype)), key, start, count, self.dtype)
+        return _uniform(key, start, count, total, self.shape, _wide(self.dtype), 0.0, 1.0).astype(self.dtype)
+
+    def one(self, key: Array) -> Array:
+        return self.rows(key, 0, 1, 1)[0]
+
+    def example(self) -> Array:
+        return jnp.full(self.shape, 0.5, self.dtype)
+
+
+class StandardNormal(Noise):
+    """Standard normals."""
+
+    shape: tuple[int, ...] = static(default=())
+    dtype: Any = static(default=np.dtype("float32"))
+
+    def rows(self, key: Array, start: Any, count: int, total: int) -> Array:
+        dtype = _wide(self.dtype)
+        if not _counted(key):
+            return _keyed(lambda k: jax.random.normal(k, self.shape, dtype), key, start, count, self.dtype)
+        low = np.nextafter(np.array(-1, dtype), np.array(0, dtype))
+        u = _uniform(key, start, count, total, self.shape, dtype, low, 1.0)
+        return (np.array(math.sqrt(2), dtype) * lax.erf_inv(u)).astype(self.dtype)
+
+    def one(self, key: Array) -> Array:
+        return self.rows(key, 0, 1, 1)[0]
+
+    def example(self) -> Array:
+        return jnp.full(self.shape, 0.5, self.dtype)
+
+
+class KeyPerRun(Noise):
+    """One key a run: for samplers that reject, and for a user's own."""
+
+    def rows(self, key: Array, start: Any, count: int, total: int) -> Array:
+        index = jnp.asarray(start, jnp.uint32) + jnp.arange(count, dtype=jnp.uint32)
+        return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+
+    def one(self, key: Array) -> Array:
+        return key
+
+    def example(self) -> Array:
+        return jax.random.key(0)
+
+
+class NoNoise(Noise):
+    """Nothing: for estimators that draw nothing."""
+
+    def rows(self, key: Array, start: Any, count: int, total: int) -> None:
+        return None
+
+    def one(self, key: Array) -> None:
+        return None
+
+    def example(self) -> None:
+        return None
+
+
+def is_noise(x: Any) -> bool:
+    return isinstance(x, Noise)
+
+
+def rows(spec: Any, key: Array, start: Any, count: int, total: int) -> Any:
+    """Rows of every noise in the tree `spec`; several leaves get `fold_in(key, position)`, a single one the key."""
+    leaves, tree = jax.tree.flatten(spec, is_leaf=is_noise)
+    keys = [key] if len(leaves) == 1 else [jax.random.fold_in(key, i) for i in range(len(leaves))]
+    return tree.unflatten([leaf.rows(k, start, count, total) for leaf, k in zip(leaves, keys)])
+
+
+def one(spec: Any, key: Array) -> Any:
+    """The noise of a single draw: the first row, or the key itself."""
+    leaves, tree = jax.tree.flatten(spec, is_leaf=is_noise)
+    keys = [key] if len(leaves) == 1 else [jax.random.fold_in(key, i) for i in range(len(leaves))]
+    return tree.unflatten([leaf.one(k) for leaf, k in zip(leaves, keys)])
+
+
+def example(spec: Any) -> Any:
+    """Some legal noise for every leaf of `spec`."""
+    return jax.tree.map(lambda leaf: leaf.example(), spec, is_leaf=is_noise)
+
+
+def _wide(dtype: Any) -> np.dtype:
+    """Half precisions draw in float32 and are rounded."""
+    return np.dtype(dtype) if np.dtype(dtype).itemsize >= 4 else np.dtype("float32")
+
+
+def _counted(key: Array) -> bool:
+    return str(jax.random.key_impl(key)) == "threefry2x32" and bool(jax.config.jax_threefry_partitionable)
+
+
+def _keyed(draw: Any, key: Array, start: Any, count: int, dtype: Any) -> Array:
+    return jax.vmap(draw)(KeyPerRun().rows(key, start, count, count)).astype(dtype)
+
+
+def _threefry(key: Array, high: Array, low: Array) -> tuple[Array, Array]:
+    words = jax.random.key_data(key)
+    schedule = (words[0], words[1], words[0] ^ words[1] ^ np.uint32(_PARITY))
+    x, y = high + schedule[0], low + schedule[1]
+    for group in range(5):
+        for r in _ROTATIONS[group % 2]:
+            x = x + y
+            y = ((y << np.uint32(r)) | (y >> np.uint32(32 - r))) ^ x
+        x, y = x + schedule[(group + 1) % 3], y + schedule[(group + 2) % 3] + np.uint32(group + 1)
+    return x, y
+
+
+def _counters(start: Any, count: int, total: int, size: int) -> tuple[Array, Array]:
+    """The 64-bit positions of the words of rows start … start + count, as (high, low); `size` words a row."""
+    if count * size >= 2**32:
+        raise ValueError(f"{count} draws of {size} numbers exceed 2**32 in one block. Pass chunk_size=….")
+    within = jnp.arange(count * size, dtype=jnp.uint32)
+    if isinstance(start, int) and start == 0:
+        return jnp.zeros_like(within), within
+    start = jnp.asarray(start, jnp.uint32)
+    if total * size <= 2**32:
+        low = start * np.uint32(size) + within
+        return jnp.zeros_like(low), low
+    high, base = _wide_product(start, size)
+    low = base + within
+    return high + (low < base).astype(jnp.uint32), low
+
+
+def _wide_product(a: Array, b: int) -> tuple[Array, Array]:
+    """a · b in 64 bits as (high, low), from 16-bit halves."""
+    mask, half = np.uint32(0xFFFF), np.uint32(16)
+    a0, a1, b0, b1 = a & mask, a >> half, np.uint32(b & 0xFFFF), np.uint32(b >> 16)
+    low, cross, other = a0 * b0, a0 * b1, a1 * b0
+    middle = (low >> half) + (cross & mask) + (other & mask)
+    high = a1 * b1 + (cross >> half) + (other >> half) + (middle >> half)
+    return high, (middle << half) | (low & mask)
+
+
+def _uniform(key: Array, start: Any, count: int, total: int, shape: Any, dtype: np.dtype, low: Any, high: Any) -> Array:
+    """Uniforms in [low, high) from the top bits, as `jax.random.uniform` makes them."""
+    x, y = _threefry(key, *_counters(start, count, total, math.prod(shape)))
+    one, low, high = np.ones((), dtype), np.array(low, dtype), np.array(high, dtype)
+    if dtype.itemsize == 8:
+        word = (x.astype(jnp.uint64) << np.uint64(32)) | y.astype(jnp.uint64)
+        mantissa = (word >> np.uint64(12)) | one.view(np.uint64)
+    else:
+        mantissa = ((x ^ y) >> np.uint32(9)) | one.view(np.uint32)
+    unit = lax.bitcast_convert_type(mantissa, dtype) - one
+    return jnp.maximum(low, unit * (high - low) + low).reshape(count, *shape)

@@ -1,0 +1,72 @@
+"""Supports: where a distribution's draws live. Objects, so that each can name a bijector to it."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from logtrick._core.module import Module, static
+
+
+class Support(Module, abstract=True):
+    """The set that a distribution's draws live in.
+
+    Attributes:
+      discrete: whether the draws are countable, whatever their dtype.
+      finite: whether they can be enumerated.
+
+    Example:
+      >>> import logtrick as lt
+      >>> lt.Bernoulli(0.0).support.finite, lt.Poisson(2.0).support.finite
+      (True, False)
+    """
+
+    discrete = False
+    finite = False
+
+
+class Real(Support):
+    """The real line, in every coordinate."""
+
+
+class Positive(Support):
+    """(0, ∞) in every coordinate."""
+
+
+class UnitInterval(Support):
+    """(0, 1) in every coordinate."""
+
+
+class Boolean(Support):
+    """{0, 1} in every coordinate."""
+
+    discrete = True
+    finite = True
+
+
+class NonNegativeInteger(Support):
+    """0, 1, 2, … in every coordinate."""
+
+    discrete = True
+
+
+class IntegerBelow(Support):
+    """0 … size − 1."""
+
+    size: int = static(default=2)
+    discrete = True
+    finite = True
+
+
+class Unknown(Support):
+    """Nothing is declared: a user's own family."""
+
+
+def grid(values: np.ndarray, shape: tuple[int, ...], dtype: Any, limit: int = 2**20) -> Any:
+    """Every array of `shape` with entries from `values`: (len(values) ** size, *shape), last coordinate fastest."""
+    size = int(np.prod(shape, dtype=int))
+    count = len(values) ** size
+    if count > limit:
+        raise ValueError(f"enumerating {len(values)}**{size} = {count} points exceeds {limit}. Use ScoreFunction().")
+    index = np.indices((len(values),) * size).reshape(size, -1).T if size else np.zeros((1, 0), int)
+    return jnp.asarray(values[index].reshape(count, *shape), dtype)

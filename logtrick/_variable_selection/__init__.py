@@ -1,0 +1,1 @@
+"""`python -m logtrick`: Bayesian variable selection by the log-derivative trick, beside the exact answer."""

@@ -1,0 +1,131 @@
+"""The model: linear regression with a g-prior and unknown inclusion, and its exact posterior by enumeration."""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from logtrick._variable_selection.data import Table
+from logtrick.distributions import Bernoulli
+
+Array = jax.Array
+
+# Up to this many predictors the 2^p models are enumerated.
+MAX_ENUMERATED = 16
+
+
+class Model:
+    """y | γ ~ N(α + X_γ β, σ²), Zellner's g-prior with g = n on β, flat α and log σ², each predictor in with probability ½.
+
+    With R²(γ) the coefficient of determination of the included columns and k their number, integrating α, β, σ² gives
+
+      p(y | γ) / p(y | 0) = (1 + g)^{(n−1−k)/2} (1 + g (1 − R²))^{−(n−1)/2}.
+
+    γ is a vector of 0. and 1., one an available predictor.
+
+    References:
+      Zellner (1986), "On Assessing Prior Distributions and Bayesian Regression Analysis with g-Prior Distributions";
+      Liang, Paulo, Molina, Clyde & Berger (2008), "Mixtures of g Priors for Bayesian Variable Selection", equation (6).
+    """
+
+    def __init__(self, table: Table) -> None:
+        self.names = table.names
+        self.num_rows = table.num_rows
+        # Columns of unit length with the correlations as inner products: all that R² needs of the data, in float64 once.
+        columns = np.column_stack([table.predictors, table.response]) / math.sqrt(table.num_rows)
+        self.factor = np.linalg.qr(columns, mode="r")
+
+    @property
+    def num_predictors(self) -> int:
+        return len(self.names)
+
+    @property
+    def enumerable(self) -> bool:
+        """Whether the exact posterior is computed."""
+        return self.num_predictors <= MAX_ENUMERATED
+
+    def log_joint(self, inclusion: Array) -> Array:
+        """log p(y, γ) − log p(y | 0) of one γ, shape ()."""
+        g, n, k = self.num_rows, self.num_rows, jnp.sum(inclusion)
+        unexplained = unexplained_fraction(jnp.asarray(self.factor, inclusion.dtype), inclusion)
+        # the closed form with (1 + g)^{(n−1)/2} taken into the second factor, where it costs no digits
+        log_likelihood = -0.5 * k * math.log1p(g) - 0.5 * (n - 1) * jnp.log((1 + g * unexplained) / (1 + g))
+        return log_likelihood - self.num_predictors * math.log(2.0)
+
+    def inclusions(self) -> Array:
+        """Every γ, shape (2^p, p)."""
+        return Bernoulli(jnp.zeros(self.num_predictors)).enumerate()
+
+    @functools.cached_property
+    def posterior(self) -> "Posterior":
+        """The exact posterior, by enumeration."""
+        points = self.inclusions()
+        joint = jax.jit(functools.partial(lax.map, self.log_joint, batch_size=4096))(points)
+        return Posterior.of(np.asarray(points, np.float64), np.asarray(joint, np.float64))
+
+
+def unexplained_fraction(factor: Array, inclusion: Array) -> Array:
+    """1 − R² of the last column on the included ones of the others, by elimination without pivots, shape ().
+
+    Modified Gram–Schmidt: the direction of each included column is taken out of all columns, and 1 − R² is the squared
+    length that is left of the last, which began at 1. In float32 the log evidence is right to 1e-4 up to variance
+    inflation of 1e8 (elimination on the correlation matrix itself: 0.3). Plain `lax`, so that it may be vmapped: two
+    batched LAPACK calls in one program can deadlock on the CPU.
+
+    Args:
+      factor: R of a QR factorization of the columns, each of length 1; shape (p + 1, p + 1).
+      inclusion: 0. or 1., shape (p,).
+    """
+
+    def eliminate(j: Array, columns: Array) -> Array:
+        direction = lax.dynamic_index_in_dim(columns, j, axis=1, keepdims=False)
+        weight = lax.dynamic_index_in_dim(inclusion, j, keepdims=False) / jnp.sum(direction**2)
+        return columns - weight * direction[:, None] * (direction @ columns)
+
+    columns = lax.fori_loop(0, inclusion.shape[0], eliminate, factor)
+    return jnp.sum(columns[:, -1] ** 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Posterior:
+    """The exact posterior over inclusion vectors, in float64 on the host.
+
+    Attributes:
+      points: every γ, shape (2^p, p).
+      log_joint: log p(y, γ) relative to the null model, shape (2^p,).
+      log_evidence: log Σ_γ p(y, γ), relative to the null model.
+      weights: p(γ | y), shape (2^p,).
+    """
+
+    points: np.ndarray
+    log_joint: np.ndarray
+    log_evidence: float
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, points: np.ndarray, log_joint: np.ndarray) -> "Posterior":
+        log_evidence = float(np.logaddexp.reduce(log_joint))
+        return cls(points, log_joint, log_evidence, np.exp(log_joint - log_evidence))
+
+    @property
+    def inclusion(self) -> np.ndarray:
+        """P(γ_j = 1 | y), shape (p,)."""
+        return self.weights @ self.points
+
+    @property
+    def correlation(self) -> np.ndarray:
+        """The posterior correlations of the γ_j, shape (p, p); 0 where one of them is certain."""
+        mean = self.inclusion
+        covariance = (self.points * self.weights[:, None]).T @ self.points - np.outer(mean, mean)
+        deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+        scale = np.outer(deviation, deviation)
+        return np.divide(covariance, scale, out=np.zeros_like(covariance), where=scale > 1e-9)
+
+    def best(self, count: int) -> list[tuple[np.ndarray, float]]:
+        """The `count` most probable γ with their probabilities."""
+        order = np.argsort(-self.weights, kind="stable")[:count]
+        return [(self.points[i] > 0, float(self.weights[i])) for i in order]

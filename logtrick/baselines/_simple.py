@@ -1,0 +1,63 @@
+"""No baseline, a constant, and leave-one-out."""
+
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+
+from logtrick._core.runs import Runs
+from logtrick.baselines._base import Array, RunBaseline
+
+
+class NoBaseline(RunBaseline):
+    """Plain REINFORCE: b = 0. Its variance depends on f's arbitrary constant.
+
+    Example:
+      >>> import logtrick as lt
+      >>> lt.ScoreFunction(lt.NoBaseline())
+      ScoreFunction(baseline=NoBaseline())
+    """
+
+    reference: ClassVar[str] = "Williams (1992), Simple Statistical Gradient-Following Algorithms, Machine Learning 8."
+
+    def value(self, total: Array, runs: Runs) -> None:
+        return None
+
+
+class ConstantBaseline(RunBaseline):
+    """A constant: Var[(f − b) s] = Var[(f − b*) s] + E[s²] (b − b*)², b* = E[f s²] / E[s²], per coordinate.
+
+    Args:
+      constant: b, shape (), in the units of f.
+    Example:
+      >>> import logtrick as lt
+      >>> lt.ConstantBaseline(2.0)
+      ConstantBaseline(constant=2.0)
+    """
+
+    constant: Any = 0.0
+    reference: ClassVar[str] = "Williams (1992), Simple Statistical Gradient-Following Algorithms, Machine Learning 8."
+
+    def value(self, total: Array, runs: Runs) -> Array:
+        return jnp.asarray(self.constant)
+
+
+class LeaveOneOut(RunBaseline):
+    """The mean of the other runs: bᵢ = Σ_{j≠i} fⱼ / (n − 1). Unbiased for any n ≥ 2.
+
+    The estimate is the sample covariance of f and the score, so a constant added to f changes nothing. Within a chunk,
+    where there are chunks: unbiased, its variance grows by the factor 1 + 1/(chunk − 1).
+
+    Example:
+      >>> import logtrick as lt
+      >>> lt.ScoreFunction()
+      ScoreFunction(baseline=LeaveOneOut())
+    """
+
+    least_runs: ClassVar[int] = 2
+    reference: ClassVar[str] = (
+        "Salimans & Knowles (2014), On Using Control Variates with Stochastic Approximation for Variational Bayes; "
+        "Kool, van Hoof & Welling (2019), Buy 4 REINFORCE Samples, Get a Baseline for Free!"
+    )
+
+    def value(self, total: Array, runs: Runs) -> Array:
+        return runs.leave_one_out(total)

@@ -1,0 +1,88 @@
+"""`lt.distribution`: a family from two plain functions of one draw."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+
+from logtrick._core import checks
+from logtrick._core.kernel import is_array
+from logtrick._core.module import Module, static
+from logtrick._core.noise import KeyPerRun
+from logtrick._core.supports import Support, Unknown
+from logtrick.distributions._base import Array, Distribution
+
+LogProb = Callable[[Any, Any], Any]
+Sampler = Callable[[Any, Any], Any]
+
+
+class _Custom(Distribution):
+    """A distribution of a user's family."""
+
+    params: Any
+    functions: tuple[LogProb, Sampler] = static()
+    opaque: ClassVar[bool] = True
+
+    @property
+    def event_shape(self) -> None:
+        return None
+
+    @property
+    def support(self) -> Support:
+        return Unknown()
+
+    @property
+    def noise_spec(self) -> KeyPerRun:
+        return KeyPerRun()
+
+    def _transform(self, noise: Any) -> Any:
+        return self.functions[1](noise, self.params)
+
+    def _outside(self, change: Callable[[Any], Any], noise: Any) -> Any:
+        # The sampler may close over parameters as well: closure_convert brings every differentiable array to light.
+        leaves, tree = jax.tree.flatten(self.params)
+        arrays = [leaf for leaf in leaves if is_array(leaf)]
+
+        def sample(noise: Any, arrays: list[Any]) -> Any:
+            given = iter(arrays)
+            params = tree.unflatten([next(given) if is_array(leaf) else leaf for leaf in leaves])
+            return self.functions[1](noise, params)
+
+        converted, outside = jax.closure_convert(sample, noise, arrays)
+        return converted(noise, change(arrays), *change(outside))
+
+    def _log_prob(self, x: Any) -> Array:
+        return checks.scalar_log_prob("lt.distribution", self.functions[0](self.params, x))
+
+
+class Family(Module):
+    """A family of distributions; called with parameters it gives one of them."""
+
+    functions: tuple[LogProb, Sampler] = static()
+
+    def __call__(self, params: Any) -> Distribution:
+        """The distribution with parameters `params`, a pytree."""
+        return _Custom(params, self.functions)
+
+
+def distribution(log_prob: LogProb, sample: Sampler) -> Family:
+    """A family of distributions from two functions of ONE draw.
+
+    Args:
+      log_prob: `log_prob(params, x) -> scalar`, a JAX function; `jax.grad` of it is the score.
+      sample: `sample(key, params) -> x`. Its derivative is never used, and raises where it would be.
+    Returns:
+      A family: `family(params)` is a distribution.
+    Example:
+      >>> import jax, jax.numpy as jnp, logtrick as lt
+      >>> geometric = lt.distribution(
+      ...     lambda logit, x: x * jax.nn.log_sigmoid(-logit) + jax.nn.log_sigmoid(logit),
+      ...     lambda key, logit: jnp.floor(jnp.log(jax.random.uniform(key)) / jax.nn.log_sigmoid(-logit)))
+      >>> mean = lambda logit: lt.expect(jax.random.key(0), lambda x: x, geometric(logit), num_samples=100_000)
+      >>> round(mean(0.0).item(), 2), round(jax.grad(mean)(0.0).item(), 1)     # E x = e^{−logit}
+      (1.0, -1.0)
+    """
+    for name, function in (("log_prob", log_prob), ("sample", sample)):
+        if not callable(function):
+            raise TypeError(f"lt.distribution({name}=…) needs a function; got {type(function).__name__}.")
+    return Family((log_prob, sample))

@@ -1,0 +1,12 @@
+"""Estimators of gradients of expectations, one a file."""
+
+from logtrick.estimators._base import (
+    Estimator as Estimator,
+    OnePointEstimator as OnePointEstimator,
+    Point as Point,
+    Rest as Rest,
+)
+from logtrick.estimators._costs import Costs as Costs
+from logtrick.estimators._enumerate import Enumerate as Enumerate
+from logtrick.estimators._pathwise import Pathwise as Pathwise
+from logtrick.estimators._score_function import ScoreFunction as ScoreFunction

@@ -1,0 +1,4 @@
+"""Programs: expectations of generator functions that yield draws and costs."""
+
+from logtrick.programs._expect import Aux as Aux, expect as expect, expect_program as expect_program
+from logtrick.programs._items import cost as cost, sample as sample

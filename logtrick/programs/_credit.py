@@ -1,0 +1,109 @@
+"""Which sites a cost is credited to, from the jaxpr of one abstract run.
+
+A site is credited with a cost that depends on its draw directly, or through the *distribution* of a later site that the
+cost (transitively) depends on. Without the second half `a ~ Bern(t0); b ~ Bern(t1 + 2a); cost(b)` silently loses d/dt0.
+An own walk: `dce_jaxpr` credits all to all through custom_jvp, while and debug.print. Unknown equations credit all of
+their inputs to all of their outputs.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.extend import core
+from jax.interpreters import ad, batching
+
+Sites = frozenset[int]
+_NONE: Sites = frozenset()
+
+_mark_p = core.Primitive("logtrick_mark")  # the identity; in the walk its output depends on its site alone
+_mark_p.def_impl(lambda x, *, site: x)
+_mark_p.def_abstract_eval(lambda x, *, site: x)
+batching.primitive_batchers[_mark_p] = lambda xs, dims, *, site: (_mark_p.bind(xs[0], site=site), dims[0])
+ad.primitive_jvps[_mark_p] = lambda xs, ts, *, site: (_mark_p.bind(xs[0], site=site), ts[0])
+
+
+def mark(x: Any, site: int) -> Any:
+    """The draw `x` of `site`, for `credit` to find."""
+    return jax.tree.map(lambda leaf: _mark_p.bind(jax.numpy.asarray(leaf), site=site), x)
+
+
+def _union(sets: Any) -> Sites:
+    return _NONE.union(*sets)
+
+
+def dependencies(jaxpr: Any, inputs: list[Sites]) -> list[Sites]:
+    """For each output of a jaxpr, the sites that it can depend on, given those of its inputs."""
+    env = dict(zip(jaxpr.invars, inputs))
+
+    def read(v: Any) -> Sites:
+        return _NONE if isinstance(v, core.Literal) else env.get(v, _NONE)
+
+    for eqn in jaxpr.eqns:
+        env.update(zip(eqn.outvars, _through(eqn, [read(v) for v in eqn.invars])))
+    return [read(v) for v in jaxpr.outvars]
+
+
+def _fixed_point(step: Callable[[list[Sites]], list[Sites]], carry: list[Sites]) -> list[Sites]:
+    while (new := [old | out for old, out in zip(carry, step(carry))]) != carry:
+        carry = new
+    return carry
+
+
+def _through(eqn: Any, ins: list[Sites]) -> list[Sites]:
+    if eqn.primitive is _mark_p:
+        return [frozenset([eqn.params["site"]])]
+    rule = {"scan": _scan, "while": _while, "cond": _cond}.get(eqn.primitive.name)
+    if rule is not None:
+        return rule(eqn.params, ins)
+    for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
+        inner = _open(eqn.params.get(key))
+        if inner is not None and len(inner.invars) == len(ins) and len(inner.outvars) == len(eqn.outvars):
+            return dependencies(inner, ins)
+    return [_union(ins)] * len(eqn.outvars)
+
+
+def _open(jaxpr: Any) -> Any:
+    return getattr(jaxpr, "jaxpr", jaxpr)
+
+
+def _scan(params: Any, ins: list[Sites]) -> list[Sites]:
+    consts, carries, body = params["num_consts"], params["num_carry"], _open(params["jaxpr"])
+
+    def run(carry: list[Sites]) -> list[Sites]:
+        return dependencies(body, ins[:consts] + carry + ins[consts + carries :])
+
+    carry = _fixed_point(lambda c: run(c)[:carries], ins[consts : consts + carries])
+    return carry + run(carry)[carries:]
+
+
+def _while(params: Any, ins: list[Sites]) -> list[Sites]:
+    c, b = params["cond_nconsts"], params["body_nconsts"]
+    cond, body = _open(params["cond_jaxpr"]), _open(params["body_jaxpr"])
+
+    def step(carry: list[Sites]) -> list[Sites]:
+        test = dependencies(cond, ins[:c] + carry)[0]
+        return [s | test for s in dependencies(body, ins[c : c + b] + carry)]
+
+    return _fixed_point(step, ins[c + b :])
+
+
+def _cond(params: Any, ins: list[Sites]) -> list[Sites]:
+    branches = [dependencies(_open(branch), ins[1:]) for branch in params["branches"]]
+    return [ins[0] | _union(outs) for outs in zip(*branches)]
+
+
+def credit(run: Callable[[], tuple[list[Any], list[list[Any]]]]) -> list[tuple[int, ...]]:
+    """For each cost, the sorted sites that are credited with it.
+
+    Args:
+      run: an abstract run: `run() -> (costs, what each site's distribution is made of)`, its draws marked.
+    """
+    closed, out = jax.make_jaxpr(run, return_shape=True)()
+    found = dependencies(closed.jaxpr, [])
+    costs, made_of = jax.tree.unflatten(jax.tree.structure(out), found)
+    ancestors: list[Sites] = []
+    for site, parts in enumerate(made_of):
+        parents = _union(parts) - {site}
+        ancestors.append(_union([frozenset([site]), *(ancestors[j] for j in parents)]))
+    return [tuple(sorted(_union(ancestors[j] for j in c))) for c in costs]

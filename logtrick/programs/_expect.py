@@ -1,0 +1,211 @@
+"""`lt.expect` and `lt.expect_program`."""
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from logtrick._core import checks
+from logtrick._core.kernel import detached
+from logtrick._core.keys import as_key
+from logtrick._core.module import Module
+from logtrick.distributions import Distribution
+from logtrick.estimators import Estimator, ScoreFunction
+from logtrick.programs._engine import Block, run_all
+from logtrick.programs._items import Cost, Program, Sample, check_distribution, check_estimator
+from logtrick.programs._outline import Outline, outline, single, start
+
+Array = jax.Array
+
+
+class Aux(Module):
+    """What an expectation gives beside its value.
+
+    Attributes:
+      standard_error: of the value, over independent runs, in the units of f; 0 where nothing is random, nan for one run.
+      costs: each run's costs, a leading axis of runs: like f's return for `expect`, by name for programs.
+      draws: each run's draws likewise (averaged over the points of an estimator of several points).
+      adaptive_loss: what the learned parts of the estimators minimise, shape (); 0 where there are none.
+      estimators: by site name, the estimators with their statistics advanced by this call.
+
+    Example:
+      >>> import jax, logtrick as lt
+      >>> value, aux = lt.expect(jax.random.key(0), lambda x: x, lt.Normal(2.0, 1.0), num_samples=100, has_aux=True)
+      >>> aux.draws.shape, round(aux.standard_error.item(), 1)
+      ((100,), 0.1)
+    """
+
+    standard_error: Array
+    costs: Any
+    draws: Any
+    adaptive_loss: Array
+    estimators: dict[Any, Estimator]
+
+    @property
+    def estimator(self) -> Estimator:
+        """The only estimator.
+
+        Raises:
+          ValueError: there are several sites.
+        """
+        if len(self.estimators) != 1:
+            raise ValueError(f"aux.estimator needs a single site; there are {len(self.estimators)}. Use aux.estimators.")
+        return next(iter(self.estimators.values()))
+
+
+def expect(
+    key: Any,
+    f: Callable[[Any], Any],
+    dist: Distribution,
+    *,
+    estimator: Estimator = ScoreFunction(),  # noqa: B008  # frozen
+    num_samples: int = 16,
+    chunk_size: int | None = None,
+    has_aux: bool = False,
+) -> Any:
+    """The expectation E_{x∼p_θ}[f(x, θ)], estimated; its derivative estimates the derivative of the expectation.
+
+    f may depend on the parameters (the direct term is included), be discontinuous under estimators that do not
+    differentiate it, and see one draw at a time. `jax.grad`, `jacfwd`, `hessian`, `vmap`, `jit` and `shard_map` of the
+    result work as of any number. Put the expectation where the randomness is local: vmap an `expect` per data point
+    rather than take one over the batch.
+
+    Args:
+      key: a typed key; the runs are rows of one counter-based draw, the same for any `chunk_size`.
+      f: `f(x) -> scalar` cost of one draw, or a tuple of scalar costs, which are summed.
+      dist: the distribution p_θ of one draw, made from the parameters to be differentiated.
+      estimator: how the derivative is estimated.
+      num_samples: n ≥ 1 runs; n ≥ 2 with leave-one-out; of no effect for `Enumerate`.
+      chunk_size: runs in memory at a time; leave-one-out is then taken within a chunk. None for all at once.
+      has_aux: also return an `Aux`.
+    Returns:
+      The estimate, shape (), in the units of f; with `has_aux`, `(estimate, aux)`.
+    Raises:
+      TypeError: no key, no distribution, no estimator, a `num_samples` that is no static int.
+      ValueError: a cost or log-prob that is no scalar; an estimator that is illegal for the distribution.
+    References:
+      Mohamed, Rosca, Figurnov & Mnih (2020), "Monte Carlo Gradient Estimation in Machine Learning", JMLR 21(132).
+    Example:
+      >>> import jax, jax.numpy as jnp, logtrick as lt
+      >>> f = lambda x: jnp.where(x > 0, 1.0, 0.0)                          # a step: no gradient of its own
+      >>> value = lambda mu: lt.expect(jax.random.key(0), f, lt.Normal(mu, 1.0), num_samples=100_000)
+      >>> round(value(0.0).item(), 2), round(jax.grad(value)(0.0).item(), 2)    # exact: ½ and 1/√(2π)
+      (0.5, 0.4)
+    """
+    check_distribution("lt.expect", dist)
+    check_estimator("lt.expect", estimator)
+    several = False
+
+    def program() -> Generator[Any, Any, None]:
+        nonlocal several
+        x = yield site
+        value = _call(f, x)
+        several = isinstance(value, tuple)
+        for c in value if several else (value,):
+            yield Cost(checks.scalar_cost("f", c), None)
+
+    site = Sample(dist, estimator, None)
+    begin = start(program, ())
+
+    def make(num_runs: int) -> Outline:
+        return single(site, num_runs, lambda costs: outline(begin, num_runs).credits(costs))
+
+    result = _expectation("lt.expect", key, begin, make, num_samples, chunk_size, has_aux)
+    if not has_aux:
+        return result
+    value, aux = result
+    costs = tuple(aux.costs.values()) if several else aux.costs[0]
+    return value, Aux(aux.standard_error, costs, aux.draws[0], aux.adaptive_loss, aux.estimators)
+
+
+def _call(f: Callable[[Any], Any], x: Any) -> Any:
+    try:
+        return f(x)
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+        error.add_note(
+            "logtrick: f is traced by JAX, one draw at a time. Write it with jax.numpy and lax.cond, or wrap a NumPy "
+            "function in lt.black_box(f, …)."
+        )
+        raise
+
+
+def expect_program(
+    key: Any,
+    program: Program,
+    *args: Any,
+    num_samples: int = 16,
+    chunk_size: int | None = None,
+    has_aux: bool = False,
+) -> Any:
+    """The expected sum of a program's costs; its derivative estimates the derivative of the expectation.
+
+    A program is a generator function that yields its draws, `x = yield lt.sample(dist, estimator)`, and its costs,
+    `yield lt.cost(value)`. Each site is credited with the costs that depend on its draw, directly or through the
+    distributions of later sites, by dependency, without being told. The function is called more than once while
+    tracing, so it must be re-callable.
+
+    Args:
+      key: a typed key.
+      program: a generator function.
+      args: its arguments.
+      num_samples: n ≥ 1 independent runs; n ≥ 2 with leave-one-out.
+      chunk_size: runs in memory at a time. None for all at once.
+      has_aux: also return an `Aux`, its costs, draws and estimators by name (the index where there is none).
+    Returns:
+      The estimate, shape (); with `has_aux`, `(estimate, aux)`.
+    Raises:
+      TypeError: `program` is not a generator function.
+      ValueError: it yields no draw, no cost, a cost that is no scalar, or an illegal estimator.
+    References:
+      Schulman, Heess, Weber & Abbeel (2015), "Gradient Estimation Using Stochastic Computation Graphs".
+    Example:
+      >>> import jax, logtrick as lt
+      >>> def program(logits):
+      ...     a = yield lt.sample(lt.Bernoulli(logits[0]))
+      ...     b = yield lt.sample(lt.Bernoulli(logits[1] + 2.0 * a))
+      ...     yield lt.cost(b)
+      >>> value = lambda logits: lt.expect_program(jax.random.key(0), program, logits, num_samples=200_000)
+      >>> [round(g.item(), 2) for g in jax.grad(value)(jax.numpy.zeros(2))]   # the first through b's distribution
+      [0.1, 0.18]
+    """
+    begin = start(program, args)
+    return _expectation(
+        "lt.expect_program", key, begin, lambda runs: outline(begin, runs), num_samples, chunk_size, has_aux
+    )
+
+
+def _expectation(
+    where: str, key: Any, begin: Any, make_outline: Any, num_samples: int, chunk_size: int | None, has_aux: bool
+) -> Any:
+    key = as_key(key)
+    checks.positive_int(where, "num_samples", num_samples)
+    if chunk_size is not None:
+        checks.positive_int(where, "chunk_size", chunk_size)
+    plan = make_outline(min(num_samples, chunk_size or num_samples))
+    estimators = {site.name: site.estimator for site in plan.sites}
+    learns = [name for name, e in estimators.items() if e.adaptive]
+    if learns and not has_aux:
+        raise ValueError(
+            f"{where}: the estimator of site {learns[0]!r} learns, and without has_aux=True it never would. Pass "
+            "has_aux=True and add aux.adaptive_loss to the loss (lt.minimize does)."
+        )
+    random = not all(e.deterministic for e in estimators.values())
+    block = run_all(key, begin, plan, num_samples if random else 1, chunk_size if random else None, has_aux)
+    value = jnp.mean(block.totals)
+    return (value, _aux(block, plan, random)) if has_aux else value
+
+
+def _aux(block: Block, plan: Outline, random: bool) -> Aux:
+    totals = block.totals
+    n = totals.shape[0]
+    error = jnp.std(totals, ddof=1) / jnp.sqrt(n) if n > 1 else jnp.full((), jnp.nan if random else 0.0, totals.dtype)
+    statistics = jax.tree.map(lambda a: jnp.mean(a, 0), block.aux.get("statistics", {}))
+    return Aux(
+        detached(error),
+        {plan.cost_names[i]: c for i, c in sorted(detached(block.aux["costs"]).items())},
+        {plan.sites[i].name: x for i, x in sorted(detached(block.aux["draws"]).items())},
+        jnp.mean(block.aux["adaptive"]) if "adaptive" in block.aux else jnp.zeros((), totals.dtype),
+        {s.name: s.estimator.advance(detached(statistics[i])) if i in statistics else s.estimator
+         for i, s in enumerate(plan.sites)},
+    )
