@@ -17,10 +17,16 @@ from logtrick.baselines import (
 )
 from logtrick.distributions import (
     Bernoulli as Bernoulli,
+    Beta as Beta,
+    Categorical as Categorical,
     Distribution as Distribution,
+    Exponential as Exponential,
     Family as Family,
+    Gamma as Gamma,
     MultivariateNormal as MultivariateNormal,
     Normal as Normal,
+    OneHotCategorical as OneHotCategorical,
+    Poisson as Poisson,
     distribution as distribution,
 )
 from logtrick.estimators import (

@@ -58,6 +58,14 @@ class IntegerBelow(Support):
     finite = True
 
 
+class OneHot(Support):
+    """One-hot rows of `size` entries."""
+
+    size: int = static(default=2)
+    discrete = True
+    finite = True
+
+
 class Unknown(Support):
     """Nothing is declared: a user's own family."""
 

@@ -221,7 +221,9 @@ def broadcast_shape(dist: Any, *values: Array) -> tuple[int, ...]:
         return np.broadcast_shapes(*(v.shape for v in values))
     except ValueError:
         shapes = ", ".join(str(v.shape) for v in values)
-        raise ValueError(f"{type(dist).__name__}: parameters of shapes {shapes} do not broadcast to one event.") from None
+        raise ValueError(
+            f"{type(dist).__name__}: parameters of shapes {shapes} do not broadcast to one event."
+        ) from None
 
 
 # Half precision: the noise is drawn, the draw worked out and log p summed in float32; only draws are rounded. (A bf16

@@ -1,0 +1,141 @@
+"""Independent categoricals by logits: as indices, and as one-hot rows."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from logtrick._core import checks
+from logtrick._core.module import assign
+from logtrick._core.noise import Uniform
+from logtrick._core.supports import IntegerBelow, OneHot, Support, grid
+from logtrick.distributions._base import Array, Factorized, parameters, where_inside, wide
+
+
+class Categorical(Factorized):
+    """Independent categoricals, P(x = k) = softmax(logits)ₖ, as indices.
+
+    Draws are int32 in 0 … K − 1, shape `logits.shape[:-1]`, by the inverse CDF of ONE uniform each: a class of probability
+    zero is never drawn. In float32 a class's frequency is right to 2⁻²³.
+
+    Args:
+      logits: unnormalised log-probabilities, shape (…, K); −inf for impossible classes, not for all of them.
+    Raises:
+      ValueError: `logits` is a scalar, or a concrete row has a nan, a +inf or nothing above −inf. (Traced ones give a log-prob of nan.)
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> dist = lt.Categorical(jnp.log(jnp.array([0.2, 0.3, 0.5])))
+      >>> round(dist.log_prob(2).item(), 4), dist.log_prob(3).item()       # log ½; out of range
+      (-0.6931, -inf)
+    """
+
+    logits: Any
+
+    def __post_init__(self) -> None:
+        _check_logits(self)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.logits.shape[:-1]
+
+    @property
+    def support(self) -> Support:
+        return IntegerBelow(self.logits.shape[-1])
+
+    @property
+    def noise_spec(self) -> Uniform:
+        return Uniform(self.event_shape, wide(self.logits.dtype))
+
+    def _transform(self, noise: Array) -> Array:
+        return _index(self.logits, noise)
+
+    def _log_factors(self, x: Any) -> Array:
+        x, size = jnp.asarray(x), self.logits.shape[-1]
+        inside = (x >= 0) & (x < size) & (x == jnp.floor(x))
+        index = jnp.where(inside, x, 0).astype(jnp.int32)
+        chosen = jnp.take_along_axis(self.logits, index[..., None], axis=-1)[..., 0]
+        return where_inside(inside, chosen - jax.nn.logsumexp(self.logits, axis=-1))
+
+    def _points(self) -> Array:
+        return grid(np.arange(self.logits.shape[-1]), self.event_shape, jnp.int32)
+
+
+class OneHotCategorical(Factorized):
+    """Independent categoricals, P(row = eₖ) = softmax(logits)ₖ, as one-hot rows.
+
+    Draws are 0. and 1. in the dtype of the logits, shape `logits.shape`: the same classes as `Categorical` from the same key.
+
+    Args:
+      logits: unnormalised log-probabilities, shape (…, K); −inf for impossible classes, not for all of them.
+    Raises:
+      ValueError: `logits` is a scalar, or a concrete row has a nan, a +inf or nothing above −inf. (Traced ones give a log-prob of nan.)
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> dist = lt.OneHotCategorical(jnp.zeros(4))
+      >>> round(dist.log_prob(jnp.array([0.0, 1.0, 0.0, 0.0])).item(), 4)   # log ¼
+      -1.3863
+      >>> dist.enumerate().shape
+      (4, 4)
+    """
+
+    logits: Any
+
+    def __post_init__(self) -> None:
+        _check_logits(self)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.logits.shape
+
+    @property
+    def support(self) -> Support:
+        return OneHot(self.logits.shape[-1])
+
+    @property
+    def noise_spec(self) -> Uniform:
+        return Uniform(self.logits.shape[:-1], wide(self.logits.dtype))
+
+    def _transform(self, noise: Array) -> Array:
+        return jax.nn.one_hot(_index(self.logits, noise), self.logits.shape[-1], dtype=self.logits.dtype)
+
+    def _log_factors(self, x: Any) -> Array:
+        x = jnp.asarray(x)
+        inside = jnp.all((x == 0) | (x == 1), axis=-1) & (jnp.sum(x, axis=-1) == 1)
+        chosen = jnp.sum(jnp.where(x == 1, self.logits, 0.0), axis=-1)
+        return where_inside(inside, chosen - jax.nn.logsumexp(self.logits, axis=-1))
+
+    def _points(self) -> Array:
+        size = self.logits.shape[-1]
+        index = grid(np.arange(size), self.logits.shape[:-1], jnp.int32)
+        return jax.nn.one_hot(index, size, dtype=self.logits.dtype)
+
+
+def _check_logits(dist: Any) -> None:
+    parameters(dist, logits=dist.logits)
+    check_rows(dist, "logits")
+
+
+def check_rows(dist: Any, name: str) -> None:
+    """Refuse rows of logits that are no distribution: concrete ones raise, traced ones become nan."""
+    value, where = getattr(dist, name), type(dist).__name__
+    if value.ndim == 0 or value.shape[-1] == 0:
+        raise ValueError(
+            f"{where}({name}=…) needs shape (…, K), K at least 1; got {value.shape}. Use Bernoulli for one bit."
+        )
+    legal = lambda l: (l < np.inf) & (l.max(-1, keepdims=True) > -np.inf)
+    need = "rows of numbers below inf, not all of them -inf"
+    assign(dist, **{name: checks.require(where, name, value, legal, need)})
+
+
+def _index(logits: Array, uniform: Array) -> Array:
+    """The class at `uniform`: how many cumulative weights are at most u times the last.
+
+    Weights are relative to the largest. The running maximum gives impossible classes exactly their predecessor's
+    cumulative weight (a parallel cumsum need not), so that none is ever drawn; u < 1 keeps the last class in range.
+    """
+    weights = jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True))
+    cumulative = lax.cummax(jnp.where(weights > 0, jnp.cumsum(weights, axis=-1), 0.0), axis=logits.ndim - 1)
+    target = uniform[..., None] * cumulative[..., -1:]
+    return jnp.sum(cumulative <= target, axis=-1, dtype=jnp.int32)

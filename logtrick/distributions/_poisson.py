@@ -1,0 +1,59 @@
+"""The Poisson distribution."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.scipy import stats
+
+from logtrick._core import checks
+from logtrick._core.module import assign
+from logtrick._core.noise import KeyPerRun
+from logtrick._core.supports import NonNegativeInteger, Support
+from logtrick.distributions._base import Array, Factorized, parameters, where_inside
+
+_LARGEST = 2.0**30  # jax.random.poisson counts in int32
+
+
+class Poisson(Factorized):
+    """Independent Poissons, P(x) = rateˣ e^(−rate) / x! in every coordinate.
+
+    Draws are whole numbers in the dtype of the rate. The sampler rejects, so the noise is a key a run.
+
+    Args:
+      rate: mean counts, 0 < rate < 2³⁰, any shape.
+    Raises:
+      ValueError: a concrete rate is out of range. (Traced ones give nan.)
+    Example:
+      >>> import logtrick as lt
+      >>> round(lt.Poisson(2.0).log_prob(1.0).item(), 4)            # log 2 − 2
+      -1.3069
+    """
+
+    rate: Any
+
+    def __post_init__(self) -> None:
+        parameters(self, rate=self.rate)
+        legal = lambda r: (r > 0) & (r < _LARGEST)
+        assign(self, rate=checks.require("Poisson", "rate", self.rate, legal, "numbers between 0 and 2**30"))
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.rate.shape
+
+    @property
+    def support(self) -> Support:
+        return NonNegativeInteger()
+
+    @property
+    def noise_spec(self) -> KeyPerRun:
+        return KeyPerRun()
+
+    def _transform(self, noise: Array) -> Array:
+        counts = jax.random.poisson(noise, self.rate).astype(self.rate.dtype)
+        return jnp.where(counts >= 0, counts, jnp.nan)  # jax.random.poisson(nan) is -1
+
+    def _log_factors(self, x: Any) -> Array:
+        x = jnp.asarray(x, self.rate.dtype)
+        inside = (x >= 0) & (x < jnp.inf) & (x == jnp.floor(x))
+        return where_inside(inside, stats.poisson.logpmf(jnp.where(inside, x, 0.0), self.rate))
