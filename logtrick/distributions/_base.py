@@ -1,6 +1,5 @@
 """What a distribution is: one draw, a scalar log-prob, and declarations of what estimators may do with it."""
 
-import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -146,7 +145,8 @@ class Distribution(Module, abstract=True):
         shape = want if want is None else jax.tree.map(np.shape, x)
         if shape != want:
             raise ValueError(
-                f"{type(self).__name__}.{method}(x=…) needs one draw, shape {want}; got {shape}. Use jax.vmap over draws."
+                f"{type(self).__name__}.{method}(x=…) needs one draw, shape {want}; got {shape}. "
+                "Use jax.vmap over draws."
             )
 
     def fixed_support(self) -> "Distribution":
@@ -158,8 +158,8 @@ class Distribution(Module, abstract=True):
             return self
         name = type(self).__name__
         message = (
-            f"{name}: the support moves with {', '.join(self.moving_support)}, so the score function misses the boundary's "
-            f"term. Use Pathwise() with {name}, or stop_gradient on those parameters."
+            f"{name}: the support moves with {', '.join(self.moving_support)}, so the score function misses the "
+            f"boundary's term. Use Pathwise() with {name}, or stop_gradient on those parameters."
         )
         return replace(self, **{n: refuse(getattr(self, n), message, ValueError) for n in self.moving_support})
 
@@ -201,10 +201,11 @@ def positive(dist: Any, *names: str) -> None:
 
 
 def finite(dist: Any, *names: str) -> None:
-    """Refuse what is not a finite number: concrete parameters raise, traced ones become nan."""
+    """Refuse concrete numbers that are not finite. Traced ones need no help: they make draws and log p nan or ±inf."""
     for name in names:
-        value = checks.require(type(dist).__name__, name, getattr(dist, name), _is_finite, "finite numbers")
-        assign(dist, **{name: value})
+        value = getattr(dist, name)
+        if checks.concrete(value) is not None:
+            checks.require(type(dist).__name__, name, value, _is_finite, "finite numbers")
 
 
 def _is_positive(x: Any) -> Any:
@@ -220,10 +221,8 @@ def broadcast_shape(dist: Any, *values: Array) -> tuple[int, ...]:
     try:
         return np.broadcast_shapes(*(v.shape for v in values))
     except ValueError:
-        shapes = ", ".join(str(v.shape) for v in values)
-        raise ValueError(
-            f"{type(dist).__name__}: parameters of shapes {shapes} do not broadcast to one event."
-        ) from None
+        name, shapes = type(dist).__name__, ", ".join(str(v.shape) for v in values)
+        raise ValueError(f"{name}: parameters of shapes {shapes} do not broadcast to one event.") from None
 
 
 # Half precision: the noise is drawn, the draw worked out and log p summed in float32; only draws are rounded. (A bf16

@@ -8,7 +8,7 @@ import numpy as np
 
 from logtrick._core.noise import Uniform
 from logtrick._core.supports import Boolean, Support, grid
-from logtrick.distributions._base import Array, Factorized, parameters, where_inside, wide
+from logtrick.distributions._base import Array, Factorized, finite, parameters, where_inside, wide
 
 
 class Bernoulli(Factorized):
@@ -17,7 +17,9 @@ class Bernoulli(Factorized):
     Draws are 0. and 1. in the dtype of the logits.
 
     Args:
-      logits: log odds, any shape; no overflow at |logit| = 1e3.
+      logits: log odds, finite, any shape; no overflow at |logit| = 1e3.
+    Raises:
+      ValueError: a concrete logit is not finite. (Traced ones give nan.)
     Example:
       >>> import logtrick as lt
       >>> round(lt.Bernoulli(0.0).log_prob(1.0).item(), 4)          # log ½
@@ -28,6 +30,7 @@ class Bernoulli(Factorized):
 
     def __post_init__(self) -> None:
         parameters(self, logits=self.logits)
+        finite(self, "logits")
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -49,7 +52,7 @@ class Bernoulli(Factorized):
         # every consumer, and a chain of 100 sites compiles three times as long.
         x = jnp.asarray(x)
         log_p = x * jax.nn.log_sigmoid(self.logits) + (1 - x) * jax.nn.log_sigmoid(-self.logits)
-        return event_sum(log_p, (x == 0) | (x == 1))
+        return where_inside((x == 0) | (x == 1), log_p)
 
     def _points(self) -> Array:
         return grid(np.array([0.0, 1.0]), self.logits.shape, self.logits.dtype)

@@ -16,10 +16,10 @@ from logtrick.distributions._implicit import implicit_logit
 class Beta(Factorized):
     """Independent betas, p(x) = xᵃ⁻¹ (1 − x)ᵇ⁻¹ / B(a, b) in every coordinate.
 
-    Reparameterised by the univariate implicit derivative, dx/da = −∂ₐF(x; a, b) / p(x; a, b), to first order; it has 2.4 ×
-    less variance than the ratio of gammas that `jax.random.beta` differentiates (f = x, a = 2, b = 3). Drawn as a logit.
-    A draw within 2⁻²⁵ of 1 is rounded into (0, 1) for b ≥ ½; for smaller b, where that would bias E log(1 − x), it rounds
-    to 1, whose log-prob is +inf: the score function's gradient is nan there, not a wrong number. Use x64, or Pathwise().
+    Reparameterised by the univariate implicit derivative, dx/da = −∂ₐF(x; a, b) / p(x; a, b), to first order; it has
+    2.4 × less variance than the ratio of gammas that `jax.random.beta` differentiates (f = x, a = 2, b = 3). Drawn as a
+    logit. A draw that rounds to 1 is moved into (0, 1) for b ≥ ½; for smaller b, where that would bias E log(1 − x), it
+    stays, with a log-prob of +inf: the score function's gradient is nan then, not wrong. Use x64, or Pathwise().
 
     Args:
       a, b: concentrations > 0, dimensionless; they broadcast to the event.

@@ -17,13 +17,13 @@ from logtrick.distributions._base import Array, Factorized, parameters, where_in
 class Categorical(Factorized):
     """Independent categoricals, P(x = k) = softmax(logits)ₖ, as indices.
 
-    Draws are int32 in 0 … K − 1, shape `logits.shape[:-1]`, by the inverse CDF of ONE uniform each: a class of probability
-    zero is never drawn. In float32 a class's frequency is right to 2⁻²³.
+    Draws are int32 in 0 … K − 1, shape `logits.shape[:-1]`, by the inverse CDF of ONE uniform each: a class of
+    probability zero is never drawn. In float32 a class's frequency is right to 2⁻²³.
 
     Args:
       logits: unnormalised log-probabilities, shape (…, K); −inf for impossible classes, not for all of them.
     Raises:
-      ValueError: `logits` is a scalar, or a concrete row has a nan, a +inf or nothing above −inf. (Traced ones give a log-prob of nan.)
+      ValueError: `logits` is a scalar, or a concrete row has a nan, a +inf or nothing above −inf. (Traced: nan.)
     Example:
       >>> import jax.numpy as jnp, logtrick as lt
       >>> dist = lt.Categorical(jnp.log(jnp.array([0.2, 0.3, 0.5])))
@@ -65,12 +65,13 @@ class Categorical(Factorized):
 class OneHotCategorical(Factorized):
     """Independent categoricals, P(row = eₖ) = softmax(logits)ₖ, as one-hot rows.
 
-    Draws are 0. and 1. in the dtype of the logits, shape `logits.shape`: the same classes as `Categorical` from the same key.
+    Draws are 0. and 1. in the dtype of the logits, shape `logits.shape`; the classes are `Categorical`'s from
+    the same key.
 
     Args:
       logits: unnormalised log-probabilities, shape (…, K); −inf for impossible classes, not for all of them.
     Raises:
-      ValueError: `logits` is a scalar, or a concrete row has a nan, a +inf or nothing above −inf. (Traced ones give a log-prob of nan.)
+      ValueError: `logits` is a scalar, or a concrete row has a nan, a +inf or nothing above −inf. (Traced: nan.)
     Example:
       >>> import jax.numpy as jnp, logtrick as lt
       >>> dist = lt.OneHotCategorical(jnp.zeros(4))
@@ -121,9 +122,7 @@ def check_rows(dist: Any, name: str) -> None:
     """Refuse rows of logits that are no distribution: concrete ones raise, traced ones become nan."""
     value, where = getattr(dist, name), type(dist).__name__
     if value.ndim == 0 or value.shape[-1] == 0:
-        raise ValueError(
-            f"{where}({name}=…) needs shape (…, K), K at least 1; got {value.shape}. Use Bernoulli for one bit."
-        )
+        raise ValueError(f"{where}({name}=…) needs shape (…, K), K at least 1; got {value.shape}. Reshape them.")
     legal = lambda l: (l < np.inf) & (l.max(-1, keepdims=True) > -np.inf)
     need = "rows of numbers below inf, not all of them -inf"
     assign(dist, **{name: checks.require(where, name, value, legal, need)})

@@ -45,7 +45,7 @@ class _Custom(Distribution):
 
         def sample(noise: Any, arrays: list[Any]) -> Any:
             given = iter(arrays)
-            params = tree.unflatten([next(given) if is_array(leaf) else leaf for leaf in leaves])
+            params = jax.tree.unflatten(tree, [next(given) if is_array(leaf) else leaf for leaf in leaves])
             return self.functions[1](noise, params)
 
         converted, outside = jax.closure_convert(sample, noise, arrays)
@@ -79,7 +79,7 @@ def distribution(log_prob: LogProb, sample: Sampler) -> Family:
       ...     lambda logit, x: x * jax.nn.log_sigmoid(-logit) + jax.nn.log_sigmoid(logit),
       ...     lambda key, logit: jnp.floor(jnp.log(jax.random.uniform(key)) / jax.nn.log_sigmoid(-logit)))
       >>> mean = lambda logit: lt.expect(jax.random.key(0), lambda x: x, geometric(logit), num_samples=100_000)
-      >>> round(mean(0.0).item(), 2), round(jax.grad(mean)(0.0).item(), 1)     # E x = e^{−logit}
+      >>> round(mean(0.0).item(), 1), round(jax.grad(mean)(0.0).item(), 1)     # E x = e^{−logit}
       (1.0, -1.0)
     """
     for name, function in (("log_prob", log_prob), ("sample", sample)):

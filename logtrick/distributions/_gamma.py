@@ -14,8 +14,8 @@ from logtrick.distributions._base import Array, Factorized, broadcast_shape, par
 class Gamma(Factorized):
     """Independent gammas, p(x) = rateᵃ xᵃ⁻¹ e^(−rate x) / Γ(a), a = concentration, in every coordinate.
 
-    Reparameterised implicitly: dx/da = −∂ₐF(x; a) / p(x; a). Drawn in log space; where a draw underflows to 0 (shapes of
-    1e-3), its log-prob is +inf and the gradient of an estimate is nan, not a wrong number.
+    Reparameterised implicitly: dx/da = −∂ₐF(x; a) / p(x; a). Drawn in log space; where a draw underflows to 0 (shapes
+    of 1e-3), its log-prob is +inf and the gradient of an estimate is nan, not a wrong number.
 
     Args:
       concentration: shapes a > 0, dimensionless.

@@ -1,7 +1,8 @@
 """The implicit derivative of a beta variate, on which Beta, Dirichlet and Student's t stand.
 
 For x with distribution function F(x; a, b) and density p, holding the quantile F(x; a, b) fixed gives dx/da = −∂ₐF / p
-(Figurnov, Mohamed & Mnih 2018; Jankowiak & Obermeyer 2018). With the continued fraction h of the incomplete beta function,
+(Figurnov, Mohamed & Mnih 2018; Jankowiak & Obermeyer 2018). With the continued fraction h of the incomplete beta
+function,
 
     F = xᵃ (1 − x)ᵇ h(x; a, b) / (a B(a, b)),    F / p = x (1 − x) h / a,
 
@@ -10,8 +11,8 @@ so that, for the logit z of x, in which nothing is lost at either end,
     dz/da = −(h/a) ∂ₐ log F = −(h/a) (log x + ψ(a + b) − ψ(a + 1) + ∂ₐ log h),
     dz/db = −(h/a) ∂_b log F = −(h/a) (log(1 − x) + ψ(a + b) − ψ(b) + ∂_b log h).
 
-h converges fast below the mean; above it 1 − x ~ Beta(b, a) takes the place of x. Its derivatives are carried along, term by
-term (Boik & Robison-Cox 1998, "Derivatives of the Incomplete Beta Function").
+h converges fast below the mean; above it 1 − x ~ Beta(b, a) takes the place of x. Its derivatives are carried along,
+term by term (Boik & Robison-Cox 1998, "Derivatives of the Incomplete Beta Function").
 """
 
 from typing import Any

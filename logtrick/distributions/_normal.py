@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar
 
-
 import jax.numpy as jnp
 from jax.scipy import linalg, stats
 
@@ -79,7 +78,8 @@ class MultivariateNormal(Distribution):
         shape = self.scale_tril.shape
         if len(shape) != 2 or shape[0] != shape[1] or self.loc.shape != shape[:1]:
             raise ValueError(
-                f"MultivariateNormal(loc=…, scale_tril=…) needs shapes (D,) and (D, D); got {self.loc.shape} and {shape}."
+                f"MultivariateNormal(loc=…, scale_tril=…) needs shapes (D,) and (D, D); "
+                f"got {self.loc.shape} and {shape}."
             )
         diagonal = jnp.diagonal(self.scale_tril)
         known = checks.require("MultivariateNormal", "scale_tril", diagonal, lambda d: d > 0, "a positive diagonal")
