@@ -1,5 +1,7 @@
 """The named refusals. Every one is a `TypeError` or a `ValueError` where it is raised at trace time."""
 
+from typing import Any
+
 
 class UnaccountedRandomnessError(TypeError):
     """A draw whose gradient no estimator accounts for was differentiated.
@@ -32,8 +34,13 @@ class NonFiniteError(ValueError):
 
     The message names the step, the leaf of the parameters and whether the value itself was finite.
 
+    Attributes:
+      result: what the fit had until then, a `FitResult`; None outside of fits.
+
     Example:
       >>> import logtrick as lt
       >>> issubclass(lt.NonFiniteError, ValueError)
       True
     """
+
+    result: Any = None

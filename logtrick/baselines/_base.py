@@ -38,10 +38,12 @@ class Baseline(Module, abstract=True):
     Attributes:
       least_runs: the least number of runs that it works with.
       adaptive: it learns: it has an adaptive loss, or statistics that advance.
+      statistics: names of the fields that are running statistics: they move by `advance`, never by an optimizer.
     """
 
     least_runs: ClassVar[int] = 1
     adaptive: ClassVar[bool] = False
+    statistics: ClassVar[tuple[str, ...]] = ()
     reference: ClassVar[str] = ""
 
     def term(self, site: Site) -> Array | None:

@@ -28,6 +28,7 @@ class Estimator(Module, abstract=True):
         "differentiable f".
       deterministic: it draws nothing.
       one_point: it evaluates the rest at one draw and comes in two halves (`OnePointEstimator`).
+      statistics: names of the fields that are running statistics: they move by `advance`, never by an optimizer.
       reference: where it comes from.
 
     Example:
@@ -51,6 +52,7 @@ class Estimator(Module, abstract=True):
     needs: ClassVar[frozenset[str]] = frozenset()
     deterministic: ClassVar[bool] = False
     one_point: ClassVar[bool] = False
+    statistics: ClassVar[tuple[str, ...]] = ()
     reference: ClassVar[str] = ""
 
     @property

@@ -1,0 +1,227 @@
+"""The pure half of the training loop: what is compiled. Nothing here looks at a number."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from logtrick._core import checks, keys
+from logtrick._core.module import Module, static
+from logtrick.training._adaptive import adaptive_loss, advanced_statistics, merge, partition
+
+Array = jax.Array
+
+# Bits of `Records.trouble`; the index of a leaf stands above them.
+VALUE, GRADIENT, UPDATE, STOPPED = 1, 2, 4, 8
+LEAF_SHIFT = 4
+
+
+class FitState(Module):
+    """All that a fit carries from step to step: one pytree of arrays, without Python objects, to be checkpointed.
+
+    Attributes:
+      params: the parameters, with the estimators that sit in them.
+      opt_state: the optimizer's state.
+      key_data: the words of the base key; the key of a step is `fold_in(key, step)`.
+      step: how many steps were taken, skipped ones included.
+      skipped: how many of them were skipped because something was not finite.
+      skipped_in_a_row: how many were skipped since the last accepted one; at the limit the fit stands still.
+      key_impl: the key's implementation.
+    """
+
+    params: Any
+    opt_state: Any
+    key_data: Array
+    step: Array
+    skipped: Array
+    skipped_in_a_row: Array
+    key_impl: Any = static(default=None)
+
+
+class Records(Module):
+    """What the steps of a chunk leave behind, a leading axis of steps.
+
+    Attributes:
+      value: the objective, in the user's sign.
+      gradient_norm: the Euclidean norm of the gradient of the loss.
+      trouble: 0 for an accepted step, else bits that say what was not finite.
+    """
+
+    value: Array
+    gradient_norm: Array
+    trouble: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is compiled for: hashed by the identity of the user's functions, like `jax.jit`."""
+
+    where: str
+    objective: Callable[..., Any]
+    optimizer: Any
+    sign: int
+    limit: int
+    batch_size: int | None
+
+
+class Program:
+    """The two compiled functions of a task."""
+
+    def __init__(self, task: Task) -> None:
+        self.begin = jax.jit(functools.partial(_begin, task))
+        self.advance = jax.jit(functools.partial(_advance, task), static_argnames=("chunk",), donate_argnames=("state",))
+
+
+@functools.lru_cache(maxsize=32)
+def program(task: Task) -> Program:
+    """The compiled functions of `task`: a second fit of the same objective and optimizer compiles nothing.
+
+    Bounded, since a cached function keeps what its objective closes over: the 32 tasks that were used last.
+    """
+    return Program(task)
+
+
+def _begin(task: Task, params: Any, key: Array) -> FitState:
+    """The state before the first step, in memory of its own: it is donated, and the user keeps what they gave."""
+    params = jax.tree.map(jnp.copy, params)
+    trained, _ = partition(params)
+    opt_state = jax.tree.map(_strong, task.optimizer.init(trained))
+    zero = jnp.zeros((), jnp.int32)
+    return FitState(params, opt_state, jax.random.key_data(key), zero, zero, zero, jax.random.key_impl(key))
+
+
+def _strong(x: Any) -> Array:
+    """`x` without weak type, which would make the second chunk a second compilation."""
+    return lax.convert_element_type(x, jnp.result_type(x))
+
+
+def _advance(task: Task, state: FitState, data: Any, count: Array, *, chunk: int) -> tuple[FitState, Records, Array]:
+    """`count` ≤ `chunk` steps. The number of steps is an argument, so a shorter last chunk is the same program."""
+    base = jax.random.wrap_key_data(state.key_data, impl=state.key_impl)
+    size = max(chunk, 2)  # a buffer of one step would be seen through by the compiler, and give other bits
+    steps = state.step + jnp.arange(size, dtype=jnp.int32)
+    inputs = jax.vmap(lambda step: step_inputs(task, base, step, data))(steps)
+    records = Records(jnp.zeros(size), jnp.zeros(size), jnp.full(size, STOPPED, jnp.int32))
+
+    def body(i: Array, carry: tuple[FitState, Records]) -> tuple[FitState, Records]:
+        state, records = carry
+        state, new = _step(task, state, *_at(inputs, i), data)
+        put = lambda buffer, x: lax.dynamic_update_index_in_dim(buffer, x.astype(buffer.dtype), i, 0)
+        return state, jax.tree.map(put, records, new)
+
+    state, records = lax.fori_loop(0, count, body, (state, records))
+    records = jax.tree.map(lambda buffer: buffer[:chunk], records)
+    return state, records, jnp.copy(state.skipped_in_a_row)  # a copy: the state is donated to the next chunk
+
+
+def _at(tree: Any, i: Any) -> Any:
+    return jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, i, keepdims=False), tree)
+
+
+def step_inputs(task: Task, base: Array, step: Array, data: Any) -> tuple[Array, Array | None]:
+    """The objective's key at a step, and the rows of its batch."""
+    key = jax.random.fold_in(base, step)
+    if task.batch_size is None:
+        return jax.random.fold_in(key, keys.SAMPLE), None
+    rows = jax.tree.leaves(data)[0].shape[0]
+    batch = jax.random.randint(jax.random.fold_in(key, keys.DATA), (task.batch_size,), 0, rows)
+    return jax.random.fold_in(key, keys.SAMPLE), batch
+
+
+def _loss(task: Task, params: Any, key: Array, rows: Array | None, data: Any) -> tuple[Array, tuple[Array, Any]]:
+    """The loss to be minimized, and beside it the value and the aux."""
+    batch = data if rows is None else jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), data)
+    out = task.objective(params, key) if data is None else task.objective(params, key, batch)
+    value, aux = out if isinstance(out, tuple) and len(out) == 2 else (out, None)
+    value = checks.scalar_cost(f"{task.where}: the objective", value)
+    return task.sign * value + adaptive_loss(task.where, aux), (value, aux)
+
+
+def _step(task: Task, state: FitState, key: Array, rows: Any, data: Any) -> tuple[FitState, Records]:
+    trained, statistics = partition(state.params)
+
+    def loss(trained: Any) -> tuple[Array, Any]:
+        params = merge(state.params, trained, statistics)
+        loss, (value, aux) = _loss(task, params, key, rows, data)
+        return loss, (value, advanced_statistics(task.where, params, aux))
+
+    (_, (value, statistics)), grads = jax.value_and_grad(loss, has_aux=True)(trained)
+    trained, opt_state = _update(task, state, trained, task.sign * value, grads)
+    params = merge(state.params, trained, statistics)
+    before, _ = partition(state.params)
+    trouble, norm = _trouble(value, grads, (trained, before), (params, opt_state), (state.params, state.opt_state))
+    running = state.skipped_in_a_row < task.limit
+    accepted = running & (trouble == 0)
+    keep = lambda new, old: jnp.where(accepted, new, old)
+    skipped = (running & (trouble != 0)).astype(jnp.int32)
+    state = FitState(
+        jax.tree.map(keep, params, state.params),
+        jax.tree.map(keep, opt_state, state.opt_state),
+        state.key_data,
+        state.step + running.astype(jnp.int32),
+        state.skipped + skipped,
+        jnp.where(accepted, 0, state.skipped_in_a_row + skipped),
+        state.key_impl,
+    )
+    return state, Records(value, norm, jnp.where(running, trouble, STOPPED))
+
+
+def _update(task: Task, state: FitState, trained: Any, value: Array, grads: Any) -> tuple[Any, Any]:
+    """The optimizer's step, every leaf in the shape and dtype that it had."""
+
+    def value_fn(*_: Any) -> Any:
+        raise ValueError(
+            f"{task.where}(optimizer=…) evaluates the objective again in a line search, which compares values at different "
+            "points and needs them without noise; the objective here draws new samples at every step. Use a stochastic "
+            "optimizer such as optax.adam, or L-BFGS with linesearch=None."
+        )
+
+    updates, opt_state = task.optimizer.update(
+        grads, state.opt_state, trained, value=value, grad=grads, value_fn=value_fn
+    )
+
+    def same_shape(new: Any, old: Array) -> Any:
+        if jnp.shape(new) != old.shape:
+            raise ValueError(
+                f"{task.where}(optimizer=…) turned a leaf of shape {old.shape} into one of shape {jnp.shape(new)}. Its "
+                "updates and its state must keep their shapes."
+            )
+        return new
+
+    trained = optax.apply_updates(trained, jax.tree.map(same_shape, updates, trained))
+    cast = lambda new, old: lax.convert_element_type(same_shape(new, old), old.dtype)
+    return trained, jax.tree.map(cast, opt_state, state.opt_state)
+
+
+def _trouble(value: Array, grads: Any, trained: tuple[Any, Any], new: Any, old: Any) -> tuple[Array, Array]:
+    """What is not finite, as bits and the leaf's index; and the gradient's norm, which does not overflow by squaring."""
+    leaves = [g for g in jax.tree.leaves(grads) if g.size]
+    dtype = jnp.result_type(jnp.float32, *leaves)
+    peaks = jnp.stack([jnp.max(jnp.abs(g)).astype(dtype) for g in leaves] or [jnp.zeros((), dtype)])
+    wrong_gradient = ~jnp.isfinite(peaks)
+    wrong_update = jnp.stack([_lost(pair) for pair in zip(*map(_nonempty, trained))] or [jnp.array(False)])
+    lost = functools.reduce(jnp.logical_or, map(_lost, zip(jax.tree.leaves(new), jax.tree.leaves(old))), jnp.array(False))
+    bits = VALUE * ~jnp.isfinite(value) + GRADIENT * jnp.any(wrong_gradient) + UPDATE * lost
+    leaf = jnp.argmax(jnp.where(jnp.any(wrong_gradient), wrong_gradient, wrong_update))
+    trouble = jnp.where(bits == 0, 0, bits + (leaf.astype(jnp.int32) << LEAF_SHIFT))
+    peak = jnp.max(peaks)
+    scale = jnp.where(peak > 0, peak, 1)
+    squares = [jnp.sum(jnp.square(g.astype(dtype) / scale)) for g in leaves]
+    return trouble.astype(jnp.int32), peak * jnp.sqrt(sum(squares, jnp.zeros((), dtype)))
+
+
+def _nonempty(tree: Any) -> list[Array]:
+    return [x for x in jax.tree.leaves(tree) if x.size]
+
+
+def _lost(pair: tuple[Array, Array]) -> Array:
+    """Whether a finite entry became one that is not: (new, old). An infinity that was there before is no fault."""
+    new, old = pair
+    if not jnp.issubdtype(old.dtype, jnp.inexact):
+        return jnp.array(False)
+    return jnp.any(jnp.isfinite(old) & ~jnp.isfinite(new))
