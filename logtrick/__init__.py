@@ -43,3 +43,9 @@ from logtrick.programs import (
     expect_program as expect_program,
     sample as sample,
 )
+from logtrick import training as training
+from logtrick.training import (
+    FitResult as FitResult,
+    maximize as maximize,
+    minimize as minimize,
+)

@@ -228,7 +228,7 @@ def _fit(
                 f"{task.where}: under jax.vmap and jax.jit there is no host between chunks, so callback and progress must "
                 "be left out."
             )
-        state, records, _ = compiled.advance(state, data, num_steps, chunk=num_steps)
+        state, records, _ = compiled.advance_traced(state, data, num_steps, chunk=num_steps)
         history = History(records.value, records.gradient_norm, records.trouble != 0)
         return FitResult(state.params, None, history, "traced", state)
     bar: Any = ProgressBar() if progress is True else progress

@@ -70,11 +70,13 @@ class Task:
 
 
 class Program:
-    """The two compiled functions of a task."""
+    """The compiled functions of a task."""
 
     def __init__(self, task: Task) -> None:
+        advance = functools.partial(_advance, task)
         self.begin = jax.jit(functools.partial(_begin, task))
-        self.advance = jax.jit(functools.partial(_advance, task), static_argnames=("chunk",), donate_argnames=("state",))
+        self.advance = jax.jit(advance, static_argnames=("chunk",), donate_argnames=("state",))
+        self.advance_traced = jax.jit(advance, static_argnames=("chunk",))  # under vmap, donated memory would not fit
 
 
 @functools.lru_cache(maxsize=32)
