@@ -20,26 +20,29 @@ class Guide:
 
     Attributes:
       name: as it is printed, and in the JSON.
-      words: what it is, in a few words.
       family: `family(params)` is a distribution of one inclusion vector.
       initial: `initial(p)`, the parameters to start from, for p predictors: every predictor in with probability ½.
       num_samples: draws a step.
       num_steps: steps.
       optimizer: `optimizer(num_steps)`, of optax.
+      factorized: its coordinates are independent.
     """
 
     name: str
-    words: str
     family: Callable[[Any], lt.Distribution]
     initial: Callable[[int], Any]
     num_samples: int
     num_steps: int
     optimizer: Callable[[int], optax.GradientTransformation]
+    factorized: bool
 
 
 def log_prob(params: dict[str, Array], inclusion: Array) -> Array:
-    """log q(γ) = Σ_j log q(γ_j | γ_1 … γ_{j−1}), each a logistic regression on those before it."""
-    logits = params["bias"] + jnp.tril(params["weights"], -1) @ inclusion
+    """log q(γ) = Σ_j log q(γ_j | γ_1 … γ_{j−1}), each a logistic regression on those before it, centered at ½.
+
+    Without the centering a weight moves its own bias, and one seed in twenty ends in a single mode.
+    """
+    logits = params["bias"] + jnp.tril(params["weights"], -1) @ (inclusion - 0.5)
     return jnp.sum(jax.nn.log_sigmoid(jnp.where(inclusion == 1, logits, -logits)))
 
 
@@ -49,7 +52,7 @@ def sample(key: Array, params: dict[str, Array]) -> Array:
     uniform = jax.random.uniform(key, bias.shape, bias.dtype)
 
     def coordinate(j: Array, inclusion: Array) -> Array:
-        included = uniform[j] < jax.nn.sigmoid(bias[j] + weights[j] @ inclusion)
+        included = uniform[j] < jax.nn.sigmoid(bias[j] + weights[j] @ (inclusion - 0.5))
         return inclusion.at[j].set(included.astype(bias.dtype))
 
     return lax.fori_loop(0, bias.shape[0], coordinate, jnp.zeros_like(bias))
@@ -57,22 +60,22 @@ def sample(key: Array, params: dict[str, Array]) -> Array:
 
 INDEPENDENT = Guide(
     "independent",
-    "independent Bernoullis, lt.Bernoulli(logits)",
     lt.Bernoulli,
     jnp.zeros,
     num_samples=16,
     num_steps=2000,
     optimizer=lambda num_steps: optax.adam(0.1),
+    factorized=True,
 )
 
 AUTOREGRESSIVE = Guide(
     "autoregressive",
-    "autoregressive Bernoullis, two plain functions through lt.distribution(log_prob, sample)",
     lt.distribution(log_prob, sample),
     lambda p: {"bias": jnp.zeros(p), "weights": jnp.zeros((p, p))},
     num_samples=32,
     num_steps=3000,
     optimizer=lambda num_steps: optax.adam(optax.cosine_decay_schedule(0.05, num_steps)),
+    factorized=False,
 )
 
 GUIDES = (INDEPENDENT, AUTOREGRESSIVE)

@@ -44,6 +44,12 @@ class Model:
         return len(self.names)
 
     @property
+    def correlation(self) -> np.ndarray:
+        """The correlations of the predictors, shape (p, p)."""
+        columns = self.factor[:, :-1]
+        return columns.T @ columns
+
+    @property
     def enumerable(self) -> bool:
         """Whether the exact posterior is computed."""
         return self.num_predictors <= MAX_ENUMERATED

@@ -1,0 +1,114 @@
+"""Fitting a guide, and what the fit is worth."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+import logtrick as lt
+from logtrick._variable_selection.guides import Guide
+from logtrick._variable_selection.model import Model
+from logtrick._variable_selection.progress import Progress
+
+Array = jax.Array
+Objective = Callable[[Any, Array], Array]
+
+# Draws that stand for the enumeration where there are too many models.
+_DRAWS = 2**16
+
+
+def elbo(model: Model, guide: Guide, estimator: lt.Estimator, constant: float = 0.0) -> Objective:
+    """ELBO(θ) = E_{γ∼q_θ}[log p(y, γ) − log q_θ(γ)] as an objective: `(params, key) -> scalar`.
+
+    f depends on θ through log q; the expectation of that direct term, −E[∇ log q], is 0, and its samples would only add
+    their variance. So log q is held constant in f: right for the first derivative, the only one taken here.
+
+    Args:
+      model: log p(y, γ), relative to the null model.
+      guide: q and the number of draws.
+      estimator: of the gradient.
+      constant: subtracted from f; the gradient does not depend on it, some estimators' variance does.
+    """
+
+    def objective(params: Any, key: Array) -> Array:
+        q = guide.family(params)
+        held = lax.stop_gradient(q)
+
+        def f(inclusion: Array) -> Array:
+            return model.log_joint(inclusion) - held.log_prob(inclusion) - constant
+
+        return lt.expect(key, f, q, estimator=estimator, num_samples=guide.num_samples)
+
+    return objective
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """A fitted guide.
+
+    Attributes:
+      guide: what was fitted.
+      params: its parameters.
+      history: the ELBO's estimate at every step.
+      elbo: by enumeration where the models are enumerated, else by Monte Carlo.
+      standard_error: of `elbo`; 0 for the enumeration.
+      inclusion: q(γ_j = 1), shape (p,).
+    """
+
+    guide: Guide
+    params: Any
+    history: np.ndarray
+    elbo: float
+    standard_error: float
+    inclusion: np.ndarray
+
+
+def assess(key: Array, model: Model, guide: Guide, params: Any, history: np.ndarray) -> Fitted:
+    """The ELBO and the inclusion probabilities of a guide."""
+    value, error, inclusion = _exactly(model, guide, params) if model.enumerable else _by_draws(key, model, guide, params)
+    return Fitted(guide, params, history, value, error, inclusion)
+
+
+def _exactly(model: Model, guide: Guide, params: Any) -> tuple[float, float, np.ndarray]:
+    posterior = model.posterior
+    log_q = jax.jit(jax.vmap(guide.family(params).log_prob))(jnp.asarray(posterior.points, jnp.float32))
+    log_q = np.asarray(log_q, np.float64)
+    q = np.exp(log_q)
+    return float(q @ (posterior.log_joint - log_q)), 0.0, q @ posterior.points
+
+
+def _by_draws(key: Array, model: Model, guide: Guide, params: Any) -> tuple[float, float, np.ndarray]:
+    q = guide.family(params)
+
+    @jax.jit
+    def estimate(key: Array) -> Any:
+        f = lambda inclusion: model.log_joint(inclusion) - q.log_prob(inclusion)
+        value, aux = lt.expect(key, f, q, num_samples=_DRAWS, chunk_size=4096, has_aux=True)
+        return value, aux.standard_error, jnp.mean(aux.draws, axis=0)
+
+    value, error, inclusion = estimate(key)
+    return float(value), float(error), np.asarray(inclusion, np.float64)
+
+
+def fit(key: Array, model: Model, guide: Guide, progress: Progress) -> Fitted:
+    """Fit a guide by the score function with leave-one-out."""
+
+    def report(so_far: lt.training.FitResult) -> None:
+        step, values = int(so_far.state.step), so_far.history.value
+        progress.reach(step / guide.num_steps, f"step {step:,} of {guide.num_steps:,}, ELBO {values[-1]:.1f}")
+
+    result = lt.maximize(
+        jax.random.fold_in(key, 0),
+        elbo(model, guide, lt.ScoreFunction(lt.LeaveOneOut())),
+        guide.initial(model.num_predictors),
+        guide.optimizer(guide.num_steps),
+        num_steps=guide.num_steps,
+        callback=report,
+    )
+    if result.status == "interrupted":
+        raise KeyboardInterrupt
+    return assess(jax.random.fold_in(key, 1), model, guide, result.params, np.asarray(result.history.value))

@@ -1,0 +1,57 @@
+"""The whole job: fit both guides, run the race."""
+
+import dataclasses
+from typing import TextIO
+
+import jax
+
+from logtrick._variable_selection import race
+from logtrick._variable_selection.data import Table
+from logtrick._variable_selection.fit import Fitted, fit
+from logtrick._variable_selection.guides import GUIDES, Guide
+from logtrick._variable_selection.model import Model, Posterior
+from logtrick._variable_selection.progress import Progress
+
+# Gradients drawn of every estimator at every point of the race.
+REPLICATES = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What the job found.
+
+    Attributes:
+      table: the data.
+      model: the regression model.
+      posterior: the exact one; None where there are too many models.
+      fits: the fitted guides.
+      race: the estimators' variances along the first guide's way.
+      refused: the text of the error that pathwise gradients end in.
+    """
+
+    table: Table
+    model: Model
+    posterior: Posterior | None
+    fits: list[Fitted]
+    race: list[race.Heat]
+    refused: str
+
+
+def run(
+    table: Table, key: jax.Array, stream: TextIO, guides: tuple[Guide, ...] = GUIDES, num_replicates: int = REPLICATES
+) -> Result:
+    """Fit `guides` and let the estimators race on the first of them; progress goes to `stream`."""
+    # shares in rough seconds, of which most is compilation
+    stages = {f"fitting the {guide.name} guide": 1 + guide.num_steps / 1000 for guide in guides}
+    progress = Progress({"enumerating the models": 0.5, **stages, "the race": 5}, stream)
+    progress.begin("enumerating the models")
+    model = Model(table)
+    posterior = model.posterior if model.enumerable else None
+    fits = []
+    for i, (stage, guide) in enumerate(zip(stages, guides)):
+        progress.begin(stage)
+        fits.append(fit(jax.random.fold_in(key, i), model, guide, progress))
+    progress.begin("the race")
+    heats = race.run(jax.random.fold_in(key, len(guides)), model, fits[0], num_replicates, progress)
+    progress.end()
+    return Result(table, model, posterior, fits, heats, race.refusal(model, guides[0]))

@@ -1,0 +1,46 @@
+"""One progress bar over the whole job; plain lines where there is no terminal."""
+
+import time
+from typing import TextIO
+
+_WIDTH, _COLUMNS = 30, 100
+
+
+class Progress:
+    """How much of a job of several stages is done: redrawn in place on a terminal, else a line a third of a stage.
+
+    Args:
+      stages: the stages' names with their shares of the whole, in order.
+      stream: where it is written.
+    """
+
+    def __init__(self, stages: dict[str, float], stream: TextIO) -> None:
+        total = sum(stages.values())
+        self._shares = {name: share / total for name, share in stages.items()}
+        self._stream, self._terminal = stream, stream.isatty()
+        self._stage, self._before, self._lines = "", 0.0, 0
+        self._began = time.monotonic()
+
+    def begin(self, stage: str) -> None:
+        """Enter a stage; those before it are done."""
+        self._before += self._shares.get(self._stage, 0.0)
+        self._stage, self._lines = stage, 0
+        self.reach(0.0)
+
+    def reach(self, fraction: float, text: str = "") -> None:
+        """The stage at hand is done to `fraction`."""
+        done = self._before + fraction * self._shares[self._stage]
+        line = f"{100 * done:3.0f} %  {time.monotonic() - self._began:4.1f} s  {self._stage}{', ' + text if text else ''}"
+        if self._terminal:
+            full = round(_WIDTH * done)
+            self._stream.write("\r\x1b[2K" + f"{'█' * full}{'·' * (_WIDTH - full)} {line}"[:_COLUMNS])
+        elif 3 * fraction >= self._lines:
+            self._lines = int(3 * fraction) + 1
+            self._stream.write(line + "\n")
+        self._stream.flush()
+
+    def end(self) -> None:
+        """The job is over, for whatever reason: leave the line."""
+        if self._terminal:
+            self._stream.write("\r\x1b[2K")
+            self._stream.flush()

@@ -1,0 +1,110 @@
+"""What the job prints."""
+
+import textwrap
+
+import numpy as np
+
+from logtrick._variable_selection.data import Table
+from logtrick._variable_selection.fit import Fitted
+from logtrick._variable_selection.model import MAX_ENUMERATED, Model, Posterior
+
+WIDTH = 100
+
+# An inclusion probability this far from the exact one is pointed at.
+_OFF = 0.1
+
+
+def problem(table: Table) -> str:
+    """The problem, in two lines."""
+    models = 2 ** len(table.names)
+    count = f"{models:,}" if models < 10**7 else f"{models:.1e}"
+    return (
+        f"{table.about}\n"
+        f"A posterior over {count} linear models (g-prior, inclusion ½), fitted by the log-derivative trick: maximize the ELBO."
+    )
+
+
+def evidence(posterior: Posterior | None, fits: list[Fitted]) -> str:
+    """The ELBOs beside the exact log evidence."""
+    lines = ["Evidence, in nats relative to the model without predictors"]
+    if posterior is None:
+        lines.append(f"  {'exact log evidence':<20}{'–':>9}   more than {MAX_ENUMERATED} predictors: not enumerated")
+    else:
+        lines.append(f"  {'exact log evidence':<20}{posterior.log_evidence:9.3f}")
+    for fit in fits:
+        if posterior is None:
+            note = f"ELBO ± {fit.standard_error:.3f}, by Monte Carlo"
+        else:
+            note = f"ELBO, by enumeration, {posterior.log_evidence - fit.elbo:.3f} below"
+        lines.append(f"  {fit.guide.name + ' guide':<20}{fit.elbo:9.3f}   {note}")
+    return "\n".join(lines)
+
+
+def inclusions(model: Model, posterior: Posterior | None, fits: list[Fitted]) -> str:
+    """The inclusion probabilities of the guides beside the exact ones; what is far off carries a mark."""
+    exact = None if posterior is None else posterior.inclusion
+    width = max(10, *(len(name) for name in model.names)) + 2
+    heads = ["exact"] * (exact is not None) + [fit.guide.name for fit in fits]
+    lines = ["Inclusion probabilities", "  " + " " * width + "".join(f"{head:>15} " for head in heads)]
+    for j, name in enumerate(model.names):
+        cells = [] if exact is None else [f"{exact[j]:15.3f} "]
+        for fit in fits:
+            off = exact is not None and abs(fit.inclusion[j] - exact[j]) > _OFF
+            cells.append(f"{fit.inclusion[j]:15.3f}{'*' if off else ' '}")
+        lines.append(f"  {name:<{width}}" + "".join(cells))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def explanation(model: Model, posterior: Posterior | None, fits: list[Fitted]) -> str:
+    """In words: how far each guide is from the exact posterior, and why."""
+    if posterior is None:
+        return _wrap(
+            f"There is no exact column: {2.0**model.num_predictors:.1e} models are too many to enumerate (the limit is "
+            f"{MAX_ENUMERATED} predictors). The ELBO is a lower bound of the log evidence, so the higher one is the nearer."
+        )
+    return "\n".join([_best(model, posterior), *(_words(model, posterior, fit) for fit in fits)])
+
+
+def _best(model: Model, posterior: Posterior) -> str:
+    listed = ", ".join(
+        f"{'+'.join(name for name, on in zip(model.names, chosen) if on) or 'none'} ({probability:.2f})"
+        for chosen, probability in posterior.best(4)
+    )
+    return _wrap(f"Most probable models: {listed}.")
+
+
+def _words(model: Model, posterior: Posterior, fit: Fitted) -> str:
+    error = np.abs(fit.inclusion - posterior.inclusion)
+    worst = int(np.argmax(error))
+    off = [j for j in range(len(error)) if error[j] > _OFF]
+    if not off:
+        return _wrap(f"The {fit.guide.name} guide: every inclusion within {error[worst]:.3f} of the exact one.")
+    names = model.names
+    apart = (
+        f"The {fit.guide.name} guide is off (*) at {_listed([names[j] for j in off])}: {names[worst]} is "
+        f"{fit.inclusion[worst]:.2f}, exact {posterior.inclusion[worst]:.2f}."
+    )
+    if not fit.guide.factorized or len(off) < 2:
+        return _wrap(apart + " More steps or draws would bring it nearer.")
+    a, b = _extreme(model.correlation, off)
+    c, d = _extreme(posterior.correlation, off)
+    return _wrap(
+        f"{apart} That is a limit of this guide, not of its gradients: these predictors are correlated ({names[a]} with "
+        f"{names[b]}: {model.correlation[a, b]:.2f}) and stand in for one another, so their inclusions depend on each other "
+        f"({names[c]} with {names[d]}: {posterior.correlation[c, d]:.2f}). A product of Bernoullis cannot say "
+        f"\"{names[c]} {'or' if posterior.correlation[c, d] < 0 else 'with'} {names[d]}\": it settles on one explanation."
+    )
+
+
+def _extreme(correlation: np.ndarray, among: list[int]) -> tuple[int, int]:
+    """The most correlated pair."""
+    pairs = [(i, j) for i in among for j in among if i < j]
+    return max(pairs, key=lambda pair: abs(correlation[pair]))
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _wrap(text: str) -> str:
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
