@@ -40,6 +40,10 @@ class Noise(Module, abstract=True):
         """Some legal noise, to trace shapes with."""
         raise NotImplementedError
 
+    def reflect(self, value: Any) -> Any:
+        """The antithesis of the noise `value`: as far out on the other side, of the same law bit for bit."""
+        raise NotImplementedError
+
 
 class Uniform(Noise):
     """Uniforms on [0, 1)."""
@@ -57,6 +61,9 @@ class Uniform(Noise):
 
     def example(self) -> Array:
         return jnp.full(self.shape, 0.5, self.dtype)
+
+    def reflect(self, value: Array) -> Array:
+        return (1 - 2 * np.finfo(self.dtype).epsneg).astype(self.dtype) - value  # draws are multiples of 2 epsneg
 
 
 class StandardNormal(Noise):
@@ -78,6 +85,9 @@ class StandardNormal(Noise):
 
     def example(self) -> Array:
         return jnp.full(self.shape, 0.5, self.dtype)
+
+    def reflect(self, value: Array) -> Array:
+        return -value
 
 
 class KeyPerRun(Noise):
@@ -130,6 +140,11 @@ def example(spec: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf.example(), spec, is_leaf=is_noise)
 
 
+def interior(uniform: Array) -> Array:
+    """`uniform` of [0, 1) moved to the middle of its cell: in (0, 1), so that logs are finite, and symmetric under 1 − u."""
+    return uniform + np.array(np.finfo(uniform.dtype).eps / 2, uniform.dtype)
+
+
 def _wide(dtype: Any) -> np.dtype:
     """Half precisions draw in float32 and are rounded."""
     return np.dtype(dtype) if np.dtype(dtype).itemsize >= 4 else np.dtype("float32")
@@ -140,7 +155,8 @@ def _counted(key: Array) -> bool:
 
 
 def _keyed(draw: Any, key: Array, start: Any, count: int, dtype: Any) -> Array:
-    return jax.vmap(draw)(KeyPerRun().rows(key, start, count, count)).astype(dtype)
+    # a loop: under vmap the bits of other generators depend on the batch
+    return lax.map(draw, KeyPerRun().rows(key, start, count, count)).astype(dtype)
 
 
 def _threefry(key: Array, high: Array, low: Array) -> tuple[Array, Array]:

@@ -1,17 +1,21 @@
 """What a distribution is: one draw, a scalar log-prob, and declarations of what estimators may do with it."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from logtrick._core import checks, noise as _noise
-from logtrick._core.kernel import as_inexact, detached, refuse
+from logtrick._core import noise as _noise
+from logtrick._core.kernel import detached, refuse
 from logtrick._core.keys import as_key
-from logtrick._core.module import Module, assign, replace
+from logtrick._core.module import Module, replace
 from logtrick._core.supports import Support
+from logtrick.distributions._links import Link
+from logtrick.distributions._parameters import is_inexact, widened
+from logtrick.distributions._weak import WeakDerivative, spread
 
 Array = jax.Array
 
@@ -29,6 +33,9 @@ class Distribution(Module, abstract=True):
       splits: the noise is rows of a counter-based draw, not a key a run.
       moving_support: names of the parameters that move the support; the score function refuses their derivative.
       factorized: log p is a sum of independent factors, which `log_prob_factors` gives one by one.
+      provides: what it has in closed form, of "mean", "variance", "entropy", "kl_divergence", "cdf", "inverse_cdf".
+      weak_parameters: the parameters in which it has weak derivatives; empty where it declares none.
+      link: how `logits` make the mean of a draw, where draws are independent bits or one-hot rows; None elsewhere.
       opaque: its functions are a user's and may close over what is not in its leaves.
 
     Example:
@@ -39,12 +46,44 @@ class Distribution(Module, abstract=True):
       ((3,), ())
     """
 
-    reparameterized: ClassVar[bool] = False
-    moving_support: ClassVar[tuple[str, ...]] = ()
-    factorized: ClassVar[bool] = False
-    opaque: ClassVar[bool] = False
+    # --- what a family declares; as properties, for those of a mixture are its components'
 
-    # --- what a family defines
+    @property
+    def reparameterized(self) -> bool:
+        """Whether a derivative through `transform` is the pathwise derivative."""
+        return False
+
+    @property
+    def moving_support(self) -> tuple[str, ...]:
+        """Names of the parameters that move the support."""
+        return ()
+
+    @property
+    def factorized(self) -> bool:
+        """Whether log p is a sum of independent factors."""
+        return False
+
+    @property
+    def provides(self) -> frozenset[str]:
+        """What it has in closed form, of "mean", "variance", "entropy", "kl_divergence", "cdf", "inverse_cdf"."""
+        return frozenset()
+
+    @property
+    def weak_parameters(self) -> tuple[str, ...]:
+        """The parameters in which it has weak derivatives."""
+        return ()
+
+    @property
+    def link(self) -> Link | None:
+        """How `logits` make the mean of a draw; None where draws are neither independent bits nor one-hot rows."""
+        return None
+
+    @property
+    def opaque(self) -> bool:
+        """Whether its functions are a user's."""
+        return False
+
+    # --- what a family defines; of those below `_points`, what it declares
 
     @property
     def event_shape(self) -> Any:
@@ -67,11 +106,36 @@ class Distribution(Module, abstract=True):
     def _log_prob(self, x: Any) -> Array:
         raise NotImplementedError
 
+    def _points(self) -> Any:
+        """Every point of a finite support, stacked."""
+        raise NotImplementedError
+
     def _log_factors(self, x: Any) -> Array:
         raise NotImplementedError
 
-    def _points(self) -> Any:
-        """Every point of a finite support, stacked."""
+    def _mean(self) -> Any:
+        raise NotImplementedError
+
+    def _variance(self) -> Any:
+        raise NotImplementedError
+
+    def _entropy(self) -> Array:
+        raise NotImplementedError
+
+    def _kl_divergence(self, other: Any) -> Array:
+        raise NotImplementedError
+
+    def _cdf(self, x: Any) -> Array:
+        raise NotImplementedError
+
+    def _inverse_cdf(self, u: Array) -> Array:
+        raise NotImplementedError
+
+    def _weak_noise_spec(self, coupled: bool) -> Any:
+        raise NotImplementedError
+
+    def _weak_derivatives(self, x: Any, noise: Any, coupled: bool) -> dict[str, tuple[Array, Any, Any]]:
+        """For each parameter, the coefficient, and the entries of x that take an entry's place at plus and minus."""
         raise NotImplementedError
 
     # --- what everybody calls
@@ -106,7 +170,7 @@ class Distribution(Module, abstract=True):
         if wide is self:
             return self._transform(noise)
         dtype = jnp.result_type(*jax.tree.leaves(self))
-        return jax.tree.map(lambda x: x.astype(dtype) if _inexact(x) else x, wide._transform(noise))
+        return jax.tree.map(lambda x: x.astype(dtype) if is_inexact(x) else x, wide._transform(noise))
 
     def sample(self, key: Any) -> Any:
         """One draw.
@@ -149,6 +213,16 @@ class Distribution(Module, abstract=True):
                 "Use jax.vmap over draws."
             )
 
+    def reflect(self, noise: Any) -> Any:
+        """The antithetic noise, of the same law: −ε for normals, 1 − u (on the grid of draws) for uniforms.
+
+        Raises:
+          ValueError: the noise is a key a run.
+        """
+        if not self.splits:
+            raise ValueError(f"{type(self).__name__} draws from a key a run, which has no antithesis. Use IID().")
+        return jax.tree.map(lambda spec, value: spec.reflect(value), self.noise_spec, noise, is_leaf=_noise.is_noise)
+
     def fixed_support(self) -> "Distribution":
         """The same distribution, refusing derivatives in the parameters that move its support.
 
@@ -162,6 +236,91 @@ class Distribution(Module, abstract=True):
             f"boundary's term. Use Pathwise() with {name}, or stop_gradient on those parameters."
         )
         return replace(self, **{n: refuse(getattr(self, n), message, ValueError) for n in self.moving_support})
+
+    # --- closed forms, where `provides` names them
+
+    def mean(self) -> Any:
+        """E x, shaped like a draw."""
+        return self._closed_form("mean")
+
+    def variance(self) -> Any:
+        """The variance of every coordinate, shaped like a draw."""
+        return self._closed_form("variance")
+
+    def entropy(self) -> Array:
+        """−E log p(x), shape (), in nats."""
+        return self._closed_form("entropy")
+
+    def kl_divergence(self, other: "Distribution") -> Array:
+        """E log p(x) − log q(x), shape (), in nats; p is this distribution, q is `other`, of the same family.
+
+        Raises:
+          ValueError: it is not of the same family or event shape, or the family has no closed form.
+        """
+        if type(other) is not type(self) or other.event_shape != self.event_shape:
+            raise ValueError(
+                f"{type(self).__name__}.kl_divergence(other=…) needs a {type(self).__name__} of event shape "
+                f"{self.event_shape}; got {other!r}. Estimate it with lt.expect."
+            )
+        return self._closed_form("kl_divergence", widened(other))
+
+    def cdf(self, x: Any) -> Array:
+        """P(X ≤ x) of every coordinate, shaped like a draw."""
+        return self._closed_form("cdf", widened(x))
+
+    def inverse_cdf(self, u: Array) -> Array:
+        """The smallest x with P(X ≤ x) ≥ u of every coordinate; its derivative is pathwise, or raises.
+
+        Args:
+          u: uniforms in (0, 1), shaped like a draw.
+        """
+        if self.reparameterized:
+            return self._closed_form("inverse_cdf", u)
+        return refuse(self, _unaccounted(self))._closed_form("inverse_cdf", u)
+
+    def weak_noise_spec(self, *, coupled: bool = True) -> Any:
+        """The parameter-free noise that `weak_derivatives` needs: `{"draw": …, "weak": …}`."""
+        self._check_weak()
+        return {"draw": self.noise_spec, "weak": self._weak_noise_spec(coupled)}
+
+    def weak_derivatives(self, noise: Any, *, coupled: bool = True) -> tuple[WeakDerivative, ...]:
+        """The weak derivative in every parameter: ∇_θ E[f] = E[c (f(x⁺) − f(x⁻))].
+
+        Args:
+          noise: of `weak_noise_spec(coupled=…)`; `draw(noise["draw"])` is the draw whose other coordinates are kept.
+          coupled: x⁺ and x⁻ share noise; otherwise they are independent given those coordinates.
+        Returns:
+          One `WeakDerivative` for each parameter that has one; the derivative in the others raises.
+        Raises:
+          ValueError: the family declares none.
+        References:
+          Pflug (1989); Mohamed et al. (2020), "Monte Carlo Gradient Estimation in Machine Learning", table 1.
+        """
+        self._check_weak()
+        x, held, wide = self.draw(noise["draw"]), detached(widened(self)), widened(self)
+        leaves = [f.name for f in dataclasses.fields(wide) if not f.metadata.get("static")]
+        message = (
+            f"{type(self).__name__} has weak derivatives in {', '.join(self.weak_parameters)} only. "
+            "Use ScoreFunction(), or stop_gradient on the other parameters."
+        )
+        others = {n: refuse(getattr(wide, n), message, ValueError) for n in leaves if n not in self.weak_parameters}
+        parts = replace(held, **others)._weak_derivatives(widened(x), noise["weak"], coupled)
+        factors = jax.eval_shape(self._log_factors, x).shape
+        return tuple(spread(getattr(self, name), x, factors, *parts[name]) for name in self.weak_parameters)
+
+    def _closed_form(self, name: str, *args: Any) -> Any:
+        self._check_provides(name)
+        return getattr(widened(self), "_" + name)(*args)
+
+    def _check_provides(self, name: str) -> None:
+        if name not in self.provides:
+            raise ValueError(
+                f"{type(self).__name__} has no {name} in closed form; it has {sorted(self.provides)}. Use lt.expect."
+            )
+
+    def _check_weak(self) -> None:
+        if not self.weak_parameters:
+            raise ValueError(f"{type(self).__name__} declares no weak derivatives. Use ScoreFunction().")
 
     def enumerate(self) -> Any:
         """Every point of the support, with a leading axis.
@@ -184,76 +343,14 @@ def _unaccounted(dist: Any) -> str:
     )
 
 
-def parameters(dist: Any, **named: Any) -> None:
-    """Store parameters as arrays of one float dtype (their promoted own)."""
-    arrays = {name: as_inexact(value) for name, value in named.items()}
-    for name, value in arrays.items():
-        checks.real(type(dist).__name__, name, value)
-    dtype = jnp.result_type(*arrays.values())
-    assign(dist, **{name: value.astype(dtype) for name, value in arrays.items()})
-
-
-def positive(dist: Any, *names: str) -> None:
-    """Refuse what is not a positive finite number: concrete parameters raise, traced ones become nan."""
-    for name in names:
-        value = checks.require(type(dist).__name__, name, getattr(dist, name), _is_positive, "positive finite numbers")
-        assign(dist, **{name: value})
-
-
-def finite(dist: Any, *names: str) -> None:
-    """Refuse concrete numbers that are not finite. Traced ones need no help: they make draws and log p nan or ±inf."""
-    for name in names:
-        value = getattr(dist, name)
-        if checks.concrete(value) is not None:
-            checks.require(type(dist).__name__, name, value, _is_finite, "finite numbers")
-
-
-def _is_positive(x: Any) -> Any:
-    return (x > 0) & (x < np.inf)
-
-
-def _is_finite(x: Any) -> Any:
-    return (x > -np.inf) & (x < np.inf)
-
-
-def broadcast_shape(dist: Any, *values: Array) -> tuple[int, ...]:
-    """The common shape of the parameters, or an error that names the family."""
-    try:
-        return np.broadcast_shapes(*(v.shape for v in values))
-    except ValueError:
-        name, shapes = type(dist).__name__, ", ".join(str(v.shape) for v in values)
-        raise ValueError(f"{name}: parameters of shapes {shapes} do not broadcast to one event.") from None
-
-
-# Half precision: the noise is drawn, the draw worked out and log p summed in float32; only draws are rounded. (A bf16
-# uniform is 1.0 once in 512 draws, and a bf16 x − loc is 0 where the score is not.)
-
-
-def wide(dtype: Any) -> np.dtype:
-    """`dtype`, float32 where it is a half precision."""
-    return np.dtype("float32") if np.dtype(dtype).itemsize < 4 else np.dtype(dtype)
-
-
-def widened(tree: Any) -> Any:
-    """`tree` with half-precision leaves as float32; the same object where there are none."""
-    if not any(_inexact(x) and x.dtype.itemsize < 4 for x in jax.tree.leaves(tree)):
-        return tree
-    return jax.tree.map(lambda x: x.astype(wide(x.dtype)) if _inexact(x) else x, tree)
-
-
-def _inexact(x: Any) -> bool:
-    return hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.inexact)
-
-
 class Factorized(Distribution, abstract=True):
-    """A distribution of independent coordinates: subclasses define `_log_factors`, event-shaped."""
+    """A distribution of independent coordinates, as many as its parameters have: subclasses define `_log_factors`."""
 
-    factorized: ClassVar[bool] = True
+    factorized = True
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return np.broadcast_shapes(*(np.shape(leaf) for leaf in jax.tree.leaves(self)))
 
     def _log_prob(self, x: Any) -> Array:
         return jnp.sum(self._log_factors(x))
-
-
-def where_inside(inside: Any, log_density: Any) -> Array:
-    """−inf outside the support. (`log_density` must be finite there, or its gradient is not.)"""
-    return jnp.where(inside, log_density, -jnp.inf)

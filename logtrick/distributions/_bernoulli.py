@@ -8,7 +8,9 @@ import numpy as np
 
 from logtrick._core.noise import Uniform
 from logtrick._core.supports import Boolean, Support, grid
-from logtrick.distributions._base import Array, Factorized, finite, parameters, where_inside, wide
+from logtrick.distributions._base import Factorized
+from logtrick.distributions._links import Sigmoid
+from logtrick.distributions._parameters import Array, finite, parameters, where_inside, wide
 
 
 class Bernoulli(Factorized):
@@ -27,14 +29,13 @@ class Bernoulli(Factorized):
     """
 
     logits: Any
+    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "inverse_cdf"})
+    weak_parameters = ("logits",)
+    link = Sigmoid()
 
     def __post_init__(self) -> None:
         parameters(self, logits=self.logits)
         finite(self, "logits")
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return self.logits.shape
 
     @property
     def support(self) -> Support:
@@ -53,6 +54,35 @@ class Bernoulli(Factorized):
         x = jnp.asarray(x)
         log_p = x * jax.nn.log_sigmoid(self.logits) + (1 - x) * jax.nn.log_sigmoid(-self.logits)
         return where_inside((x == 0) | (x == 1), log_p)
+
+    def _mean(self) -> Array:
+        return jax.nn.sigmoid(self.logits)
+
+    def _variance(self) -> Array:
+        return jax.nn.sigmoid(self.logits) * jax.nn.sigmoid(-self.logits)
+
+    def _entropy(self) -> Array:
+        # log(1 + eˡ) − p l, with l of the sign that makes both terms small
+        size = jnp.abs(self.logits)
+        return jnp.sum(jax.nn.softplus(-size) + size * jax.nn.sigmoid(-size))
+
+    def _kl_divergence(self, other: Any) -> Array:
+        l, m = self.logits, other.logits
+        one = jax.nn.sigmoid(l) * (jax.nn.log_sigmoid(l) - jax.nn.log_sigmoid(m))
+        return jnp.sum(one + jax.nn.sigmoid(-l) * (jax.nn.log_sigmoid(-l) - jax.nn.log_sigmoid(-m)))
+
+    def _cdf(self, x: Any) -> Array:
+        return jnp.where(x < 0, 0.0, jnp.where(x < 1, jax.nn.sigmoid(-self.logits), 1.0))
+
+    def _inverse_cdf(self, u: Array) -> Array:
+        return (u > jax.nn.sigmoid(-self.logits)).astype(self.logits.dtype)
+
+    def _weak_noise_spec(self, coupled: bool) -> None:
+        return None
+
+    def _weak_derivatives(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
+        one = jnp.ones_like(self.logits)
+        return {"logits": (self._variance(), one, jnp.zeros_like(one))}
 
     def _points(self) -> Array:
         return grid(np.array([0.0, 1.0]), self.logits.shape, self.logits.dtype)

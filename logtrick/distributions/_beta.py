@@ -1,16 +1,18 @@
 """The beta distribution."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.scipy import stats
+from jax.scipy.special import betainc, betaln, digamma
 
 from logtrick._core.noise import KeyPerRun
 from logtrick._core.supports import Support, UnitInterval
-from logtrick.distributions._base import Array, Factorized, broadcast_shape, parameters, positive, where_inside
+from logtrick.distributions._base import Factorized
 from logtrick.distributions._implicit import implicit_logit
+from logtrick.distributions._parameters import Array, broadcasting, positive, where_inside
 
 
 class Beta(Factorized):
@@ -35,16 +37,12 @@ class Beta(Factorized):
 
     a: Any
     b: Any
-    reparameterized: ClassVar[bool] = True
+    reparameterized = True
+    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf"})
 
     def __post_init__(self) -> None:
-        parameters(self, a=self.a, b=self.b)
-        broadcast_shape(self, self.a, self.b)
+        broadcasting(self, a=self.a, b=self.b)
         positive(self, "a", "b")
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return broadcast_shape(self, self.a, self.b)
 
     @property
     def support(self) -> Support:
@@ -66,3 +64,23 @@ class Beta(Factorized):
     def _log_factors(self, x: Any) -> Array:
         inside = (jnp.asarray(x) >= 0) & (jnp.asarray(x) <= 1)
         return where_inside(inside, stats.beta.logpdf(jnp.where(inside, x, 0.5), self.a, self.b))
+
+    def _mean(self) -> Array:
+        return self.a / (self.a + self.b)
+
+    def _variance(self) -> Array:
+        total = self.a + self.b
+        return (self.a / total) * (self.b / total) / (total + 1)
+
+    def _entropy(self) -> Array:
+        a, b = self.a, self.b
+        expected = (a - 1) * digamma(a) + (b - 1) * digamma(b) - (a + b - 2) * digamma(a + b)
+        return jnp.sum(betaln(a, b) - expected)
+
+    def _kl_divergence(self, other: Any) -> Array:
+        a, b, c, d = self.a, self.b, other.a, other.b
+        expected = (a - c) * digamma(a) + (b - d) * digamma(b) + (c + d - a - b) * digamma(a + b)
+        return jnp.sum(betaln(c, d) - betaln(a, b) + expected)
+
+    def _cdf(self, x: Any) -> Array:
+        return betainc(self.a, self.b, jnp.clip(x, 0.0, 1.0))

@@ -11,7 +11,9 @@ from logtrick._core import checks
 from logtrick._core.module import assign
 from logtrick._core.noise import Uniform
 from logtrick._core.supports import IntegerBelow, OneHot, Support, grid
-from logtrick.distributions._base import Array, Factorized, parameters, where_inside, wide
+from logtrick.distributions._base import Factorized
+from logtrick.distributions._links import Softmax
+from logtrick.distributions._parameters import Array, parameters, where_inside, wide
 
 
 class Categorical(Factorized):
@@ -32,6 +34,8 @@ class Categorical(Factorized):
     """
 
     logits: Any
+    provides = frozenset({"entropy", "kl_divergence", "cdf", "inverse_cdf"})
+    weak_parameters = ("logits",)
 
     def __post_init__(self) -> None:
         _check_logits(self)
@@ -58,6 +62,25 @@ class Categorical(Factorized):
         chosen = jnp.take_along_axis(self.logits, index[..., None], axis=-1)[..., 0]
         return where_inside(inside, chosen - jax.nn.logsumexp(self.logits, axis=-1))
 
+    def _entropy(self) -> Array:
+        return _entropy(self.logits)
+
+    def _kl_divergence(self, other: Any) -> Array:
+        return _kl_divergence(self.logits, other.logits)
+
+    def _cdf(self, x: Any) -> Array:
+        at_most = jnp.arange(self.logits.shape[-1]) <= jnp.asarray(x)[..., None]
+        return jnp.sum(jnp.where(at_most, jax.nn.softmax(self.logits, axis=-1), 0.0), axis=-1)
+
+    def _inverse_cdf(self, u: Array) -> Array:
+        return _index(self.logits, u)
+
+    def _weak_noise_spec(self, coupled: bool) -> Uniform:
+        return Uniform(self.event_shape, wide(self.logits.dtype))
+
+    def _weak_derivatives(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
+        return {"logits": _one_against_others(self.logits, noise)}
+
     def _points(self) -> Array:
         return grid(np.arange(self.logits.shape[-1]), self.event_shape, jnp.int32)
 
@@ -82,13 +105,12 @@ class OneHotCategorical(Factorized):
     """
 
     logits: Any
+    link = Softmax()
+    provides = frozenset({"mean", "variance", "entropy", "kl_divergence"})
+    weak_parameters = ("logits",)
 
     def __post_init__(self) -> None:
         _check_logits(self)
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return self.logits.shape
 
     @property
     def support(self) -> Support:
@@ -106,6 +128,27 @@ class OneHotCategorical(Factorized):
         inside = jnp.all((x == 0) | (x == 1), axis=-1) & (jnp.sum(x, axis=-1) == 1)
         chosen = jnp.sum(jnp.where(x == 1, self.logits, 0.0), axis=-1)
         return where_inside(inside, chosen - jax.nn.logsumexp(self.logits, axis=-1))
+
+    def _mean(self) -> Array:
+        return jax.nn.softmax(self.logits, axis=-1)
+
+    def _variance(self) -> Array:
+        mean = self._mean()
+        return mean * (1 - mean)
+
+    def _entropy(self) -> Array:
+        return _entropy(self.logits)
+
+    def _kl_divergence(self, other: Any) -> Array:
+        return _kl_divergence(self.logits, other.logits)
+
+    def _weak_noise_spec(self, coupled: bool) -> Uniform:
+        return Uniform(self.logits.shape[:-1], wide(self.logits.dtype))
+
+    def _weak_derivatives(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
+        coefficient, plus, minus = _one_against_others(self.logits, noise)
+        rows = lambda index: jax.nn.one_hot(index, self.logits.shape[-1], dtype=self.logits.dtype)
+        return {"logits": (coefficient, rows(plus), rows(minus))}
 
     def _points(self) -> Array:
         size = self.logits.shape[-1]
@@ -138,3 +181,29 @@ def _index(logits: Array, uniform: Array) -> Array:
     cumulative = lax.cummax(jnp.where(weights > 0, jnp.cumsum(weights, axis=-1), 0.0), axis=logits.ndim - 1)
     target = uniform[..., None] * cumulative[..., -1:]
     return jnp.sum(cumulative <= target, axis=-1, dtype=jnp.int32)
+
+
+def _entropy(logits: Array) -> Array:
+    log_p = jax.nn.log_softmax(logits, axis=-1)
+    possible = log_p > -jnp.inf
+    return -jnp.sum(jnp.where(possible, jnp.exp(log_p) * jnp.where(possible, log_p, 0.0), 0.0))
+
+
+def _kl_divergence(logits: Array, others: Array) -> Array:
+    log_p, log_q = jax.nn.log_softmax(logits, axis=-1), jax.nn.log_softmax(others, axis=-1)
+    possible = log_p > -jnp.inf
+    ratio = jnp.where(possible, log_p, 0.0) - jnp.where(possible, log_q, 0.0)
+    return jnp.sum(jnp.where(possible, jnp.exp(log_p) * ratio, 0.0))
+
+
+def _one_against_others(logits: Array, uniform: Array) -> tuple[Array, Array, Array]:
+    """∂E[f]/∂logitₖ = pₖ (1 − pₖ) (f(k) − E[f | not k]): coefficient, k, and another class, each shape (…, K)."""
+    size = logits.shape[-1]
+    classes = jnp.broadcast_to(jnp.arange(size), logits.shape)
+    others = jnp.where(jnp.eye(size, dtype=bool), -jnp.inf, logits[..., None, :])
+    alone = jnp.max(others, axis=-1) == -jnp.inf  # no other class is possible: the coefficient is 0
+    other = _index(jnp.where(alone[..., None], 0.0, others), jnp.broadcast_to(uniform[..., None], logits.shape))
+    share = jax.nn.softmax(logits, axis=-1)
+    minus = jnp.where(alone, classes, other)
+    plus = jnp.where(share > 0, classes, minus)  # f need not be defined at an impossible class
+    return share * (1 - share), plus, minus

@@ -1,7 +1,7 @@
 """`lt.distribution`: a family from two plain functions of one draw."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 
@@ -10,7 +10,8 @@ from logtrick._core.kernel import is_array
 from logtrick._core.module import Module, static
 from logtrick._core.noise import KeyPerRun
 from logtrick._core.supports import Support, Unknown
-from logtrick.distributions._base import Array, Distribution
+from logtrick.distributions._base import Distribution
+from logtrick.distributions._parameters import Array
 
 LogProb = Callable[[Any, Any], Any]
 Sampler = Callable[[Any, Any], Any]
@@ -21,7 +22,7 @@ class _Custom(Distribution):
 
     params: Any
     functions: tuple[LogProb, Sampler] = static()
-    opaque: ClassVar[bool] = True
+    opaque = True
 
     @property
     def event_shape(self) -> None:

@@ -1,14 +1,16 @@
 """The gamma distribution and its special case, the exponential."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import gammaln, xlogy
+from jax.scipy.special import digamma, gammainc, gammaln, xlogy
 
+from logtrick._core.module import replace
 from logtrick._core.noise import KeyPerRun, Uniform
 from logtrick._core.supports import Positive, Support
-from logtrick.distributions._base import Array, Factorized, broadcast_shape, parameters, positive, where_inside, wide
+from logtrick.distributions._base import Factorized
+from logtrick.distributions._parameters import Array, broadcasting, positive, where_inside, wide
 
 
 class Gamma(Factorized):
@@ -32,16 +34,13 @@ class Gamma(Factorized):
 
     concentration: Any
     rate: Any
-    reparameterized: ClassVar[bool] = True
+    reparameterized = True
+    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf"})
+    weak_parameters = ("rate",)
 
     def __post_init__(self) -> None:
-        parameters(self, concentration=self.concentration, rate=self.rate)
-        broadcast_shape(self, self.concentration, self.rate)
+        broadcasting(self, concentration=self.concentration, rate=self.rate)
         positive(self, "concentration", "rate")
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return broadcast_shape(self, self.concentration, self.rate)
 
     @property
     def support(self) -> Support:
@@ -62,6 +61,33 @@ class Gamma(Factorized):
         log_density = xlogy(self.concentration - 1, scaled) - scaled + jnp.log(self.rate) - gammaln(self.concentration)
         return where_inside(inside, log_density)
 
+    def _mean(self) -> Array:
+        return self.concentration / self.rate
+
+    def _variance(self) -> Array:
+        return self.concentration / self.rate**2
+
+    def _entropy(self) -> Array:
+        a = self.concentration
+        return jnp.sum(a - jnp.log(self.rate) + gammaln(a) + (1 - a) * digamma(a))
+
+    def _kl_divergence(self, other: Any) -> Array:
+        a, b, ratio = self.concentration, other.concentration, other.rate / self.rate
+        return jnp.sum((a - b) * digamma(a) - gammaln(a) + gammaln(b) - b * jnp.log(ratio) + a * (ratio - 1))
+
+    def _cdf(self, x: Any) -> Array:
+        return gammainc(self.concentration, jnp.maximum(x, 0.0) * self.rate)
+
+    def _weak_noise_spec(self, coupled: bool) -> Any:
+        return Uniform(self.event_shape, wide(self.rate.dtype)) if coupled else KeyPerRun()
+
+    def _weak_derivatives(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
+        # d/drate E f = (a / rate) E[f(x) − f(x⁻)], x⁻ ~ Gamma(a + 1, rate), which x + Exponential(rate) is
+        coefficient = jnp.broadcast_to(self.concentration / self.rate, self.event_shape)
+        if coupled:
+            return {"rate": (coefficient, None, x - jnp.log1p(-noise) / self.rate)}
+        return {"rate": (coefficient, None, replace(self, concentration=self.concentration + 1)._transform(noise))}
+
 
 class Exponential(Factorized):
     """Independent exponentials, p(x) = rate e^(−rate x) in every coordinate.
@@ -77,15 +103,13 @@ class Exponential(Factorized):
     """
 
     rate: Any
-    reparameterized: ClassVar[bool] = True
+    reparameterized = True
+    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "inverse_cdf"})
+    weak_parameters = ("rate",)
 
     def __post_init__(self) -> None:
-        parameters(self, rate=self.rate)
+        broadcasting(self, rate=self.rate)
         positive(self, "rate")
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return self.rate.shape
 
     @property
     def support(self) -> Support:
@@ -100,3 +124,31 @@ class Exponential(Factorized):
 
     def _log_factors(self, x: Any) -> Array:
         return where_inside(jnp.asarray(x) >= 0, jnp.log(self.rate) - self.rate * x)
+
+    def _mean(self) -> Array:
+        return 1 / self.rate
+
+    def _variance(self) -> Array:
+        return 1 / self.rate**2
+
+    def _entropy(self) -> Array:
+        return jnp.sum(1 - jnp.log(self.rate))
+
+    def _kl_divergence(self, other: Any) -> Array:
+        ratio = other.rate / self.rate
+        return jnp.sum(ratio - 1 - jnp.log(ratio))
+
+    def _cdf(self, x: Any) -> Array:
+        return -jnp.expm1(-self.rate * jnp.maximum(x, 0.0))
+
+    def _inverse_cdf(self, u: Array) -> Array:
+        return -jnp.log1p(-u) / self.rate
+
+    def _weak_noise_spec(self, coupled: bool) -> Any:
+        spec = Uniform(self.event_shape, wide(self.rate.dtype))
+        return {"second": spec} if coupled else {"first": spec, "second": spec}
+
+    def _weak_derivatives(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
+        # d/drate E f = (1 / rate) E[f(x) − f(x⁻)], x⁻ ~ Gamma(2, rate), the sum of two exponentials
+        first = x if coupled else self._inverse_cdf(noise["first"])
+        return {"rate": (1 / self.rate, None, first + self._inverse_cdf(noise["second"]))}

@@ -1,15 +1,20 @@
 """The normal distribution, factorised and with a full covariance."""
 
-from typing import Any, ClassVar
+import math
+from typing import Any
 
 import jax.numpy as jnp
 from jax.scipy import linalg, stats
+from jax.scipy.special import ndtr, ndtri
 
 from logtrick._core import checks
 from logtrick._core.module import assign
-from logtrick._core.noise import StandardNormal
+from logtrick._core.noise import StandardNormal, Uniform
 from logtrick._core.supports import Real, Support
-from logtrick.distributions._base import Array, Distribution, Factorized, broadcast_shape, parameters, positive, wide
+from logtrick.distributions._base import Distribution, Factorized
+from logtrick.distributions._parameters import Array, broadcasting, parameters, positive, wide
+
+_LOG_ROOT_2PI = 0.5 * math.log(2 * math.pi)
 
 
 class Normal(Factorized):
@@ -28,16 +33,13 @@ class Normal(Factorized):
 
     loc: Any
     scale: Any
-    reparameterized: ClassVar[bool] = True
+    reparameterized = True
+    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "inverse_cdf"})
+    weak_parameters = ("loc", "scale")
 
     def __post_init__(self) -> None:
-        parameters(self, loc=self.loc, scale=self.scale)
-        broadcast_shape(self, self.loc, self.scale)
+        broadcasting(self, loc=self.loc, scale=self.scale)
         positive(self, "scale")
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return broadcast_shape(self, self.loc, self.scale)
 
     @property
     def support(self) -> Support:
@@ -53,6 +55,48 @@ class Normal(Factorized):
     def _log_factors(self, x: Any) -> Array:
         # Standardised first: stats.norm.logpdf(x, loc, scale) squares the scale, which over- and underflows.
         return stats.norm.logpdf((x - self.loc) / self.scale) - jnp.log(self.scale)
+
+    def _mean(self) -> Array:
+        return jnp.broadcast_to(self.loc, self.event_shape)
+
+    def _variance(self) -> Array:
+        return jnp.broadcast_to(self.scale**2, self.event_shape)
+
+    def _entropy(self) -> Array:
+        return jnp.sum(jnp.broadcast_to(jnp.log(self.scale), self.event_shape) + (0.5 + _LOG_ROOT_2PI))
+
+    def _kl_divergence(self, other: Any) -> Array:
+        ratio, shift = self.scale / other.scale, (self.loc - other.loc) / other.scale
+        return jnp.sum(0.5 * (ratio**2 + shift**2 - 1) - jnp.log(ratio))
+
+    def _cdf(self, x: Any) -> Array:
+        return ndtr((x - self.loc) / self.scale)
+
+    def _inverse_cdf(self, u: Array) -> Array:
+        return self.loc + self.scale * ndtri(u)
+
+    def _weak_noise_spec(self, coupled: bool) -> dict[str, Any]:
+        shape, dtype = self.event_shape, wide(self.loc.dtype)
+        apart = {} if coupled else {"weibull": Uniform(shape, dtype), "normal": StandardNormal(shape, dtype)}
+        return {
+            "shared": Uniform(shape, dtype),
+            "maxwell": StandardNormal((*shape, 3), dtype),
+            "fraction": Uniform(shape, dtype),
+            **apart,
+        }
+
+    def _weak_derivatives(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
+        # In loc: Weibull(2, √2) above against below. In scale: double-sided Maxwell, z² φ(z), against normal; a uniform
+        # fraction of the former is the latter.
+        weibull = lambda u: jnp.sqrt(-2 * jnp.log1p(-u))
+        above = weibull(noise["shared"])
+        below = above if coupled else weibull(noise["weibull"])
+        wide_z = jnp.sign(noise["maxwell"][..., 0]) * jnp.linalg.norm(noise["maxwell"], axis=-1)
+        z = wide_z * noise["fraction"] if coupled else noise["normal"]
+        at = lambda z: self.loc + self.scale * z
+        one = jnp.ones(self.event_shape, self.loc.dtype)
+        in_loc = (one / (self.scale * math.sqrt(2 * math.pi)), at(above), at(-below))
+        return {"loc": in_loc, "scale": (one / self.scale, at(wide_z), at(z))}
 
 
 class MultivariateNormal(Distribution):
@@ -71,7 +115,8 @@ class MultivariateNormal(Distribution):
 
     loc: Any
     scale_tril: Any
-    reparameterized: ClassVar[bool] = True
+    reparameterized = True
+    provides = frozenset({"mean", "variance", "entropy", "kl_divergence"})
 
     def __post_init__(self) -> None:
         parameters(self, loc=self.loc, scale_tril=self.scale_tril)
@@ -105,3 +150,18 @@ class MultivariateNormal(Distribution):
         whitened = linalg.solve_triangular(self.scale_tril, x - self.loc, lower=True)
         diagonal = jnp.diagonal(self.scale_tril)
         return jnp.sum(stats.norm.logpdf(whitened) - jnp.log(diagonal))
+
+    def _mean(self) -> Array:
+        return self.loc
+
+    def _variance(self) -> Array:
+        return jnp.sum(jnp.tril(self.scale_tril) ** 2, axis=-1)
+
+    def _entropy(self) -> Array:
+        return jnp.sum(jnp.log(jnp.diagonal(self.scale_tril)) + (0.5 + _LOG_ROOT_2PI))
+
+    def _kl_divergence(self, other: Any) -> Array:
+        whiten = lambda y: linalg.solve_triangular(other.scale_tril, y, lower=True)
+        ratio, shift = whiten(jnp.tril(self.scale_tril)), whiten(self.loc - other.loc)
+        trace = jnp.sum(ratio**2) - self.loc.shape[0]
+        return 0.5 * (trace + jnp.sum(shift**2)) - jnp.sum(jnp.log(jnp.diagonal(ratio)))

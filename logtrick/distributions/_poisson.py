@@ -10,7 +10,8 @@ from logtrick._core import checks
 from logtrick._core.module import assign
 from logtrick._core.noise import KeyPerRun
 from logtrick._core.supports import NonNegativeInteger, Support
-from logtrick.distributions._base import Array, Factorized, parameters, where_inside
+from logtrick.distributions._base import Factorized
+from logtrick.distributions._parameters import Array, broadcasting, where_inside
 
 _LARGEST = 2.0**30  # jax.random.poisson counts in int32
 
@@ -31,15 +32,13 @@ class Poisson(Factorized):
     """
 
     rate: Any
+    provides = frozenset({"mean", "variance", "kl_divergence", "cdf"})
+    weak_parameters = ("rate",)
 
     def __post_init__(self) -> None:
-        parameters(self, rate=self.rate)
+        broadcasting(self, rate=self.rate)
         legal = lambda r: (r > 0) & (r < _LARGEST)
         assign(self, rate=checks.require("Poisson", "rate", self.rate, legal, "numbers between 0 and 2**30"))
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return self.rate.shape
 
     @property
     def support(self) -> Support:
@@ -57,3 +56,23 @@ class Poisson(Factorized):
         x = jnp.asarray(x, self.rate.dtype)
         inside = (x >= 0) & (x < jnp.inf) & (x == jnp.floor(x))
         return where_inside(inside, stats.poisson.logpmf(jnp.where(inside, x, 0.0), self.rate))
+
+    def _mean(self) -> Array:
+        return self.rate
+
+    def _variance(self) -> Array:
+        return self.rate
+
+    def _kl_divergence(self, other: Any) -> Array:
+        return jnp.sum(other.rate - self.rate - self.rate * jnp.log(other.rate / self.rate))
+
+    def _cdf(self, x: Any) -> Array:
+        return stats.poisson.cdf(x, self.rate)
+
+    def _weak_noise_spec(self, coupled: bool) -> KeyPerRun | None:
+        return None if coupled else KeyPerRun()
+
+    def _weak_derivatives(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
+        # d/drate E f(x) = E[f(x + 1) − f(x)]
+        one = jnp.ones_like(self.rate)
+        return {"rate": (one, x + 1, None) if coupled else (one, self._transform(noise) + 1, None)}

@@ -1,0 +1,137 @@
+"""Links: how logits make the mean of a discrete draw, and how noise makes a draw and its relaxation."""
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from logtrick._core.kernel import stop
+from logtrick._core.module import Module
+from logtrick._core.noise import interior
+
+Array = jax.Array
+
+
+class Link(Module, abstract=True):
+    """The noise model behind bits and one-hot rows: a draw is `hard(z)`, z = logits + noise, and y = `relaxed(z, τ)` its
+    continuous relaxation.
+
+    Attributes:
+      binary: draws are independent bits, P(x = 1) = σ(logits); else independent one-hot rows, softmax(logits).
+    """
+
+    binary: ClassVar[bool] = False
+
+    def mean(self, logits: Array) -> Array:
+        """E[x], shaped like x."""
+        raise NotImplementedError
+
+    def perturbed(self, logits: Array, uniform: Array) -> Array:
+        """z: the normalised logits plus the noise that `uniform` makes."""
+        raise NotImplementedError
+
+    def hard(self, z: Array) -> Array:
+        """The draw, held constant."""
+        raise NotImplementedError
+
+    def relaxed(self, z: Array, temperature: Any) -> Array:
+        """The relaxation of `hard(z)`: its limit as the temperature goes to 0."""
+        raise NotImplementedError
+
+    def free(self, uniform: Array) -> Array:
+        """The noise ε that `conditional` needs, free of parameters."""
+        raise NotImplementedError
+
+    def conditional(self, logits: Array, x: Array, noise: Array) -> Array:
+        """z given that hard(z) = x, differentiable in the logits at fixed ε."""
+        raise NotImplementedError
+
+    def coupled(self, logits: Array, x: Array, z: Array) -> Array:
+        """The ε (held constant) with which `conditional` gives `z` back."""
+        raise NotImplementedError
+
+    def changes(self, x: Array) -> Array:
+        """Every x that differs from `x` in one coordinate (one row), stacked: (count, *shape)."""
+        raise NotImplementedError
+
+
+class Sigmoid(Link):
+    """Bits: z = logit + logistic noise, x = 1[z > 0], y = σ(z/τ).
+
+    With s = 2x − 1 and ε = logit(v), the conditional z = s · softplus(s ε + softplus(s logit)): Tucker et al. (2017),
+    appendix C, v′ = v p + (1 − p) or v (1 − p), without the differences that cancel.
+    """
+
+    binary: ClassVar[bool] = True
+
+    def mean(self, logits: Array) -> Array:
+        return jax.nn.sigmoid(logits)
+
+    def perturbed(self, logits: Array, uniform: Array) -> Array:
+        return logits + self.free(uniform)
+
+    def hard(self, z: Array) -> Array:
+        return stop((z > 0).astype(z.dtype))
+
+    def relaxed(self, z: Array, temperature: Any) -> Array:
+        return jax.nn.sigmoid(z / temperature)
+
+    def free(self, uniform: Array) -> Array:
+        u = interior(uniform)
+        return jnp.log(u) - jnp.log1p(-u)
+
+    def conditional(self, logits: Array, x: Array, noise: Array) -> Array:
+        sign = 2 * x - 1
+        return sign * jax.nn.softplus(sign * noise + jax.nn.softplus(sign * logits))
+
+    def coupled(self, logits: Array, x: Array, z: Array) -> Array:
+        sign = 2 * x - 1
+        inverse = jnp.abs(z) + jnp.log(-jnp.expm1(-jnp.abs(z)))  # of the softplus
+        return stop(sign * (inverse - jax.nn.softplus(sign * logits)))
+
+    def changes(self, x: Array) -> Array:
+        flips = jnp.eye(x.size, dtype=x.dtype).reshape(x.size, *x.shape)
+        return jnp.abs(x[None] - flips)
+
+
+class Softmax(Link):
+    """One-hot rows: z = log p + Gumbel noise, x = one-hot(argmax z), y = softmax(z/τ).
+
+    With ε = log E, E exponential: z_k = −log E_k at the one of x, −log(E_j/p_j + E_k) elsewhere: Tucker et al. (2017),
+    appendix C; Maddison, Tarlow & Minka (2014).
+    """
+
+    def mean(self, logits: Array) -> Array:
+        return jax.nn.softmax(logits, axis=-1)
+
+    def perturbed(self, logits: Array, uniform: Array) -> Array:
+        return jax.nn.log_softmax(logits, axis=-1) - self.free(uniform)
+
+    def hard(self, z: Array) -> Array:
+        return stop(jax.nn.one_hot(jnp.argmax(z, axis=-1), z.shape[-1], dtype=z.dtype))
+
+    def relaxed(self, z: Array, temperature: Any) -> Array:
+        return jax.nn.softmax(z / temperature, axis=-1)
+
+    def free(self, uniform: Array) -> Array:
+        return jnp.log(-jnp.log(interior(uniform)))
+
+    def conditional(self, logits: Array, x: Array, noise: Array) -> Array:
+        first = jnp.sum(jnp.where(x == 1, noise, 0.0), axis=-1, keepdims=True)
+        log_p = jax.nn.log_softmax(logits, axis=-1)
+        return -jnp.where(x == 1, noise, jnp.logaddexp(noise - log_p, first))
+
+    def coupled(self, logits: Array, x: Array, z: Array) -> Array:
+        highest = jnp.max(z, axis=-1, keepdims=True)
+        below = jnp.where(x == 1, -1.0, z - highest)
+        later = jax.nn.log_softmax(logits, axis=-1) - z + jnp.log(-jnp.expm1(below))
+        return stop(jnp.where(x == 1, -z, later))
+
+    def changes(self, x: Array) -> Array:
+        size, rows = x.shape[-1], x.size // x.shape[-1]
+        flat = x.reshape(rows, size)
+        # Row r, change c: the class c + 1 places on.
+        moved = jnp.stack([jnp.roll(flat, c + 1, axis=-1) for c in range(size - 1)], axis=1)
+        here = jnp.eye(rows, dtype=bool)[:, None, :, None]
+        points = jnp.where(here, moved[:, :, None, :], flat[None, None])
+        return points.reshape(rows * (size - 1), *x.shape)

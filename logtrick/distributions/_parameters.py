@@ -1,0 +1,88 @@
+"""Parameters: stored in one float dtype, checked, broadcast; half precisions worked with in float32."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from logtrick._core import checks
+from logtrick._core.kernel import as_inexact
+from logtrick._core.module import assign
+
+Array = jax.Array
+
+
+def parameters(dist: Any, **named: Any) -> None:
+    """Store parameters as arrays of one float dtype (their promoted own)."""
+    arrays = {name: as_inexact(value) for name, value in named.items()}
+    for name, value in arrays.items():
+        checks.real(type(dist).__name__, name, value)
+    dtype = jnp.result_type(*arrays.values())
+    assign(dist, **{name: value.astype(dtype) for name, value in arrays.items()})
+
+
+def broadcasting(dist: Any, **named: Any) -> None:
+    """Store parameters that broadcast to the event; scalars stay scalars, the others get its rank."""
+    parameters(dist, **named)
+    arrays = {name: getattr(dist, name) for name in named}
+    rank = len(_broadcast(dist, *arrays.values()))
+    full = lambda v: v.reshape((1,) * (rank - v.ndim) + v.shape) if v.ndim else v  # no rank promotion later on
+    assign(dist, **{name: full(value) for name, value in arrays.items()})
+
+
+def positive(dist: Any, *names: str) -> None:
+    """Refuse what is not a positive finite number: concrete parameters raise, traced ones become nan."""
+    for name in names:
+        value = checks.require(type(dist).__name__, name, getattr(dist, name), _is_positive, "positive finite numbers")
+        assign(dist, **{name: value})
+
+
+def finite(dist: Any, *names: str) -> None:
+    """Refuse concrete numbers that are not finite. Traced ones need no help: they make draws and log p nan or ±inf."""
+    for name in names:
+        value = getattr(dist, name)
+        if checks.concrete(value) is not None:
+            checks.require(type(dist).__name__, name, value, _is_finite, "finite numbers")
+
+
+def _is_positive(x: Any) -> Any:
+    return (x > 0) & (x < np.inf)
+
+
+def _is_finite(x: Any) -> Any:
+    return (x > -np.inf) & (x < np.inf)
+
+
+def _broadcast(dist: Any, *values: Array) -> tuple[int, ...]:
+    """The common shape of the parameters, or an error that names the family."""
+    try:
+        return np.broadcast_shapes(*(v.shape for v in values))
+    except ValueError:
+        name, shapes = type(dist).__name__, ", ".join(str(v.shape) for v in values)
+        raise ValueError(f"{name}: parameters of shapes {shapes} do not broadcast to one event.") from None
+
+
+# Half precision: the noise is drawn, the draw worked out and log p summed in float32; only draws are rounded. (A bf16
+# uniform is 1.0 once in 512 draws, and a bf16 x − loc is 0 where the score is not.)
+
+
+def wide(dtype: Any) -> np.dtype:
+    """`dtype`, float32 where it is a half precision."""
+    return np.dtype("float32") if np.dtype(dtype).itemsize < 4 else np.dtype(dtype)
+
+
+def widened(tree: Any) -> Any:
+    """`tree` with half-precision leaves as float32; the same object where there are none."""
+    if not any(is_inexact(x) and x.dtype.itemsize < 4 for x in jax.tree.leaves(tree)):
+        return tree
+    return jax.tree.map(lambda x: x.astype(wide(x.dtype)) if is_inexact(x) else x, tree)
+
+
+def is_inexact(x: Any) -> bool:
+    return hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.inexact)
+
+
+def where_inside(inside: Any, log_density: Any) -> Array:
+    """−inf outside the support. (`log_density` must be finite there, or its gradient is not.)"""
+    return jnp.where(inside, log_density, -jnp.inf)
