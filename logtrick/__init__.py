@@ -49,3 +49,9 @@ from logtrick.training import (
     maximize as maximize,
     minimize as minimize,
 )
+from logtrick.diagnostics import (
+    Comparison as Comparison,
+    GradientStatistics as GradientStatistics,
+    compare_estimators as compare_estimators,
+    gradient_statistics as gradient_statistics,
+)
