@@ -1,5 +1,6 @@
 """logtrick: gradients of expectations in JAX by the log-derivative trick, ∇p = p ∇log p."""
 
+from logtrick import testing as testing, training as training
 from logtrick._core.errors import (
     DerivativeOrderError as DerivativeOrderError,
     NonFiniteError as NonFiniteError,
@@ -12,8 +13,20 @@ from logtrick._version import __version__ as __version__
 from logtrick.baselines import (
     Baseline as Baseline,
     ConstantBaseline as ConstantBaseline,
+    ControlVariate as ControlVariate,
+    DeltaMethod as DeltaMethod,
+    LearnedBaseline as LearnedBaseline,
     LeaveOneOut as LeaveOneOut,
+    MovingAverage as MovingAverage,
+    MuProp as MuProp,
     NoBaseline as NoBaseline,
+    OptimalBaseline as OptimalBaseline,
+)
+from logtrick.diagnostics import (
+    Comparison as Comparison,
+    GradientStatistics as GradientStatistics,
+    compare_estimators as compare_estimators,
+    gradient_statistics as gradient_statistics,
 )
 from logtrick.distributions import (
     Bernoulli as Bernoulli,
@@ -42,16 +55,10 @@ from logtrick.programs import (
     expect as expect,
     expect_program as expect_program,
     sample as sample,
+    scan as scan,
 )
-from logtrick import training as training
 from logtrick.training import (
     FitResult as FitResult,
     maximize as maximize,
     minimize as minimize,
-)
-from logtrick.diagnostics import (
-    Comparison as Comparison,
-    GradientStatistics as GradientStatistics,
-    compare_estimators as compare_estimators,
-    gradient_statistics as gradient_statistics,
 )
