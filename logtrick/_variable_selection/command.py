@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TextIO
 
 import logtrick as lt
 from logtrick._variable_selection import data, job, report
+from logtrick._variable_selection.race import OTHER, Heat
 
 _DESCRIPTION = (
     "Bayesian variable selection by the log-derivative trick: two guides are fitted to the posterior over which predictors "
@@ -91,8 +92,15 @@ def as_json(result: job.Result) -> dict[str, Any]:
             for fit in result.fits
         },
         "exact_inclusion": None if posterior is None else dict(zip(names, posterior.inclusion.tolist())),
-        "race": {heat.where: heat.as_json() for heat in result.race},
+        "race": {heat.where: _rows(heat) for heat in result.race},
     }
+
+
+def _rows(heat: Heat) -> dict[str, Any]:
+    """The rows by name, without the times, which are not taken."""
+    outcome, shifted = heat.outcome.to_dict(), heat.shifted.to_dict()
+    rows = {name: (shifted[name.removesuffix(OTHER)] if name.endswith(OTHER) else outcome[name]) for name in heat.rows}
+    return {name: {k: v for k, v in row.items() if "seconds" not in k} for name, row in rows.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,12 +114,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         table = _table(parser, options)
     except data.TableError as error:
         parser.error(str(error))
-    print(report.problem(table), flush=True)
+    print(report.problem(table), end="\n\n", flush=True)
     try:
         result = job.run(table, lt.key(options.seed), sys.stderr)
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
+    except lt.NonFiniteError as error:
+        parser.error(" ".join(str(error).split()))
     print(report.results(result))
     _write(parser, options, result)
     return 0

@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 
 from logtrick._variable_selection.job import Result
+from logtrick._variable_selection.race import OTHER, RACERS, Heat
 
-_COLORS = ("#d1495b", "#00798c", "#edae49", "#66629c", "#5f8d4e", "#8d6a4e", "#3d5a80")
+_GUIDES = ("#d1495b", "#00798c")
+_RACERS = ("#b5651d", "#4c5fa8", "#5f8d4e", "#8c4a8c", "#b08900", "#3d7f80", "#8d6a4e", "#707580")
 _EXACT = "#30323d"
 
 
@@ -38,21 +40,26 @@ def save(result: Result, path: str) -> None:
 
 
 def _way(axes: Any, result: Result) -> None:
-    """The ELBO against the step, noisy and smoothed, under the log evidence."""
-    ends = [fit.elbo for fit in result.fits]
-    top = max(ends) if result.posterior is None else result.posterior.log_evidence
-    for fit, color in zip(result.fits, _COLORS):
+    """How far the ELBO is below the log evidence, against the step; without an exact evidence, the ELBO itself."""
+    exact = result.posterior
+    for fit, color in zip(result.fits, _GUIDES):
         steps = np.arange(1, len(fit.history) + 1)
-        axes.plot(steps, fit.history, color=color, alpha=0.18, lw=0.5, rasterized=True)
-        axes.plot(steps, _smooth(fit.history), color=color, lw=1.8, label=f"{fit.guide.name}: ELBO {fit.elbo:.2f}")
-    if result.posterior is not None:
-        axes.axhline(top, color=_EXACT, lw=1.2, ls=(0, (4, 2)), label=f"exact log evidence {top:.2f}")
-    early = min(float(_smooth(fit.history)[len(fit.history) // 40]) for fit in result.fits)
-    span = max(top - early, 2.0)
-    axes.set(xscale="log", xlim=(1, None), ylim=(top - 1.6 * span, top + 0.35 * span), xlabel="step")
-    axes.set_title("Fitting by the score function")
-    axes.set_ylabel("ELBO, nats above the null model")
-    axes.legend(loc="lower right")
+        raw, smooth = fit.history, _smooth(fit.history)
+        end, label = fit.elbo, f"{fit.guide.name}: {fit.elbo:.2f}"
+        if exact is not None:
+            raw, smooth, end = exact.log_evidence - raw, exact.log_evidence - smooth, exact.log_evidence - end
+            label = f"{fit.guide.name}: ends {end:.3f} below"
+        axes.plot(steps, raw, color=color, alpha=0.16, lw=0.5, rasterized=True)
+        axes.plot(steps, smooth, color=color, lw=1.8, label=label)
+        axes.plot(steps[-1], end, "o", color=color, mec="white", ms=8, clip_on=False, zorder=5)
+    if exact is None:
+        low, high = np.quantile(np.concatenate([fit.history for fit in result.fits]), (0.02, 1.0))
+        axes.set(ylim=(low, high + 0.05 * (high - low)), ylabel="ELBO, nats above the null model")
+    else:
+        axes.set(yscale="log", ylim=(0.01, None), ylabel="log evidence − ELBO, nats")
+    axes.set(xscale="log", xlim=(1, None), xlabel="step")
+    axes.set_title("The ELBO on the way" if exact is None else "How far the ELBO is below the log evidence", pad=26)
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 0.99), ncols=2, handletextpad=0.5, columnspacing=1.2)
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
@@ -69,7 +76,7 @@ def _inclusion(axes: Any, result: Result) -> None:
     where = np.arange(len(names))
     if result.posterior is not None:
         axes.bar(where, result.posterior.inclusion, width=0.62, color="#d9dce1", label="exact")
-    for fit, color, marker, shift in zip(result.fits, _COLORS, "so", (-0.13, 0.13)):
+    for fit, color, marker, shift in zip(result.fits, _GUIDES, "so", (-0.13, 0.13)):
         axes.plot(where + shift, fit.inclusion, marker, color=color, ms=7, mec="white", mew=0.8, label=fit.guide.name)
     crowded = len(names) > 12
     axes.set_xticks(where, names, rotation=60 if crowded else 0, ha="right" if crowded else "center")
@@ -81,20 +88,43 @@ def _inclusion(axes: Any, result: Result) -> None:
 def _race(figure: Any, result: Result) -> None:
     """Variance × evaluations of each estimator at each point of the race."""
     panels = figure.subplots(1, len(result.race), sharex=True, sharey=True, squeeze=False)[0]
-    names = [row.name for row in result.race[0].rows]
-    work = np.array([row.work for heat in result.race for row in heat.rows if row.work > 0])
-    low, high = work.min() / 4, work.max() * 12
+    names = [name for name, racer in result.race[0].rows.items() if racer.error is None]
+    costs = [_cost(heat, name) for heat in result.race for name in names]
+    shown = [cost for cost in costs if cost]
+    low, high = min(shown) / 4, max(shown) * 20
     for heat, axes in zip(result.race, panels):
-        for i, row in enumerate(heat.rows):
-            y = len(names) - i
-            if row.exact:
-                axes.text(low * 1.2, y, f"exact: variance 0, {row.evaluations:,} evaluations", va="center", color=_EXACT)
-                continue
-            axes.barh(y, row.work - low, left=low, height=0.6, color=_COLORS[i % len(_COLORS)])
-            axes.text(row.work * 1.15, y, f"{row.work:,.3g}", va="center", color=_EXACT)
-        axes.set(xscale="log", xlim=(low, high), xlabel="variance × evaluations of f")
-        axes.set_yticks(range(len(names), 0, -1), names)
-        axes.tick_params(axis="y", length=0)
         axes.set_title(heat.where)
-    figure.suptitle("The race: what a gradient of the independent guide's ELBO costs (less is better)", x=0.01, ha="left",
-                    fontsize=11, fontweight="bold")
+        axes.set(xscale="log", xlim=(low, high), ylim=(0.4, len(names) + 0.6), xlabel="variance × evaluations of f")
+        axes.set_yticks(range(len(names), 0, -1), names)
+        axes.tick_params(axis="y", length=0, pad=8)
+        axes.grid(axis="x", color="#eceef1", lw=0.8)
+        axes.set_axisbelow(True)
+        for i, name in enumerate(names):
+            _lollipop(axes, name, heat, len(names) - i, low)
+    title = "The race: the cost of a gradient of the independent guide's ELBO (left is better)"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    note = "other constant: f relative to the full model, not to the model without predictors"
+    figure.supxlabel(note, x=0.01, ha="left", fontsize=9, color="#5a5f6b")
+
+
+def _cost(heat: Heat, name: str) -> float:
+    """Variance × evaluations; 0 for what is exact."""
+    racer = heat.rows[name]
+    return 0.0 if racer.exact else racer.variance_x_evaluations or 0.0
+
+
+def _lollipop(axes: Any, name: str, heat: Heat, y: int, low: float) -> None:
+    cost, base = _cost(heat, name), name.removesuffix(OTHER)
+    if cost == 0:
+        axes.plot(low, y, "D", color=_EXACT, ms=8, clip_on=False)
+        evaluations = heat.rows[name].evaluations
+        axes.text(low * 1.6, y, f"exact: variance 0, {evaluations:,} evaluations", va="center", color=_EXACT)
+        return
+    color = _RACERS[list(RACERS).index(base) % len(_RACERS)]
+    axes.plot([low, cost], [y, y], color=color, lw=2.5, alpha=0.45, solid_capstyle="butt")
+    axes.plot(cost, y, "o", color=color, ms=9, mfc=color if name == base else "white", mew=2)
+    axes.text(cost * 1.6, y, _number(cost), va="center", color=_EXACT)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"

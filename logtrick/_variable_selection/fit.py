@@ -21,7 +21,7 @@ Objective = Callable[[Any, Array], Array]
 _DRAWS = 2**16
 
 
-def elbo(model: Model, guide: Guide, estimator: lt.Estimator, constant: float = 0.0) -> Objective:
+def elbo(model: Model, guide: Guide, estimator: lt.Estimator, constant: float | Array = 0.0) -> Objective:
     """ELBO(θ) = E_{γ∼q_θ}[log p(y, γ) − log q_θ(γ)] as an objective: `(params, key) -> scalar`.
 
     f depends on θ through log q; the expectation of that direct term, −E[∇ log q], is 0, and its samples would only add

@@ -6,7 +6,10 @@ import numpy as np
 
 from logtrick._variable_selection.data import Table
 from logtrick._variable_selection.fit import Fitted
+from logtrick._variable_selection.job import Result
 from logtrick._variable_selection.model import MAX_ENUMERATED, Model, Posterior
+from logtrick._variable_selection.race import SHIFTED, Heat, other_constant
+from logtrick.diagnostics import Racer
 
 WIDTH = 100
 
@@ -108,3 +111,67 @@ def _listed(names: list[str]) -> str:
 
 def _wrap(text: str) -> str:
     return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def race(model: Model, heats: list[Heat]) -> str:
+    """The tables of the race, and what they show."""
+    parts = [
+        f"The race: the gradient of the independent guide's ELBO, {heats[0].outcome.num_replicates:,} gradients each\n"
+        f"(bias z: the largest |z| of {model.num_predictors} coordinates; variance: their sum; evaluations: of f a gradient)",
+        *map(_table, heats),
+        *(f"{racer.name} is refused: {racer.error}" for racer in heats[0].outcome.racers if racer.error is not None),
+    ]
+    words = (
+        f"f is known up to a constant: it is taken relative to the model without predictors; \"other constant\" takes it "
+        f"relative to the full model, {other_constant(model):.1f} nats less. {_dependence(heats)}"
+    )
+    if not model.enumerable:
+        words += f" Enumerate is left out, and with it the exact gradient: more than {MAX_ENUMERATED} predictors."
+    return "\n\n".join([*parts, _wrap(words)])
+
+
+def _dependence(heats: list[Heat]) -> str:
+    """What the constant does to each variance, in numbers."""
+    changes = {name: ", ".join(_change(heat, name) for heat in heats) for name in SHIFTED}
+    return (
+        f"Plain REINFORCE's variance depends on that arbitrary constant ({changes['no baseline']}); leave-one-out's does not "
+        f"({changes['leave-one-out']})."
+    )
+
+
+def _change(heat: Heat, name: str) -> str:
+    return f"{heat.outcome[name].variance:.3g} → {heat.shifted[name].variance:.3g} {heat.where}"
+
+
+def _table(heat: Heat) -> str:
+    """Bias, variance and cost of each estimator; what is exact says so, and so does what is refused."""
+    width = max(map(len, heat.rows)) + 2
+    heads = ("bias z", "variance", "evaluations", "variance × evaluations")
+    lines = [f"{heat.where:<{width + 2}}" + "".join(f"{head:>{len(head) + 3}}" for head in heads)]
+    for name, racer in heat.rows.items():
+        if racer.error is not None:
+            lines.append(f"  {name:<{width}}{'refused':>{len(heads[0]) + 3}}")
+            continue
+        cells = _cells(racer)
+        lines.append(f"  {name:<{width}}" + "".join(f"{cell:>{len(head) + 3}}" for head, cell in zip(heads, cells)))
+    return "\n".join(lines)
+
+
+def _cells(racer: Racer) -> tuple[str, ...]:
+    evaluations = f"{racer.evaluations:,}"
+    if racer.exact:
+        return "exact", "0", evaluations, "0"
+    z = "–" if racer.bias_z is None else f"{racer.bias_z:.1f}"
+    return z, f"{racer.variance:,.3g}", evaluations, f"{racer.variance_x_evaluations:,.3g}"
+
+
+def results(result: Result) -> str:
+    """All that is known when the job is done."""
+    model, posterior, fits = result.model, result.posterior, result.fits
+    parts = [
+        evidence(posterior, fits),
+        inclusions(model, posterior, fits),
+        explanation(model, posterior, fits),
+        race(model, result.race),
+    ]
+    return "\n\n".join(parts)
