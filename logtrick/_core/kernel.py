@@ -157,27 +157,40 @@ class _Runs:
 
 RUNS = _Runs()  # jax.vmap(one_run, axis_name=RUNS)
 _sum_p = Primitive("logtrick_sample_sum")
-_sum_p.def_impl(lambda x: x)
-_sum_p.def_abstract_eval(lambda x: x)
-mlir.register_lowering(_sum_p, lambda ctx, x: [x])  # reached only where the axis was summed before
+_sum_p.def_impl(lambda x, **_: x)
+_sum_p.def_abstract_eval(lambda x, **_: x)
+mlir.register_lowering(_sum_p, lambda ctx, x, **_: [x])  # reached only where the axis was summed before
 
 
-def _sum_batch(axis: Any, xs: Any, dims: Any) -> Any:
+def _sum_batch(axis: Any, xs: Any, dims: Any, *, block: int | None, others: bool) -> Any:
     (x,), (d,) = xs, dims
     if axis.name is not RUNS:
-        return _sum_p.bind(x), d
-    return jnp.broadcast_to(x.sum(d, keepdims=True), x.shape), d
+        return _sum_p.bind(x, block=block, others=others), d
+    if block is None:
+        return jnp.broadcast_to(x.sum(d, keepdims=True), x.shape), d
+    x = jnp.moveaxis(x, d, 0)
+    sums = x.reshape(-1, block, *x.shape[1:]).sum(1)
+    return jnp.repeat(_exclusive(sums) if others else sums, block, axis=0), 0
+
+
+def _exclusive(x: Array) -> Array:
+    """The sum of all other rows, from those before and those after: nothing cancels, whatever the row's own size."""
+    none = jnp.zeros_like(x[:1])
+    before, after = lax.cumsum(x, 0), lax.cumsum(x, 0, reverse=True)
+    return jnp.concatenate([none, before[:-1]]) + jnp.concatenate([after[1:], none])
 
 
 batching.fancy_primitive_batchers[_sum_p] = _sum_batch
 
 
-def sample_sum(x: Any, run: Array) -> Array:
+def sample_sum(x: Any, run: Array, block: int | None = None, others: bool = False) -> Array:
     """The sum of stopped `x` over the runs of the innermost axis named `RUNS`.
 
     Args:
       x: any shape, one run's.
       run: the run's index as a float, which makes `x` vary over the runs even where it is constant.
+      block: sum over the blocks of so many consecutive runs, each for itself; None for all runs.
+      others: sum over the runs of all blocks but the own one.
     """
     x = stop(as_inexact(x))
-    return _sum_p.bind(x + (0.0 * run).astype(x.dtype))
+    return _sum_p.bind(x + (0.0 * run).astype(x.dtype), block=block, others=others)

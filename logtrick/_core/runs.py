@@ -1,4 +1,4 @@
-"""The independent runs of a program, seen from inside one of them."""
+"""The runs of a program, seen from inside one of them."""
 
 from typing import Any
 
@@ -16,15 +16,25 @@ class Runs(Module):
     Args:
       index: this run's position, as a float.
       count: how many runs share the axis: the chunk's, where there are chunks.
+      block: how many consecutive runs depend on each other through the plan of the site at hand.
     """
 
     index: Any
     count: int = static()
+    block: int = static(default=1)
 
     def sum(self, x: Any) -> Array:
         """The sum of (stopped) `x` over the runs."""
         return sample_sum(x, self.index)
 
+    def sum_of_others(self, x: Any) -> Array:
+        """The sum of (stopped) `x` over the runs that are independent of this one: those of the other blocks.
+
+        Not by subtraction: in float32 a large term of this run would leave its rounding in a small sum of the others.
+        """
+        return sample_sum(x, self.index, self.block, others=True)
+
     def leave_one_out(self, x: Any) -> Array:
-        """The mean of (stopped) `x` over the other runs."""
-        return (self.sum(x) - stop(as_inexact(x))) / (self.count - 1)
+        """The mean of (stopped) `x` over the runs that are independent of this one."""
+        own = stop(as_inexact(x)) if self.block == 1 else sample_sum(x, self.index, self.block)
+        return (self.sum(x) - own) / (self.count - self.block)

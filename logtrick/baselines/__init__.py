@@ -1,8 +1,13 @@
 """Baselines and control variates for the score function."""
 
 from logtrick.baselines._base import Baseline as Baseline, RunBaseline as RunBaseline, Site as Site
+from logtrick.baselines._control_variate import ControlVariate as ControlVariate
+from logtrick.baselines._learned import LearnedBaseline as LearnedBaseline
+from logtrick.baselines._moving_average import MovingAverage as MovingAverage
+from logtrick.baselines._optimal import OptimalBaseline as OptimalBaseline
 from logtrick.baselines._simple import (
     ConstantBaseline as ConstantBaseline,
     LeaveOneOut as LeaveOneOut,
     NoBaseline as NoBaseline,
 )
+from logtrick.baselines._taylor import DeltaMethod as DeltaMethod, MuProp as MuProp

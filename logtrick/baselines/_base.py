@@ -1,11 +1,13 @@
 """What a baseline is: a term of value zero that is added to a score-function site."""
 
 import dataclasses
+import math
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 
-from logtrick._core.kernel import stop
+from logtrick._core.kernel import is_array, stop
 from logtrick._core.module import Module
 from logtrick._core.runs import Runs
 from logtrick.distributions import Distribution
@@ -23,6 +25,8 @@ class Site:
       box: the magic box of log p(x); its derivative is the score.
       total: the costs credited to the site, summed and held constant, shape ().
       runs: the axis of runs.
+      expansion: for baselines with `expands`: the costs at the distribution's mean, their gradient there, and their
+        Hessian for the second order, all held constant.
     """
 
     x: Any
@@ -30,21 +34,67 @@ class Site:
     box: Array
     total: Array
     runs: Runs
+    expansion: tuple[Any, ...] = ()
+
+    def score(self) -> list[Array]:
+        """The score in the distribution's own leaves (`leaves`), held constant."""
+        flat, tree = jax.tree.leaves(self.dist), jax.tree.structure(self.dist)
+
+        def log_prob(values: list[Array]) -> Array:
+            filled = list(flat)
+            for i, value in zip(_inexact(flat), values):
+                filled[i] = value
+            return jax.tree.unflatten(tree, filled).log_prob(self.x)
+
+        return stop(jax.grad(log_prob)(stop(self.leaves)))
+
+    @property
+    def leaves(self) -> list[Array]:
+        """The distribution's leaves that can carry a derivative."""
+        flat = jax.tree.leaves(self.dist)
+        return [jnp.asarray(flat[i]) for i in _inexact(flat)]
+
+
+def _inexact(leaves: list[Any]) -> list[int]:
+    return [i for i, x in enumerate(leaves) if is_array(x) and jnp.issubdtype(jnp.result_type(x), jnp.floating)]
 
 
 class Baseline(Module, abstract=True):
     """A control variate for the score function, as a term of value 0 and expected derivative 0.
 
     Attributes:
-      least_runs: the least number of runs that it works with.
+      least_runs: the least number of independent runs (under a plan: blocks of runs) that it works with.
       adaptive: it learns: it has an adaptive loss, or statistics that advance.
+      max_order: the highest derivative whose expectation it leaves alone; `math.inf` for all.
+      expands: the order of f's Taylor expansion around the mean that it looks at, which costs one further evaluation of
+        f and its derivatives; 0 for none.
       statistics: names of the fields that are running statistics: they move by `advance`, never by an optimizer.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, logtrick as lt
+      >>> class Halfway(lt.Baseline):                          # half of the others' mean, in a user's own file
+      ...     least_runs = 2
+      ...     def term(self, site):
+      ...         return 0.5 * site.runs.leave_one_out(site.total) * (1 - site.box)
+      >>> value = lambda mu: lt.expect(jax.random.key(0), lambda x: x**2, lt.Normal(mu, 1.0), num_samples=100_000,
+      ...                              estimator=lt.ScoreFunction(Halfway()))
+      >>> round(jax.grad(value)(1.0).item(), 1)                # exact: 2
+      2.0
     """
 
     least_runs: ClassVar[int] = 1
     adaptive: ClassVar[bool] = False
+    max_order: ClassVar[float] = math.inf
     statistics: ClassVar[tuple[str, ...]] = ()
     reference: ClassVar[str] = ""
+
+    @property
+    def expands(self) -> int:
+        """The order of the Taylor expansion of f around the mean that it looks at; 0 for none."""
+        return 0
+
+    def check(self, dist: Distribution) -> None:
+        """Raise where this baseline is illegal for `dist`, at trace time, by declared capabilities."""
 
     def term(self, site: Site) -> Array | None:
         """The term; None stands for zero."""

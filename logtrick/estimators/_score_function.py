@@ -2,22 +2,24 @@
 
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
 from logtrick._core.kernel import magic_box, stop
+from logtrick._core.module import replace
 from logtrick._core.runs import Runs
 from logtrick.baselines import Baseline, LeaveOneOut, Site
 from logtrick.distributions import Distribution
-from logtrick.estimators._base import OnePointEstimator, Point, check_needs
-from logtrick.estimators._costs import Costs
+from logtrick.estimators._base import OnePointEstimator, Point, Rest, check_needs
+from logtrick.estimators._costs import Array, Costs
 
 
 class ScoreFunction(OnePointEstimator):
     """Score-function estimator with a baseline (REINFORCE).
 
-    ∇_θ E_{x∼p_θ}[f(x, θ)] ≈ (1/n) Σᵢ (f(xᵢ, θ) − bᵢ) ∇_θ log p_θ(xᵢ) + ∇_θ f(xᵢ, θ), unbiased where bᵢ is independent of
-    xᵢ; as c · box(log p) + b · (1 − box(log p)) it is right at every order. Cost: n evaluations of f and one
+    ∇_θ E_{x∼p_θ}[f(x, θ)] ≈ (1/n) Σᵢ (f(xᵢ, θ) − bᵢ) ∇_θ log p_θ(xᵢ) + ∇_θ f(xᵢ, θ), unbiased where bᵢ is independent
+    of xᵢ; as c · box(log p) + b · (1 − box(log p)) it is right at every order. Cost: n evaluations of f and one
     vector-Jacobian product; f may be discontinuous, and a black box.
 
     Args:
@@ -25,7 +27,8 @@ class ScoreFunction(OnePointEstimator):
     Raises:
       ValueError: leave-one-out with one draw; the derivative in a parameter that moves the support.
     References:
-      Williams (1992); Glynn (1990), "Likelihood Ratio Gradient Estimation for Stochastic Systems"; Foerster et al. (2018).
+      Williams (1992); Glynn (1990), "Likelihood Ratio Gradient Estimation for Stochastic Systems"; Foerster et al.
+      (2018), "DiCE: The Infinitely Differentiable Monte-Carlo Estimator".
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: (x - 0.45) ** 2, lt.Bernoulli(logit),
@@ -41,19 +44,39 @@ class ScoreFunction(OnePointEstimator):
 
     def __post_init__(self) -> None:
         if not isinstance(self.baseline, Baseline):
-            raise TypeError(f"ScoreFunction(baseline=…) needs a baseline; got {self.baseline!r}. Pass lt.LeaveOneOut().")
+            raise TypeError(
+                f"ScoreFunction(baseline=…) needs a baseline; got {self.baseline!r}. Pass lt.LeaveOneOut()."
+            )
 
     @property
     def adaptive(self) -> bool:
         return self.baseline.adaptive
 
+    @property
+    def one_point(self) -> bool:  # type: ignore[override]  # with an expansion around the mean it is two
+        return not self.baseline.expands
+
+    @property
+    def evaluations(self) -> int:
+        return 2 if self.baseline.expands else 1
+
+    @property
+    def max_order(self) -> float:  # type: ignore[override]  # the baseline's
+        return self.baseline.max_order
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]  # the baseline's
+        return frozenset({"differentiable f"}) if self.baseline.expands else frozenset()
+
     def check(self, dist: Distribution, num_runs: int) -> None:
         check_needs(self, dist)
+        self.baseline.check(dist)
         least, name = self.baseline.least_runs, type(self.baseline).__name__
         if num_runs < least:
             what = "leave-one-out" if name == "LeaveOneOut" else f"ScoreFunction({name}())"
             raise ValueError(
-                f"{what} needs num_samples >= {least} (in every chunk); got {num_runs}. Use more draws, or NoBaseline()."
+                f"{what} needs num_samples >= {least} (in every chunk); got {num_runs}. "
+                "Use more draws, or NoBaseline()."
             )
 
     def draw(self, noise: Any, dist: Distribution) -> Point:
@@ -63,10 +86,20 @@ class ScoreFunction(OnePointEstimator):
         # nobody takes the number for a gradient.
         return Point(x, dist, stop(jnp.where(jnp.isfinite(log_prob), 1.0, jnp.nan)).astype(log_prob.dtype) * log_prob)
 
+    def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
+        point = self.draw(noise, dist)
+        if not self.baseline.expands:
+            return self.close(rest(point.x), point, runs)
+        costs, expansion = _expanded(rest, point.x, stop(dist.mean()), self.baseline.expands)
+        return self._closed(costs, point, runs, expansion)
+
     def close(self, costs: Costs, point: Point, runs: Runs) -> Costs:
+        return self._closed(costs, point, runs, ())
+
+    def _closed(self, costs: Costs, point: Point, runs: Runs, expansion: tuple[Any, ...]) -> Costs:
         assert point.log_prob is not None
         box = magic_box(point.log_prob)
-        site = Site(point.x, point.dist, box, stop(costs.total), runs)
+        site = Site(point.x, point.dist, box, stop(costs.total), runs, expansion)
         learns = self.adaptive
         return costs.combine(
             box,
@@ -76,4 +109,24 @@ class ScoreFunction(OnePointEstimator):
         )
 
     def advance(self, statistics: Any) -> "ScoreFunction":
-        return ScoreFunction(self.baseline.advance(statistics))
+        return replace(self, baseline=self.baseline.advance(statistics))
+
+
+def _expanded(rest: Rest, x: Any, mean: Array, order: int) -> tuple[Costs, tuple[Array, ...]]:
+    """The costs at x; and at the mean the total cost and its derivatives up to `order`, held constant."""
+
+    def at_mean(mean: Array) -> tuple[Array, tuple[Costs, Array]]:
+        costs = jax.vmap(rest)(jnp.stack([x, mean]))
+        total = costs.total[1]
+        return total, (costs, total)
+
+    if order == 1:
+        slope, (costs, total) = jax.grad(at_mean, has_aux=True)(mean)
+        return costs.point(0, 2), stop((total, slope))
+
+    def slope_at_mean(mean: Array) -> tuple[Array, tuple[Array, Costs, Array]]:
+        slope, aux = jax.grad(at_mean, has_aux=True)(mean)
+        return slope, (slope, *aux)
+
+    hessian, (slope, costs, total) = jax.jacfwd(slope_at_mean, has_aux=True)(mean)
+    return costs.point(0, 2), stop((total, slope, hessian))

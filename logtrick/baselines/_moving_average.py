@@ -1,0 +1,70 @@
+"""A running mean of past costs."""
+
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+
+from logtrick._core.module import assign, replace, static
+from logtrick._core.runs import Runs
+from logtrick.baselines._base import Array, RunBaseline, Site
+
+
+class MovingAverage(RunBaseline):
+    """The exponential moving average of the costs of past calls: b = m / w, as it stood before this call's draws.
+
+    After each call m ← decay · m + (1 − decay) · mean cost and w ← decay · w + (1 − decay): b is a proper average from
+    the second call on, and 0 in the first. It never sees the costs that it is subtracted from: mixing these in first
+    shrinks the gradient by the factor decay. For one draw a call; with two or more `LeaveOneOut` is better. The
+    statistics advance through `aux.estimators`, not by an optimizer: by hand, carry `aux.estimator` to the next call;
+    `lt.minimize` does so itself. A call whose costs are not finite leaves them as they are.
+
+    Args:
+      decay: in [0, 1), dimensionless; the memory is 1 / (1 − decay) calls.
+      average: m, shape (), in the units of f.
+      weight: w, shape (), dimensionless.
+    Raises:
+      ValueError: `decay` is not in [0, 1); used without `has_aux=True`.
+    References:
+      Williams (1992); Mnih & Gregor (2014), "Neural Variational Inference and Learning in Belief Networks".
+    Example:
+      >>> import jax, logtrick as lt
+      >>> estimator = lt.ScoreFunction(lt.MovingAverage(decay=0.9))
+      >>> for seed in range(2):
+      ...     _, aux = lt.expect(jax.random.key(seed), lambda x: 5.0, lt.Normal(0.0, 1.0), estimator=estimator,
+      ...                        num_samples=1, has_aux=True)
+      ...     estimator = aux.estimator
+      >>> round(estimator.baseline.average.item(), 2), round(estimator.baseline.weight.item(), 2)    # 5 · w, and w
+      (0.95, 0.19)
+    """
+
+    decay: float = static(default=0.9)
+    average: Any = None
+    weight: Any = None
+    adaptive: ClassVar[bool] = True
+    statistics: ClassVar[tuple[str, ...]] = ("average", "weight")
+    reference: ClassVar[str] = (
+        "Williams (1992), Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning; "
+        "Mnih & Gregor (2014), Neural Variational Inference and Learning in Belief Networks."
+    )
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.decay, int | float) or not 0 <= self.decay < 1:
+            raise ValueError(
+                f"MovingAverage(decay=…) needs a static number in [0, 1); got {self.decay}. Pass 0.9, say."
+            )
+        start = {
+            n: jnp.zeros(()) if getattr(self, n) is None else jnp.asarray(getattr(self, n)) for n in self.statistics
+        }
+        assign(self, **start)
+
+    def value(self, total: Array, runs: Runs) -> Array:
+        return jnp.where(self.weight > 0, self.average / jnp.where(self.weight > 0, self.weight, 1.0), 0.0)
+
+    def observe(self, site: Site) -> Array:
+        return site.total
+
+    def advance(self, observed: Array) -> "MovingAverage":
+        def moved(old: Array, new: Any) -> Array:
+            return jnp.where(jnp.isfinite(observed), self.decay * old + (1 - self.decay) * new, old).astype(old.dtype)
+
+        return replace(self, average=moved(self.average, observed), weight=moved(self.weight, 1.0))
