@@ -2,3 +2,4 @@
 
 from logtrick.programs._expect import Aux as Aux, expect as expect, expect_program as expect_program
 from logtrick.programs._items import cost as cost, sample as sample
+from logtrick.programs._scan import scan as scan

@@ -3,9 +3,11 @@
 A site is credited with a cost that depends on its draw directly, or through the *distribution* of a later site that the
 cost (transitively) depends on. Without the second half `a ~ Bern(t0); b ~ Bern(t1 + 2a); cost(b)` silently loses d/dt0.
 An own walk: `dce_jaxpr` credits all to all through custom_jvp, while and debug.print. Unknown equations credit all of
-their inputs to all of their outputs.
+their inputs to all of their outputs; those with state that the jaxpr does not show (mutable references, ordered host
+callbacks) also everything that such state has seen before.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +17,8 @@ from jax.interpreters import ad, batching
 
 Sites = frozenset[int]
 _NONE: Sites = frozenset()
+# Effects that carry no values: what is printed, and the names of mesh axes.
+_HARMLESS = frozenset({"DebugEffect", "OrderedDebugEffect", "NamedAxisEffect"})
 
 _mark_p = core.Primitive("logtrick_mark")  # the identity; in the walk its output depends on its site alone
 _mark_p.def_impl(lambda x, *, site: x)
@@ -35,12 +39,18 @@ def _union(sets: Any) -> Sites:
 def dependencies(jaxpr: Any, inputs: list[Sites]) -> list[Sites]:
     """For each output of a jaxpr, the sites that it can depend on, given those of its inputs."""
     env = dict(zip(jaxpr.invars, inputs))
+    hidden = _NONE  # what state outside of the jaxpr has seen so far
 
     def read(v: Any) -> Sites:
         return _NONE if isinstance(v, core.Literal) else env.get(v, _NONE)
 
     for eqn in jaxpr.eqns:
-        env.update(zip(eqn.outvars, _through(eqn, [read(v) for v in eqn.invars])))
+        ins = [read(v) for v in eqn.invars]
+        if any(type(effect).__name__ not in _HARMLESS for effect in eqn.effects):
+            hidden = _union([hidden, *ins])
+            env.update((v, hidden) for v in eqn.outvars)
+        else:
+            env.update(zip(eqn.outvars, _through(eqn, ins)))
     return [read(v) for v in jaxpr.outvars]
 
 
@@ -93,17 +103,45 @@ def _cond(params: Any, ins: list[Sites]) -> list[Sites]:
     return [ins[0] | _union(outs) for outs in zip(*branches)]
 
 
-def credit(run: Callable[[], tuple[list[Any], list[list[Any]]]]) -> list[tuple[int, ...]]:
-    """For each cost, the sorted sites that are credited with it.
+@dataclasses.dataclass(frozen=True)
+class Credit:
+    """Who is credited with what, each a sorted tuple of sites.
+
+    Attributes:
+      costs: for each cost.
+      sites: for each site, itself and those whose draws its distribution depends on, transitively: who is credited
+        with what depends on its draw.
+      unknown: for each site, whether its estimator was made inside the program, from what only the trace knows.
+      jaxpr: the abstract run.
+    """
+
+    costs: list[tuple[int, ...]]
+    sites: list[tuple[int, ...]]
+    unknown: list[bool]
+    jaxpr: Any
+
+
+def credit(run: Callable[[], tuple[list[Any], list[list[Any]], list[Any]]]) -> Credit:
+    """Who is credited with what.
 
     Args:
-      run: an abstract run: `run() -> (costs, what each site's distribution is made of)`, its draws marked.
+      run: an abstract run: `run() -> (costs, what each site's distribution is made of, the estimators' leaves)`, its
+        draws marked.
     """
     closed, out = jax.make_jaxpr(run, return_shape=True)()
     found = dependencies(closed.jaxpr, [])
-    costs, made_of = jax.tree.unflatten(jax.tree.structure(out), found)
+    tree = jax.tree.structure(out)
+    costs, made_of, _ = jax.tree.unflatten(tree, found)
+    known = {*closed.jaxpr.constvars}
+    inside = [not (isinstance(v, core.Literal) or v in known) for v in closed.jaxpr.outvars]
+    unknown = [any(jax.tree.leaves(leaves)) for leaves in jax.tree.unflatten(tree, inside)[2]]
     ancestors: list[Sites] = []
     for site, parts in enumerate(made_of):
         parents = _union(parts) - {site}
         ancestors.append(_union([frozenset([site]), *(ancestors[j] for j in parents)]))
-    return [tuple(sorted(_union(ancestors[j] for j in c))) for c in costs]
+    return Credit(
+        [tuple(sorted(_union(ancestors[j] for j in c))) for c in costs],
+        [tuple(sorted(a)) for a in ancestors],
+        unknown,
+        closed,
+    )

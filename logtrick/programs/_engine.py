@@ -6,6 +6,7 @@ scalars grouped by the sites still to credit them, merged as sites close, so tra
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -16,8 +17,9 @@ from logtrick._core import checks, keys, meter, noise as _noise
 from logtrick._core.kernel import RUNS
 from logtrick._core.runs import Runs
 from logtrick.estimators import Costs
-from logtrick.programs._items import Cost
-from logtrick.programs._outline import Outline, Start, advance
+from logtrick.programs._items import Cost, Loop
+from logtrick.programs._outline import LoopOutline, Outline, Running, Start, changed, check_site
+from logtrick.programs._scan import close_loop, costs_of, draws_of, run_loop, wide
 
 Array = jax.Array
 Groups = dict[tuple[int, ...], Array]
@@ -48,7 +50,7 @@ def _closed(costs: Costs, site: int) -> Costs:
 class _Run:
     """One run of a program."""
 
-    running: Any
+    running: Running
     outline: Outline
     noises: list[Any]
     runs: Runs
@@ -57,27 +59,51 @@ class _Run:
 
     def resume(self, reply: Any, site: int, paid: int) -> Costs:
         """Run on from a draw `reply` to the end; the costs of what came, by the sites before it."""
-        waiting, here, draws = [], [], {}
+        waiting, here, aux = [], [], _Collected()
         tail, done = Costs({}, {}, {}), True
-        while (item := advance(self.running, reply)) is not None:
+        while (item := self.running.advance(reply)) is not None:
             reply = None
             if isinstance(item, Cost):
-                here.append(_wide(checks.scalar_cost("lt.cost", item.value)))
+                here.append(wide(checks.scalar_cost("lt.cost", item.value)))
                 continue
             if site >= len(self.outline.sites):
-                raise ValueError("the program has more sites in one run than in another. Its structure must not change.")
-            estimator = item.estimator
-            if not estimator.one_point:
-                tail, done = self._branch(item, site, paid + len(here)), False
-                break
-            point = estimator.draw(self.noises[site], item.dist)
-            waiting.append((site, estimator, point))
-            reply = draws[site] = point.x
+                raise changed("sites")
+            if isinstance(item, Loop):
+                reply, close = self._loop(item, site, aux)
+            else:
+                check_site(item, self.outline.sites[site])
+                if not item.estimator.one_point:
+                    tail, done = self._branch(item, site, paid + len(here)), False
+                    break
+                reply, close = self._point(item, site, aux)
+            waiting.append((site, close))
             site += 1
-        costs = self._with(tail, here, draws, paid, done)
-        for index, estimator, point in reversed(waiting):
-            costs = _closed(estimator.close(_credited(costs, index), point, self.runs), index)
+        if done:
+            self._finished(site, paid + len(here))
+        costs = self._with(tail, here, aux, paid)
+        for index, close in reversed(waiting):
+            costs = _closed(close(_credited(costs, index)), index)
         return costs
+
+    def _point(self, item: Any, site: int, aux: "_Collected") -> tuple[Any, Any]:
+        """The draw of a site whose estimator evaluates one point, and how to close the site when its costs are known."""
+        point = item.estimator.draw(self.noises[site], item.dist)
+        aux.draws[site] = point.x
+        return point.x, lambda costs: item.estimator.close(costs, point, self.runs)
+
+    def _loop(self, item: Loop, site: int, aux: "_Collected") -> tuple[Any, Any]:
+        """The reply of a loop, and how to close it."""
+        plan = self.outline.sites[site]
+        if not isinstance(plan, LoopOutline):
+            raise changed("sites")
+        reply, record = run_loop(item, plan, self.noises[site])
+        aux.draws[site], aux.loop_costs[site] = draws_of(plan, record), costs_of(plan, record)
+        return reply, lambda costs: close_loop(plan, record, costs, self.runs, self.outline.ancestors(site))
+
+    def _finished(self, sites: int, costs: int) -> None:
+        if sites != len(self.outline.sites):
+            raise changed("sites")
+        self.credits = self.outline.credits(costs)
 
     def _branch(self, item: Any, site: int, paid: int) -> Costs:
         """A site whose estimator evaluates several points of the rest."""
@@ -100,22 +126,25 @@ class _Run:
             raise ValueError(f"{type(item.estimator).__name__} did not call rest. Call it exactly once.")
         return _closed(out, site)
 
-    def _with(self, tail: Costs, here: list[Array], draws: dict[int, Any], paid: int, done: bool) -> Costs:
-        """The costs of what came after this stretch, and of the stretch itself; `done` where nothing came after."""
+    def _with(self, tail: Costs, here: list[Array], collected: "_Collected", paid: int) -> Costs:
+        """The costs of what came after this stretch, and of the stretch itself."""
         groups, aux = dict(tail.mine), dict(tail.aux)
-        if done:
-            self.credits = self.outline.credits(paid + len(here))
         for i, value in enumerate(here):
             k = self.credits[paid + i]
             groups[k] = groups[k] + value if k in groups else value
         if self.collect:
-            aux["draws"] = {**aux.get("draws", {}), **draws}
-            aux["costs"] = {**aux.get("costs", {}), **{paid + i: v for i, v in enumerate(here)}}
+            costs = {paid + i: v for i, v in enumerate(here)}
+            for name, values in {"draws": collected.draws, "costs": costs, "loop_costs": collected.loop_costs}.items():
+                aux[name] = {**aux.get(name, {}), **values}
         return Costs(groups, {}, aux, tail.evaluations)
 
 
-def _wide(cost: Array) -> Array:
-    return cost if cost.dtype.itemsize >= 4 else cost.astype(jnp.float32)
+@dataclasses.dataclass
+class _Collected:
+    """What `aux` shows of a stretch of a run, by site."""
+
+    draws: dict[int, Any] = dataclasses.field(default_factory=dict)
+    loop_costs: dict[int, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,9 +164,9 @@ def run_block(begin: Start, outline: Outline, noises: list[Any], count: int, col
 
     def one_run(index: Array, noises: list[Any]) -> Block:
         nonlocal evaluations
-        costs = _Run(begin(), outline, noises, Runs(index, count), collect).resume(None, 0, 0)
+        costs = _Run(Running(begin()), outline, noises, Runs(index, count), collect).resume(None, 0, 0)
         evaluations = costs.evaluations
-        total = sum(costs.mine.values(), jnp.zeros(())) if len(costs.mine) != 1 else next(iter(costs.mine.values()))
+        total = functools.reduce(jnp.add, costs.mine.values())
         return Block(total, costs.aux)
 
     block = jax.vmap(one_run, axis_name=RUNS)(jnp.arange(count, dtype=jnp.float32), noises)
@@ -171,8 +200,18 @@ def _two_halves(spec: Any, key: Array, start: Any, count: int, total: int) -> An
     if count == 1:
         return _noise.rows(spec, key, start, count, total)
     starts = jnp.asarray(start, jnp.uint32) + jnp.array([0, half], jnp.uint32)
-    halves = lax.map(lambda s: _noise.rows(spec, key, s, half, total + 1), starts)
+    halves = lax.map(lambda s: _noise.rows(spec, key, s, half, total), starts)
     return jax.tree.map(lambda a: a.reshape(2 * half, *a.shape[2:])[:count], halves)
+
+
+def block_sizes(count: int, chunk: int | None) -> list[int]:
+    """The runs of each block; a remainder of one joins the block before it, since one run leaves none out."""
+    if chunk is None or chunk >= count:
+        return [count]
+    full, rest = divmod(count, chunk)
+    if rest == 1 and chunk > 1:
+        return [chunk] * (full - 1) + [chunk + 1]
+    return [chunk] * full + [rest] * (rest > 0)
 
 
 def run_all(key: Array, begin: Start, outline: Outline, count: int, chunk: int | None, collect: bool) -> Block:
@@ -188,16 +227,16 @@ def run_all(key: Array, begin: Start, outline: Outline, count: int, chunk: int |
     if chunk is None or chunk >= count:
         result = block(0, count)
     else:
-        full, rest = divmod(count, chunk)
-        if rest == 1:
-            full, rest = full - 1, rest + chunk
-        result = _scan_blocks(block, full, chunk, rest)
+        *whole, last = block_sizes(count, chunk)
+        result = _scan_blocks(block, len(whole), chunk, last)
     meter.report(evaluations * count)
     return result
 
 
 def _scan_blocks(block: Any, full: int, chunk: int, rest: int) -> Block:
     """`full` blocks of `chunk` runs in a scan of bounded memory, then one of `rest`."""
+    if rest == chunk:
+        full, rest = full + 1, 0
     parts = []
     if full:
         body = jax.checkpoint(lambda s: block(s, chunk), prevent_cse=False)

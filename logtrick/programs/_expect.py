@@ -12,9 +12,9 @@ from logtrick._core.keys import as_key
 from logtrick._core.module import Module
 from logtrick.distributions import Distribution
 from logtrick.estimators import Estimator, ScoreFunction
-from logtrick.programs._engine import Block, run_all
+from logtrick.programs._engine import Block, block_sizes, run_all
 from logtrick.programs._items import Cost, Program, Sample, check_distribution, check_estimator
-from logtrick.programs._outline import Outline, outline, single, start
+from logtrick.programs._outline import CostOutline, Outline, SiteOutline, leaves_of, outline, single, start, unique
 
 Array = jax.Array
 
@@ -50,7 +50,9 @@ class Aux(Module):
           ValueError: there are several sites.
         """
         if len(self.estimators) != 1:
-            raise ValueError(f"aux.estimator needs a single site; there are {len(self.estimators)}. Use aux.estimators.")
+            raise ValueError(
+                f"aux.estimator needs a single site; there are {len(self.estimators)}. Use aux.estimators."
+            )
         return next(iter(self.estimators.values()))
 
 
@@ -100,7 +102,7 @@ def expect(
     def program() -> Generator[Any, Any, None]:
         nonlocal several
         x = yield site
-        value = _call(f, x)
+        value = f(x)
         several = isinstance(value, tuple)
         for c in value if several else (value,):
             yield Cost(checks.scalar_cost("f", c), None)
@@ -117,17 +119,6 @@ def expect(
     value, aux = result
     costs = tuple(aux.costs.values()) if several else aux.costs[0]
     return value, Aux(aux.standard_error, costs, aux.draws[0], aux.adaptive_loss, aux.estimators)
-
-
-def _call(f: Callable[[Any], Any], x: Any) -> Any:
-    try:
-        return f(x)
-    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
-        error.add_note(
-            "logtrick: f is traced by JAX, one draw at a time. Write it with jax.numpy and lax.cond, or wrap a NumPy "
-            "function in lt.black_box(f, …)."
-        )
-        raise
 
 
 def expect_program(
@@ -180,32 +171,46 @@ def _expectation(
 ) -> Any:
     key = as_key(key)
     checks.positive_int(where, "num_samples", num_samples)
+    if num_samples >= 2**32:
+        raise ValueError(
+            f"{where}(num_samples=…) needs fewer than 2**32 runs; got {num_samples}. Average several keys."
+        )
     if chunk_size is not None:
         checks.positive_int(where, "chunk_size", chunk_size)
-    plan = make_outline(min(num_samples, chunk_size or num_samples))
-    estimators = {site.name: site.estimator for site in plan.sites}
-    learns = [name for name, e in estimators.items() if e.adaptive]
+    plan = make_outline(min(block_sizes(num_samples, chunk_size)))
+    sites = plan.all_sites()
+    learns = [name for name, site in sites if site.estimator.adaptive]
     if learns and not has_aux:
         raise ValueError(
             f"{where}: the estimator of site {learns[0]!r} learns, and without has_aux=True it never would. Pass "
             "has_aux=True and add aux.adaptive_loss to the loss (lt.minimize does)."
         )
-    random = not all(e.deterministic for e in estimators.values())
+    random = not all(site.estimator.deterministic for _, site in sites)
     block = run_all(key, begin, plan, num_samples if random else 1, chunk_size if random else None, has_aux)
     value = jnp.mean(block.totals)
     return (value, _aux(block, plan, random)) if has_aux else value
 
 
 def _aux(block: Block, plan: Outline, random: bool) -> Aux:
-    totals = block.totals
-    n = totals.shape[0]
+    totals, n = block.totals, block.totals.shape[0]
     error = jnp.std(totals, ddof=1) / jnp.sqrt(n) if n > 1 else jnp.full((), jnp.nan if random else 0.0, totals.dtype)
-    statistics = jax.tree.map(lambda a: jnp.mean(a, 0), block.aux.get("statistics", {}))
+    found = detached({name: value for name, value in block.aux.items() if name != "adaptive"})
+    draws, loop_costs, statistics = (
+        [found.get(part, {}).get(i) for i in range(len(plan.sites))] for part in ("draws", "loop_costs", "statistics")
+    )
+    paid = [(plan.cost_names[i], c) for i, c in sorted(found["costs"].items())]
+    advanced = [
+        site.estimator if s is None else site.estimator.advance(jax.tree.map(lambda a: jnp.mean(a, 0), s))
+        for (_, site), (_, s) in zip(plan.all_sites(), leaves_of(plan.sites, SiteOutline, statistics))
+    ]
     return Aux(
         detached(error),
-        {plan.cost_names[i]: c for i, c in sorted(detached(block.aux["costs"]).items())},
-        {plan.sites[i].name: x for i, x in sorted(detached(block.aux["draws"]).items())},
+        _named("lt.cost", [*paid, *leaves_of(plan.sites, CostOutline, loop_costs)]),
+        _named("lt.sample", list(leaves_of(plan.sites, SiteOutline, draws))),
         jnp.mean(block.aux["adaptive"]) if "adaptive" in block.aux else jnp.zeros((), totals.dtype),
-        {s.name: s.estimator.advance(detached(statistics[i])) if i in statistics else s.estimator
-         for i, s in enumerate(plan.sites)},
+        {name: estimator for (name, _), estimator in zip(plan.all_sites(), advanced)},
     )
+
+
+def _named(where: str, pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    return dict(zip(unique(where, [name for name, _ in pairs]), [value for _, value in pairs]))

@@ -1,5 +1,6 @@
-"""What a program yields: draws and costs."""
+"""What a program yields: draws, costs and loops."""
 
+import contextvars
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -8,30 +9,55 @@ from logtrick.estimators import Estimator, ScoreFunction
 
 Program = Callable[..., Generator[Any, Any, Any]]
 
+# What the program that is running has made, to find at its end what it forgot to yield.
+MADE: contextvars.ContextVar[list["Item"] | None] = contextvars.ContextVar("logtrick_made", default=None)
 
-class _Yielded:
+
+class Item:
     """Base of what is to be yielded; used as a number it says so."""
 
+    called = "sample"
+    yielded = False
+
     def _unyielded(self, *_: Any) -> Any:
-        raise TypeError(f"lt.{type(self).__name__.lower()}(…) was not yielded. Write `x = yield lt.sample(…)`.")
+        raise TypeError(f"lt.{self.called}(…) was not yielded. Write `x = yield lt.{self.called}(…)`.")
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _unyielded
     __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __neg__ = __abs__ = __getitem__ = __iter__ = _unyielded
-    __lt__ = __le__ = __gt__ = __ge__ = __float__ = __bool__ = __jax_array__ = _unyielded
+    __lt__ = __le__ = __gt__ = __ge__ = __float__ = __int__ = __bool__ = __jax_array__ = _unyielded
 
 
-class Sample(_Yielded):
+class Sample(Item):
     """A draw at a site: its distribution, its estimator, its name."""
 
     def __init__(self, dist: Distribution, estimator: Estimator, name: str | None) -> None:
         self.dist, self.estimator, self.name = dist, estimator, name
 
 
-class Cost(_Yielded):
+class Cost(Item):
     """A cost and its name."""
+
+    called = "cost"
 
     def __init__(self, value: Any, name: str | None) -> None:
         self.value, self.name = value, name
+
+
+class Loop(Item):
+    """A loop over time: its step, the carry that it starts from, what it runs over."""
+
+    called = "scan"
+
+    def __init__(self, step: Program, carry: Any, xs: Any, length: int | None, name: str | None, remat: bool) -> None:
+        self.step, self.carry, self.xs, self.length, self.name, self.remat = step, carry, xs, length, name, remat
+
+
+def made(item: Any) -> Any:
+    """Note an item for the program that is running."""
+    ledger = MADE.get()
+    if ledger is not None:
+        ledger.append(item)
+    return item
 
 
 def sample(dist: Distribution, estimator: Estimator | None = None, name: str | None = None) -> Sample:
@@ -41,8 +67,10 @@ def sample(dist: Distribution, estimator: Estimator | None = None, name: str | N
       dist: the distribution of ONE draw; its parameters may depend on earlier draws.
       estimator: how its gradient is estimated, `lt.ScoreFunction()` unless said otherwise.
       name: the key under which `aux` reports the site; its index unless said otherwise.
+    Returns:
+      What the program yields; the yield's value is the draw.
     Raises:
-      TypeError: no distribution, or no estimator.
+      TypeError: no distribution, no estimator, or a name that is no string.
     Example:
       >>> import jax, logtrick as lt
       >>> def program(logit):
@@ -55,7 +83,8 @@ def sample(dist: Distribution, estimator: Estimator | None = None, name: str | N
     estimator = ScoreFunction() if estimator is None else estimator
     check_distribution("lt.sample", dist)
     check_estimator("lt.sample", estimator)
-    return Sample(dist, estimator, name)
+    check_name("lt.sample", name)
+    return made(Sample(dist, estimator, name))
 
 
 def cost(value: Any, name: str | None = None) -> Cost:
@@ -64,12 +93,17 @@ def cost(value: Any, name: str | None = None) -> Cost:
     Args:
       value: a real scalar.
       name: the key under which `aux` reports it; its index unless said otherwise.
+    Returns:
+      What the program yields.
+    Raises:
+      TypeError: a name that is no string.
     Example:
       >>> import logtrick as lt
       >>> lt.cost(1.0, name="energy").name
       'energy'
     """
-    return Cost(value, name)
+    check_name("lt.cost", name)
+    return made(Cost(value, name))
 
 
 def check_distribution(where: str, dist: Any) -> None:
@@ -87,3 +121,8 @@ def check_estimator(where: str, estimator: Any) -> None:
         raise TypeError(
             f"{where}(estimator=…) needs an estimator; got {type(estimator).__name__}. Pass lt.ScoreFunction(), say."
         )
+
+
+def check_name(where: str, name: Any) -> None:
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f'{where}(name=…) needs a string; got {type(name).__name__} {name!r}. Pass name="z", say.')

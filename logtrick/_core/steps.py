@@ -1,0 +1,36 @@
+"""Noise for every step of a loop, made ahead."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from logtrick._core.module import static
+from logtrick._core.noise import KeyPerRun, NoNoise, Noise, StandardNormal, Uniform
+
+# Noise whose rows are independent, so that a row may serve a step of a run.
+INDEPENDENT = (Uniform, StandardNormal, KeyPerRun, NoNoise)
+
+
+class Steps(Noise):
+    """The noise of `length` steps: row r, step t is row r · length + t of the noise of one step."""
+
+    noise: Any  # a Noise, which has no leaves: compared as part of the tree
+    length: int = static(default=1)
+
+    def rows(self, key: jax.Array, start: Any, count: int, total: int) -> Any:
+        if total * self.length > 2**32:
+            raise ValueError(f"{total} runs of {self.length} steps exceed 2**32 rows of noise. Use fewer runs a call.")
+        first = (
+            start * self.length if isinstance(start, int) else jnp.asarray(start, jnp.uint32) * np.uint32(self.length)
+        )
+        drawn = self.noise.rows(key, first, count * self.length, total * self.length)
+        return jax.tree.map(lambda a: a.reshape(count, self.length, *a.shape[1:]), drawn)
+
+    def one(self, key: jax.Array) -> Any:
+        return jax.tree.map(lambda a: a[0], self.rows(key, 0, 1, 1))
+
+    def example(self) -> Any:
+        one = self.noise.example()
+        return jax.tree.map(lambda a: jnp.broadcast_to(a, (self.length, *jnp.shape(a))), one)
