@@ -43,7 +43,10 @@ from logtrick.distributions import (
     distribution as distribution,
 )
 from logtrick.estimators import (
+    ARM as ARM,
+    ARMS as ARMS,
     Costs as Costs,
+    DisARM as DisARM,
     Enumerate as Enumerate,
     Estimator as Estimator,
     Pathwise as Pathwise,

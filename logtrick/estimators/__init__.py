@@ -1,5 +1,7 @@
 """Estimators of gradients of expectations, one a file."""
 
+from logtrick.estimators._arm import ARM as ARM
+from logtrick.estimators._arms import ARMS as ARMS
 from logtrick.estimators._base import (
     Estimator as Estimator,
     OnePointEstimator as OnePointEstimator,
@@ -7,6 +9,7 @@ from logtrick.estimators._base import (
     Rest as Rest,
 )
 from logtrick.estimators._costs import Costs as Costs
+from logtrick.estimators._disarm import DisARM as DisARM
 from logtrick.estimators._enumerate import Enumerate as Enumerate
 from logtrick.estimators._pathwise import Pathwise as Pathwise
 from logtrick.estimators._score_function import ScoreFunction as ScoreFunction

@@ -24,8 +24,8 @@ class Estimator(Module, abstract=True):
       unbiased: the derivative's expectation is the derivative of the expectation.
       max_order: the highest derivative that is right; `math.inf` for all.
       evaluations: of f per draw; None where it depends on the distribution (`count_evaluations`).
-      needs: what is needed of the distribution and of f: "discrete", "finite", "reparameterized", "factorized",
-        "differentiable f".
+      needs: what is needed of the distribution and of f: "discrete", "finite", "reparameterized", "Bernoulli",
+        "Bernoulli or one-hot" (declared by `dist.link`), "differentiable f".
       deterministic: it draws nothing.
       one_point: it evaluates the rest at one draw and comes in two halves (`OnePointEstimator`).
       statistics: names of the fields that are running statistics: they move by `advance`, never by an optimizer.
@@ -126,6 +126,8 @@ def check_needs(estimator: Estimator, dist: Distribution) -> None:
         "discrete": support.discrete,
         "finite": support.finite,
         "reparameterized": dist.reparameterized,
+        "Bernoulli": dist.link is not None and dist.link.binary,
+        "Bernoulli or one-hot": dist.link is not None,
     }
     for need in sorted(estimator.needs & offers.keys()):
         if not offers[need]:

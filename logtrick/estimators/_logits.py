@@ -1,0 +1,45 @@
+"""What estimators of bits and one-hot rows share: logits in at least float32, uniforms shaped like them."""
+
+from typing import Any
+
+import jax
+
+from logtrick._core.kernel import stop
+from logtrick._core.noise import Uniform
+from logtrick.distributions import Distribution
+from logtrick.distributions._links import Link
+from logtrick.distributions._parameters import widened
+
+Array = jax.Array
+
+
+def logits_of(dist: Distribution) -> Array:
+    """The logits, worked with in at least float32."""
+    return widened(dist).logits  # type: ignore[attr-defined]  # declared by `link`
+
+
+def link_of(dist: Distribution) -> Link:
+    """The link, which `check_needs` has seen to."""
+    assert dist.link is not None
+    return dist.link
+
+
+def uniforms(dist: Distribution, *leading: int) -> Uniform:
+    """The noise of `leading` copies of the event."""
+    logits = jax.eval_shape(logits_of, dist)
+    return Uniform((*leading, *logits.shape), logits.dtype)
+
+
+def as_draw(x: Array, dist: Distribution) -> Array:
+    """`x` as a draw of `dist`: held constant, in its dtype."""
+    return stop(x).astype(dist.logits.dtype)  # type: ignore[attr-defined]  # declared by `link`
+
+
+def against(points: Array, coefficients: Array) -> Array:
+    """Σ_k coefficients[k] points[k], over the leading axis of `points`."""
+    return jax.numpy.tensordot(coefficients.astype(points.dtype), points, 1)
+
+
+def score(dist: Distribution, x: Any) -> Array:
+    """∇ log p(x) with respect to the logits: x − E x, exactly 0 in expectation."""
+    return x - link_of(dist).mean(logits_of(dist))
