@@ -6,6 +6,7 @@ independent Monte Carlo run. The check of a row: M independent calls, |mean − 
 """
 
 import dataclasses
+import functools
 import itertools
 import json
 import math
@@ -47,17 +48,11 @@ class Problem:
     expectation: Expectation | None = None
     score: Callable[[Any], Any] | None = None
 
-    def value(self, theta: Any, key: Any, estimator: Any, num_samples: int) -> jax.Array:
-        """One call, as a function of the differentiated parameter."""
-        params = {**{k: jnp.asarray(v, float) for k, v in self.params.items()}, self.wrt: theta}
-        cost = lambda x: self.cost(params, x)
-        return lt.expect(key, cost, self.dist(params), estimator=estimator, num_samples=num_samples)
-
     def gradients(self, estimator: Any, num_samples: int, calls: int, seed: int = 0) -> np.ndarray:
-        """`calls` independent gradient estimates."""
-        theta = jnp.asarray(self.params[self.wrt], float)
-        run = _compiled(self, jax.tree.structure(estimator), num_samples, calls)
-        return np.asarray(run(theta, estimator, jax.random.key(seed)))
+        """`calls` independent gradient estimates, of one `lt.expect` each."""
+        params = {k: jnp.asarray(v, float) for k, v in self.params.items()}
+        run = _compiled(self.dist, self.cost, jax.tree.structure(estimator), num_samples, calls)
+        return np.asarray(run(params, estimator, jax.random.key(seed))[self.wrt])[(slice(None), *_index(self.pick))]
 
     def mean_cost(self) -> float:
         assert self.expectation is not None
@@ -70,20 +65,24 @@ class Problem:
         return self.expectation(lambda x: f(x) * s(x) ** 2) / self.expectation(lambda x: s(x) ** 2)
 
 
-_CACHE: dict[Any, Any] = {}
+def _index(pick: Any) -> tuple[Any, ...]:
+    return () if pick is ... else (pick,)
 
 
-def _compiled(problem: Problem, structure: Any, num_samples: int, calls: int) -> Any:
-    """One compilation for every estimator of one structure: constants of baselines are arguments."""
-    name = (problem.cost, problem.wrt, str(problem.pick), structure, num_samples, calls)
-    if name not in _CACHE:
+@functools.cache
+def _compiled(dist: Any, cost: Any, structure: Any, num_samples: int, calls: int) -> Any:
+    """One compilation for all rows of a family, cost and estimator: parameters and constants of baselines are arguments."""
 
-        def run(theta: Any, estimator: Any, key: Any) -> jax.Array:
-            one = lambda k: jax.grad(problem.value)(theta, k, estimator, num_samples)[problem.pick]
-            return jax.lax.map(one, jax.random.split(key, calls), batch_size=min(calls, 10_000))
+    def value(params: Any, key: Any, estimator: Any) -> jax.Array:
+        return lt.expect(
+            key, lambda x: cost(params, x), dist(params), estimator=estimator, num_samples=num_samples
+        )
 
-        _CACHE[name] = jax.jit(run)
-    return _CACHE[name]
+    def run(params: Any, estimator: Any, key: Any) -> Any:
+        one = lambda k: jax.grad(value)(params, k, estimator)
+        return jax.lax.map(one, jax.random.split(key, calls), batch_size=min(calls, 10_000))
+
+    return jax.jit(run)
 
 
 def check(row: dict[str, Any], draws: np.ndarray) -> tuple[float, float]:
@@ -218,8 +217,12 @@ def _polynomial(p: Any, x: Any) -> Any:
     return (jnp.array([1.0, -2.0, 0.5, 1.5]) @ jnp.asarray(x, float) - 0.7) ** 2 + 0.8 * x[0] * x[2] * x[3]
 
 
+def _bernoulli_of(q: Any) -> Any:
+    return lt.Bernoulli(q["logits"])
+
+
 def _bernoulli(row: dict[str, Any], p: dict[str, Any]) -> Problem:
-    dist = lambda q: lt.Bernoulli(q["logits"])
+    dist = _bernoulli_of
     if row["id"].startswith("bernD4"):
         probs = np.array(p["p"])
         params = {"logits": special.logit(probs)}
@@ -236,14 +239,21 @@ def _bernoulli(row: dict[str, Any], p: dict[str, Any]) -> Problem:
 
 def _kool(row: dict[str, Any], p: dict[str, Any]) -> Problem:
     logits, p0 = np.full(3, p["eta"]), np.array(p["p0"])
-    cost = lambda q, x: jnp.sum((x - q["p0"]) ** 2)
     probs = special.expit(logits)
-    dist = lambda q: lt.Bernoulli(jnp.broadcast_to(q["eta"], (3,)))
     score = lambda x: np.sum(x - probs)
-    return Problem(dist, _KOOL.setdefault("cost", cost), {"eta": p["eta"], "p0": p0}, "eta", ..., _bits(probs), score)
+    return Problem(_shared_logit, _distance_sum, {"eta": p["eta"], "p0": p0}, "eta", ..., _bits(probs), score)
 
 
-_KOOL: dict[str, Any] = {}
+def _shared_logit(q: Any) -> Any:
+    return lt.Bernoulli(jnp.broadcast_to(q["eta"], (3,)))
+
+
+def _distance_sum(q: Any, x: Any) -> Any:
+    return jnp.sum((x - q["p0"]) ** 2)
+
+
+def _one_hot(q: Any) -> Any:
+    return lt.OneHotCategorical(q["logits"])
 
 
 def _one_hot_quadratic(p: Any, z: Any) -> Any:
@@ -254,8 +264,11 @@ def _categorical(row: dict[str, Any], p: dict[str, Any]) -> Problem:
     params = {k: np.array(p[k]) for k in ("logits", "V", "c")}
     probs, points = special.softmax(params["logits"]), np.eye(len(p["logits"]))
     exact: Expectation = lambda h: sum(w * np.asarray(h(z), np.float64) for z, w in zip(points, probs))
-    dist = lambda q: lt.OneHotCategorical(q["logits"])
-    return Problem(dist, _one_hot_quadratic, params, "logits", ..., exact, lambda z: z - probs)
+    return Problem(_one_hot, _one_hot_quadratic, params, "logits", ..., exact, lambda z: z - probs)
+
+
+def _unit_normal(q: Any) -> Any:
+    return lt.Normal(q["mu"], 1.0)
 
 
 def _squared_norm(p: Any, x: Any) -> Any:
@@ -263,9 +276,8 @@ def _squared_norm(p: Any, x: Any) -> Any:
 
 
 def _iso_normal(row: dict[str, Any], p: dict[str, Any]) -> Problem:
-    dist = lambda q: lt.Normal(q["mu"], 1.0)
     exact: Expectation = lambda h: 20.0  # E ‖x‖² = D (1 + 1)
-    return Problem(dist, _squared_norm, {"mu": np.ones(10)}, "mu", 0, exact)
+    return Problem(_unit_normal, _squared_norm, {"mu": np.ones(10)}, "mu", 0, exact)
 
 
 _FAMILIES |= {
