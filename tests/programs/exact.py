@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import logtrick as lt
 from logtrick.programs._engine import run_block
 from logtrick.programs._outline import outline, start
 
@@ -22,20 +21,17 @@ def estimate(program, noises, runs):
 
 def all_runs(cells, probabilities, runs):
     """Every tuple of `runs` cells and its probability."""
-    index = np.array(list(itertools.product(range(len(cells)), repeat=runs)))
-    return np.asarray(cells)[index], np.prod(np.asarray(probabilities)[index], axis=1)
+    index = np.array(list(itertools.product(range(len(probabilities)), repeat=runs)))
+    weights = np.prod(np.asarray(probabilities)[index], axis=1)
+    return jax.tree.map(lambda c: jnp.asarray(np.asarray(c)[index]), cells), jnp.asarray(weights)
+
+
+def up_to(order, function):
+    """(value, gradient, Hessian, …) of a function of one vector."""
+    return lambda x: tuple(ORDERS[o](function)(x) for o in range(order + 1))
 
 
 def expected(function, noises, weights):
-    """The weighted sum of function(noise) over the leading axis of `noises`."""
-    values = jax.jit(jax.vmap(function))(noises)
-    return jnp.tensordot(jnp.asarray(weights), values, 1)
-
-
-def variance(function, noises, weights):
-    values = jax.jit(jax.vmap(function))(noises)
-    mean = jnp.tensordot(jnp.asarray(weights), values, 1)
-    return jnp.tensordot(jnp.asarray(weights), (values - mean[None]) ** 2, 1)
-
-
-__all__ = ["ORDERS", "all_runs", "estimate", "expected", "lt", "variance"]
+    """The weighted mean, leaf by leaf, of function(noise) over the leading axis of `noises`."""
+    values = jax.jit(jax.vmap(function, axis_size=len(weights)))(noises)
+    return jax.tree.map(lambda v: jnp.tensordot(weights, v, 1), values)
