@@ -13,9 +13,9 @@ from logtrick._variable_selection import data, job, report
 from logtrick._variable_selection.race import OTHER, Heat
 
 _DESCRIPTION = (
-    "Bayesian variable selection by the log-derivative trick: two guides are fitted to the posterior over which predictors "
-    "belong in a regression, beside the exact answer, and gradient estimators race. Without options, on Efron et al.'s "
-    "diabetes data."
+    "Bayesian variable selection by the log-derivative trick: two guides are fitted to the posterior over which "
+    "predictors belong in a regression, beside the exact answer, and gradient estimators race. Without options, on "
+    "Efron et al.'s diabetes data."
 )
 
 
@@ -28,8 +28,8 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> _Parser:
     parser = _Parser("python -m logtrick", description=_DESCRIPTION, allow_abbrev=False)
-    parser.add_argument("--seed", type=_seed, default=0, help="any non-negative integer; all of its bits count (default: 0)")
-    parser.add_argument("--plot", metavar="FILE.png", help="write a figure of the fit and the race (needs the extra `plot`)")
+    parser.add_argument("--seed", type=_seed, default=0, help="a non-negative integer of any size (default: 0)")
+    parser.add_argument("--plot", metavar="FILE.png", help="write a figure of the fit and the race (extra `plot`)")
     parser.add_argument("--json", metavar="FILE", help="write the numbers")
     parser.add_argument("--data", metavar="FILE.csv", help="your own regression table: a line of names, then numbers")
     parser.add_argument("--target", metavar="COLUMN", help="the column of --data to be predicted from the others")

@@ -66,7 +66,9 @@ def read(path: str, target: str) -> Table:
         raise TableError(f"--data {path}: not a UTF-8 text file. Give a CSV file.") from None
     except OSError as error:
         raise TableError(f"--data {path}: cannot be read ({error.strerror}). Give the path of a CSV file.") from None
-    return _table(text, path, target, "Which of {predictors} predictors of {target!r} belong in the regression ({rows} rows)?")
+    return _table(
+        text, path, target, "Which of {predictors} predictors of {target!r} belong in the model ({rows} rows)?"
+    )
 
 
 def _table(text: str, path: str, target: str, about: str) -> Table:
@@ -94,7 +96,8 @@ def _parse(text: str, where: str) -> tuple[list[str], np.ndarray]:
         raise TableError(f"{where}: the file is empty. Give a line of column names, then one line a row.")
     for i, name in enumerate(names):
         if not name or name in names[:i]:
-            raise TableError(f"{where}: column {i + 1} has {f'the name {name!r} again' if name else 'no name'}. Rename it.")
+            got = f"the name {name!r} again" if name else "no name"
+            raise TableError(f"{where}: column {i + 1} has {got}. Rename it.")
     values = []
     for line, cells in rows:
         if len(cells) != len(names):
@@ -128,8 +131,8 @@ def _standardize(values: np.ndarray, names: list[str], path: str) -> np.ndarray:
     least = len(names) + 1
     if len(values) < least:
         raise TableError(
-            f"--data {path}: {len(values)} rows are too few for {len(names) - 1} predictors; the full model needs {least}. "
-            "Give more rows, or fewer columns."
+            f"--data {path}: {len(values)} rows are too few for {len(names) - 1} predictors; the full model needs "
+            f"{least}. Give more rows, or fewer columns."
         )
     # scaled by the largest entry first, so that no square over- or underflows
     largest = np.max(np.abs(values), axis=0)
@@ -150,5 +153,5 @@ def _check_rank(predictors: np.ndarray, names: tuple[str, ...], path: str) -> No
         if np.mean((column - before @ weights) ** 2) < COLLINEAR:
             others = ", ".join(repr(name) for name, w in zip(names, weights) if abs(w) > 1e-4)
             raise TableError(
-                f"--data {path}: column {names[j]!r} is collinear: a linear combination of {others}. Leave one of them out."
+                f"--data {path}: column {names[j]!r} is collinear: a linear combination of {others}. Leave one out."
             )

@@ -18,7 +18,7 @@ def save(result: Result, path: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    style = {
+    style: Any = {
         "font.size": 10,
         "axes.spines.top": False,
         "axes.spines.right": False,
@@ -30,11 +30,12 @@ def save(result: Result, path: str) -> None:
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(12, 8.2), layout="constrained", facecolor="white")
         FigureCanvasAgg(figure)
-        fit, race = figure.subfigures(2, 1, height_ratios=(1.0, 1.0), hspace=0.04)
-        way, inclusion = fit.subplots(1, 2, width_ratios=(1.0, 1.25))
+        halves: Any = figure.subfigures(2, 1, hspace=0.04)
+        above, below = halves
+        way, inclusion = above.subplots(1, 2, width_ratios=(1.0, 1.25))
         _way(way, result)
         _inclusion(inclusion, result)
-        _race(race, result)
+        _race(below, result)
         figure.suptitle(result.table.about, x=0.01, ha="left", fontsize=13)
         figure.savefig(path, dpi=140, format="png")
 
@@ -45,19 +46,20 @@ def _way(axes: Any, result: Result) -> None:
     for fit, color in zip(result.fits, _GUIDES):
         steps = np.arange(1, len(fit.history) + 1)
         raw, smooth = fit.history, _smooth(fit.history)
-        end, label = fit.elbo, f"{fit.guide.name}: {fit.elbo:.2f}"
+        end = fit.elbo
         if exact is not None:
             raw, smooth, end = exact.log_evidence - raw, exact.log_evidence - smooth, exact.log_evidence - end
-            label = f"{fit.guide.name}: ends {end:.3f} below"
         axes.plot(steps, raw, color=color, alpha=0.16, lw=0.5, rasterized=True)
-        axes.plot(steps, smooth, color=color, lw=1.8, label=label)
+        axes.plot(steps, smooth, color=color, lw=1.8, label=fit.guide.name)
         axes.plot(steps[-1], end, "o", color=color, mec="white", ms=8, clip_on=False, zorder=5)
+        note = f"  {end:.2f}" if exact is None else f"  {end:.3f}"
+        axes.text(steps[-1], end, note, color=color, va="center", fontweight="bold")
     if exact is None:
         low, high = np.quantile(np.concatenate([fit.history for fit in result.fits]), (0.02, 1.0))
         axes.set(ylim=(low, high + 0.05 * (high - low)), ylabel="ELBO, nats above the null model")
     else:
         axes.set(yscale="log", ylim=(0.01, None), ylabel="log evidence − ELBO, nats")
-    axes.set(xscale="log", xlim=(1, None), xlabel="step")
+    axes.set(xscale="log", xlim=(1, 3 * max(len(fit.history) for fit in result.fits)), xlabel="step")
     axes.set_title("The ELBO on the way" if exact is None else "How far the ELBO is below the log evidence", pad=26)
     axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 0.99), ncols=2, handletextpad=0.5, columnspacing=1.2)
 

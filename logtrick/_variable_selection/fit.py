@@ -69,8 +69,8 @@ class Fitted:
 
 def assess(key: Array, model: Model, guide: Guide, params: Any, history: np.ndarray) -> Fitted:
     """The ELBO and the inclusion probabilities of a guide."""
-    value, error, inclusion = _exactly(model, guide, params) if model.enumerable else _by_draws(key, model, guide, params)
-    return Fitted(guide, params, history, value, error, inclusion)
+    found = _exactly(model, guide, params) if model.enumerable else _by_draws(key, model, guide, params)
+    return Fitted(guide, params, history, *found)
 
 
 def _exactly(model: Model, guide: Guide, params: Any) -> tuple[float, float, np.ndarray]:

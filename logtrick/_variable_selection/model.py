@@ -19,7 +19,7 @@ MAX_ENUMERATED = 16
 
 
 class Model:
-    """y | γ ~ N(α + X_γ β, σ²), Zellner's g-prior with g = n on β, flat α and log σ², each predictor in with probability ½.
+    """y | γ ~ N(α + X_γ β, σ²): g-prior with g = n on β, flat α and log σ², each predictor in with probability ½.
 
     With R²(γ) the coefficient of determination of the included columns and k their number, integrating α, β, σ² gives
 
@@ -35,9 +35,9 @@ class Model:
     def __init__(self, table: Table) -> None:
         self.names = table.names
         self.num_rows = table.num_rows
-        # Columns of unit length with the correlations as inner products: all that R² needs of the data, in float64 once.
+        # Columns of length 1 with the correlations as inner products: all that R² needs, in float64 once.
         columns = np.column_stack([table.predictors, table.response]) / math.sqrt(table.num_rows)
-        self.factor = np.linalg.qr(columns, mode="r")
+        self.factor = np.linalg.qr(columns).R
 
     @property
     def num_predictors(self) -> int:
@@ -46,8 +46,7 @@ class Model:
     @property
     def correlation(self) -> np.ndarray:
         """The correlations of the predictors, shape (p, p)."""
-        columns = self.factor[:, :-1]
-        return columns.T @ columns
+        return (self.factor.T @ self.factor)[:-1, :-1]
 
     @property
     def enumerable(self) -> bool:
@@ -90,7 +89,7 @@ def unexplained_fraction(factor: Array, inclusion: Array) -> Array:
     def eliminate(j: Array, columns: Array) -> Array:
         direction = lax.dynamic_index_in_dim(columns, j, axis=1, keepdims=False)
         weight = lax.dynamic_index_in_dim(inclusion, j, keepdims=False) / jnp.sum(direction**2)
-        return columns - weight * direction[:, None] * (direction @ columns)
+        return columns - weight * jnp.outer(direction, direction @ columns)
 
     columns = lax.fori_loop(0, inclusion.shape[0], eliminate, factor)
     return jnp.sum(columns[:, -1] ** 2)

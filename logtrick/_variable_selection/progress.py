@@ -30,7 +30,8 @@ class Progress:
     def reach(self, fraction: float, text: str = "") -> None:
         """The stage at hand is done to `fraction`."""
         done = self._before + fraction * self._shares[self._stage]
-        line = f"{100 * done:3.0f} %  {time.monotonic() - self._began:4.1f} s  {self._stage}{', ' + text if text else ''}"
+        what = f"{self._stage}, {text}" if text else self._stage
+        line = f"{100 * done:3.0f} %  {time.monotonic() - self._began:4.1f} s  {what}"
         if self._terminal:
             full = round(_WIDTH * done)
             self._stream.write("\r\x1b[2K" + f"{'█' * full}{'·' * (_WIDTH - full)} {line}"[:_COLUMNS])

@@ -94,7 +94,7 @@ def _objective(model: Model, guide: Guide, estimator: lt.Estimator) -> Objective
 
 
 def exact_gradient(posterior: Posterior, logits: Array) -> np.ndarray:
-    """∇ELBO of independent Bernoullis, Σ_γ q(γ) (log p(y, γ) − log q(γ)) (γ − σ(logits)), in float64 without logtrick."""
+    """∇ELBO of independent Bernoullis, Σ_γ q(γ) (log p(y, γ) − log q(γ)) (γ − σ(logits)), in float64 by NumPy."""
     theta = np.asarray(logits, np.float64)
     points = posterior.points
     log_q = -np.logaddexp(0.0, np.where(points == 1, -theta, theta)).sum(axis=1)

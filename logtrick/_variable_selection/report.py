@@ -23,7 +23,7 @@ def problem(table: Table) -> str:
     count = f"{models:,}" if models < 10**7 else f"{models:.1e}"
     return (
         f"{table.about}\n"
-        f"A posterior over {count} linear models (g-prior, inclusion ½), fitted by the log-derivative trick: maximize the ELBO."
+        f"A posterior over {count} linear models (g-prior, inclusion ½), fitted by the log-derivative trick alone."
     )
 
 
@@ -63,7 +63,7 @@ def explanation(model: Model, posterior: Posterior | None, fits: list[Fitted]) -
     if posterior is None:
         return _wrap(
             f"There is no exact column: {2.0**model.num_predictors:.1e} models are too many to enumerate (the limit is "
-            f"{MAX_ENUMERATED} predictors). The ELBO is a lower bound of the log evidence, so the higher one is the nearer."
+            f"{MAX_ENUMERATED} predictors). The ELBO is a lower bound of the log evidence: the higher is the nearer."
         )
     return "\n".join([_best(model, posterior), *(_words(model, posterior, fit) for fit in fits)])
 
@@ -89,13 +89,20 @@ def _words(model: Model, posterior: Posterior, fit: Fitted) -> str:
     )
     if not fit.guide.factorized or len(off) < 2:
         return _wrap(apart + " More steps or draws would bring it nearer.")
+    return _wrap(f"{apart} {_limit(model, posterior, off)}")
+
+
+def _limit(model: Model, posterior: Posterior, off: list[int]) -> str:
+    """Why a product of Bernoullis is off at several predictors."""
+    names = model.names
     a, b = _extreme(model.correlation, off)
     c, d = _extreme(posterior.correlation, off)
-    return _wrap(
-        f"{apart} That is a limit of this guide, not of its gradients: these predictors are correlated ({names[a]} with "
-        f"{names[b]}: {model.correlation[a, b]:.2f}) and stand in for one another, so their inclusions depend on each other "
-        f"({names[c]} with {names[d]}: {posterior.correlation[c, d]:.2f}). A product of Bernoullis cannot say "
-        f"\"{names[c]} {'or' if posterior.correlation[c, d] < 0 else 'with'} {names[d]}\": it settles on one explanation."
+    together = "or" if posterior.correlation[c, d] < 0 else "with"
+    return (
+        "That is a limit of this guide, not of its gradients: these predictors are correlated "
+        f"({names[a]} with {names[b]}: {model.correlation[a, b]:.2f}) and stand in for one another, so that their "
+        f"inclusions depend on each other ({names[c]} with {names[d]}: {posterior.correlation[c, d]:.2f}). A product of "
+        f"Bernoullis cannot say “{names[c]} {together} {names[d]}”: it settles on one explanation."
     )
 
 
@@ -117,12 +124,12 @@ def race(model: Model, heats: list[Heat]) -> str:
     """The tables of the race, and what they show."""
     parts = [
         f"The race: the gradient of the independent guide's ELBO, {heats[0].outcome.num_replicates:,} gradients each\n"
-        f"(bias z: the largest |z| of {model.num_predictors} coordinates; variance: their sum; evaluations: of f a gradient)",
+        f"(bias z: the largest |z| of {model.num_predictors} coordinates; variance: their sum; evaluations: of f)",
         *map(_table, heats),
         *(f"{racer.name} is refused: {racer.error}" for racer in heats[0].outcome.racers if racer.error is not None),
     ]
     words = (
-        f"f is known up to a constant: it is taken relative to the model without predictors; \"other constant\" takes it "
+        "f is known up to a constant: it is taken relative to the model without predictors; “other constant” takes it "
         f"relative to the full model, {other_constant(model):.1f} nats less. {_dependence(heats)}"
     )
     if not model.enumerable:
@@ -134,8 +141,8 @@ def _dependence(heats: list[Heat]) -> str:
     """What the constant does to each variance, in numbers."""
     changes = {name: ", ".join(_change(heat, name) for heat in heats) for name in SHIFTED}
     return (
-        f"Plain REINFORCE's variance depends on that arbitrary constant ({changes['no baseline']}); leave-one-out's does not "
-        f"({changes['leave-one-out']})."
+        f"Plain REINFORCE's variance depends on that arbitrary constant ({changes['no baseline']}); leave-one-out's "
+        f"does not ({changes['leave-one-out']})."
     )
 
 

@@ -27,7 +27,7 @@ def test_a_guide_is_a_distribution_and_starts_uniform(guide):
 
 
 def test_the_autoregressive_sampler_draws_what_its_log_prob_says():
-    """Exact: a coordinate is 1 exactly where its uniform is below the conditional probability that the log-prob gives."""
+    """Exact: a coordinate is 1 exactly where its uniform is below the conditional probability of the log-prob."""
     params = random_params(AUTOREGRESSIVE)
     key = jax.random.key(0)
     for _ in range(20):

@@ -1,0 +1,113 @@
+"""The race's reference, and what does and does not depend on f's constant."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import logtrick as lt
+from logtrick._variable_selection import data, fit, race
+from logtrick._variable_selection.guides import AUTOREGRESSIVE, INDEPENDENT
+from logtrick._variable_selection.model import Model
+
+# Four of the predictors: 16 models.
+FULL = data.diabetes()
+TABLE = data.Table(FULL.names[4:8], "target", FULL.predictors[:, 4:8], FULL.response, "{}")
+LOGITS = np.array([0.5, -1.0, 2.0, 0.1])
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Model(TABLE)
+
+
+def exact_elbo(model, guide, params):
+    """Σ_γ q(γ) (log p(y, γ) − log q(γ)), to be differentiated."""
+    points = model.inclusions()
+    log_q = jax.vmap(guide.family(params).log_prob)(points)
+    return jnp.sum(jnp.exp(log_q) * (jax.vmap(model.log_joint)(points) - log_q))
+
+
+def test_the_exact_gradient_is_the_derivative_of_the_exact_elbo(model):
+    with jax.enable_x64(True):
+        expected = jax.grad(lambda logits: exact_elbo(model, INDEPENDENT, logits))(jnp.asarray(LOGITS))
+    np.testing.assert_allclose(race.exact_gradient(model.posterior, LOGITS), expected, atol=5e-5)
+
+
+def test_the_objective_without_its_direct_term_has_the_gradient_of_the_elbo(model):
+    """Exact, in float64: by enumeration for the independent guide, over all draws of one run for the other."""
+    with jax.enable_x64(True):
+        key, logits = jax.random.key(0), jnp.asarray(LOGITS)
+        by_lt = jax.value_and_grad(fit.elbo(model, INDEPENDENT, lt.Enumerate(), 3.0))(logits, key)
+        by_hand = jax.value_and_grad(lambda p: exact_elbo(model, INDEPENDENT, p))(logits)
+        np.testing.assert_allclose(by_lt[0] + 3.0, by_hand[0], rtol=1e-12)
+        np.testing.assert_allclose(by_lt[1], by_hand[1], atol=1e-11)
+
+        params = AUTOREGRESSIVE.initial(4)
+        params = {"bias": params["bias"] + 0.3, "weights": params["weights"] - 0.7}
+        q, points = AUTOREGRESSIVE.family(params), model.inclusions()
+        weights = jnp.exp(jax.vmap(q.log_prob)(points))
+
+        def total(params):
+            """Over all draws, held, the score-function surrogate: its derivative is the estimator's mean."""
+            log_q = jax.vmap(AUTOREGRESSIVE.family(params).log_prob)(points)
+            held = jax.lax.stop_gradient(log_q)
+            return jnp.sum(weights * (jax.vmap(model.log_joint)(points) - held) * log_q)
+
+        got = jax.grad(total)(params)
+        expected = jax.grad(lambda p: exact_elbo(model, AUTOREGRESSIVE, p))(params)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), got, expected)
+
+
+def test_at_a_perfect_fit_leave_one_out_has_no_variance(model):
+    """Because log q is held in f: its direct term is a gradient at every draw, though not in the mean."""
+    uniform = type("Flat", (), {"log_joint": lambda self, x: -4 * np.log(2) + 0 * x.sum()})()
+    gradient = jax.grad(fit.elbo(uniform, INDEPENDENT, lt.ScoreFunction()))
+    for i in range(3):
+        np.testing.assert_allclose(gradient(jnp.zeros(4), jax.random.key(i)), 0, atol=1e-6)
+
+
+class Silent:
+    def reach(self, fraction, text=""):
+        pass
+
+
+def test_the_race_on_sixteen_models(model):
+    fitted = fit.Fitted(INDEPENDENT, jnp.asarray(LOGITS, jnp.float32), np.zeros(1), 0.0, 0.0, np.zeros(4))
+    heats = race.run(lt.key(0), model, fitted, 2000, Silent())
+    assert [heat.where for heat in heats] == ["at the start", "at 0.3 × the fit", "at the fit"]
+    for heat in heats:
+        assert list(heat.rows) == [
+            "no baseline",
+            "no baseline, other constant",
+            "leave-one-out",
+            "leave-one-out, other constant",
+            "Enumerate",
+            "Pathwise",
+        ]
+        rows = heat.rows
+        assert rows["Enumerate"].exact
+        assert rows["Enumerate"].bias_z == 0
+        assert rows["Enumerate"].evaluations == 16
+        assert rows["Pathwise"].error.startswith(
+            "ValueError: Pathwise() needs a reparameterized distribution; Bernoulli is"
+        )
+        for name in ("no baseline", "leave-one-out"):
+            # 4 coordinates, 3 points, 2 estimators: beyond 5.5 once in a million
+            assert rows[name].bias_z < 5.5
+            assert rows[name].evaluations == 16
+        loo, other = rows["leave-one-out"].variance, rows["leave-one-out, other constant"].variance
+        np.testing.assert_allclose(other, loo, rtol=1e-3)
+        assert rows["leave-one-out"].variance < rows["no baseline"].variance
+        plain, other = rows["no baseline"].variance, rows["no baseline, other constant"].variance
+        assert abs(np.log(plain / other)) > 0.1
+
+
+def test_the_other_constant_is_the_difference_of_the_two_models(model):
+    expected = model.posterior.log_joint[-1] - model.posterior.log_joint[0]
+    np.testing.assert_allclose(race.other_constant(model), expected, rtol=1e-5)
+
+
+def test_no_enumeration_where_it_is_too_large(model):
+    large = type("Large", (), {"enumerable": False, "log_joint": model.log_joint})()
+    assert list(race.objectives_of(large, INDEPENDENT)) == ["no baseline", "leave-one-out", "Pathwise"]
