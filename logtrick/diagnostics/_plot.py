@@ -40,5 +40,7 @@ def _bar(axis: Any, row: int, racer: Any, value: float | None) -> None:
         axis.barh(row, value, color="#4878a8")
         axis.annotate(f" {value:.3g}", (value, row), va="center", fontsize=8)
         return
-    word = "refused" if racer.error is not None else "exact" if racer.exact else "–" if value is None else f"{value:.3g}"
+    word = (
+        "refused" if racer.error is not None else "exact" if racer.exact else "–" if value is None else f"{value:.3g}"
+    )
     axis.annotate(f" {word}", (0, row), xycoords=("axes fraction", "data"), va="center", fontsize=8, color="#666666")

@@ -161,7 +161,14 @@ def compare_estimators(
         variance = float(sum(np.sum(v) for v in jax.tree.leaves(found[name].variance)))
         evaluations = works[name].probe(params, key)[1]
         return Racer(
-            name, _largest_z(found[name]), found[name].exact, variance, evaluations, seconds.get(name), None, found[name]
+            name,
+            _largest_z(found[name]),
+            found[name].exact,
+            variance,
+            evaluations,
+            seconds.get(name),
+            None,
+            found[name],
         )
 
     return Comparison(tuple(map(racer, works)), num_replicates)

@@ -50,7 +50,9 @@ def assert_unbiased(
     names, columns, truths = _columns(draws, truth)
     scale = max(abs(t) for t in truths) if scale is None else scale
     if not scale > 0:
-        raise ValueError("assert_unbiased(truth=…) is 0 everywhere, so `resolve` has nothing to be relative to. Pass scale=….")
+        raise ValueError(
+            "assert_unbiased(truth=…) is 0 everywhere, so `resolve` has nothing to be relative to. Pass scale=…."
+        )
     tail = NormalDist().inv_cdf
     limit = -tail(-np.expm1(np.log1p(-false_alarm) / len(truths)) / 2)
     needed = limit + tail(_POWER)
@@ -59,7 +61,9 @@ def assert_unbiased(
         n, mean, deviation = len(x), float(x.astype(np.float64).mean()), float(x.astype(np.float64).std(ddof=1))
         peak, epsilon = float(np.max(np.abs(x))), float(np.finfo(x.dtype).eps)
         if not np.isfinite(peak):
-            raise AssertionError(f"not finite: coordinate {name} has {np.count_nonzero(~np.isfinite(x))} such estimates of {n}.")
+            raise AssertionError(
+                f"not finite: coordinate {name} has {np.count_nonzero(~np.isfinite(x))} such estimates of {n}."
+            )
         if deviation <= _SPREAD * epsilon * peak:
             if abs(mean - t) > _ERROR * epsilon * max(peak, scale):
                 raise AssertionError(f"biased: coordinate {name} is {mean:.9g} without variance; the truth is {t:.9g}.")

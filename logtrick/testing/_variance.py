@@ -127,7 +127,9 @@ def _same(estimator: Estimator, dist: Distribution) -> bool:
 
 def _own_noise(where: str, spec: Any, breaks: Any, order: int) -> tuple[Any, np.ndarray]:
     if not all(isinstance(leaf, Uniform) for leaf in leaves_of(spec)):
-        raise ValueError(f"{where} needs an estimator whose own noise is uniform; got {spec}. Use assert_unbiased on draws.")
+        raise ValueError(
+            f"{where} needs an estimator whose own noise is uniform; got {spec}. Use assert_unbiased on draws."
+        )
     size = size_of(spec)
     if breaks is None or len(breaks) != size:
         got = "None" if breaks is None else f"{len(breaks)}"
@@ -152,11 +154,7 @@ def _given(dist: Distribution) -> Any:
 def _twin(kind: type) -> type:
     """A class with the bases, the fields and the methods of `kind`, its noise apart (a final class has no subclasses)."""
     own = kind.__dict__.get("__annotations__", {})
-    fields = {
-        f.name: dataclasses.field(metadata=f.metadata)
-        for f in dataclasses.fields(kind)
-        if f.name in own
-    }
+    fields = {f.name: dataclasses.field(metadata=f.metadata) for f in dataclasses.fields(kind) if f.name in own}
     body = {k: v for k, v in vars(kind).items() if not (k.startswith("__") and k not in ("__doc__", "__module__"))}
     changed = {"__annotations__": own, "noise_spec": property(_as_noise), "_transform": _itself}
     return type(kind.__name__, kind.__bases__, {**body, **fields, **changed})

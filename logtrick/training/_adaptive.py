@@ -85,9 +85,13 @@ def advanced_statistics(where: str, params: Any, aux: Any) -> list[Array]:
     visitors = _visitors(aux)
     news: dict[int, Any] = {}
     for names, estimator in visitors:
-        home = _home(where, names, homes, single=len(visitors) == 1)
+        home = _home(where, names, homes, single=len(visitors) == 1, carries=bool(partition(estimator)[1]))
+        if home is None:
+            continue
         if home in news:
-            raise ValueError(f"{where}: params{keystr(homes[home])} learns at two sites. Give each site its own estimator.")
+            raise ValueError(
+                f"{where}: params{keystr(homes[home])} learns at two sites. Give each site its own estimator."
+            )
         news[home] = estimator
     if homes.keys() - news.keys():
         path = keystr(homes[min(homes.keys() - news.keys())])
@@ -118,12 +122,15 @@ def _visitors(aux: Any) -> list[tuple[set[str], Estimator]]:
     return out
 
 
-def _home(where: str, names: set[str], homes: dict[int, Any], single: bool) -> int:
+def _home(where: str, names: set[str], homes: dict[int, Any], single: bool, carries: bool) -> int | None:
+    """Where an estimator sits in params; one that carries no statistics need not: it is made anew from its parameters."""
     fitting = [i for i, path in homes.items() if path and keystr(path[-1:], simple=True) in names]
     if not fitting and single and len(homes) == 1:
         fitting = list(homes)
     if len(fitting) == 1:
         return fitting[0]
+    if not fitting and not carries:
+        return None
     site = " or ".join(sorted(names))
     if fitting:
         paths = ", ".join("params" + keystr(homes[i]) for i in fitting)

@@ -56,8 +56,11 @@ def _again(task: Task, state: FitState, data: Any, step: int) -> tuple[float, st
         return value, [a.costs for _, a in auxes(aux)]
 
     value, costs = once(state, data)
-    wrong = [(keystr(path[1:]), int(np.argmin(np.isfinite(c)))) for path, c in tree_flatten_with_path(costs)[0]
-             if not np.all(np.isfinite(c))]
+    wrong = [
+        (keystr(path[1:]), int(np.argmin(np.isfinite(c))))
+        for path, c in tree_flatten_with_path(costs)[0]
+        if not np.all(np.isfinite(c))
+    ]
     if not wrong:
         return float(value), ""
     name, run = wrong[0]

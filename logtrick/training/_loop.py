@@ -207,7 +207,9 @@ def _trouble(value: Array, grads: Any, trained: tuple[Any, Any], new: Any, old: 
     peaks = jnp.stack([jnp.max(jnp.abs(g)).astype(dtype) for g in leaves] or [jnp.zeros((), dtype)])
     wrong_gradient = ~jnp.isfinite(peaks)
     wrong_update = jnp.stack([_lost(pair) for pair in zip(*map(_nonempty, trained))] or [jnp.array(False)])
-    lost = functools.reduce(jnp.logical_or, map(_lost, zip(jax.tree.leaves(new), jax.tree.leaves(old))), jnp.array(False))
+    lost = functools.reduce(
+        jnp.logical_or, map(_lost, zip(jax.tree.leaves(new), jax.tree.leaves(old))), jnp.array(False)
+    )
     bits = VALUE * ~jnp.isfinite(value) + GRADIENT * jnp.any(wrong_gradient) + UPDATE * lost
     leaf = jnp.argmax(jnp.where(jnp.any(wrong_gradient), wrong_gradient, wrong_update))
     trouble = jnp.where(bits == 0, 0, bits + (leaf.astype(jnp.int32) << LEAF_SHIFT))

@@ -91,7 +91,9 @@ class TqdmBar:
         try:
             from tqdm.auto import tqdm
         except ImportError as error:
-            raise ImportError("TqdmBar needs tqdm. Run pip install 'logtrick[progress]', or pass progress=True.") from error
+            raise ImportError(
+                "TqdmBar needs tqdm. Run pip install 'logtrick[progress]', or pass progress=True."
+            ) from error
         self._make, self._options = tqdm, options
 
     def start(self, num_steps: int) -> None:
