@@ -14,6 +14,7 @@ class Support(Module, abstract=True):
     Attributes:
       discrete: whether the draws are countable, whatever their dtype.
       finite: whether they can be enumerated.
+      everything: whether it is all of Rⁿ, which no shift moves.
 
     Example:
       >>> import logtrick as lt
@@ -23,10 +24,13 @@ class Support(Module, abstract=True):
 
     discrete = False
     finite = False
+    everything = False
 
 
 class Real(Support):
     """The real line, in every coordinate."""
+
+    everything = True
 
 
 class Positive(Support):
@@ -35,6 +39,29 @@ class Positive(Support):
 
 class UnitInterval(Support):
     """(0, 1) in every coordinate."""
+
+
+class Interval(Support):
+    """(low, high) in every coordinate."""
+
+    low: Any = 0.0
+    high: Any = 1.0
+
+
+class Simplex(Support):
+    """Rows of non-negative entries that sum to 1."""
+
+
+class Ordered(Support):
+    """Rows that ascend."""
+
+
+class CovarianceCholesky(Support):
+    """Lower-triangular matrices with a positive diagonal."""
+
+
+class CorrelationCholesky(Support):
+    """Lower-triangular matrices with a positive diagonal and rows of length 1."""
 
 
 class Boolean(Support):
@@ -62,6 +89,14 @@ class OneHot(Support):
     """One-hot rows of `size` entries."""
 
     size: int = static(default=2)
+    discrete = True
+    finite = True
+
+
+class Permutation(Support):
+    """The permutations of 0 … size − 1."""
+
+    size: int = static(default=1)
     discrete = True
     finite = True
 
