@@ -6,13 +6,26 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
-from logtrick._core.kernel import magic_box, stop
+from logtrick._core.kernel import is_array, magic_box, stop
 from logtrick._core.module import replace
 from logtrick._core.runs import Runs
 from logtrick.baselines import Baseline, LeaveOneOut, Site
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import OnePointEstimator, Point, Rest, check_needs
 from logtrick.estimators._costs import Array, Costs
+
+
+def nan_unless_finite(log_prob: Array, dist: Distribution) -> Array:
+    """log p for a box, whose derivative is nan where log p of the estimator's own draw is not finite.
+
+    The factor reaches what the log-prob depends on; the sum over the distribution's parameters reaches these also where
+    the log-prob masks its own derivative, as `where(x > 0, …, −inf)` does. The box's value stays 1.
+    """
+    finite = stop(jnp.isfinite(log_prob))
+    leaves = [leaf for leaf in jax.tree.leaves(dist) if is_array(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
+    everything = sum((jnp.sum(leaf, dtype=log_prob.dtype) for leaf in leaves), jnp.zeros((), log_prob.dtype))
+    one, nothing = (jnp.where(finite, jnp.asarray(value, log_prob.dtype), jnp.nan) for value in (1, 0))
+    return one * log_prob + nothing * everything
 
 
 class ScoreFunction(OnePointEstimator):
@@ -82,9 +95,7 @@ class ScoreFunction(OnePointEstimator):
     def draw(self, noise: Any, dist: Distribution) -> Point:
         x = dist.draw(noise)
         log_prob = checks.scalar_log_prob(type(dist).__name__.lstrip("_"), dist.fixed_support().log_prob(x))
-        # The box's value is 1 whatever log p is; where log p of the draw is not finite its derivative is nan, so that
-        # nobody takes the number for a gradient.
-        return Point(x, dist, stop(jnp.where(jnp.isfinite(log_prob), 1.0, jnp.nan)).astype(log_prob.dtype) * log_prob)
+        return Point(x, dist, nan_unless_finite(log_prob, dist))
 
     def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
         point = self.draw(noise, dist)
