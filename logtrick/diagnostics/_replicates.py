@@ -54,7 +54,8 @@ class Replicator:
             with evaluations_counted() as counts:
                 jaxpr = self.single.trace(params, key).jaxpr
                 if not counts and isinstance(self.objective, _JITTED):  # traced before, by its own jit
-                    jax.eval_shape(inspect.unwrap(self.objective), params, key)
+                    plain = inspect.unwrap(self.objective)
+                    jax.eval_shape(lambda params, key: plain(params, key), params, key)  # anew: it caches by function
             self._probed[kind] = (_largest(jaxpr.jaxpr), sum(counts) if counts else None)
         return self._probed[kind]
 
