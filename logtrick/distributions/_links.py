@@ -51,7 +51,11 @@ class Link(Module, abstract=True):
         raise NotImplementedError
 
     def changes(self, x: Array) -> Array:
-        """Every x that differs from `x` in one coordinate (one row), stacked: (count, *shape)."""
+        """Every x that differs from `x` in one coordinate (one row), stacked: (coordinates · changes, *shape)."""
+        raise NotImplementedError
+
+    def local_log_probs(self, logits: Array, x: Array) -> Array:
+        """log p of each coordinate's value in `x`, then in its `changes`: (coordinates, 1 + changes)."""
         raise NotImplementedError
 
 
@@ -92,6 +96,10 @@ class Sigmoid(Link):
     def changes(self, x: Array) -> Array:
         flips = jnp.eye(x.size, dtype=x.dtype).reshape(x.size, *x.shape)
         return jnp.abs(x[None] - flips)
+
+    def local_log_probs(self, logits: Array, x: Array) -> Array:
+        odds = ((2 * x - 1) * logits).reshape(-1)
+        return jnp.stack([jax.nn.log_sigmoid(odds), jax.nn.log_sigmoid(-odds)], axis=1)
 
 
 class Softmax(Link):
@@ -135,3 +143,10 @@ class Softmax(Link):
         here = jnp.eye(rows, dtype=bool)[:, None, :, None]
         points = jnp.where(here, moved[:, :, None, :], flat[None, None])
         return points.reshape(rows * (size - 1), *x.shape)
+
+    def local_log_probs(self, logits: Array, x: Array) -> Array:
+        size = x.shape[-1]
+        log_p = jax.nn.log_softmax(logits, axis=-1).reshape(-1, size)
+        own = jnp.argmax(x.reshape(-1, size), axis=-1)
+        places = (own[:, None] + jnp.arange(size)[None, :]) % size
+        return jnp.take_along_axis(log_p, places, axis=1)

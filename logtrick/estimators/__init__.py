@@ -11,5 +11,8 @@ from logtrick.estimators._base import (
 from logtrick.estimators._costs import Costs as Costs
 from logtrick.estimators._disarm import DisARM as DisARM
 from logtrick.estimators._enumerate import Enumerate as Enumerate
+from logtrick.estimators._local_expectation import LocalExpectation as LocalExpectation
 from logtrick.estimators._pathwise import Pathwise as Pathwise
 from logtrick.estimators._score_function import ScoreFunction as ScoreFunction
+from logtrick.estimators._sum_and_sample import SumAndSample as SumAndSample
+from logtrick.estimators._unordered_set import UnorderedSet as UnorderedSet

@@ -26,8 +26,8 @@ class ARMS(Estimator):
     P(b₁ = b₂ = 1) = max(2 p^{1/(n−1)} − 1, 0)^{n−1} where p ≤ ½; unbiased.
 
     Cost: n evaluations of f and no derivative of f. With n = 2 it is `DisARM`. The value is the mean over the n points.
-    ρ is worked out from the rarer of 0 and 1, m = min(p, 1 − p), as (1 − m) / (1 − max(2 − m^{−1/(n−1)}, 0)^{n−1}), which
-    loses no digits at extreme logits.
+    ρ is worked out from the rarer of 0 and 1, m = min(p, 1 − p), as (1 − m) / (1 − max(2 − m^{−1/(n−1)}, 0)^{n−1}),
+    which loses no digits at extreme logits.
 
     Args:
       num_draws: n ≥ 2.
@@ -35,8 +35,8 @@ class ARMS(Estimator):
       ValueError: n < 2; the distribution is not a product of Bernoullis.
       DerivativeOrderError: a second derivative was taken.
     References:
-      Dimitriev & Zhou (2021), "ARMS: Antithetic-REINFORCE-Multi-Sample Gradient for Binary Variables", section 4 and the
-      Dirichlet copula of section 5.
+      Dimitriev & Zhou (2021), "ARMS: Antithetic-REINFORCE-Multi-Sample Gradient for Binary Variables", section 4 and
+      its Dirichlet copula.
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: (x - 0.45) ** 2, lt.Bernoulli(logit),

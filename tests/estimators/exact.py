@@ -1,8 +1,8 @@
 """Exact moments of an estimator: its noise injected, every cell of the uniforms weighted by its volume.
 
 An estimator is a function of uniforms; between the thresholds of its draws it is smooth. Gauss-Legendre nodes in every
-cell between thresholds integrate it: two nodes are exact where it is constant or linear in the noise (DisARM, ARM), more
-where it is smooth (relaxations). Through the engine, so that what is integrated is what users get.
+cell between thresholds integrate it: two nodes are exact where it is constant or linear in the noise (DisARM, ARM),
+more where it is smooth (relaxations). Through the engine, so that what is integrated is what users get.
 """
 
 import itertools
