@@ -101,6 +101,20 @@ class Permutation(Support):
     finite = True
 
 
+class Product(Support):
+    """The product of several supports."""
+
+    parts: tuple[Support, ...] = ()
+
+    @property
+    def discrete(self) -> bool:  # type: ignore[override]  # a class attribute elsewhere, here of the parts
+        return all(part.discrete for part in self.parts)
+
+    @property
+    def finite(self) -> bool:  # type: ignore[override]  # as above
+        return all(part.finite for part in self.parts)
+
+
 class Unknown(Support):
     """Nothing is declared: a user's own family."""
 

@@ -12,10 +12,13 @@ from logtrick.distributions._counts import (
 from logtrick.distributions._dirichlet import Dirichlet as Dirichlet
 from logtrick.distributions._family import Family as Family, distribution as distribution
 from logtrick.distributions._gamma import Exponential as Exponential, Gamma as Gamma
+from logtrick.distributions._joint import Joint as Joint
 from logtrick.distributions._location_scale import Cauchy as Cauchy, Laplace as Laplace, StudentT as StudentT
 from logtrick.distributions._log_normal import LogNormal as LogNormal
+from logtrick.distributions._mixture import Mixture as Mixture
 from logtrick.distributions._normal import MultivariateNormal as MultivariateNormal, Normal as Normal
 from logtrick.distributions._plackett_luce import PlackettLuce as PlackettLuce
 from logtrick.distributions._poisson import Poisson as Poisson
+from logtrick.distributions._transformed import Transformed as Transformed
 from logtrick.distributions._uniform import Uniform as Uniform
 from logtrick.distributions._weak import WeakDerivative as WeakDerivative

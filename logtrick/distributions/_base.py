@@ -33,7 +33,8 @@ class Distribution(Module, abstract=True):
       splits: the noise is rows of a counter-based draw, not a key a run.
       moving_support: names of the parameters that move the support; the score function refuses their derivative.
       factorized: log p is a sum of independent factors, which `log_prob_factors` gives one by one.
-      provides: what it has in closed form, of "mean", "variance", "entropy", "kl_divergence", "cdf", "inverse_cdf".
+      provides: what it has in closed form, of "mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative"
+        (JAX can differentiate the cdf in every parameter), "inverse_cdf".
       weak_parameters: the parameters in which it has weak derivatives; empty where it declares none.
       link: how `logits` make the mean of a draw, where draws are independent bits or one-hot rows; None elsewhere.
       opaque: its functions are a user's and may close over what is not in its leaves.
@@ -65,7 +66,7 @@ class Distribution(Module, abstract=True):
 
     @property
     def provides(self) -> frozenset[str]:
-        """What it has in closed form, of "mean", "variance", "entropy", "kl_divergence", "cdf", "inverse_cdf"."""
+        """What it has in closed form."""
         return frozenset()
 
     @property

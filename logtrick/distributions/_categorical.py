@@ -53,7 +53,7 @@ class Categorical(Factorized):
         return Uniform(self.event_shape, wide(self.logits.dtype))
 
     def _transform(self, noise: Array) -> Array:
-        return _index(self.logits, noise)
+        return inverse_cdf(self.logits, noise)
 
     def _log_factors(self, x: Any) -> Array:
         x, size = jnp.asarray(x), self.logits.shape[-1]
@@ -73,7 +73,7 @@ class Categorical(Factorized):
         return jnp.sum(jnp.where(at_most, jax.nn.softmax(self.logits, axis=-1), 0.0), axis=-1)
 
     def _inverse_cdf(self, u: Array) -> Array:
-        return _index(self.logits, u)
+        return inverse_cdf(self.logits, u)
 
     def _weak_noise_spec(self, coupled: bool) -> Uniform:
         return Uniform(self.event_shape, wide(self.logits.dtype))
@@ -121,7 +121,7 @@ class OneHotCategorical(Factorized):
         return Uniform(self.logits.shape[:-1], wide(self.logits.dtype))
 
     def _transform(self, noise: Array) -> Array:
-        return jax.nn.one_hot(_index(self.logits, noise), self.logits.shape[-1], dtype=self.logits.dtype)
+        return jax.nn.one_hot(inverse_cdf(self.logits, noise), self.logits.shape[-1], dtype=self.logits.dtype)
 
     def _log_factors(self, x: Any) -> Array:
         x = jnp.asarray(x)
@@ -171,7 +171,7 @@ def check_rows(dist: Any, name: str) -> None:
     assign(dist, **{name: checks.require(where, name, value, legal, need)})
 
 
-def _index(logits: Array, uniform: Array) -> Array:
+def inverse_cdf(logits: Array, uniform: Array) -> Array:
     """The class at `uniform`: how many cumulative weights are at most u times the last.
 
     Weights are relative to the largest. The running maximum gives impossible classes exactly their predecessor's
@@ -202,7 +202,7 @@ def _one_against_others(logits: Array, uniform: Array) -> tuple[Array, Array, Ar
     classes = jnp.broadcast_to(jnp.arange(size), logits.shape)
     others = jnp.where(jnp.eye(size, dtype=bool), -jnp.inf, logits[..., None, :])
     alone = jnp.max(others, axis=-1) == -jnp.inf  # no other class is possible: the coefficient is 0
-    other = _index(jnp.where(alone[..., None], 0.0, others), jnp.broadcast_to(uniform[..., None], logits.shape))
+    other = inverse_cdf(jnp.where(alone[..., None], 0.0, others), jnp.broadcast_to(uniform[..., None], logits.shape))
     share = jax.nn.softmax(logits, axis=-1)
     minus = jnp.where(alone, classes, other)
     plus = jnp.where(share > 0, classes, minus)  # f need not be defined at an impossible class

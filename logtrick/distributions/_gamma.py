@@ -35,7 +35,7 @@ class Gamma(Factorized):
     concentration: Any
     rate: Any
     reparameterized = True
-    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf"})
+    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative"})
     weak_parameters = ("rate",)
 
     def __post_init__(self) -> None:
@@ -104,7 +104,7 @@ class Exponential(Factorized):
 
     rate: Any
     reparameterized = True
-    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "inverse_cdf"})
+    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf"})
     weak_parameters = ("rate",)
 
     def __post_init__(self) -> None:

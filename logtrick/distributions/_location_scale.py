@@ -32,7 +32,7 @@ class Laplace(Factorized):
     loc: Any
     scale: Any
     reparameterized = True
-    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "inverse_cdf"})
+    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf"})
 
     def __post_init__(self) -> None:
         broadcasting(self, loc=self.loc, scale=self.scale)
@@ -95,7 +95,7 @@ class Cauchy(Factorized):
     loc: Any
     scale: Any
     reparameterized = True
-    provides = frozenset({"entropy", "kl_divergence", "cdf", "inverse_cdf"})
+    provides = frozenset({"entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf"})
 
     def __post_init__(self) -> None:
         broadcasting(self, loc=self.loc, scale=self.scale)

@@ -33,7 +33,7 @@ class Uniform(Factorized):
     high: Any
     reparameterized = True
     moving_support = ("low", "high")
-    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "inverse_cdf"})
+    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf"})
 
     def __post_init__(self) -> None:
         broadcasting(self, low=self.low, high=self.high)

@@ -1,0 +1,177 @@
+"""Mixtures of distributions."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from logtrick._core.kernel import detached, first_order
+from logtrick._core.module import assign
+from logtrick._core.noise import Uniform
+from logtrick._core.supports import Support, Unknown
+from logtrick.distributions._base import Distribution
+from logtrick.distributions._categorical import check_rows, inverse_cdf
+from logtrick.distributions._parameters import Array, parameters, wide, widened
+
+
+class Mixture(Distribution):
+    """A mixture: p(x) = Σₖ wₖ pₖ(x), w = softmax(logits).
+
+    The score function works over the mixture itself. Where the event is one number and every component's distribution
+    function can be differentiated, it is reparameterised implicitly, dx/dθ = −∂_θF(x)/p(x), to first order: also in the
+    weights, which no draw of a component index allows.
+
+    Args:
+      logits: unnormalised log-weights, shape (K,); −inf for components without weight.
+      components: K distributions of the same event, in a tuple; or one distribution made under `jax.vmap`, whose every
+        leaf has a leading axis K. Components of one family are drawn and evaluated in one vmapped call.
+    Raises:
+      TypeError: a component is no distribution.
+      ValueError: the numbers of logits and components differ, or the components' events do; discrete and continuous
+        components are mixed; no legal logits.
+    References:
+      Figurnov, Mohamed & Mnih (2018), "Implicit Reparameterization Gradients", section 4.
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> dist = lt.Mixture(jnp.zeros(2), (lt.Normal(-1.0, 1.0), lt.Normal(1.0, 1.0)))
+      >>> round(dist.log_prob(0.0).item(), 4), dist.mean().item()   # log φ(1)
+      (-1.4189, 0.0)
+    """
+
+    logits: Any
+    components: Any
+
+    def __post_init__(self) -> None:
+        parameters(self, logits=self.logits)
+        check_rows(self, "logits")
+        if self.logits.ndim != 1:
+            raise ValueError(f"Mixture(logits=…) needs shape (K,); got {self.logits.shape}. Use Joint for several.")
+        if not isinstance(self.components, Distribution):
+            assign(self, components=_stacked(tuple(self.components)))
+        _check_components(self)
+
+    # --- the components: a tuple, or one distribution with a leading axis
+
+    @property
+    def _alike(self) -> bool:
+        return isinstance(self.components, Distribution)
+
+    def _at(self, index: Any) -> Any:
+        return jax.tree.map(lambda leaf: leaf[index], self.components)
+
+    @property
+    def _list(self) -> tuple[Any, ...]:
+        """The components whose declarations count: one that stands for all alike, or all."""
+        return (self._at(0),) if self._alike else self.components
+
+    def _each(self, function: Callable[[Any], Array]) -> Array:
+        """`function` of every component, stacked."""
+        if self._alike:
+            return jax.vmap(function)(self.components)
+        return jnp.stack([function(part) for part in self.components])
+
+    # --- declarations
+
+    @property
+    def reparameterized(self) -> bool:
+        return self.event_shape == () and "cdf_derivative" in self.provides
+
+    @property
+    def moving_support(self) -> tuple[str, ...]:
+        return ("components",) if any(part.moving_support for part in self._list) else ()
+
+    @property
+    def opaque(self) -> bool:
+        return any(part.opaque for part in self._list)
+
+    @property
+    def provides(self) -> frozenset[str]:
+        common = frozenset.intersection(*(part.provides for part in self._list))
+        kept = {"mean", "cdf", "cdf_derivative"} | ({"variance"} if "mean" in common else set())
+        return common & kept
+
+    @property
+    def event_shape(self) -> Any:
+        return self._list[0].event_shape
+
+    @property
+    def support(self) -> Support:
+        first, *others = (part.support for part in self._list)
+        same = all(type(other) is type(first) for other in others)
+        return first if same and not self.moving_support else Unknown()
+
+    @property
+    def noise_spec(self) -> Any:
+        parts = tuple(part.noise_spec for part in self._list)
+        return {"index": Uniform((), wide(self.logits.dtype)), "parts": parts}
+
+    # --- what everybody calls
+
+    def _transform(self, noise: Any) -> Any:
+        x = detached(self._outside(detached, noise))
+        if not self.reparameterized:
+            return x
+        density = jnp.exp(detached(self)._log_prob(x))
+        return x + first_order("Pathwise() of a Mixture", -1 / density, self._cdf(x))
+
+    def _outside(self, change: Callable[[Any], Any], noise: Any) -> Any:
+        index = inverse_cdf(widened(change(self.logits)), noise["index"])
+        if self._alike:
+            return self._at(index)._outside(change, noise["parts"][0])
+        draws = [part._outside(change, n) for part, n in zip(self.components, noise["parts"])]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves)[index], *draws)
+
+    def _log_prob(self, x: Any) -> Array:
+        return self._mixed(self._each(lambda part: part.log_prob(x)))
+
+    def _mixed(self, log_probs: Array) -> Array:
+        terms = jax.nn.log_softmax(self.logits) + log_probs
+        inside = jnp.any(terms > -jnp.inf) | jnp.any(jnp.isnan(terms))
+        total = jax.nn.logsumexp(jnp.where(inside, terms, 0.0))
+        return jnp.where(inside, total, -jnp.inf)
+
+    def _points(self) -> Any:
+        return self._list[0].enumerate()
+
+    def _average(self, values: Array) -> Array:
+        return jnp.tensordot(jax.nn.softmax(self.logits), values, 1)
+
+    def _mean(self) -> Array:
+        return self._average(self._each(lambda part: part.mean()))
+
+    def _variance(self) -> Array:
+        means = self._each(lambda part: part.mean())
+        return self._average(self._each(lambda part: part.variance()) + (means - self._average(means)) ** 2)
+
+    def _cdf(self, x: Any) -> Array:
+        return self._average(self._each(lambda part: part.cdf(x)))
+
+
+def _stacked(parts: tuple[Any, ...]) -> Any:
+    """Components of one family and shape as one distribution with a leading axis; others as they are."""
+    for part in parts:
+        if not isinstance(part, Distribution):
+            raise TypeError(f"Mixture(components=…) needs distributions; got {type(part).__name__}.")
+    leaves = [[(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(part)] for part in parts]
+    kinds: list[Any] = [jax.tree.structure(part) for part in parts]
+    if all(kind == kinds[0] for kind in kinds) and all(shapes == leaves[0] for shapes in leaves):
+        return jax.tree.map(lambda *each: jnp.stack(each), *parts)
+    return parts
+
+
+def _check_components(dist: Mixture) -> None:
+    weights = dist.logits.shape[0]
+    alike = {leaf.shape[:1] for leaf in jax.tree.leaves(dist.components)}
+    counts = alike if dist._alike else {(len(dist.components),)}
+    if counts != {(weights,)}:
+        raise ValueError(
+            f"Mixture(logits=…, components=…) needs as many components as logits, {weights}; got {counts.pop()[0]}."
+        )
+    events = {str(part.event_shape) for part in dist._list}
+    if len(events) > 1:
+        raise ValueError(f"Mixture(components=…) needs components of one event shape; got {sorted(events)}.")
+    if len({part.support.discrete for part in dist._list}) > 1:
+        raise ValueError(
+            "Mixture(components=…) mixes discrete and continuous components, which have no common density."
+        )
