@@ -10,7 +10,6 @@ from typing import Any, NoReturn, TextIO
 
 import logtrick as lt
 from logtrick._variable_selection import data, job, report
-from logtrick._variable_selection.race import OTHER, Heat
 
 _DESCRIPTION = (
     "Bayesian variable selection by the log-derivative trick: two guides are fitted to the posterior over which "
@@ -92,15 +91,8 @@ def as_json(result: job.Result) -> dict[str, Any]:
             for fit in result.fits
         },
         "exact_inclusion": None if posterior is None else dict(zip(names, posterior.inclusion.tolist())),
-        "race": {heat.where: _rows(heat) for heat in result.race},
+        "race": {heat.where: heat.numbers for heat in result.race},
     }
-
-
-def _rows(heat: Heat) -> dict[str, Any]:
-    """The rows by name, without the times, which are not taken."""
-    outcome, shifted = heat.outcome.to_dict(), heat.shifted.to_dict()
-    rows = {name: (shifted[name.removesuffix(OTHER)] if name.endswith(OTHER) else outcome[name]) for name in heat.rows}
-    return {name: {k: v for k, v in row.items() if "seconds" not in k} for name, row in rows.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

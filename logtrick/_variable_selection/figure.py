@@ -36,29 +36,32 @@ def save(result: Result, path: str) -> None:
         _way(way, result)
         _inclusion(inclusion, result)
         _race(below, result)
-        figure.suptitle(result.table.about, x=0.01, ha="left", fontsize=13)
+        figure.suptitle(_plain(result.table.about), x=0.01, ha="left", fontsize=13)
         figure.savefig(path, dpi=140, format="png")
 
 
 def _way(axes: Any, result: Result) -> None:
     """How far the ELBO is below the log evidence, against the step; without an exact evidence, the ELBO itself."""
     exact = result.posterior
+    ends = []
     for fit, color in zip(result.fits, _GUIDES):
         steps = np.arange(1, len(fit.history) + 1)
-        raw, smooth = fit.history, _smooth(fit.history)
-        end = fit.elbo
+        noisy, smooth, end = fit.history, _smooth(fit.history), fit.elbo
+        label, note = f"{fit.guide.name}: {end:.2f}", ""
         if exact is not None:
-            raw, smooth, end = exact.log_evidence - raw, exact.log_evidence - smooth, exact.log_evidence - end
-        axes.plot(steps, raw, color=color, alpha=0.16, lw=0.5, rasterized=True)
-        axes.plot(steps, smooth, color=color, lw=1.8, label=fit.guide.name)
-        axes.plot(steps[-1], end, "o", color=color, mec="white", ms=8, clip_on=False, zorder=5)
-        note = f"  {end:.2f}" if exact is None else f"  {end:.3f}"
+            top = exact.log_evidence
+            noisy, smooth, end = top - noisy, top - smooth, max(top - end, 1e-4)
+            label, note = fit.guide.name, f"  {end:.3f}"
+        axes.plot(steps, noisy, color=color, alpha=0.16, lw=0.5, rasterized=True)
+        axes.plot(steps, smooth, color=color, lw=1.8, label=label)
+        axes.plot(steps[-1], end, "o", color=color, mec="white", ms=8, zorder=5)
         axes.text(steps[-1], end, note, color=color, va="center", fontweight="bold")
+        ends.append(end)
     if exact is None:
         low, high = np.quantile(np.concatenate([fit.history for fit in result.fits]), (0.02, 1.0))
         axes.set(ylim=(low, high + 0.05 * (high - low)), ylabel="ELBO, nats above the null model")
     else:
-        axes.set(yscale="log", ylim=(0.01, None), ylabel="log evidence − ELBO, nats")
+        axes.set(yscale="log", ylim=(min(0.01, min(ends) / 3), None), ylabel="log evidence − ELBO, nats")
     axes.set(xscale="log", xlim=(1, 3 * max(len(fit.history) for fit in result.fits)), xlabel="step")
     axes.set_title("The ELBO on the way" if exact is None else "How far the ELBO is below the log evidence", pad=26)
     axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 0.99), ncols=2, handletextpad=0.5, columnspacing=1.2)
@@ -74,14 +77,18 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 def _inclusion(axes: Any, result: Result) -> None:
     """Inclusion probabilities: the exact ones as bars, the guides' as marks."""
-    names = result.model.names
+    names = [_plain(name) for name in result.model.names]
     where = np.arange(len(names))
     if result.posterior is not None:
         axes.bar(where, result.posterior.inclusion, width=0.62, color="#d9dce1", label="exact")
     for fit, color, marker, shift in zip(result.fits, _GUIDES, "so", (-0.13, 0.13)):
         axes.plot(where + shift, fit.inclusion, marker, color=color, ms=7, mec="white", mew=0.8, label=fit.guide.name)
     crowded = len(names) > 12
-    axes.set_xticks(where, names, rotation=60 if crowded else 0, ha="right" if crowded else "center")
+    axes.set_xticks(where, names)
+    if crowded or max(map(len, names)) > 6:
+        axes.tick_params(axis="x", rotation=60)
+        for tick in axes.get_xticklabels():
+            tick.set(ha="right", rotation_mode="anchor", fontsize=8 if crowded else 10)
     axes.set(ylim=(-0.03, 1.05), xlim=(-0.6, len(names) - 0.4), ylabel="inclusion probability")
     axes.set_title("Which predictors belong in the model", pad=26)
     axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 0.99), ncols=3, handletextpad=0.3, columnspacing=1.2)
@@ -126,6 +133,11 @@ def _lollipop(axes: Any, name: str, heat: Heat, y: int, low: float) -> None:
     axes.plot([low, cost], [y, y], color=color, lw=2.5, alpha=0.45, solid_capstyle="butt")
     axes.plot(cost, y, "o", color=color, ms=9, mfc=color if name == base else "white", mew=2)
     axes.text(cost * 1.6, y, _number(cost), va="center", color=_EXACT)
+
+
+def _plain(text: str) -> str:
+    """A user's text, no formula."""
+    return text.replace("$", r"\$")
 
 
 def _number(value: float) -> str:

@@ -12,8 +12,8 @@ from logtrick._variable_selection.guides import GUIDES, Guide
 from logtrick._variable_selection.model import Model, Posterior
 from logtrick._variable_selection.progress import Progress
 
-# Gradients drawn of every estimator at every point of the race.
-REPLICATES = 4000
+# Gradients drawn of every estimator at every point of the race; fewer where each is dear (p³ a draw).
+REPLICATES, DEAR = 4000, 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Result:
       posterior: the exact one; None where there are too many models.
       fits: the fitted guides.
       race: the estimators' variances along the first guide's way.
+      num_replicates: gradients drawn of every estimator at every point of it.
     """
 
     table: Table
@@ -33,10 +34,11 @@ class Result:
     posterior: Posterior | None
     fits: list[Fitted]
     race: list[race.Heat]
+    num_replicates: int
 
 
 def run(
-    table: Table, key: jax.Array, stream: TextIO, guides: tuple[Guide, ...] = GUIDES, num_replicates: int = REPLICATES
+    table: Table, key: jax.Array, stream: TextIO, guides: tuple[Guide, ...] = GUIDES, num_replicates: int | None = None
 ) -> Result:
     """Fit `guides` and let the estimators race on the first of them; progress goes to `stream`."""
     # shares in rough seconds, of which most is compilation
@@ -50,6 +52,7 @@ def run(
         progress.begin(stage)
         fits.append(fit(jax.random.fold_in(key, i), model, guide, progress))
     progress.begin("the race")
+    num_replicates = num_replicates or max(200, int(REPLICATES * min(1.0, DEAR / model.num_predictors) ** 3))
     heats = race.run(jax.random.fold_in(key, len(guides)), model, fits[0], num_replicates, progress)
     progress.end()
-    return Result(table, model, posterior, fits, heats)
+    return Result(table, model, posterior, fits, heats, num_replicates)

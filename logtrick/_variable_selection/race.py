@@ -36,43 +36,54 @@ POINTS = {"at the start": 0.0, "at 0.3 × the fit": 0.3, "at the fit": 1.0}
 
 @dataclasses.dataclass(frozen=True)
 class Heat:
-    """The race at one point, `where` it is: the outcome, and that of `SHIFTED` with f relative to the full model."""
+    """The race at one point, `where` it is.
+
+    Attributes:
+      where: the point, in words.
+      rows: the estimators by name; those in `SHIFTED` again, each after its own, with f relative to the full model.
+      numbers: the same, as JSON can hold it.
+    """
 
     where: str
-    outcome: Comparison
-    shifted: Comparison
-
-    @property
-    def rows(self) -> dict[str, Racer]:
-        """All rows by name, each shifted one after its own."""
-        rows = {}
-        for racer in self.outcome.racers:
-            rows[racer.name] = racer
-            if racer.name in SHIFTED:
-                rows[racer.name + OTHER] = self.shifted[racer.name]
-        return rows
+    rows: dict[str, Racer]
+    numbers: dict[str, dict[str, Any]]
 
 
 def run(key: Array, model: Model, fitted: Fitted, num_replicates: int, progress: Progress) -> list[Heat]:
     """The race at every point, against the exact gradient where the models are enumerated."""
     objectives = objectives_of(model, fitted.guide)
+    still = [name for name in objectives if RACERS[name].deterministic]
+    moving = [name for name in objectives if name not in still]
     heats = []
     for i, (where, scale) in enumerate(POINTS.items()):
         logits = scale * fitted.params
         exact = (exact_gradient(model.posterior, logits), 0.0) if model.enumerable else None
 
-        def compare(names: Iterable[str], constant: float) -> Comparison:
-            chosen = {name: objectives[name] for name in names}
+        def compare(names: Iterable[str], constant: float, count: int, suffix: str = "") -> Comparison:
+            chosen = {name + suffix: objectives[name] for name in names}
             params = (logits, jnp.float32(constant))
             here = jax.random.fold_in(key, i)
             # untimed: single calls this small would time the dispatch
-            return lt.compare_estimators(
-                here, chosen, params, num_replicates=num_replicates, reference=exact, num_timings=0
-            )
+            return lt.compare_estimators(here, chosen, params, num_replicates=count, reference=exact, num_timings=0)
 
-        heats.append(Heat(where, compare(objectives, 0.0), compare(SHIFTED, other_constant(model))))
+        outcomes = [
+            compare(moving, 0.0, num_replicates),
+            compare(SHIFTED, other_constant(model), num_replicates, OTHER),
+            # what draws nothing is the same every time, and dear where there are many models
+            *([compare(still, 0.0, 2)] if still else []),
+        ]
+        heats.append(_heat(where, list(objectives), outcomes))
         progress.reach((i + 1) / len(POINTS), where)
     return heats
+
+
+def _heat(where: str, names: list[str], outcomes: list[Comparison]) -> Heat:
+    racers = {racer.name: racer for outcome in outcomes for racer in outcome.racers}
+    numbers = {name: numbers for outcome in outcomes for name, numbers in outcome.to_dict().items()}
+    order = [row for name in names for row in (name, name + OTHER) if row in racers]
+    times = ("seconds", "variance_x_seconds")
+    untimed = {row: {k: v for k, v in numbers[row].items() if k not in times} for row in order}
+    return Heat(where, {row: racers[row] for row in order}, untimed)
 
 
 def objectives_of(model: Model, guide: Guide) -> dict[str, Objective]:

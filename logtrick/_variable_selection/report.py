@@ -8,7 +8,7 @@ from logtrick._variable_selection.data import Table
 from logtrick._variable_selection.fit import Fitted
 from logtrick._variable_selection.job import Result
 from logtrick._variable_selection.model import MAX_ENUMERATED, Model, Posterior
-from logtrick._variable_selection.race import SHIFTED, Heat, other_constant
+from logtrick._variable_selection.race import OTHER, SHIFTED, Heat, other_constant
 from logtrick.diagnostics import Racer
 
 WIDTH = 100
@@ -100,9 +100,9 @@ def _limit(model: Model, posterior: Posterior, off: list[int]) -> str:
     together = "or" if posterior.correlation[c, d] < 0 else "with"
     return (
         "That is a limit of this guide, not of its gradients: these predictors are correlated "
-        f"({names[a]} with {names[b]}: {model.correlation[a, b]:.2f}) and stand in for one another, so that their "
-        f"inclusions depend on each other ({names[c]} with {names[d]}: {posterior.correlation[c, d]:.2f}). A product of "
-        f"Bernoullis cannot say “{names[c]} {together} {names[d]}”: it settles on one explanation."
+        f"({names[a]} with {names[b]}: {model.correlation[a, b]:.2f}) and stand in for one another, "
+        f"so their inclusions depend on each other ({names[c]} with {names[d]}: {posterior.correlation[c, d]:.2f}). "
+        f"A product of Bernoullis cannot say “{names[c]} {together} {names[d]}”: it settles on one explanation."
     )
 
 
@@ -120,13 +120,13 @@ def _wrap(text: str) -> str:
     return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
-def race(model: Model, heats: list[Heat]) -> str:
+def race(model: Model, heats: list[Heat], num_replicates: int) -> str:
     """The tables of the race, and what they show."""
     parts = [
-        f"The race: the gradient of the independent guide's ELBO, {heats[0].outcome.num_replicates:,} gradients each\n"
+        f"The race: the gradient of the independent guide's ELBO, {num_replicates:,} gradients each\n"
         f"(bias z: the largest |z| of {model.num_predictors} coordinates; variance: their sum; evaluations: of f)",
         *map(_table, heats),
-        *(f"{racer.name} is refused: {racer.error}" for racer in heats[0].outcome.racers if racer.error is not None),
+        *(f"{racer.name} is refused: {racer.error}" for racer in heats[0].rows.values() if racer.error is not None),
     ]
     words = (
         "f is known up to a constant: it is taken relative to the model without predictors; “other constant” takes it "
@@ -147,7 +147,7 @@ def _dependence(heats: list[Heat]) -> str:
 
 
 def _change(heat: Heat, name: str) -> str:
-    return f"{heat.outcome[name].variance:.3g} → {heat.shifted[name].variance:.3g} {heat.where}"
+    return f"{heat.rows[name].variance:.3g} → {heat.rows[name + OTHER].variance:.3g} {heat.where}"
 
 
 def _table(heat: Heat) -> str:
@@ -179,6 +179,6 @@ def results(result: Result) -> str:
         evidence(posterior, fits),
         inclusions(model, posterior, fits),
         explanation(model, posterior, fits),
-        race(model, result.race),
+        race(model, result.race, result.num_replicates),
     ]
     return "\n\n".join(parts)
