@@ -35,7 +35,7 @@ class Costs:
     @property
     def total(self) -> Array:
         """The sum of the costs credited to this site, shape (), or (points,) under a vmap."""
-        return sum(self.mine.values(), jnp.zeros(()))
+        return sum(self.mine.values(), jnp.asarray(0.0))  # weakly typed: the costs keep their dtype
 
     def combine(self, weights: Array | None = None, zero: Array | None = None, **aux: Any) -> "Costs":
         """The estimate from the points evaluated.

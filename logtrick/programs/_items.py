@@ -24,7 +24,7 @@ class Item:
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _unyielded
     __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __neg__ = __abs__ = __getitem__ = __iter__ = _unyielded
-    __lt__ = __le__ = __gt__ = __ge__ = __float__ = __int__ = __bool__ = __jax_array__ = _unyielded
+    __lt__ = __le__ = __gt__ = __ge__ = __float__ = __int__ = __bool__ = _unyielded
 
 
 class Sample(Item):
