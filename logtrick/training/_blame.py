@@ -3,35 +3,38 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from logtrick.training._adaptive import auxes, partition
-from logtrick.training._loop import GRADIENT, LEAF_SHIFT, UPDATE, VALUE, FitState, Task, _loss, step_inputs
+from logtrick.training._loop import GRADIENT, UPDATE, VALUE, FitState, Proposal, Task, lost, propose, step_inputs
 
 
 def blame(task: Task, state: FitState, data: Any, trouble: np.ndarray) -> str:
     """The message: which step, what of it, which leaf, which cost, and what to do."""
-    step, row = int(state.step) - 1, int(state.skipped_in_a_row)
-    bits = int(trouble[step])
-    value = _again(task, state, data, step)
+    index, row = int(state.step) - 1, int(state.skipped_in_a_row)
+    bits = int(trouble[index])
+    step = _again(task, state, data, index)
     what = []
     if bits & VALUE:
-        what.append(f"the value was {value[0]}" + value[1])
+        what.append(f"the value was {float(step.value)}{_cost(step)}")
     if bits & GRADIENT:
-        what.append(f"the gradient of {_leaf(state, bits)} was not finite")
+        leaves = tree_flatten_with_path(step.grads)[0]
+        what.append(f"the gradient of {_first([(p, np.isfinite(g).all()) for p, g in leaves])} was not finite")
     if bits & UPDATE and not bits & (GRADIENT | VALUE):
-        what.append(f"the optimizer's update, at {_leaf(state, bits)} or in its own state, was not finite")
+        leaves = tree_flatten_with_path(jax.tree.map(lost, step.new[0], step.old[0]))[0]
+        what.append(f"the optimizer's update of {_first([(p, not x) for p, x in leaves])} was not finite")
     return (
-        f"{task.where} stopped at step {step}: {', and '.join(what)}{_hint(bits)}. It was the last of {row} such steps in a "
-        f"row; {int(state.skipped)} of {step + 1} were skipped. The parameters before it are in the error's `result`. Lower "
-        "the learning rate, clip gradients (optax.clip_by_global_norm), or start elsewhere."
+        f"{task.where} stopped at step {index}: {', and '.join(what)}{_hint(bits)}. It was the last of {row} such steps "
+        f"in a row; {int(state.skipped)} of {index + 1} were skipped. The parameters before it are in the error's "
+        "`result`. Lower the learning rate, clip gradients (optax.clip_by_global_norm), or start elsewhere."
     )
 
 
-def _leaf(state: FitState, bits: int) -> str:
-    leaves = [path for path, x in tree_flatten_with_path(partition(state.params)[0])[0] if x.size]
-    return "params" + keystr(leaves[bits >> LEAF_SHIFT])
+def _first(leaves: list[tuple[Any, bool]]) -> str:
+    """The first leaf that is not in order."""
+    wrong = [path for path, fine in leaves if not fine]
+    return "params" + keystr(wrong[0]) if wrong else "its own state"
 
 
 def _hint(bits: int) -> str:
@@ -39,29 +42,28 @@ def _hint(bits: int) -> str:
         return ""
     if bits & GRADIENT:
         return (
-            " while the value was finite: either the log_prob of a draw was not finite (a draw of probability zero under its "
-            "own distribution), or a derivative overflowed"
+            " while the value was finite: either the log_prob of a draw was not finite (a draw of probability zero under "
+            "its own distribution), or a derivative overflowed"
         )
     return " while the gradient was finite: it overflowed"
 
 
-def _again(task: Task, state: FitState, data: Any, step: int) -> tuple[float, str]:
-    """The step's value, and the costs in its aux that were not finite: evaluated again, since the parameters stand still."""
+def _again(task: Task, state: FitState, data: Any, index: int) -> Proposal:
+    """The step once more, since the parameters stand still; the compiled loop keeps no more than bits of it."""
 
     @jax.jit
-    def once(state: FitState, data: Any) -> Any:
+    def once(state: FitState, data: Any) -> Proposal:
         base = jax.random.wrap_key_data(state.key_data, impl=state.key_impl)
-        key, rows = step_inputs(task, base, np.int32(step), data)
-        value, aux = _loss(task, state.params, key, rows, data)[1]
-        return value, [a.costs for _, a in auxes(aux)]
+        key, rows = step_inputs(task, base, jnp.asarray(index, jnp.int32), data)
+        step = propose(task, state, key, rows, data)
+        return Proposal(step.value, [a.costs for _, a in step.aux], step.grads, step.new, step.old)
 
-    value, costs = once(state, data)
-    wrong = [
-        (keystr(path[1:]), int(np.argmin(np.isfinite(c))))
-        for path, c in tree_flatten_with_path(costs)[0]
-        if not np.all(np.isfinite(c))
-    ]
-    if not wrong:
-        return float(value), ""
-    name, run = wrong[0]
-    return float(value), f" (cost{name}, of draw {run})"
+    return once(state, data)
+
+
+def _cost(step: Proposal) -> str:
+    """The first cost in the aux that was not finite, by its name, and its draw."""
+    for path, cost in tree_flatten_with_path(step.aux)[0]:
+        if not np.isfinite(cost).all():
+            return f" (cost{keystr(path[1:])}, of draw {int(np.argmin(np.isfinite(cost)))})"
+    return ""

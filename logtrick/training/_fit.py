@@ -27,7 +27,7 @@ class History(Module):
 
     Attributes:
       value: the objective in the user's sign, before the step's update; noisy where the objective is.
-      gradient_norm: the Euclidean norm of the gradient of the loss.
+      gradient_norm: the Euclidean norm of the gradient of the loss; inf where its square overflows.
       skipped: whether the step was skipped because its value, its gradient or its update was not finite.
     """
 

@@ -12,13 +12,12 @@ from jax import lax
 
 from logtrick._core import checks, keys
 from logtrick._core.module import Module, static
-from logtrick.training._adaptive import adaptive_loss, advanced_statistics, merge, partition
+from logtrick.training._adaptive import adaptive_loss, advanced_statistics, auxes, merge, partition
 
 Array = jax.Array
 
-# Bits of `Records.trouble`; the index of a leaf stands above them.
+# Bits of `Records.trouble`.
 VALUE, GRADIENT, UPDATE, STOPPED = 1, 2, 4, 8
-LEAF_SHIFT = 4
 
 
 class FitState(Module):
@@ -48,7 +47,7 @@ class Records(Module):
 
     Attributes:
       value: the objective, in the user's sign.
-      gradient_norm: the Euclidean norm of the gradient of the loss.
+      gradient_norm: the Euclidean norm of the gradient of the loss; inf where its square overflows.
       trouble: 0 for an accepted step, else bits that say what was not finite.
     """
 
@@ -144,33 +143,48 @@ def _loss(task: Task, params: Any, key: Array, rows: Array | None, data: Any) ->
     return task.sign * value + adaptive_loss(task.where, aux), (value, aux)
 
 
-def _step(task: Task, state: FitState, key: Array, rows: Any, data: Any) -> tuple[FitState, Records]:
+class Proposal(Module):
+    """What a step would do, and what it saw: `new` and `old` are (parameters, optimizer state)."""
+
+    value: Array
+    aux: Any
+    grads: Any
+    new: Any
+    old: Any
+
+
+def propose(task: Task, state: FitState, key: Array, rows: Any, data: Any) -> Proposal:
+    """A step's gradient and update, not yet accepted."""
     trained, statistics = partition(state.params)
 
     def loss(trained: Any) -> tuple[Array, Any]:
         params = merge(state.params, trained, statistics)
         loss, (value, aux) = _loss(task, params, key, rows, data)
-        return loss, (value, advanced_statistics(task.where, params, aux))
+        return loss, (value, aux, advanced_statistics(task.where, params, aux))
 
-    (_, (value, statistics)), grads = jax.value_and_grad(loss, has_aux=True)(trained)
+    (_, (value, aux, statistics)), grads = jax.value_and_grad(loss, has_aux=True)(trained)
     trained, opt_state = _update(task, state, trained, task.sign * value, grads)
-    params = merge(state.params, trained, statistics)
-    before, _ = partition(state.params)
-    trouble, norm = _trouble(value, grads, (trained, before), (params, opt_state), (state.params, state.opt_state))
+    new = (merge(state.params, trained, statistics), opt_state)
+    return Proposal(value, auxes(aux), grads, new, (state.params, state.opt_state))
+
+
+def _step(task: Task, state: FitState, key: Array, rows: Any, data: Any) -> tuple[FitState, Records]:
+    step = propose(task, state, key, rows, data)
+    trouble, norm = _trouble(step)
     running = state.skipped_in_a_row < task.limit
     accepted = running & (trouble == 0)
-    keep = lambda new, old: jnp.where(accepted, new, old)
+    params, opt_state = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), step.new, step.old)
     skipped = (running & (trouble != 0)).astype(jnp.int32)
     state = FitState(
-        jax.tree.map(keep, params, state.params),
-        jax.tree.map(keep, opt_state, state.opt_state),
+        params,
+        opt_state,
         state.key_data,
         state.step + running.astype(jnp.int32),
         state.skipped + skipped,
         jnp.where(accepted, 0, state.skipped_in_a_row + skipped),
         state.key_impl,
     )
-    return state, Records(value, norm, jnp.where(running, trouble, STOPPED))
+    return state, Records(step.value, norm, jnp.where(running, trouble, STOPPED))
 
 
 def _update(task: Task, state: FitState, trained: Any, value: Array, grads: Any) -> tuple[Any, Any]:
@@ -200,32 +214,23 @@ def _update(task: Task, state: FitState, trained: Any, value: Array, grads: Any)
     return trained, jax.tree.map(cast, opt_state, state.opt_state)
 
 
-def _trouble(value: Array, grads: Any, trained: tuple[Any, Any], new: Any, old: Any) -> tuple[Array, Array]:
-    """What is not finite, as bits and the leaf's index; and the gradient's norm, which does not overflow by squaring."""
-    leaves = [g for g in jax.tree.leaves(grads) if g.size]
-    dtype = jnp.result_type(jnp.float32, *leaves)
-    peaks = jnp.stack([jnp.max(jnp.abs(g)).astype(dtype) for g in leaves] or [jnp.zeros((), dtype)])
-    wrong_gradient = ~jnp.isfinite(peaks)
-    wrong_update = jnp.stack([_lost(pair) for pair in zip(*map(_nonempty, trained))] or [jnp.array(False)])
-    lost = functools.reduce(
-        jnp.logical_or, map(_lost, zip(jax.tree.leaves(new), jax.tree.leaves(old))), jnp.array(False)
+def _trouble(step: Proposal) -> tuple[Array, Array]:
+    """What is not finite, as bits, and the gradient's norm. A few sums: which leaf it was is found when it matters."""
+    dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(step.grads))
+    leaves = [g.astype(dtype) for g in jax.tree.leaves(step.grads)]
+    square = sum((jnp.sum(jnp.square(g)) for g in leaves), jnp.zeros((), dtype))
+    nothing = sum((jnp.sum(g * 0) for g in leaves), jnp.zeros((), dtype))  # nan where a gradient is not finite
+    wrong = [lost(n, o) for n, o in zip(jax.tree.leaves(step.new), jax.tree.leaves(step.old))]
+    bits = (
+        VALUE * ~jnp.isfinite(step.value)
+        + GRADIENT * ~jnp.isfinite(nothing)
+        + UPDATE * functools.reduce(jnp.logical_or, wrong, jnp.array(False))
     )
-    bits = VALUE * ~jnp.isfinite(value) + GRADIENT * jnp.any(wrong_gradient) + UPDATE * lost
-    leaf = jnp.argmax(jnp.where(jnp.any(wrong_gradient), wrong_gradient, wrong_update))
-    trouble = jnp.where(bits == 0, 0, bits + (leaf.astype(jnp.int32) << LEAF_SHIFT))
-    peak = jnp.max(peaks)
-    scale = jnp.where(peak > 0, peak, 1)
-    squares = [jnp.sum(jnp.square(g.astype(dtype) / scale)) for g in leaves]
-    return trouble.astype(jnp.int32), peak * jnp.sqrt(sum(squares, jnp.zeros((), dtype)))
+    return bits.astype(jnp.int32), jnp.sqrt(square)
 
 
-def _nonempty(tree: Any) -> list[Array]:
-    return [x for x in jax.tree.leaves(tree) if x.size]
-
-
-def _lost(pair: tuple[Array, Array]) -> Array:
-    """Whether a finite entry became one that is not: (new, old). An infinity that was there before is no fault."""
-    new, old = pair
+def lost(new: Array, old: Array) -> Array:
+    """Whether a finite entry became one that is not. An infinity that was there before is no fault."""
     if not jnp.issubdtype(old.dtype, jnp.inexact):
         return jnp.array(False)
     return jnp.any(jnp.isfinite(old) & ~jnp.isfinite(new))

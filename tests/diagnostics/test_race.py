@@ -86,7 +86,11 @@ def test_the_dictionary_is_json(race):
 
 def test_without_reference_and_timings_there_are_dashes():
     race = lt.compare_estimators(
-        KEY, {"a": OBJECTIVES["by hand"], "Enumerate": OBJECTIVES["Enumerate"]}, LOGITS, num_replicates=2000, num_timings=0
+        KEY,
+        {"a": OBJECTIVES["by hand"], "Enumerate": OBJECTIVES["Enumerate"]},
+        LOGITS,
+        num_replicates=2000,
+        num_timings=0,
     )
     assert race["a"].bias_z is None and race["a"].seconds is None and race["a"].variance_x_seconds is None
     assert not race["Enumerate"].exact and "exact" not in str(race)

@@ -84,12 +84,16 @@ def test_zero_variance_is_never_zero_over_zero():
 
 
 def test_a_bias_is_seen():
-    s = lt.gradient_statistics(KEY, gaussian, PARAMS, num_replicates=4000, reference={"a": np.array([1.1, -2.0]), "b": 1.5})
+    s = lt.gradient_statistics(
+        KEY, gaussian, PARAMS, num_replicates=4000, reference={"a": np.array([1.1, -2.0]), "b": 1.5}
+    )
     assert s.bias_z["a"][0] < -4 and abs(s.bias_z["a"][1]) < 4 and abs(s.bias_z["b"]) < 4
 
 
 def test_memory_is_bounded_by_the_largest_array():
-    objective = lambda p, key: p * jnp.sum(jax.lax.map(lambda i: jnp.sum(jax.random.normal(key, (1000,))), jnp.arange(3)))
+    objective = lambda p, key: (
+        p * jnp.sum(jax.lax.map(lambda i: jnp.sum(jax.random.normal(key, (1000,))), jnp.arange(3)))
+    )
     assert 1000 <= replicator("x", objective).probe(jnp.ones(()), KEY)[0] < 4096
 
 

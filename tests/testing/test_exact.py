@@ -36,7 +36,8 @@ def test_finite_expectations_by_hand():
     p = sigmoid(np.array(logits))
     f = lambda x: (x[0] + 2 * x[1]) ** 2
     by_hand = sum(
-        np.prod(np.where(x, p, 1 - p)) * (x[0] + 2 * x[1]) ** 2 for x in map(np.array, itertools.product([0, 1], repeat=2))
+        np.prod(np.where(x, p, 1 - p)) * (x[0] + 2 * x[1]) ** 2
+        for x in map(np.array, itertools.product([0, 1], repeat=2))
     )
     close(exact_expectation(f, lt.Bernoulli(logits)), by_hand)
     close(exact_expectation(lambda x: x**2, lt.Categorical(jnp.log(jnp.array([0.2, 0.3, 0.5])))), 0.3 + 4 * 0.5)
@@ -132,7 +133,9 @@ def test_a_planted_bias_shows(factor):
         def __call__(self, noise, dist, rest, runs):
             x = dist.draw(noise)
             costs = rest(x)
-            return costs.combine(zero=factor * jax.lax.stop_gradient(costs.total) * (lt.magic_box(dist.log_prob(x)) - 1))
+            return costs.combine(
+                zero=factor * jax.lax.stop_gradient(costs.total) * (lt.magic_box(dist.log_prob(x)) - 1)
+            )
 
     f = lambda x, t: (x - 0.2) ** 2
     exact = exact_gradient(f, lt.Bernoulli, 0.5)
@@ -187,11 +190,17 @@ class Keyed(lt.Estimator):
 @pytest.mark.parametrize(
     ("call", "match"),
     [
-        (lambda f: exact_expectation(lambda x: x, lt.Poisson(jnp.asarray(2.0))), "needs a finite support or standard-normal"),
+        (
+            lambda f: exact_expectation(lambda x: x, lt.Poisson(jnp.asarray(2.0))),
+            "needs a finite support or standard-normal",
+        ),
         (lambda f: exact_estimator_variance(f, lt.Poisson, 2.0), "needs a finite support or standard-normal"),
         (lambda f: exact_expectation(jnp.sum, lt.Normal(jnp.zeros(9), 1.0)), "in each of 9 dimensions needs 8 or more"),
         (lambda f: exact_estimator_variance(f, lt.Bernoulli, jnp.zeros(5), num_samples=4), "make 1048576 tuples of 4"),
-        (lambda f: exact_estimator_variance(f, lt.Bernoulli, 0.0, estimator=Keyed()), "own noise is uniform; got KeyPerRun"),
+        (
+            lambda f: exact_estimator_variance(f, lt.Bernoulli, 0.0, estimator=Keyed()),
+            "own noise is uniform; got KeyPerRun",
+        ),
         (lambda f: exact_estimator_variance(f, lt.Bernoulli, 0.0, num_samples=0), "at least 1"),
         (lambda f: exact_gradient(f, lt.Bernoulli, {}), "no trainable parameters"),
         (lambda f: exact_expectation(lambda x: x[None], lt.Bernoulli(jnp.asarray(0.0))), r"got shape \(1,\)"),

@@ -104,14 +104,14 @@ def test_a_fit_that_accepts_no_step_is_no_fit():
 
 
 def test_an_update_that_overflows_is_not_accepted():
-    """g = 1e25 is finite, and so is its norm; Adam's second moment is inf, and would freeze the parameter for ever."""
+    """g = 1e25 is finite; Adam's second moment is inf, and would freeze the parameter for ever."""
     objective = lambda p, key: 1e25 * p["w"]
     with pytest.raises(
-        lt.NonFiniteError, match="the optimizer's update.*was not finite while the gradient was finite"
+        lt.NonFiniteError, match=r"update of its own state was not finite while the gradient was finite"
     ) as caught:
         lt.minimize(KEY, objective, {"w": 1.0}, ADAM, num_steps=3)
-    assert caught.value.result.history.gradient_norm[0] == np.float32(1e25)
-    with pytest.raises(lt.NonFiniteError, match=r"update, at params\['w'\]"):
+    assert caught.value.result.params["w"] == 1.0
+    with pytest.raises(lt.NonFiniteError, match=r"update of params\['w'\]"):
         lt.minimize(KEY, objective, {"b": 0.0, "w": 1.0}, optax.sgd(1e20), num_steps=3)
 
 
