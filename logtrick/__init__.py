@@ -11,6 +11,8 @@ from logtrick._core.keys import key as key
 from logtrick._core.trick import density_and_grad as density_and_grad, score as score
 from logtrick._version import __version__ as __version__
 from logtrick.baselines import (
+    IID as IID,
+    Antithetic as Antithetic,
     Baseline as Baseline,
     ConstantBaseline as ConstantBaseline,
     ControlVariate as ControlVariate,
@@ -21,6 +23,9 @@ from logtrick.baselines import (
     MuProp as MuProp,
     NoBaseline as NoBaseline,
     OptimalBaseline as OptimalBaseline,
+    Plan as Plan,
+    Sobol as Sobol,
+    Stratified as Stratified,
 )
 from logtrick.diagnostics import (
     Comparison as Comparison,

@@ -14,7 +14,7 @@ class NoBaseline(RunBaseline):
     Example:
       >>> import logtrick as lt
       >>> lt.ScoreFunction(lt.NoBaseline())
-      ScoreFunction(baseline=NoBaseline())
+      ScoreFunction(baseline=NoBaseline(), plan=IID())
     """
 
     reference: ClassVar[str] = "Williams (1992), Simple Statistical Gradient-Following Algorithms, Machine Learning 8."
@@ -50,7 +50,7 @@ class LeaveOneOut(RunBaseline):
     Example:
       >>> import logtrick as lt
       >>> lt.ScoreFunction()
-      ScoreFunction(baseline=LeaveOneOut())
+      ScoreFunction(baseline=LeaveOneOut(), plan=IID())
     """
 
     least_runs: ClassVar[int] = 2

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from logtrick._core.module import Module
 from logtrick._core.runs import Runs
+from logtrick.baselines import Plan
 from logtrick.distributions import Distribution
 from logtrick.estimators._costs import Array, Costs
 
@@ -28,6 +29,7 @@ class Estimator(Module, abstract=True):
         "Bernoulli or one-hot" (declared by `dist.link`), "differentiable f".
       deterministic: it draws nothing.
       one_point: it evaluates the rest at one draw and comes in two halves (`OnePointEstimator`).
+      block: how many consecutive runs depend on each other through its draws (a sampling plan's); None for all.
       statistics: names of the fields that are running statistics: they move by `advance`, never by an optimizer.
       reference: where it comes from.
 
@@ -58,6 +60,11 @@ class Estimator(Module, abstract=True):
     @property
     def evaluations(self) -> int | None:
         """Evaluations of f per draw; None where it depends on the distribution."""
+        return 1
+
+    @property
+    def block(self) -> int | None:
+        """How many consecutive runs depend on each other through its draws; None for all of them."""
         return 1
 
     def count_evaluations(self, dist: Distribution) -> int:
@@ -132,6 +139,12 @@ def check_needs(estimator: Estimator, dist: Distribution) -> None:
     for need in sorted(estimator.needs & offers.keys()):
         if not offers[need]:
             raise ValueError(f"{name}() needs a {need} distribution; {family} is not. Use {_alternative(dist)}.")
+
+
+def check_plan(estimator: Estimator, plan: Any) -> None:
+    """`plan` is a sampling plan."""
+    if not isinstance(plan, Plan):
+        raise TypeError(f"{type(estimator).__name__}(plan=…) needs a sampling plan; got {plan!r}. Pass lt.IID().")
 
 
 def _alternative(dist: Distribution) -> str:

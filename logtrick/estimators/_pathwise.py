@@ -3,8 +3,9 @@
 from typing import Any, ClassVar
 
 from logtrick._core.runs import Runs
+from logtrick.baselines import IID, Plan
 from logtrick.distributions import Distribution
-from logtrick.estimators._base import OnePointEstimator, Point
+from logtrick.estimators._base import OnePointEstimator, Point, check_needs, check_plan
 from logtrick.estimators._costs import Costs
 
 
@@ -15,6 +16,8 @@ class Pathwise(OnePointEstimator):
     almost everywhere. Cost: n evaluations of f and their gradient. Not always lower in variance than the score
     function: it loses where f varies quickly.
 
+    Args:
+      plan: how the runs' draws depend on each other, `IID()` unless said otherwise.
     Raises:
       ValueError: the distribution is not reparameterised (a discrete one, or `lt.distribution`).
     References:
@@ -27,11 +30,29 @@ class Pathwise(OnePointEstimator):
       2.0
     """
 
+    plan: Plan = IID()
     needs: ClassVar[frozenset[str]] = frozenset({"reparameterized", "differentiable f"})
     reference: ClassVar[str] = "Kingma & Welling (2014), Auto-Encoding Variational Bayes; Rezende et al. (2014)."
 
+    def __post_init__(self) -> None:
+        check_plan(self, self.plan)
+
+    @property
+    def block(self) -> int | None:
+        return self.plan.block
+
+    def check(self, dist: Distribution, num_runs: int) -> None:
+        check_needs(self, dist)
+        self.plan.check(dist)
+
+    def noise_spec(self, dist: Distribution) -> Any:
+        return self.plan.noise_spec(dist)
+
+    def example(self, noise: Any, dist: Distribution) -> Any:
+        return self.plan.draw(dist, noise)
+
     def draw(self, noise: Any, dist: Distribution) -> Point:
-        return Point(dist.transform(noise), dist, None)
+        return Point(self.plan.transform(dist, noise), dist, None)
 
     def close(self, costs: Costs, point: Point, runs: Runs) -> Costs:
         return costs.combine()

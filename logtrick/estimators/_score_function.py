@@ -9,9 +9,9 @@ from logtrick._core import checks
 from logtrick._core.kernel import is_array, magic_box, stop
 from logtrick._core.module import replace
 from logtrick._core.runs import Runs
-from logtrick.baselines import Baseline, LeaveOneOut, Site
+from logtrick.baselines import IID, Baseline, LeaveOneOut, Plan, Site
 from logtrick.distributions import Distribution
-from logtrick.estimators._base import OnePointEstimator, Point, Rest, check_needs
+from logtrick.estimators._base import OnePointEstimator, Point, Rest, check_needs, check_plan
 from logtrick.estimators._costs import Array, Costs
 
 
@@ -37,6 +37,7 @@ class ScoreFunction(OnePointEstimator):
 
     Args:
       baseline: the control variate, `LeaveOneOut()` unless said otherwise.
+      plan: how the runs' draws depend on each other, `IID()` unless said otherwise.
     Raises:
       ValueError: leave-one-out with one draw; the derivative in a parameter that moves the support.
     References:
@@ -51,6 +52,7 @@ class ScoreFunction(OnePointEstimator):
     """
 
     baseline: Baseline = LeaveOneOut()
+    plan: Plan = IID()
     reference: ClassVar[str] = (
         "Williams (1992), Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning."
     )
@@ -60,6 +62,7 @@ class ScoreFunction(OnePointEstimator):
             raise TypeError(
                 f"ScoreFunction(baseline=…) needs a baseline; got {self.baseline!r}. Pass lt.LeaveOneOut()."
             )
+        check_plan(self, self.plan)
 
     @property
     def adaptive(self) -> bool:
@@ -68,6 +71,10 @@ class ScoreFunction(OnePointEstimator):
     @property
     def one_point(self) -> bool:  # type: ignore[override]  # with an expansion around the mean it is two
         return not self.baseline.expands
+
+    @property
+    def block(self) -> int | None:
+        return self.plan.block
 
     @property
     def evaluations(self) -> int:
@@ -84,16 +91,29 @@ class ScoreFunction(OnePointEstimator):
     def check(self, dist: Distribution, num_runs: int) -> None:
         check_needs(self, dist)
         self.baseline.check(dist)
-        least, name = self.baseline.least_runs, type(self.baseline).__name__
+        self.plan.check(dist)
+        least, name, block = self.baseline.least_runs, type(self.baseline).__name__, self.plan.block
+        what = "leave-one-out" if name == "LeaveOneOut" else f"ScoreFunction({name}())"
+        if least > 1 and block is None:
+            raise ValueError(
+                f"{what} needs runs that are independent of each other; under {self.plan} all of them depend on each "
+                "other. Use NoBaseline(), MovingAverage() or DeltaMethod(), or the plan IID() or Antithetic()."
+            )
+        least *= block or 1
         if num_runs < least:
-            what = "leave-one-out" if name == "LeaveOneOut" else f"ScoreFunction({name}())"
             raise ValueError(
                 f"{what} needs num_samples >= {least} (in every chunk); got {num_runs}. "
                 "Use more draws, or NoBaseline()."
             )
 
+    def noise_spec(self, dist: Distribution) -> Any:
+        return self.plan.noise_spec(dist)
+
+    def example(self, noise: Any, dist: Distribution) -> Any:
+        return self.plan.draw(dist, noise)
+
     def draw(self, noise: Any, dist: Distribution) -> Point:
-        x = dist.draw(noise)
+        x = self.plan.draw(dist, noise)
         log_prob = checks.scalar_log_prob(type(dist).__name__.lstrip("_"), dist.fixed_support().log_prob(x))
         return Point(x, dist, nan_unless_finite(log_prob, dist))
 
@@ -110,7 +130,7 @@ class ScoreFunction(OnePointEstimator):
     def _closed(self, costs: Costs, point: Point, runs: Runs, expansion: tuple[Any, ...]) -> Costs:
         assert point.log_prob is not None
         box = magic_box(point.log_prob)
-        site = Site(point.x, point.dist, box, stop(costs.total), runs, expansion)
+        site = Site(point.x, point.dist, box, stop(costs.total), self._others(runs), expansion)
         learns = self.adaptive
         return costs.combine(
             box,
@@ -118,6 +138,9 @@ class ScoreFunction(OnePointEstimator):
             adaptive=self.baseline.adaptive_loss(site) if learns else None,
             statistics=self.baseline.observe(site) if learns else None,
         )
+
+    def _others(self, runs: Runs) -> Runs:
+        return runs if self.plan.block in (1, None) else replace(runs, block=self.plan.block)
 
     def advance(self, statistics: Any) -> "ScoreFunction":
         return replace(self, baseline=self.baseline.advance(statistics))

@@ -1,5 +1,6 @@
 """`lt.expect` and `lt.expect_program`."""
 
+import math
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -185,15 +186,27 @@ def _expectation(
             f"{where}: the estimator of site {learns[0]!r} learns, and without has_aux=True it never would. Pass "
             "has_aux=True and add aux.adaptive_loss to the loss (lt.minimize does)."
         )
+    _check_blocks(where, sites, num_samples, chunk_size)
     random = not all(site.estimator.deterministic for _, site in sites)
     block = run_all(key, begin, plan, num_samples if random else 1, chunk_size if random else None, has_aux)
     value = jnp.mean(block.totals)
     return (value, _aux(block, plan, random)) if has_aux else value
 
 
+def _check_blocks(where: str, sites: Any, num_samples: int, chunk_size: int | None) -> None:
+    """No block of dependent runs is cut by the end of the runs or of a chunk."""
+    for name, site in sites:
+        size = site.estimator.block or 1
+        for argument, count in (("num_samples", num_samples), ("chunk_size", chunk_size or 0)):
+            if count % size:
+                raise ValueError(
+                    f"{where}({argument}=…) needs a multiple of {size}: under its plan the runs of site {name!r} depend "
+                    f"on each other in blocks of {size}; got {count}. Pass {count + size - count % size}, or IID()."
+                )
+
+
 def _aux(block: Block, plan: Outline, random: bool) -> Aux:
-    totals, n = block.totals, block.totals.shape[0]
-    error = jnp.std(totals, ddof=1) / jnp.sqrt(n) if n > 1 else jnp.full((), jnp.nan if random else 0.0, totals.dtype)
+    totals, blocks = block.totals, [site.estimator.block for _, site in plan.all_sites()]
     found = detached({name: value for name, value in block.aux.items() if name != "adaptive"})
     draws, loop_costs, statistics = (
         [found.get(part, {}).get(i) for i in range(len(plan.sites))] for part in ("draws", "loop_costs", "statistics")
@@ -204,12 +217,20 @@ def _aux(block: Block, plan: Outline, random: bool) -> Aux:
         for (_, site), (_, s) in zip(plan.all_sites(), leaves_of(plan.sites, SiteOutline, statistics))
     ]
     return Aux(
-        detached(error),
+        detached(_standard_error(block.totals, blocks) if random else jnp.zeros((), block.totals.dtype)),
         _named("lt.cost", [*paid, *leaves_of(plan.sites, CostOutline, loop_costs)]),
         _named("lt.sample", list(leaves_of(plan.sites, SiteOutline, draws))),
         jnp.mean(block.aux["adaptive"]) if "adaptive" in block.aux else jnp.zeros((), totals.dtype),
         {name: estimator for (name, _), estimator in zip(plan.all_sites(), advanced)},
     )
+
+
+def _standard_error(totals: Array, blocks: list[int | None]) -> Array:
+    """Of the mean, over the blocks of runs that are independent of each other; nan where there are not two of them."""
+    if None in blocks or totals.shape[0] < 2 * (size := math.lcm(*(b or 1 for b in blocks))):
+        return jnp.full((), jnp.nan, totals.dtype)
+    means = jnp.mean(totals.reshape(-1, size), 1)
+    return jnp.std(means, ddof=1) / math.sqrt(means.shape[0])
 
 
 def _named(where: str, pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
