@@ -81,7 +81,8 @@ def assert_unbiased(
                 f"too weak: {n} estimates of coordinate {name} resolve a bias of {needed * error:.2g}, not of "
                 f"{resolve * scale:.2g} = {resolve} × {scale:.3g}. Take {more}."
             )
-    assert not weak, weak
+    if weak:
+        raise AssertionError(weak)
 
 
 def _columns(draws: Any, truth: Any) -> tuple[list[str], list[np.ndarray], list[float]]:

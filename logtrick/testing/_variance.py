@@ -1,6 +1,7 @@
 """The exact mean and variance of an estimator: every tuple of draws through the real engine, weighted by probability."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -153,7 +154,7 @@ def _given(dist: Distribution) -> Any:
 
 def _twin(kind: type) -> type:
     """A class with the bases, the fields and the methods of `kind`, its noise apart (a final class has no subclasses)."""
-    own = kind.__dict__.get("__annotations__", {})
+    own = inspect.get_annotations(kind)
     fields = {f.name: dataclasses.field(metadata=f.metadata) for f in dataclasses.fields(kind) if f.name in own}
     body = {k: v for k, v in vars(kind).items() if not (k.startswith("__") and k not in ("__doc__", "__module__"))}
     changed = {"__annotations__": own, "noise_spec": property(_as_noise), "_transform": _itself}

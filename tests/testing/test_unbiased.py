@@ -78,7 +78,7 @@ def test_the_false_alarm_rate_is_shared_over_coordinates():
 def test_a_coordinate_without_variance_must_be_exact_to_rounding():
     still = np.full((10, 3), 0.1, np.float32)
     lt.testing.assert_unbiased(still, np.full(3, 0.1), resolve=0.02)
-    with pytest.raises(AssertionError, match="without variance; the truth is 0.1001"):
+    with pytest.raises(AssertionError, match=r"without variance; the truth is 0.1001"):
         lt.testing.assert_unbiased(still, np.full(3, 0.1001), resolve=0.02)
     with pytest.raises(AssertionError, match="without variance"):
         lt.testing.assert_unbiased(np.zeros((10, 3)), G, resolve=0.02)
