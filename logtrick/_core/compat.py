@@ -19,7 +19,7 @@ def cast_varying(x: Any, axes: tuple[Any, ...]) -> Any:
         return x
     if hasattr(lax, "pcast"):
         return lax.pcast(x, axes, to="varying")
-    return lax.pvary(x, axes)
+    return lax.pvary(x, axes)  # type: ignore[attr-defined, unused-ignore]  # jax 0.7
 
 
 def alike(*xs: Any) -> list[Any]:
@@ -46,3 +46,8 @@ def is_key(x: Any) -> bool:
 def jaxpr_of(fun: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
     """The closed jaxpr of `fun` and the shapes of its output."""
     return jax.make_jaxpr(fun, return_shape=True)(*args)
+
+
+def partitionable() -> bool:
+    """Whether threefry draws by counters, so that a row's bits depend on nothing but (key, row)."""
+    return bool(jax.config.values["jax_threefry_partitionable"])

@@ -58,7 +58,7 @@ def _register(cls: type) -> None:
         return tuple((jax.tree_util.GetAttrKey(n), c) for n, c in zip(leaves, children)), aux
 
     def unflatten(aux: tuple[Any, ...], children: tuple[Any, ...]) -> Any:
-        self = object.__new__(cls)
+        self: Any = object.__new__(cls)
         for name, value in (*zip(leaves, children), *zip(statics, aux)):
             object.__setattr__(self, name, value)
         return self

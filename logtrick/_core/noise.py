@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from logtrick._core.compat import partitionable
 from logtrick._core.module import Module, static
 
 Array = jax.Array
@@ -81,7 +82,7 @@ class StandardNormal(Noise):
             return _keyed(lambda k: jax.random.normal(k, self.shape, dtype), key, start, count, self.dtype)
         low = np.nextafter(np.array(-1, dtype), np.array(0, dtype))
         u = _uniform(key, start, count, total, self.shape, dtype, low, 1.0)
-        return (np.array(math.sqrt(2), dtype) * lax.erf_inv(u)).astype(self.dtype)
+        return (lax.erf_inv(u) * np.array(math.sqrt(2), dtype)).astype(self.dtype)
 
     def one(self, key: Array) -> Array:
         return self.rows(key, 0, 1, 1)[0]
@@ -171,7 +172,7 @@ def _wide(dtype: Any) -> np.dtype:
 
 
 def _counted(key: Array) -> bool:
-    return str(jax.random.key_impl(key)) == "threefry2x32" and bool(jax.config.jax_threefry_partitionable)
+    return str(jax.random.key_impl(key)) == "threefry2x32" and partitionable()
 
 
 def _keyed(draw: Any, key: Array, start: Any, count: int, dtype: Any) -> Array:
