@@ -99,7 +99,7 @@ def fit(key: Array, model: Model, guide: Guide, progress: Progress) -> Fitted:
 
     def report(so_far: lt.training.FitResult) -> None:
         step, values = int(so_far.state.step), so_far.history.value
-        progress.reach(step / guide.num_steps, f"step {step:,} of {guide.num_steps:,}, ELBO {values[-1]:.1f}")
+        progress.reach(step / guide.num_steps, f"step {step:,}, ELBO {values[-1]:.1f}")
 
     result = lt.maximize(
         jax.random.fold_in(key, 0),

@@ -42,9 +42,9 @@ def run(
 ) -> Result:
     """Fit `guides` and let the estimators race on the first of them; progress goes to `stream`."""
     # shares in rough seconds, of which most is compilation
-    stages = {f"fitting the {guide.name} guide": 1 + guide.num_steps / 1000 for guide in guides}
-    progress = Progress({"enumerating the models": 0.5, **stages, "the race": 5}, stream)
-    progress.begin("enumerating the models")
+    stages = {f"{guide.name} guide": 3 + guide.num_steps / 2000 for guide in guides}
+    progress = Progress({"the models": 0.5, **stages, "the race": 8}, stream)
+    progress.begin("the models")
     model = Model(table)
     posterior = model.posterior if model.enumerable else None
     fits = []

@@ -1,9 +1,10 @@
 """One progress bar over the whole job; plain lines where there is no terminal."""
 
+import shutil
 import time
 from typing import TextIO
 
-_WIDTH, _COLUMNS = 30, 100
+_WIDTH = 16
 
 
 class Progress:
@@ -34,7 +35,8 @@ class Progress:
         line = f"{100 * done:3.0f} %  {time.monotonic() - self._began:4.1f} s  {what}"
         if self._terminal:
             full = round(_WIDTH * done)
-            self._stream.write("\r\x1b[2K" + f"{'█' * full}{'·' * (_WIDTH - full)} {line}"[:_COLUMNS])
+            bar = f"{'█' * full}{'·' * (_WIDTH - full)} {line}"
+            self._stream.write("\r\x1b[2K" + bar[: shutil.get_terminal_size().columns - 1])
         elif 3 * fraction >= self._lines:
             self._lines = int(3 * fraction) + 1
             self._stream.write(line + "\n")

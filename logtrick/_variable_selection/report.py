@@ -124,13 +124,13 @@ def race(model: Model, heats: list[Heat], num_replicates: int) -> str:
     """The tables of the race, and what they show."""
     parts = [
         f"The race: the gradient of the independent guide's ELBO, {num_replicates:,} gradients each\n"
-        f"(bias z: the largest |z| of {model.num_predictors} coordinates; variance: their sum; evaluations: of f)",
+        f"(bias z: the largest |z| of a coordinate; variance: summed over the coordinates; evaluations: of f)",
         *map(_table, heats),
         *(f"{racer.name} is refused: {racer.error}" for racer in heats[0].rows.values() if racer.error is not None),
     ]
     words = (
         "f is known up to a constant: it is taken relative to the model without predictors; “other constant” takes it "
-        f"relative to the full model, {other_constant(model):.1f} nats less. {_dependence(heats)}"
+        f"relative to the full model: f changes by {-other_constant(model):+.1f} nats. {_dependence(heats)}"
     )
     if not model.enumerable:
         words += f" Enumerate is left out, and with it the exact gradient: more than {MAX_ENUMERATED} predictors."
