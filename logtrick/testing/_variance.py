@@ -147,7 +147,7 @@ def _given(dist: Distribution) -> Any:
     kind = type(dist)
     if kind not in _TWINS:
         _TWINS[kind] = _twin(kind)
-    twin = object.__new__(_TWINS[kind])
+    twin: Any = object.__new__(_TWINS[kind])
     vars(twin).update(vars(dist))
     return twin
 

@@ -111,7 +111,8 @@ def _advance(task: Task, state: FitState, data: Any, count: Array, *, chunk: int
 
     def body(i: Array, carry: tuple[FitState, Records]) -> tuple[FitState, Records]:
         state, records = carry
-        state, new = _step(task, state, *_at(inputs, i), data)
+        key, rows = _at(inputs, i)
+        state, new = _step(task, state, key, rows, data)
         put = lambda buffer, x: lax.dynamic_update_index_in_dim(buffer, x.astype(buffer.dtype), i, 0)
         return state, jax.tree.map(put, records, new)
 
