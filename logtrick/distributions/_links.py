@@ -38,6 +38,11 @@ class Link(Module, abstract=True):
         """The relaxation of `hard(z)`: its limit as the temperature goes to 0."""
         raise NotImplementedError
 
+    def slope(self, at: Array, logits: Array) -> Array:
+        """J(q) · logits with q = `at` held constant, J(q) = diag q − q qᵀ: linear in the logits. J(E x) is the derivative
+        of E x, J(y)/τ that of the relaxation y."""
+        raise NotImplementedError
+
     def free(self, uniform: Array) -> Array:
         """The noise ε that `conditional` needs, free of parameters."""
         raise NotImplementedError
@@ -63,7 +68,7 @@ class Sigmoid(Link):
     """Bits: z = logit + logistic noise, x = 1[z > 0], y = σ(z/τ).
 
     With s = 2x − 1 and ε = logit(v), the conditional z = s · softplus(s ε + softplus(s logit)): Tucker et al. (2017),
-    appendix C, v′ = v p + (1 − p) or v (1 − p), without the differences that cancel.
+    v′ = v p + (1 − p) or v (1 − p), without the differences that cancel.
     """
 
     binary: ClassVar[bool] = True
@@ -79,6 +84,9 @@ class Sigmoid(Link):
 
     def relaxed(self, z: Array, temperature: Any) -> Array:
         return jax.nn.sigmoid(z / temperature)
+
+    def slope(self, at: Array, logits: Array) -> Array:
+        return stop(at * (1 - at)) * logits
 
     def free(self, uniform: Array) -> Array:
         u = interior(uniform)
@@ -105,8 +113,8 @@ class Sigmoid(Link):
 class Softmax(Link):
     """One-hot rows: z = log p + Gumbel noise, x = one-hot(argmax z), y = softmax(z/τ).
 
-    With ε = log E, E exponential: z_k = −log E_k at the one of x, −log(E_j/p_j + E_k) elsewhere: Tucker et al. (2017),
-    appendix C; Maddison, Tarlow & Minka (2014).
+    With ε = log E, E exponential: z_k = −log E_k at the one of x, −log(E_j/p_j + E_k) elsewhere: Tucker et al. (2017);
+    Maddison, Tarlow & Minka (2014).
     """
 
     def mean(self, logits: Array) -> Array:
@@ -120,6 +128,10 @@ class Softmax(Link):
 
     def relaxed(self, z: Array, temperature: Any) -> Array:
         return jax.nn.softmax(z / temperature, axis=-1)
+
+    def slope(self, at: Array, logits: Array) -> Array:
+        at, finite = stop(at), jnp.where(logits == -jnp.inf, 0.0, logits)  # q = 0 there
+        return at * (finite - jnp.sum(at * finite, axis=-1, keepdims=True))
 
     def free(self, uniform: Array) -> Array:
         return jnp.log(-jnp.log(interior(uniform)))

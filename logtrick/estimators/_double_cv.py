@@ -1,0 +1,105 @@
+"""Double control variates: leave-one-out of f and of its linearisation."""
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from logtrick._core.kernel import first_order, stop
+from logtrick._core.module import static
+from logtrick._core.noise import Uniform
+from logtrick._core.runs import Runs
+from logtrick.distributions import Distribution
+from logtrick.estimators._base import Estimator, Rest, check_needs
+from logtrick.estimators._costs import Array, Costs
+from logtrick.estimators._logits import as_draw, link_of, logits_of, score, uniforms
+
+
+class DoubleCV(Estimator):
+    """Double control variates: leave-one-out, of f plus a multiple of its linearisation by the other runs' gradients.
+
+    Over n runs, ḡ_{−k} the mean of the others' ∇f(x), h_k = f_k + α (x_k − p)ᵀ ḡ_{−k}:
+
+    ∇_φ E[f] ≈ (1/n) Σ_k (h_k − mean_{j≠k} h_j) (x_k − p) − α ḡ p (1 − p), unbiased for every α.
+
+    α = −1 is exact for linear f; for f whose gradient at 0 and 1 says little about f(1) − f(0), such as squares, the best
+    α is near 0 (leave-one-out). Cost: 1 evaluation of f a run, and its gradient at the hard draw. The value is the mean
+    of f over the draws. A constant added to f changes nothing. Later sites of the program must be right to second order.
+
+    Args:
+      alpha: α, any number.
+      learn: α minimises the squared norm of the gradient with respect to the logits, by `aux.adaptive_loss`
+        (`has_aux=True`).
+    Raises:
+      ValueError: one run; the distribution is not a product of Bernoullis.
+      DerivativeOrderError: a second derivative was taken.
+    References:
+      Titsias & Shi (2022), "Double Control Variates for Gradient Estimation in Discrete Latent Variable Models",
+      equations 15 to 17.
+    Example:
+      >>> import jax, jax.numpy as jnp, logtrick as lt
+      >>> cost = lambda x: x @ jnp.array([1.0, -2.0])
+      >>> value = lambda logits: lt.expect(jax.random.key(0), cost, lt.Bernoulli(logits), estimator=lt.DoubleCV(),
+      ...                                  num_samples=2)
+      >>> jax.grad(value)(jnp.zeros(2)).round(4).tolist()       # exact, since f is linear
+      [0.25, -0.5]
+    """
+
+    alpha: Any = -1.0
+    learn: bool = static(default=False)
+    max_order: ClassVar[float] = 1
+    needs: ClassVar[frozenset[str]] = frozenset({"Bernoulli", "differentiable f"})
+    reference: ClassVar[str] = (
+        "Titsias & Shi (2022), Double Control Variates for Gradient Estimation in Discrete Latent Variable Models."
+    )
+
+    @property
+    def adaptive(self) -> bool:
+        return self.learn
+
+    def check(self, dist: Distribution, num_runs: int) -> None:
+        check_needs(self, dist)
+        check_runs("DoubleCV", num_runs)
+
+    def noise_spec(self, dist: Distribution) -> Uniform:
+        return uniforms(dist)
+
+    def example(self, noise: Any, dist: Distribution) -> Any:
+        return as_draw(link_of(dist).hard(link_of(dist).perturbed(logits_of(dist), noise)), dist)
+
+    def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
+        x, logits = self.example(noise, dist), stop(logits_of(dist))
+        costs, slope = value_and_slope(rest, x)
+        f, s = stop(costs.total), stop(score(dist, x.astype(logits.dtype)))
+        p, slope = jax.nn.sigmoid(logits), slope.astype(logits.dtype)
+        # This run's share of the sum: the others' −h in this run's bracket go to the runs that they come from.
+        linear = jnp.sum(s * runs.leave_one_out(slope)) * (s - runs.leave_one_out(s)) - slope * p * (1 - p)
+        share = (f - runs.leave_one_out(f)) * s + self.alpha * linear
+        coefficient = stop(share) + (costs.total - f) * s
+        adaptive = squared_mean(share, runs) if self.learn else None
+        return costs.combine(None, first_order("DoubleCV", coefficient, logits_of(dist)), adaptive=adaptive)
+
+
+def check_runs(name: str, num_runs: int) -> None:
+    """Estimators that leave one run out need two."""
+    if num_runs < 2:
+        raise ValueError(
+            f"{name}() needs num_samples >= 2 (in every chunk); got {num_runs}. Use more draws, or DisARM()."
+        )
+
+
+def value_and_slope(rest: Rest, x: Array) -> tuple[Costs, Array]:
+    """The rest at `x`, and the gradient in x of the costs credited to the site, held constant."""
+
+    def evaluate(x: Array) -> tuple[Array, Costs]:
+        costs = rest(x)
+        return costs.total, costs
+
+    total, back, costs = jax.vjp(evaluate, x, has_aux=True)
+    return costs, stop(back(jnp.ones_like(total))[0])
+
+
+def squared_mean(share: Array, runs: Runs) -> Array:
+    """A loss whose mean over the runs is ‖mean share‖² in value, and in its derivative through `share`."""
+    mean = runs.sum(share) / runs.count
+    return jnp.sum(2 * mean * share - mean**2)

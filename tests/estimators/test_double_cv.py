@@ -1,0 +1,96 @@
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import expit
+
+import logtrick as lt
+from tests.estimators.exact import LOGITS, bernoulli, cells, coupled_bits_cost, exact, gradients, moments, product
+from tests.oracles.problems import ROWS, check, problem
+
+
+def runs_noise(logits, runs):
+    """One uniform for every draw of every run: (cases, runs, D)."""
+    points, weights = product(*(cells(expit(-l), 1) for _ in range(runs) for l in logits))
+    return points.reshape(-1, runs, len(logits)), weights
+
+
+@pytest.mark.parametrize("size, runs", [(1, 2), (1, 4), (2, 3), (3, 2)])
+def test_unbiased_over_all_draws(x64, size, runs):
+    noise, weights = runs_noise(LOGITS[size], runs)
+    value, mean, _ = moments(lt.DoubleCV(0.3), bernoulli, coupled_bits_cost, LOGITS[size], noise, weights)
+    want_value, want = exact(bernoulli, coupled_bits_cost, LOGITS[size])
+    np.testing.assert_allclose(value, want_value, rtol=1e-10)
+    np.testing.assert_allclose(mean, want, atol=1e-11)
+
+
+def best_alpha(row):
+    return float(re.search(r"alpha\*=([-\d.e]+)", row["notes"])[1])
+
+
+def test_oracle_row_exactly_and_the_best_alpha(x64):
+    """The expected gradient of the adaptive loss vanishes at the oracle's α*."""
+    row, p = ROWS["bernD4/poly/double_cv2"], problem(ROWS["bernD4/poly/double_cv2"])
+    noise, weights = runs_noise(p.params["logits"], 2)
+    alpha, cost = best_alpha(row), lambda _, x: p.cost(p.params, x)
+    _, mean, variance = moments(lt.DoubleCV(alpha), bernoulli, cost, p.params["logits"], noise, weights)
+    np.testing.assert_allclose(mean, row["exact_mean"], atol=1e-11)
+    np.testing.assert_allclose(variance, row["exact_variance"], rtol=1e-9)
+
+    def loss(alpha):
+        estimator = lt.DoubleCV(alpha, learn=True)
+        (_, aux), _ = gradients(estimator, bernoulli, cost, p.params["logits"], noise, has_aux=True)
+        return weights @ aux["adaptive"].mean(1)
+
+    low, here, high = loss(alpha - 0.1), loss(alpha), loss(alpha + 0.1)
+    np.testing.assert_allclose(here - np.sum(mean**2), np.sum(row["exact_variance"]), rtol=1e-9)
+    np.testing.assert_allclose(low, high, rtol=1e-7)  # a parabola around α*
+    assert low > here
+
+
+@pytest.mark.parametrize("name", [i for i in ROWS if i.startswith("ts200") and i.endswith("double_cv_opt")])
+def test_oracle_row(name):
+    row = ROWS[name]
+    check(row, problem(row).gradients(lt.DoubleCV(best_alpha(row)), 2, row["suggested_M"]))
+
+
+def test_the_derivative_of_the_adaptive_loss(x64):
+    logits = LOGITS[2]
+
+    def total(alpha, logits, weight):
+        f = lambda x: weight * coupled_bits_cost(LOGITS[2], x)
+        run = lt.DoubleCV(alpha, learn=True)
+        return lt.expect(jax.random.key(0), f, lt.Bernoulli(logits), estimator=run, num_samples=4, has_aux=True)[
+            1
+        ].adaptive_loss
+
+    slope, *others = jax.jit(jax.grad(total, (0, 1, 2)))(0.3, logits, 1.0)
+    jitted = jax.jit(total)
+    numeric = (jitted(0.3 + 1e-5, logits, 1.0) - jitted(0.3 - 1e-5, logits, 1.0)) / 2e-5
+    np.testing.assert_allclose(slope, numeric, rtol=1e-7)
+    assert all(np.all(np.asarray(o) == 0) for o in others)
+
+
+def test_refuses_one_run():
+    with pytest.raises(
+        ValueError, match=r"DoubleCV\(\) needs num_samples >= 2 \(in every chunk\); got 1. Use more draws"
+    ):
+        lt.expect(jax.random.key(0), jnp.sum, lt.Bernoulli(0.0), estimator=lt.DoubleCV(), num_samples=1)
+
+
+def test_learning_without_aux_is_refused():
+    with pytest.raises(ValueError, match="learns, and without has_aux=True it never would"):
+        lt.expect(jax.random.key(0), jnp.sum, lt.Bernoulli(0.0), estimator=lt.DoubleCV(learn=True))
+
+
+def test_refuses_what_is_not_bernoulli():
+    with pytest.raises(ValueError, match=r"DoubleCV\(\) needs a Bernoulli distribution; OneHotCategorical is not"):
+        lt.expect(jax.random.key(0), jnp.sum, lt.OneHotCategorical(jnp.zeros(3)), estimator=lt.DoubleCV())
+
+
+def test_refuses_the_second_derivative():
+    value = lambda l: lt.expect(jax.random.key(0), lambda x: x**2, lt.Bernoulli(l), estimator=lt.DoubleCV())
+    with pytest.raises(lt.DerivativeOrderError, match="DoubleCV is right for first derivatives only"):
+        jax.hessian(value)(0.3)
