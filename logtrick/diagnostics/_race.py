@@ -25,6 +25,7 @@ class Racer(Module):
       variance: of one gradient, summed over its coordinates; None where refused, like all that follow.
       evaluations: of f a gradient; None where the objective uses no `lt.expect`.
       seconds: a value and gradient, median; None where nothing was timed.
+      biased: the names of its estimators that are declared biased.
       error: why it was refused; None where it ran.
       statistics: the `GradientStatistics`.
     """
@@ -35,6 +36,7 @@ class Racer(Module):
     variance: float | None = static(default=None)
     evaluations: int | None = static(default=None)
     seconds: float | None = static(default=None)
+    biased: tuple[str, ...] = static(default=())
     error: str | None = static(default=None)
     statistics: GradientStatistics | None = None
 
@@ -78,6 +80,7 @@ class Comparison(Module):
                 "exact": r.exact,
                 "variance": _finite(r.variance),
                 "evaluations": r.evaluations,
+                "declared_biased": list(r.biased),
                 "seconds": r.seconds,
                 "variance_x_evaluations": _finite(r.variance_x_evaluations),
                 "variance_x_seconds": _finite(r.variance_x_seconds),
@@ -122,7 +125,7 @@ def compare_estimators(
         are part of them.
       block_size: replicates evaluated at once; None bounds the memory.
     Returns:
-      A `Comparison`. An objective that raises TypeError or ValueError when traced is a row "refused" with the error.
+      A `Comparison`. Estimators that are declared biased say so beside their bias. An objective that raises TypeError or ValueError when traced is a row "refused" with the error.
     Raises:
       TypeError: parameters that have no gradient; no mapping of functions.
       ValueError: no objectives, one replicate, a reference unlike the parameters.
@@ -159,7 +162,7 @@ def compare_estimators(
         if name in refused:
             return Racer(name, error=refused[name])
         variance = float(sum(np.sum(v) for v in jax.tree.leaves(found[name].variance)))
-        evaluations = works[name].probe(params, key)[1]
+        _, evaluations, biased = works[name].probe(params, key)
         return Racer(
             name,
             _largest_z(found[name]),
@@ -167,6 +170,7 @@ def compare_estimators(
             variance,
             evaluations,
             seconds.get(name),
+            biased,
             None,
             found[name],
         )
@@ -226,6 +230,8 @@ def _cells(r: Racer) -> list[str]:
         by_seconds = None if by_seconds is None else 0.0
     z = "exact" if r.exact else "–" if r.bias_z is None else f"{r.bias_z:.2f}"
     evaluations = "–" if r.evaluations is None else f"{r.evaluations:,}"
+    if r.biased:
+        z += ", declared biased"
     return [r.name, z, *map(_number, (variance,)), evaluations, *map(_number, (r.seconds, by_evaluations, by_seconds))]
 
 

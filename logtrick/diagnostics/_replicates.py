@@ -43,8 +43,9 @@ class Replicator:
         index = start + jnp.arange(size, dtype=jnp.int32)
         return jax.vmap(lambda i: self.single(params, jax.random.fold_in(key, i)))(index)
 
-    def probe(self, params: Any, key: Array) -> tuple[int, int | None]:
-        """The elements of the largest intermediate array, and the evaluations of f (None where no `expect` is used).
+    def probe(self, params: Any, key: Array) -> tuple[int, int | None, tuple[str, ...]]:
+        """The elements of the largest intermediate array, the evaluations of f (None where no `expect` is used), and the
+        estimators that are declared biased.
 
         The one place where the objective is traced: what it raises there, it refuses.
         """
@@ -56,7 +57,7 @@ class Replicator:
                 if not counts and isinstance(self.objective, _JITTED):  # traced before, by its own jit
                     plain = inspect.unwrap(self.objective)
                     jax.eval_shape(lambda params, key: plain(params, key), params, key)  # anew: it caches by function
-            self._probed[kind] = (_largest(jaxpr.jaxpr), sum(counts) if counts else None)
+            self._probed[kind] = (_largest(jaxpr.jaxpr), sum(counts) if counts else None, tuple(counts.biased))
         return self._probed[kind]
 
 
@@ -115,7 +116,7 @@ class Moments:
 def moments(work: Replicator, key: Array, params: Any, count: int, block: int | None) -> tuple[Moments, list[Moments]]:
     """The moments of the value, and of each leaf of the gradient, over `count` replicates."""
     base = jax.random.fold_in(key, keys.REPLICATE)
-    largest, _ = work.probe(params, base)
+    largest, *_ = work.probe(params, base)
     most = min(count, block or max(1, _BLOCK_ELEMENTS // largest))
     size = -(-count // -(-count // most))  # even blocks: of the last one no more than the surplus is thrown away
     value, leaves = Moments(), [Moments() for _ in jax.tree.leaves(partition(params)[0])]

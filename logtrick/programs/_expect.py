@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from logtrick._core import checks
+from logtrick._core import checks, meter
 from logtrick._core.kernel import detached
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module
@@ -187,6 +187,7 @@ def _expectation(
             "has_aux=True and add aux.adaptive_loss to the loss (lt.minimize does)."
         )
     _check_blocks(where, sites, num_samples, chunk_size)
+    meter.report_biased(type(site.estimator).__name__ for _, site in sites if not site.estimator.unbiased)
     random = not all(site.estimator.deterministic for _, site in sites)
     block = run_all(key, begin, plan, num_samples if random else 1, chunk_size if random else None, has_aux)
     value = jnp.mean(block.totals)

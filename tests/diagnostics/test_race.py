@@ -155,3 +155,25 @@ def test_arguments(change, error, match):
     arguments = {"objectives": {"a": OBJECTIVES["by hand"]}, "num_replicates": 10} | change
     with pytest.raises(error, match=match):
         lt.compare_estimators(KEY, arguments.pop("objectives"), LOGITS, **arguments)
+
+
+def test_declared_bias_is_said():
+    class Halved(lt.Estimator):
+        unbiased = False
+
+        def __call__(self, noise, dist, rest, runs):
+            costs = rest(dist.draw(noise))
+            return costs.combine()
+
+    objective = lambda estimator: lambda t, key: lt.expect(key, lambda x: x, lt.Bernoulli(t), estimator=estimator)
+    race = lt.compare_estimators(
+        jax.random.key(0),
+        {"lost": objective(Halved()), "score": objective(lt.ScoreFunction())},
+        0.3,
+        reference=0.2445,
+        num_replicates=100,
+        num_timings=0,
+    )
+    assert race["lost"].biased == ("Halved",) and race["score"].biased == ()
+    assert race.to_dict()["lost"]["declared_biased"] == ["Halved"]
+    assert "declared biased" in repr(race).splitlines()[1] and "declared biased" not in repr(race).splitlines()[2]
