@@ -1,0 +1,175 @@
+"""Laws of every estimator of the registry: a covering set by default, the full product under the marker `full`."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import logtrick as lt
+from logtrick._core.meter import evaluations_counted
+from tests.core.x64 import double_precision
+from tests.estimators.exact import exact
+from tests.estimators.registry import PROBLEMS, REGISTRY
+
+RUNS, CALLS = 4, 20_000
+COVERING = [(name, entry.problems[0]) for name, entry in REGISTRY.items()]
+REST = [(name, p) for name, entry in REGISTRY.items() for p in entry.problems[1:]]
+EVERY = COVERING + [pytest.param(*case, marks=pytest.mark.full) for case in REST]
+cases = pytest.mark.parametrize("name, problem", EVERY)
+
+
+def value(estimator, problem, params, key, shift=0.0, **options):
+    """One call: without its aux, which an adaptive estimator must be asked for."""
+    p = PROBLEMS[problem]
+    options = {"num_samples": RUNS, "has_aux": estimator.adaptive, **options}
+    out = lt.expect(key, lambda x: p.cost(params, x) + shift, p.dist(params), estimator=estimator, **options)
+    return out[0] if options["has_aux"] else out
+
+
+@functools.cache
+def calls(name, problem, count=CALLS):
+    """Values and gradients of independent calls; the estimator goes through jit as a pytree."""
+    run = lambda estimator, params, key: jax.value_and_grad(value, argnums=2)(estimator, problem, params, key)
+    many = jax.jit(jax.vmap(run, (None, None, 0)))
+    params = jnp.asarray(PROBLEMS[problem].params, jnp.float32)
+    return jax.tree.map(np.asarray, many(REGISTRY[name].estimator, params, keys(count)))
+
+
+def keys(count):
+    return jax.random.split(jax.random.key(0), count)
+
+
+def params_of(problem):
+    return jnp.asarray(PROBLEMS[problem].params, jnp.float32)
+
+
+def agree(a, b):
+    np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
+
+
+@cases
+def test_unbiased(name, problem):
+    """The value always (but of relaxed draws); the gradient where it is not declared biased."""
+    entry, p = REGISTRY[name], PROBLEMS[problem]
+    values, grads = calls(name, problem)
+    want_value, want = exact(p.dist, p.cost, params_of(problem))
+    if not entry.relaxed:
+        lt.testing.assert_unbiased(values, want_value, resolve=0.1)
+    if entry.estimator.unbiased:
+        lt.testing.assert_unbiased(grads, want, resolve=0.15)
+
+
+@cases
+def test_vmap_and_jit_are_the_loop(name, problem):
+    """The first calls of the compiled map over keys, one by one and uncompiled."""
+    values, grads = calls(name, problem)
+    one = jax.value_and_grad(value, argnums=2)
+    got = one(REGISTRY[name].estimator, problem, params_of(problem), keys(CALLS)[0])
+    agree(got[0], values[0])
+    agree(got[1], grads[0])
+
+
+@cases
+def test_counted_evaluations_are_those_declared(name, problem):
+    """At points, by the collector; and one by one, by a callback to the host."""
+    estimator, p, seen = REGISTRY[name].estimator, PROBLEMS[problem], []
+
+    def cost(x):
+        jax.debug.callback(lambda _: seen.append(1), jnp.sum(jnp.asarray(x, float)))
+        return p.cost(params_of(problem), x)
+
+    with evaluations_counted() as counts:
+        out = lt.expect(
+            keys(1)[0],
+            cost,
+            p.dist(params_of(problem)),
+            estimator=estimator,
+            num_samples=RUNS,
+            has_aux=estimator.adaptive,
+        )
+    jax.block_until_ready(out)
+    jax.effects_barrier()
+    declared = estimator.count_evaluations(p.dist(params_of(problem)))
+    runs = 1 if estimator.deterministic else RUNS
+    assert counts == [declared * runs]
+    assert len(seen) == declared * runs
+
+
+@cases
+def test_a_constant_in_f(name, problem):
+    entry = REGISTRY[name]
+    grad = jax.jit(jax.grad(value, argnums=2), static_argnums=1)
+    base, moved = (grad(entry.estimator, problem, params_of(problem), keys(1)[0], shift) for shift in (0.0, 4.0))
+    assert np.allclose(base, moved, atol=3e-5) == entry.shift
+
+
+@cases
+def test_chunks_have_the_same_draws(name, problem):
+    estimator, p = REGISTRY[name].estimator, PROBLEMS[problem]
+
+    def draws(chunk_size):
+        params = params_of(problem)
+        cost = lambda x: p.cost(params, x)
+        out = lt.expect(
+            keys(1)[0], cost, p.dist(params), estimator=estimator, num_samples=RUNS, chunk_size=chunk_size, has_aux=True
+        )
+        return out[1].draws, out[1].costs
+
+    jax.tree.map(agree, jax.jit(draws, static_argnums=0)(None), jax.jit(draws, static_argnums=0)(2))
+
+
+@cases
+def test_dtypes_are_kept(name, problem):
+    """float32 parameters under double precision, and bfloat16 ones without."""
+    estimator = REGISTRY[name].estimator
+
+    def shape(dtype):
+        params = jnp.asarray(PROBLEMS[problem].params, dtype)
+        return jax.eval_shape(jax.value_and_grad(lambda p: value(estimator, problem, p, keys(1)[0])), params)
+
+    assert shape(jnp.bfloat16)[1].dtype == jnp.bfloat16
+    with double_precision():
+        assert shape(jnp.float32)[1].dtype == jnp.float32
+        assert shape(jnp.float64)[1].dtype == jnp.float64
+
+
+@cases
+def test_the_second_derivative_is_refused_or_there(name, problem):
+    estimator = REGISTRY[name].estimator
+    one = lambda params: value(estimator, problem, params, keys(1)[0])
+    hessian = lambda: jax.eval_shape(jax.hessian(one), params_of(problem))
+    if estimator.max_order == 1:
+        with pytest.raises(lt.DerivativeOrderError, match="is right for first derivatives only. Use ScoreFunction"):
+            hessian()
+    else:
+        hessian()
+
+
+BITS = [name for name, entry in REGISTRY.items() if "bits" in entry.problems and entry.estimator.unbiased]
+EXTRA = {"ScoreFunction, no baseline", "SumAndSample, stochastic", "REBAR, coupled and learned", "DoubleCV, learned"}
+
+
+@pytest.mark.parametrize("name", [n if n not in EXTRA else pytest.param(n, marks=pytest.mark.full) for n in BITS])
+def test_a_site_among_others(name):
+    """a, then the estimator's bits given a, then b given both: every gradient, its direct term too."""
+    estimator = REGISTRY[name].estimator
+
+    def program(t, first, middle, last):
+        a = yield lt.sample(lt.Bernoulli(t[0]), first)
+        x = yield lt.sample(lt.Bernoulli(t[1:3] + a), middle)
+        b = yield lt.sample(lt.Bernoulli(t[3] + 2 * x[0] - x[1]), last)
+        yield lt.cost((b + x[0] * a - 0.45) ** 2 + 0.3 * t[1] * x[1])
+        yield lt.cost(0.5 * a)
+
+    def call(t, key, middle):
+        options = {"num_samples": RUNS, "has_aux": middle.adaptive}
+        out = lt.expect_program(key, program, t, lt.ScoreFunction(), middle, lt.Enumerate(), **options)
+        return out[0] if middle.adaptive else out
+
+    t = jnp.array([0.3, -0.5, 0.8, -0.2])
+    every = [lt.Enumerate()] * 3
+    want = jax.grad(lambda t: lt.expect_program(keys(1)[0], program, t, *every, num_samples=1))(t)
+    draws = jax.jit(jax.vmap(jax.grad(call), (None, 0, None)))(t, keys(CALLS), estimator)
+    lt.testing.assert_unbiased(np.asarray(draws), np.asarray(want), resolve=0.15)
