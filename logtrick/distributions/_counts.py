@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.scipy.special import betaln
 
 from logtrick._core import checks
 from logtrick._core.module import assign, static
@@ -14,6 +13,7 @@ from logtrick._core.noise import KeyPerRun, Uniform, interior
 from logtrick._core.supports import IntegerBelow, NonNegativeInteger, Support, grid
 from logtrick.distributions._base import Factorized
 from logtrick.distributions._parameters import Array, broadcasting, finite, positive, where_inside, wide
+from logtrick.distributions._special import log_beta
 
 
 class Binomial(Factorized):
@@ -42,7 +42,7 @@ class Binomial(Factorized):
             assign(self, static_count=int(self.total_count))
         broadcasting(self, total_count=self.total_count, logits=self.logits)
         finite(self, "logits")
-        whole = lambda n: (n >= 1) & (n < 2.0**30) & (n == n // 1)
+        whole = lambda n: (n >= 1) & (n / 2.0**15 < 2.0**15) & (n == n // 1)  # a float16 holds 2**15, not 2**30
         count = checks.require("Binomial", "total_count", self.total_count, whole, "whole numbers of at least 1")
         assign(self, total_count=lax.stop_gradient(count))
 
@@ -66,7 +66,7 @@ class Binomial(Factorized):
         x, n = jnp.asarray(x, self.logits.dtype), self.total_count
         inside = (x >= 0) & (x <= n) & (x == jnp.floor(x))
         x = jnp.where(inside, x, 0.0)
-        log_choose = -betaln(x + 1, n - x + 1) - jnp.log(n + 1)
+        log_choose = -log_beta(x + 1, n - x + 1) - jnp.log(n + 1)
         log_p = x * jax.nn.log_sigmoid(self.logits) + (n - x) * jax.nn.log_sigmoid(-self.logits)
         return where_inside(inside, log_choose + log_p)
 
@@ -196,7 +196,7 @@ class NegativeBinomial(Factorized):
         x, r = jnp.asarray(x, self.logits.dtype), self.total_count
         inside = (x >= 0) & (x < jnp.inf) & (x == jnp.floor(x))
         x = jnp.where(inside, x, 0.0)
-        log_choose = -betaln(x + 1, r) - jnp.log(x + r)
+        log_choose = -log_beta(x + 1, r) - jnp.log(x + r)
         log_p = x * jax.nn.log_sigmoid(self.logits) + r * jax.nn.log_sigmoid(-self.logits)
         return where_inside(inside, log_choose + log_p)
 

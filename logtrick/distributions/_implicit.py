@@ -20,10 +20,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.special import digamma
 
 from logtrick._core.errors import DerivativeOrderError
 from logtrick._core.kernel import refuse
+from logtrick.distributions._special import digamma_difference
 
 Array = jax.Array
 _MOST_TERMS = 20_000
@@ -51,8 +51,8 @@ def _slopes(logit: Array, a: Array, b: Array) -> tuple[Array, Array]:
     below = jax.nn.sigmoid(logit) < (a + 1) / (a + b + 2)
     p, q, z = jnp.where(below, a, b), jnp.where(below, b, a), jnp.where(below, logit, -logit)
     h, log_h_in_p, log_h_in_q = _continued_fraction(jax.nn.sigmoid(z), p, q)
-    in_p = -(h / p) * (jax.nn.log_sigmoid(z) + _digamma_difference(p + 1, q - 1) + log_h_in_p)
-    in_q = -(h / p) * (jax.nn.log_sigmoid(-z) + _digamma_difference(q, p) + log_h_in_q)
+    in_p = -(h / p) * (jax.nn.log_sigmoid(z) + digamma_difference(p + 1, q - 1) + log_h_in_p)
+    in_q = -(h / p) * (jax.nn.log_sigmoid(-z) + digamma_difference(q, p) + log_h_in_q)
     return jnp.where(below, in_p, -in_q), jnp.where(below, in_q, -in_p)
 
 
@@ -92,15 +92,6 @@ def _continued_fraction(x: Array, a: Array, b: Array) -> tuple[Array, Array, Arr
     _, moved, (h, _, _), (in_a, _, _), (in_b, _, _) = lax.while_loop(goes_on, body, start)
     h = jnp.where(moved <= tolerance, h, jnp.nan)
     return h, in_a / h, in_b / h
-
-
-def _digamma_difference(x: Array, step: Array) -> Array:
-    """ψ(x + step) − ψ(x); for large x without subtracting two logs, by ψ(x) − log x = −1/2x − 1/12x² + 1/120x⁴ − …"""
-    large = jnp.where(x > 20, x, 20.0)
-    stepped = jnp.maximum(large + step, 20.0)
-    rest = lambda x: -(1 / (2 * x)) * (1 + 1 / (6 * x) * (1 - 1 / (10 * x**2) * (1 - 10 / (21 * x**2))))
-    far = jnp.log1p((stepped - large) / large) + rest(stepped) - rest(large)
-    return jnp.where((x > 20) & (x + step >= 20), far, digamma(x + step) - digamma(x))
 
 
 def _away_from_zero(x: Array) -> Array:

@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.scipy import stats
-from jax.scipy.special import betainc, betaln, digamma
+from jax.scipy.special import betainc
 
 from logtrick._core.noise import KeyPerRun, Uniform, interior
 from logtrick._core.supports import Real, Support
 from logtrick.distributions._base import Factorized
 from logtrick.distributions._implicit import implicit_logit
-from logtrick.distributions._parameters import Array, broadcasting, finite, positive, wide
+from logtrick.distributions._parameters import Array, broadcasting, finite, positive, standardized, wide
+from logtrick.distributions._special import digamma_difference, log_beta
 
 
 class Laplace(Factorized):
@@ -51,7 +52,7 @@ class Laplace(Factorized):
         return self._inverse_cdf(interior(noise))
 
     def _log_factors(self, x: Any) -> Array:
-        return stats.laplace.logpdf((x - self.loc) / self.scale) - jnp.log(self.scale)
+        return stats.laplace.logpdf(standardized(x, self.loc, self.scale)) - jnp.log(self.scale)
 
     def _mean(self) -> Array:
         return jnp.broadcast_to(self.loc, self.event_shape)
@@ -67,7 +68,7 @@ class Laplace(Factorized):
         return jnp.sum(ratio * jnp.exp(-shift / self.scale) + shift / other.scale - 1 - jnp.log(ratio))
 
     def _cdf(self, x: Any) -> Array:
-        z = (x - self.loc) / self.scale
+        z = standardized(x, self.loc, self.scale)
         tail = 0.5 * jnp.exp(-jnp.abs(z))
         return jnp.where(z < 0, tail, 1 - tail)
 
@@ -115,7 +116,7 @@ class Cauchy(Factorized):
 
     def _log_factors(self, x: Any) -> Array:
         # stats.cauchy.logpdf squares z, which overflows in its own tails.
-        return -_log_one_plus_square((x - self.loc) / self.scale) - jnp.log(jnp.pi * self.scale)
+        return -_log_one_plus_square(standardized(x, self.loc, self.scale)) - jnp.log(jnp.pi * self.scale)
 
     def _entropy(self) -> Array:
         return jnp.sum(jnp.broadcast_to(jnp.log(4 * jnp.pi * self.scale), self.event_shape))
@@ -182,8 +183,8 @@ class StudentT(Factorized):
 
     def _log_factors(self, x: Any) -> Array:
         # stats.t.logpdf subtracts two log-gammas, which loses all digits for a large df, and squares z.
-        z = (x - self.loc) / (self.scale * jnp.sqrt(self.df))
-        log_normalizer = betaln(0.5, self.df / 2) + jnp.log(self.df) / 2 + jnp.log(self.scale)
+        z = standardized(x, self.loc, self.scale * jnp.sqrt(self.df))
+        log_normalizer = log_beta(0.5, self.df / 2) + jnp.log(self.df) / 2 + jnp.log(self.scale)
         return -log_normalizer - (self.df + 1) / 2 * _log_one_plus_square(z)
 
     def _mean(self) -> Array:
@@ -196,11 +197,11 @@ class StudentT(Factorized):
 
     def _entropy(self) -> Array:
         half = (self.df + 1) / 2
-        per = half * (digamma(half) - digamma(self.df / 2)) + betaln(0.5, self.df / 2)
+        per = half * (digamma_difference(self.df / 2, 0.5)) + log_beta(0.5, self.df / 2)
         return jnp.sum(jnp.broadcast_to(per + jnp.log(self.df) / 2 + jnp.log(self.scale), self.event_shape))
 
     def _cdf(self, x: Any) -> Array:
-        z = (x - self.loc) / self.scale
+        z = standardized(x, self.loc, self.scale)
         tail = 0.5 * betainc(self.df / 2, jnp.full_like(self.df, 0.5), self.df / (self.df + z**2))
         return jnp.where(z < 0, tail, 1 - tail)
 

@@ -9,7 +9,7 @@ from jax.scipy.special import ndtr, ndtri
 from logtrick._core.noise import StandardNormal
 from logtrick._core.supports import Positive, Support
 from logtrick.distributions._base import Factorized
-from logtrick.distributions._parameters import Array, broadcasting, finite, positive, where_inside, wide
+from logtrick.distributions._parameters import Array, broadcasting, finite, positive, standardized, where_inside, wide
 
 
 class LogNormal(Factorized):
@@ -50,7 +50,9 @@ class LogNormal(Factorized):
     def _log_factors(self, x: Any) -> Array:
         inside = jnp.asarray(x) > 0
         log_x = jnp.log(jnp.where(inside, x, 1.0))
-        return where_inside(inside, stats.norm.logpdf((log_x - self.loc) / self.scale) - jnp.log(self.scale) - log_x)
+        return where_inside(
+            inside, stats.norm.logpdf(standardized(log_x, self.loc, self.scale)) - jnp.log(self.scale) - log_x
+        )
 
     def _mean(self) -> Array:
         return jnp.exp(self.loc + self.scale**2 / 2)

@@ -142,7 +142,7 @@ class Mixture(Distribution):
 
     def _variance(self) -> Array:
         means = self._each(lambda part: part.mean())
-        return self._average(self._each(lambda part: part.variance()) + (means - self._average(means)) ** 2)
+        return self._average(self._each(lambda part: part.variance()) + (means - self._average(means)[None]) ** 2)
 
     def _cdf(self, x: Any) -> Array:
         return self._average(self._each(lambda part: part.cdf(x)))

@@ -12,7 +12,7 @@ from logtrick._core.module import assign
 from logtrick._core.noise import StandardNormal, Uniform
 from logtrick._core.supports import Real, Support
 from logtrick.distributions._base import Distribution, Factorized
-from logtrick.distributions._parameters import Array, broadcasting, parameters, positive, wide
+from logtrick.distributions._parameters import Array, broadcasting, parameters, positive, standardized, wide
 
 _LOG_ROOT_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -54,7 +54,7 @@ class Normal(Factorized):
 
     def _log_factors(self, x: Any) -> Array:
         # Standardised first: stats.norm.logpdf(x, loc, scale) squares the scale, which over- and underflows.
-        return stats.norm.logpdf((x - self.loc) / self.scale) - jnp.log(self.scale)
+        return stats.norm.logpdf(standardized(x, self.loc, self.scale)) - jnp.log(self.scale)
 
     def _mean(self) -> Array:
         return jnp.broadcast_to(self.loc, self.event_shape)
@@ -70,7 +70,7 @@ class Normal(Factorized):
         return jnp.sum(0.5 * (ratio**2 + shift**2 - 1) - jnp.log(ratio))
 
     def _cdf(self, x: Any) -> Array:
-        return ndtr((x - self.loc) / self.scale)
+        return ndtr(standardized(x, self.loc, self.scale))
 
     def _inverse_cdf(self, u: Array) -> Array:
         return self.loc + self.scale * ndtri(u)

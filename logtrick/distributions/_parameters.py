@@ -15,7 +15,8 @@ Array = jax.Array
 
 def parameters(dist: Any, **named: Any) -> None:
     """Store parameters as arrays of one float dtype (their promoted own)."""
-    arrays = {name: as_inexact(value) for name, value in named.items()}
+    # A Python int, like a Python float, takes the dtype of the others.
+    arrays = {n: as_inexact(float(v) if isinstance(v, int) else v) for n, v in named.items()}
     for name, value in arrays.items():
         checks.real(type(dist).__name__, name, value)
     dtype = jnp.result_type(*arrays.values())
@@ -86,3 +87,19 @@ def is_inexact(x: Any) -> bool:
 def where_inside(inside: Any, log_density: Any) -> Array:
     """−inf outside the support. (`log_density` must be finite there, or its gradient is not.)"""
     return jnp.where(inside, log_density, -jnp.inf)
+
+
+@jax.custom_jvp
+def standardized(x: Any, loc: Array, scale: Array) -> Array:
+    """(x − loc) / scale, whose derivative, (dx − dloc − z dscale) / scale, never squares the scale.
+
+    That of a quotient does: at a scale of 1e30 it is silently 0 in float32.
+    """
+    return (x - loc) / scale
+
+
+@standardized.defjvp
+def _standardized_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    z = standardized(*primals)
+    dx, dloc, dscale = tangents
+    return z, (dx - dloc - z * dscale) / primals[2]

@@ -1,0 +1,65 @@
+"""Log-gammas of large arguments without their cancellation, by Stirling's series with an exact remainder.
+
+    log Γ(x) = (x − ½) log x − x + ½ log 2π + s(x),    s(x) = 1/12x − 1/360x³ + 1/1260x⁵ − 1/1680x⁷ + 1/1188x⁹ − …
+
+In differences the large terms cancel on paper. (jax.scipy.special.betaln is off by 1e-6 in float64 for arguments
+between 8 and 20; sums of gammaln lose 0.5 nats in float32 for arguments of 1e6.)
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import digamma, gammaln, xlogy
+
+Array = jax.Array
+_LARGE = 10.0  # from here on s(x) is right to 2e-14
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+
+def _remainder(x: Array) -> Array:
+    """s(x) for x ≥ 10."""
+    r = 1 / x**2
+    return (1 / 12 - r * (1 / 360 - r * (1 / 1260 - r * (1 / 1680 - r / 1188)))) / x
+
+
+def log_beta(a: Any, b: Any) -> Array:
+    """log B(a, b) = log Γ(a) + log Γ(b) − log Γ(a + b), elementwise."""
+    a, b = jnp.minimum(a, b), jnp.maximum(a, b)
+    small_a, small_b = jnp.minimum(a, _LARGE), jnp.minimum(b, _LARGE)
+    both_small = gammaln(small_a) + gammaln(small_b) - gammaln(small_a + small_b)
+    large_a, large_b = jnp.maximum(a, _LARGE), jnp.maximum(b, _LARGE)
+
+    total = small_a + large_b
+    ratio = -(large_b - 0.5) * jnp.log1p(small_a / large_b) - small_a * (jnp.log(total) - 1)
+    one_large = gammaln(small_a) + ratio + _remainder(large_b) - _remainder(total)
+
+    total = large_a + large_b
+    main = (large_a - 0.5) * jnp.log(large_a / total) - large_b * jnp.log1p(large_a / large_b) - 0.5 * jnp.log(large_b)
+    both_large = main + _HALF_LOG_2PI + _remainder(large_a) + _remainder(large_b) - _remainder(total)
+    return jnp.where(b < _LARGE, both_small, jnp.where(a < _LARGE, one_large, both_large))
+
+
+def poisson_log_density(x: Array, m: Array) -> Array:
+    """x log m − m − log Γ(x + 1) for x ≥ 0, m > 0, elementwise: of a Poisson in x, and (less log m) of a gamma in m."""
+    small, large = jnp.minimum(x, _LARGE), jnp.maximum(x, _LARGE)
+    by_gamma = xlogy(small, m) - m - gammaln(small + 1)
+    by_stirling = -_deviance(large, m) - 0.5 * jnp.log(large) - _HALF_LOG_2PI - _remainder(large)
+    return jnp.where(x < _LARGE, by_gamma, by_stirling)
+
+
+def _deviance(x: Array, m: Array) -> Array:
+    """x log(x/m) − (x − m)."""
+    near = jnp.abs(x - m) < 0.5 * m
+    step = jnp.where(near, (x - m) / m, 0.0)
+    return x * jnp.where(near, jnp.log1p(step), jnp.log(x) - jnp.log(m)) - (x - m)
+
+
+def digamma_difference(x: Array, step: Any) -> Array:
+    """ψ(x + step) − ψ(x); for large x without a difference of logs, by ψ(x) − log x = −1/2x − 1/12x² + 1/120x⁴ − …"""
+    large = jnp.where(x > 20, x, 20.0)
+    stepped = jnp.maximum(large + step, 20.0)
+    rest = lambda x: -(1 / (2 * x)) * (1 + 1 / (6 * x) * (1 - 1 / (10 * x**2) * (1 - 10 / (21 * x**2))))
+    far = jnp.log1p((stepped - large) / large) + rest(stepped) - rest(large)
+    return jnp.where((x > 20) & (x + step >= 20), far, digamma(x + step) - digamma(x))

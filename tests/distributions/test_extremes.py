@@ -1,0 +1,139 @@
+"""Extreme and half-precise parameters: finite, or loud (nan, ±inf), never a wrong number. FAULTS 17 and 24 to 33."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+import logtrick as lt
+
+SCALED = {
+    "Normal": lt.Normal,
+    "Laplace": lt.Laplace,
+    "Cauchy": lt.Cauchy,
+    "StudentT": lambda m, s: lt.StudentT(5.0, m, s),
+}
+
+
+@pytest.mark.parametrize("name", SCALED)
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_scales_of_1e30_and_its_inverse(name: str, scale: float) -> None:
+    x = SCALED[name](0.0, scale).sample(jax.random.key(0))
+    assert np.isfinite(x) and x != 0
+    log_prob = lambda scale, x: SCALED[name](0.0, scale).log_prob(x)
+    both = jax.jit(lambda s, x: (log_prob(s, x), jax.grad(log_prob)(s, x), jax.jacfwd(log_prob)(s, x)))
+    standard = both(jnp.float32(1.0), x / jnp.float32(scale))
+    log_p, reverse, forward = both(jnp.float32(scale), x)
+    np.testing.assert_allclose(log_p, standard[0] - np.log(scale), rtol=1e-5)
+    np.testing.assert_allclose([reverse * scale, forward * scale], standard[1:], rtol=1e-5)
+
+
+@pytest.mark.parametrize("logit", [1e3, -1e3])
+def test_logits_of_1000(logit: float) -> None:
+    for dist, likely, unlikely in (
+        (lt.Bernoulli(logit), float(logit > 0), float(logit < 0)),
+        (lt.Binomial(1, logit), float(logit > 0), float(logit < 0)),
+        (lt.Categorical(jnp.array([0.0, logit])), int(logit > 0), int(logit < 0)),
+    ):
+        np.testing.assert_allclose([dist.log_prob(likely), dist.log_prob(unlikely)], [0, -1e3], rtol=1e-6, atol=1e-6)
+        assert dist.sample(jax.random.key(0)) == likely
+    score = jax.grad(lambda l: lt.Bernoulli(l).log_prob(1.0))(logit)
+    assert score == float(logit < 0)  # 1 − σ(logit)
+    assert lt.Bernoulli(logit).entropy() == 0
+    ranking = lt.PlackettLuce(jnp.array([logit, 0.0]))
+    assert ranking.log_prob(jnp.array([int(logit < 0), int(logit > 0)])) == 0
+
+
+def test_an_impossible_class_is_never_drawn_at_either_end_of_the_uniform() -> None:
+    logits = jnp.log(jnp.array([0.0, 0.2, 0.0, 0.3, 0.5, 0.0]))
+    edges = jnp.array([0.0, 0.2, np.nextafter(np.float32(0.5), np.float32(1)), 1 - 2.0**-23])
+    drawn = jax.vmap(lt.Categorical(logits).transform)(edges)
+    assert drawn[0] == 1 and drawn[-1] == 4 and set(drawn.tolist()) <= {1, 3, 4}
+    assert lt.Categorical(logits).log_prob(0) == -np.inf
+    # a thousand classes, half of them impossible, in a parallel cumulative sum
+    many = jnp.where(jnp.arange(1000) % 2 == 0, -jnp.inf, 3 * jax.random.normal(jax.random.key(0), (1000,)))
+    drawn = jax.jit(jax.vmap(lt.Categorical(many).sample))(jax.random.split(jax.random.key(1), 50_000))
+    assert (drawn % 2 == 1).all() and drawn.max() < 1000
+
+
+@pytest.mark.parametrize(("a", "b"), [(1e-3, 1.0), (1e3, 1e3), (1e-3, 1e3), (1e3, 1e-3)])
+def test_concentrations_of_1000_and_its_inverse_are_finite_or_loud(a: float, b: float) -> None:
+    """Wherever the draw is inside the open support, log p is scipy's; at a rounded end, it is not finite."""
+    keys = jax.random.split(jax.random.key(0), 64)
+    for make, exact in (
+        (lt.Beta, lambda x: stats.beta.logpdf(x, a, b)),
+        (lambda a, b: lt.Gamma(a, b), lambda x: stats.gamma.logpdf(x, a, scale=1 / b)),
+    ):
+        x = jax.jit(jax.vmap(make(a, b).sample))(keys)
+        x, log_p = np.asarray(x), np.asarray(jax.jit(jax.vmap(make(a, b).log_prob))(x))
+        tiny = np.finfo(np.float32).tiny
+        held = (x > tiny) & ((x < 1) | (make is not lt.Beta))
+        np.testing.assert_allclose(log_p[held], exact(x[held].astype(float)), rtol=2e-4, atol=1e-3)
+        assert not np.isnan(x).any() and not np.isfinite(log_p[(x == 0) | ((x == 1) & (make is lt.Beta))]).any()
+
+
+def test_large_arguments_keep_their_digits_in_float32() -> None:
+    """A Poisson of 1e6, a gamma of shape 1e6 and a t of 1e6 degrees: one step of x apart, against float64."""
+    for dist, exact, x in (
+        (lt.Poisson(1e6), stats.poisson(1e6).logpmf, 1_001_000.0),
+        (lt.Gamma(1e6, 1.0), stats.gamma(1e6).logpdf, 1_001_000.0),
+        (lt.StudentT(1e6), stats.t(1e6).logpdf, 1.5),
+        (lt.Beta(1e3, 3e3), stats.beta(1e3, 3e3).logpdf, 0.25),
+    ):
+        np.testing.assert_allclose(dist.log_prob(x), exact(x), atol=2e-3)
+
+
+def test_a_draw_of_beta_that_rounds_to_one_stays_inside_where_that_is_harmless() -> None:
+    keys = jax.random.split(jax.random.key(0), 100_000)
+    x = jax.jit(jax.vmap(lt.Beta(0.5, 0.5).sample))(keys)
+    assert x.max() < 1 and (x == 1 - 2.0**-24).any()
+    assert np.isfinite(jax.jit(jax.vmap(lt.Beta(0.5, 0.5).log_prob))(x)).all()
+    loud = jax.jit(jax.vmap(lt.Beta(1.0, 0.1).sample))(keys[:1000])
+    assert (loud == 1).any() and lt.Beta(1.0, 0.1).log_prob(1.0) == np.inf
+
+
+def test_half_precision_does_not_lose_the_score_or_the_sum() -> None:
+    loc = jnp.full(4096, 100.0, jnp.bfloat16)
+    x = jnp.full(4096, 100.25, jnp.float32)  # a bf16 rounds it to 100
+    score = jax.grad(lambda m: lt.Normal(m, jnp.bfloat16(0.5)).log_prob(x))(loc)
+    assert (score == 1.0).all()  # (x − loc) / scale²
+    total = lt.Normal(jnp.zeros(4096, jnp.float16), jnp.float16(1e-3)).log_prob(jnp.ones(4096, jnp.float16))
+    assert np.isfinite(total) and total < -1e9  # a float16 ends at 65504
+    drawn = jax.vmap(lt.Bernoulli(jnp.bfloat16(9.0)).sample)(jax.random.split(jax.random.key(0), 100_000))
+    zeros = int((drawn == 0).sum())  # 12.3 expected; with bf16 uniforms, none or 195
+    assert stats.binomtest(zeros, 100_000, 1 / (1 + np.exp(9.0))).pvalue > 1e-4
+
+
+def test_the_bits_are_jax_randoms_where_that_is_promised() -> None:
+    key = jax.random.key(9)
+    np.testing.assert_array_equal(
+        lt.Normal(jnp.zeros(3), 1.0).sample(key), jax.random.normal(key, (1, 3))[0], strict=True
+    )
+    np.testing.assert_array_equal(
+        lt.Uniform(jnp.zeros(3), 1.0).sample(key), jax.random.uniform(key, (1, 3))[0], strict=True
+    )
+    np.testing.assert_array_equal(
+        lt.Bernoulli(jnp.zeros(3)).sample(key), jax.random.uniform(key, (1, 3))[0] < 0.5, strict=False
+    )
+    np.testing.assert_allclose(
+        lt.Exponential(jnp.ones(3)).sample(key), jax.random.exponential(key, (1, 3))[0], rtol=1e-6
+    )
+    np.testing.assert_allclose(lt.StudentT(3.0).sample(key), jax.random.t(key, 3.0), rtol=1e-5)
+
+
+def test_traced_illegal_parameters_make_no_numbers() -> None:
+    key = jax.random.key(0)
+    for make, value in (
+        (lambda v: lt.Normal(0.0, v), -1.0),
+        (lambda v: lt.Gamma(v, 1.0), -1.0),
+        (lambda v: lt.Beta(v, 1.0), 0.0),
+        (lambda v: lt.Poisson(v), -2.0),
+        (lambda v: lt.Exponential(v), 0.0),
+        (lambda v: lt.StudentT(v), -1.0),
+        (lambda v: lt.Uniform(0.0, v), -1.0),
+        (lambda v: lt.Dirichlet(jnp.stack([v, 1.0])), -1.0),
+        (lambda v: lt.NegativeBinomial(v, 0.0), -1.0),
+    ):
+        x = jax.jit(lambda v: make(v).sample(key))(value)
+        assert np.isnan(x).any(), make(1.0)
