@@ -2,6 +2,7 @@
 
 from logtrick import testing as testing, training as training
 from logtrick._core.errors import (
+    BlackBoxError as BlackBoxError,
     DerivativeOrderError as DerivativeOrderError,
     NonFiniteError as NonFiniteError,
     UnaccountedRandomnessError as UnaccountedRandomnessError,
@@ -64,9 +65,7 @@ from logtrick.distributions import (
 from logtrick.estimators import (
     ARM as ARM,
     ARMS as ARMS,
-    REBAR as REBAR,
-    RELAX as RELAX,
-    RODEO as RODEO,
+    Combination as Combination,
     Costs as Costs,
     DisARM as DisARM,
     DoubleCV as DoubleCV,
@@ -74,9 +73,13 @@ from logtrick.estimators import (
     Estimator as Estimator,
     GumbelRao as GumbelRao,
     GumbelSoftmax as GumbelSoftmax,
+    LAX as LAX,
     LocalExpectation as LocalExpectation,
     MeasureValued as MeasureValued,
     Pathwise as Pathwise,
+    REBAR as REBAR,
+    RELAX as RELAX,
+    RODEO as RODEO,
     ReinMax as ReinMax,
     ScoreFunction as ScoreFunction,
     StraightThrough as StraightThrough,
@@ -87,6 +90,7 @@ from logtrick.estimators import (
 )
 from logtrick.programs import (
     Aux as Aux,
+    black_box as black_box,
     cost as cost,
     expect as expect,
     expect_program as expect_program,

@@ -44,3 +44,15 @@ class NonFiniteError(ValueError):
     """
 
     result: Any = None
+
+
+class BlackBoxError(RuntimeError):
+    """A host function in `lt.black_box` raised, or returned another shape or dtype than declared.
+
+    The host's own exception, with its traceback, is the `__cause__`.
+
+    Example:
+      >>> import logtrick as lt
+      >>> issubclass(lt.BlackBoxError, RuntimeError)
+      True
+    """

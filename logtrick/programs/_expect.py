@@ -13,6 +13,7 @@ from logtrick._core.keys import as_key
 from logtrick._core.module import Module
 from logtrick.distributions import Distribution
 from logtrick.estimators import Estimator, ScoreFunction
+from logtrick.programs._black_box import host_errors_surface
 from logtrick.programs._engine import Block, block_sizes, run_all
 from logtrick.programs._items import Cost, Program, Sample, check_distribution, check_estimator
 from logtrick.programs._outline import CostOutline, Outline, SiteOutline, leaves_of, outline, single, start, unique
@@ -189,8 +190,11 @@ def _expectation(
     _check_blocks(where, sites, num_samples, chunk_size)
     meter.report_biased(type(site.estimator).__name__ for _, site in sites if not site.estimator.unbiased)
     random = not all(site.estimator.deterministic for _, site in sites)
-    block = run_all(key, begin, plan, num_samples if random else 1, chunk_size if random else None, has_aux)
-    value = jnp.mean(block.totals)
+    results: list[Any] = []
+    with host_errors_surface(results):
+        block = run_all(key, begin, plan, num_samples if random else 1, chunk_size if random else None, has_aux)
+        value = jnp.mean(block.totals)
+        results.append(value)
     return (value, _aux(block, plan, random)) if has_aux else value
 
 

@@ -1,0 +1,142 @@
+"""`lt.black_box`: a host function as a cost."""
+
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from logtrick._core.compat import is_tracer
+from logtrick._core.errors import BlackBoxError
+from logtrick._core.kernel import refuse
+
+# The black boxes that the expectation being evaluated has called, to find what the host raised.
+_CALLED: contextvars.ContextVar[list["BlackBox"] | None] = contextvars.ContextVar("logtrick_black_boxes", default=None)
+
+
+class BlackBox:
+    """A host function that JAX code may call; made by `lt.black_box`."""
+
+    def __init__(self, f: Callable[..., Any], result_shape: tuple[int, ...], batched: bool, dtype: Any) -> None:
+        self.f, self.result_shape, self.batched, self.dtype = f, result_shape, batched, dtype
+        self.name = getattr(f, "__name__", type(f).__name__)
+        self.errors: list[BaseException] = []
+
+    def __call__(self, *args: Any) -> jax.Array:
+        called = _CALLED.get()
+        if called is not None:
+            called.append(self)
+        args = jax.tree.map(jnp.asarray, args)
+        message = (
+            f"lt.black_box({self.name}) was differentiated, and a host function has no derivative. Use an estimator that "
+            "does not differentiate f, ScoreFunction() say, and jax.lax.stop_gradient on parameters that go into it."
+        )
+        args = refuse(args, message, TypeError)
+        dtype = jnp.zeros(()).dtype if self.dtype is None else np.dtype(self.dtype)
+        shape = jax.ShapeDtypeStruct(self.result_shape, dtype)
+        leaves, tree = jax.tree.flatten(args)
+        ranks = [leaf.ndim for leaf in leaves]
+
+        def host(*leaves: Any) -> np.ndarray:
+            try:
+                return self._on_host(tree, ranks, [np.asarray(leaf) for leaf in leaves], dtype)
+            except BlackBoxError as error:
+                self.errors.append(error)
+                raise
+
+        if not any(is_tracer(leaf) for leaf in leaves):
+            return jnp.asarray(self._on_host(tree, ranks, [np.asarray(leaf) for leaf in leaves], dtype))
+        return jax.pure_callback(host, shape, *leaves, vmap_method="expand_dims")
+
+    def _on_host(self, tree: Any, ranks: list[int], leaves: list[np.ndarray], dtype: Any) -> np.ndarray:
+        """All points of a batch: one call where f is batched, a loop on the host where it is not."""
+        lead = np.broadcast_shapes(*(leaf.shape[: leaf.ndim - rank] for leaf, rank in zip(leaves, ranks)))
+        size = int(np.prod(lead, dtype=int))
+        rows = [
+            np.broadcast_to(leaf, lead + leaf.shape[leaf.ndim - rank :]).reshape(size, *leaf.shape[leaf.ndim - rank :])
+            for leaf, rank in zip(leaves, ranks)
+        ]
+        if self.batched:
+            result = self._checked(tree.unflatten(rows), (size, *self.result_shape), dtype)
+        else:
+            points = (tree.unflatten([r[i] for r in rows]) for i in range(size))
+            result = np.stack([self._checked(point, self.result_shape, dtype) for point in points])
+        return result.reshape(lead + self.result_shape)
+
+    def _checked(self, args: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        try:
+            raw = np.asarray(self.f(*args))
+        except Exception as error:
+            raise BlackBoxError(f"lt.black_box({self.name}): the host function raised {error!r}.") from error
+        if raw.shape != shape:
+            raise BlackBoxError(
+                f"lt.black_box({self.name}) returned shape {raw.shape}; result_shape={self.result_shape} with "
+                f"batched={self.batched} needs {shape}. Mend the function, or the declaration."
+            )
+        legal = raw.dtype == dtype if self.dtype is not None else raw.dtype.kind in "fiub"
+        if not legal:
+            need = dtype if self.dtype is not None else "real numbers"
+            raise BlackBoxError(f"lt.black_box({self.name}) returned {raw.dtype}; needs {need}. Pass dtype=…, or convert.")
+        with np.errstate(over="ignore"):
+            result = raw.astype(dtype)
+        if np.any(np.isinf(result) & np.isfinite(raw)):
+            raise BlackBoxError(f"lt.black_box({self.name}) returned {raw.max()}, too large for {dtype}. Scale it.")
+        return result
+
+
+@contextlib.contextmanager
+def host_errors_surface(values: list[Any]) -> Iterator[None]:
+    """What the host raises while the `values` appended here are worked out surfaces as `BlackBoxError`."""
+    called: list[BlackBox] = []
+    token = _CALLED.set(called)
+    try:
+        yield
+        if called and not any(is_tracer(leaf) for leaf in jax.tree.leaves(values)):
+            jax.block_until_ready(values)
+    except jax.errors.JaxRuntimeError:
+        for box in called:
+            if box.errors:
+                error = box.errors.pop(0)
+                box.errors.clear()
+                raise error from error.__cause__
+        raise
+    finally:
+        _CALLED.reset(token)
+
+
+def black_box(
+    f: Callable[..., Any], *, result_shape: tuple[int, ...] = (), batched: bool = False, dtype: Any = None
+) -> Callable[..., jax.Array]:
+    """A host function (NumPy, a simulator) that JAX code may call: as a cost in any estimator that does not differentiate it.
+
+    Under any nest of `jax.vmap` (runs, points, a user's own) the host is called once a batch; a function that is not
+    batched is looped over on the host. The function should be deterministic; a stochastic simulator is allowed where its
+    noise is its own: independent from call to call, and not to be kept fixed, since JAX may merge equal calls.
+
+    Args:
+      f: `f(*args) -> array` of NumPy arrays; one point, or with `batched` all points along one leading axis.
+      result_shape: the shape of one point's result.
+      batched: f takes and returns a leading axis of points.
+      dtype: what f must return; without it any real numbers, rounded to JAX's default float.
+    Returns:
+      A function of arrays (pytrees of them) for use under `jax.jit`, `jax.vmap` and `lax.scan`.
+    Raises:
+      TypeError: differentiated, at trace time; f is not callable.
+      BlackBoxError: f raised (its exception is the cause), or returned another shape or dtype. Inside a user's own
+        `jax.jit`, JAX reports it as a `JaxRuntimeError` whose message holds it and the host's traceback.
+    Example:
+      >>> import jax, numpy as np, logtrick as lt
+      >>> simulator = lt.black_box(lambda x: np.floor(np.exp(x)), batched=True)
+      >>> value = lambda mu: lt.expect(jax.random.key(0), simulator, lt.Normal(mu, 0.5), num_samples=20_000)
+      >>> round(value(0.0).item(), 1), round(jax.grad(value)(0.0).item(), 1)
+      (0.6, 1.2)
+    """
+    if not callable(f):
+        raise TypeError(f"lt.black_box(f=…) needs a function; got {type(f).__name__}.")
+    shape = tuple(result_shape) if isinstance(result_shape, tuple | list) else (result_shape,)
+    if not all(isinstance(n, int | np.integer) and n >= 0 for n in shape):
+        raise TypeError(f"lt.black_box(result_shape=…) needs a tuple of ints; got {result_shape!r}. Pass () for a scalar.")
+    return BlackBox(f, shape, batched, dtype)

@@ -1,0 +1,122 @@
+"""A host function as a cost: one call a batch, checked, its exceptions shown, never differentiated."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import logtrick as lt
+
+KEY = jax.random.key(0)
+COIN = lt.Bernoulli(jnp.zeros(3))
+
+
+def counted(batched, calls):
+    def f(x):
+        calls.append(x.shape)
+        return np.sum(np.sqrt(x) + x, axis=-1)
+
+    return lt.black_box(f, batched=batched)
+
+
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("estimator", [lt.ScoreFunction(), lt.Enumerate()], ids=["score", "enumerate"])
+def test_the_same_as_a_jax_function(batched, estimator):
+    calls = []
+    f, plain = counted(batched, calls), lambda x: jnp.sum(jnp.sqrt(x) + x)
+    value = lambda f: lambda l: lt.expect(KEY, f, lt.Bernoulli(l), estimator=estimator, num_samples=6)
+    logits = jnp.array([0.1, -0.2, 0.5])
+    for d in (lambda f: f, jax.grad, jax.hessian):
+        np.testing.assert_allclose(jax.jit(d(value(f)))(logits), d(value(plain))(logits), rtol=1e-5, atol=1e-6)
+
+
+def test_one_host_call_a_batch():
+    calls = []
+    f = counted(True, calls)
+    jax.block_until_ready(jax.jit(lambda l: lt.expect(KEY, f, lt.Bernoulli(l), num_samples=16))(jnp.zeros(3)))
+    assert calls == [(16, 3)]
+    calls.clear()
+    both = jax.jit(jax.vmap(lambda k: lt.expect(k, f, COIN, num_samples=4)))(jax.random.split(KEY, 5))
+    assert both.shape == (5,) and calls == [(20, 3)]
+    calls.clear()
+    assert f(jnp.ones(3)) == 6.0 and calls == [(1, 3)]
+
+
+def test_points_that_a_map_does_not_touch():
+    f = lt.black_box(lambda x, y: x[..., 0] * y, batched=True)
+    found = jax.vmap(jax.vmap(f, (None, 0)), (0, None))(jnp.ones((2, 1)), jnp.arange(3.0))
+    np.testing.assert_array_equal(found, np.tile(np.arange(3.0), (2, 1)))
+
+
+def test_differentiating_raises_at_trace_time():
+    f = lt.black_box(lambda x: np.float32(x) ** 2)
+    pathwise = lambda mu: lt.expect(KEY, f, lt.Normal(mu, 1.0), estimator=lt.Pathwise())
+    with pytest.raises(TypeError, match=r"lt.black_box\(<lambda>\) was differentiated.*ScoreFunction\(\) say"):
+        jax.jit(jax.grad(pathwise)).trace(0.3)
+    with pytest.raises(TypeError, match="was differentiated"):
+        jax.grad(lambda t: lt.expect(KEY, lambda x: f(x * t), COIN_1))(0.3)
+    assert jnp.isfinite(pathwise(0.3))
+
+
+COIN_1 = lt.Bernoulli(0.3)
+
+
+def test_fault_48_the_host_raises():
+    def simulator(x):
+        raise KeyError("no such state")
+
+    f = lt.black_box(simulator)
+    for run in (
+        lambda: f(1.0),
+        lambda: lt.expect(KEY, f, COIN_1),
+        lambda: jax.grad(lambda l: lt.expect(KEY, f, lt.Bernoulli(l)))(0.1),
+    ):
+        with pytest.raises(lt.BlackBoxError, match=r"lt.black_box\(simulator\): the host function raised KeyError") as caught:
+            run()
+        assert isinstance(caught.value.__cause__, KeyError)
+        assert any(entry.name == "simulator" for entry in _traceback(caught.value.__cause__))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="no such state"):
+        jax.block_until_ready(jax.jit(lambda l: lt.expect(KEY, f, lt.Bernoulli(l)))(0.1))
+
+
+def _traceback(error):
+    import traceback
+
+    return traceback.extract_tb(error.__traceback__)
+
+
+@pytest.mark.parametrize(
+    "f, how, match",
+    [
+        (lambda x: np.ones(2), {}, r"returned shape \(2,\); result_shape=\(\) with batched=False needs \(\)"),
+        (lambda x: np.ones(()), {"batched": True}, r"returned shape \(\).*batched=True needs \(\d+,\)"),
+        (lambda x: 1j, {}, "returned complex128; needs real numbers"),
+        (lambda x: "a", {}, "needs real numbers"),
+        (lambda x: 1.0, {"dtype": np.float32}, r"returned float64; needs float32. Pass dtype=…"),
+        (lambda x: 1e300, {}, r"returned 1e\+300, too large for float32"),
+    ],
+)
+def test_fault_49_shapes_and_dtypes(f, how, match):
+    box = lt.black_box(f, **how)
+    with pytest.raises(lt.BlackBoxError, match=match):
+        lt.expect(KEY, box, COIN_1)
+
+
+def test_fault_51_fresh_calls_under_jit():
+    count = []
+
+    def impure(x):
+        count.append(1)
+        return np.full(x.shape, float(len(count)))
+
+    f = jax.jit(lambda l: lt.expect(KEY, lt.black_box(impure, batched=True), lt.Bernoulli(l)))
+    assert [f(0.1).item(), f(0.1).item()] == [1.0, 2.0]
+
+
+def test_arguments():
+    with pytest.raises(TypeError, match=r"lt.black_box\(f=…\) needs a function; got float"):
+        lt.black_box(1.0)
+    with pytest.raises(TypeError, match=r"lt.black_box\(result_shape=…\) needs a tuple of ints"):
+        lt.black_box(len, result_shape=(2.0,))
+    vector = lt.black_box(lambda x: np.array([x, 2 * x]), result_shape=(2,))
+    np.testing.assert_array_equal(jax.vmap(vector)(jnp.arange(2.0)), [[0, 0], [1, 2]])
