@@ -1,6 +1,12 @@
 """Baselines and control variates for the score function."""
 
-from logtrick.baselines._base import Baseline as Baseline, RunBaseline as RunBaseline, Site as Site
+from logtrick.baselines._base import (
+    Baseline as Baseline,
+    RunBaseline as RunBaseline,
+    Site as Site,
+    live_leaves as live_leaves,
+    with_leaves as with_leaves,
+)
 from logtrick.baselines._control_variate import ControlVariate as ControlVariate
 from logtrick.baselines._learned import LearnedBaseline as LearnedBaseline
 from logtrick.baselines._moving_average import MovingAverage as MovingAverage

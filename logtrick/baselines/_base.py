@@ -38,21 +38,26 @@ class Site:
 
     def score(self) -> list[Array]:
         """The score in the distribution's own leaves (`leaves`), held constant."""
-        flat, tree = jax.tree.leaves(self.dist), jax.tree.structure(self.dist)
-
-        def log_prob(values: list[Array]) -> Array:
-            filled = list(flat)
-            for i, value in zip(_inexact(flat), values):
-                filled[i] = value
-            return jax.tree.unflatten(tree, filled).log_prob(self.x)
-
-        return stop(jax.grad(log_prob)(stop(self.leaves)))
+        return stop(jax.grad(lambda leaves: with_leaves(self.dist, leaves).log_prob(self.x))(stop(self.leaves)))
 
     @property
     def leaves(self) -> list[Array]:
         """The distribution's leaves that can carry a derivative."""
-        flat = jax.tree.leaves(self.dist)
-        return [jnp.asarray(flat[i]) for i in _inexact(flat)]
+        return live_leaves(self.dist)
+
+
+def live_leaves(dist: Distribution) -> list[Array]:
+    """The leaves of `dist` that can carry a derivative."""
+    flat = jax.tree.leaves(dist)
+    return [jnp.asarray(flat[i]) for i in _inexact(flat)]
+
+
+def with_leaves(dist: Distribution, values: list[Array]) -> Distribution:
+    """`dist` with other `live_leaves`."""
+    flat, tree = jax.tree.leaves(dist), jax.tree.structure(dist)
+    for i, value in zip(_inexact(flat), values):
+        flat[i] = value
+    return jax.tree.unflatten(tree, flat)
 
 
 def _inexact(leaves: list[Any]) -> list[int]:

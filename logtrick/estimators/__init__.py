@@ -27,3 +27,5 @@ from logtrick.estimators._straight_through import StraightThrough as StraightThr
 from logtrick.estimators._sum_and_sample import SumAndSample as SumAndSample
 from logtrick.estimators._unordered_set import UnorderedSet as UnorderedSet
 from logtrick.estimators._measure_valued import MeasureValued as MeasureValued
+from logtrick.estimators._lax import LAX as LAX
+from logtrick.estimators._combination import Combination as Combination
