@@ -86,9 +86,9 @@ def test_pathwise_full_covariance():
 
     keys = jax.random.split(jax.random.key(0), 200_000)
     by_mu, by_c = jax.jit(jax.vmap(jax.grad(value, (0, 1)), (None, None, 0)))(mu, c, keys)
-    lt.testing.assert_unbiased({"mu": by_mu}, {"mu": scale * (mu - target)}, resolve=0.02)
+    lt.testing.assert_unbiased({"mu": by_mu}, {"mu": scale * (mu - target)}, resolve=0.04)
     entries = np.tril_indices(dim)
-    lt.testing.assert_unbiased(by_c[:, *entries], scale * c[entries], resolve=0.02)
+    lt.testing.assert_unbiased(by_c[:, *entries], scale * c[entries], resolve=0.04)
     offset, rows = np.asarray((mu - target) ** 2), np.asarray(jnp.sum(c**2, 1))
     total = scale**2 * ((dim + 1) * offset.sum() + (dim + 3) * rows.sum())
     moments = row["exact_variance"] + scale**2 * (offset.sum() + rows.sum())  # the row holds the trace of the covariance
