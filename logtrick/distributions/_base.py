@@ -34,7 +34,7 @@ class Distribution(Module, abstract=True):
       moving_support: names of the parameters that move the support; the score function refuses their derivative.
       factorized: log p is a sum of independent factors, which `log_prob_factors` gives one by one.
       provides: what it has in closed form, of "mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative"
-        (JAX can differentiate the cdf in every parameter), "inverse_cdf".
+        (JAX can differentiate the cdf in every parameter), "inverse_cdf", "standardization".
       weak_parameters: the parameters in which it has weak derivatives; empty where it declares none.
       link: how `logits` make the mean of a draw, where draws are independent bits or one-hot rows; None elsewhere.
       opaque: its functions are a user's and may close over what is not in its leaves.
@@ -130,6 +130,9 @@ class Distribution(Module, abstract=True):
         raise NotImplementedError
 
     def _inverse_cdf(self, u: Array) -> Array:
+        raise NotImplementedError
+
+    def _standardization(self) -> tuple[Array, Array]:
         raise NotImplementedError
 
     def _weak_noise_spec(self, coupled: bool) -> Any:
@@ -278,6 +281,10 @@ class Distribution(Module, abstract=True):
         if self.reparameterized:
             return self._closed_form("inverse_cdf", u)
         return refuse(self, _unaccounted(self))._closed_form("inverse_cdf", u)
+
+    def standardization(self) -> tuple[Array, Array]:
+        """Mean and standard deviation of the unconstrained draw: x itself, log x of positive x, the logit of x in (0, 1)."""
+        return self._closed_form("standardization")
 
     def weak_noise_spec(self, *, coupled: bool = True) -> Any:
         """The parameter-free noise that `weak_derivatives` needs: `{"draw": …, "weak": …}`."""

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core.noise import Uniform
+from logtrick._core.smooth import log_sigmoid, softplus
 from logtrick._core.supports import Boolean, Support, grid
 from logtrick.distributions._base import Factorized
 from logtrick.distributions._links import Sigmoid
@@ -52,7 +53,7 @@ class Bernoulli(Factorized):
         # Linear in x: with x inside the log-sigmoid, or selecting one, XLA recomputes the chain of earlier sites for
         # every consumer, and a chain of 100 sites compiles three times as long.
         x = jnp.asarray(x)
-        log_p = x * jax.nn.log_sigmoid(self.logits) + (1 - x) * jax.nn.log_sigmoid(-self.logits)
+        log_p = x * log_sigmoid(self.logits) + (1 - x) * log_sigmoid(-self.logits)
         return where_inside((x == 0) | (x == 1), log_p)
 
     def _mean(self) -> Array:
@@ -64,12 +65,12 @@ class Bernoulli(Factorized):
     def _entropy(self) -> Array:
         # log(1 + eˡ) − p l, with l of the sign that makes both terms small
         size = jnp.abs(self.logits)
-        return jnp.sum(jax.nn.softplus(-size) + size * jax.nn.sigmoid(-size))
+        return jnp.sum(softplus(-size) + size * jax.nn.sigmoid(-size))
 
     def _kl_divergence(self, other: Any) -> Array:
         l, m = self.logits, other.logits
-        one = jax.nn.sigmoid(l) * (jax.nn.log_sigmoid(l) - jax.nn.log_sigmoid(m))
-        return jnp.sum(one + jax.nn.sigmoid(-l) * (jax.nn.log_sigmoid(-l) - jax.nn.log_sigmoid(-m)))
+        one = jax.nn.sigmoid(l) * (log_sigmoid(l) - log_sigmoid(m))
+        return jnp.sum(one + jax.nn.sigmoid(-l) * (log_sigmoid(-l) - log_sigmoid(-m)))
 
     def _cdf(self, x: Any) -> Array:
         return jnp.where(x < 0, 0.0, jnp.where(x < 1, jax.nn.sigmoid(-self.logits), 1.0))

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.special import betainc, digamma, xlog1py, xlogy
+from jax.scipy.special import betainc, digamma, polygamma, xlog1py, xlogy
 
 from logtrick._core.noise import KeyPerRun
 from logtrick._core.supports import Support, UnitInterval
@@ -38,7 +38,7 @@ class Beta(Factorized):
     a: Any
     b: Any
     reparameterized = True
-    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf"})
+    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "standardization"})
 
     def __post_init__(self) -> None:
         broadcasting(self, a=self.a, b=self.b)
@@ -73,6 +73,9 @@ class Beta(Factorized):
     def _variance(self) -> Array:
         total = self.a + self.b
         return (self.a / total) * (self.b / total) / (total + 1)
+
+    def _standardization(self) -> tuple[Array, Array]:
+        return digamma(self.a) - digamma(self.b), jnp.sqrt(polygamma(1, self.a) + polygamma(1, self.b))
 
     def _entropy(self) -> Array:
         a, b = self.a, self.b

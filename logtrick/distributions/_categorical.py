@@ -59,8 +59,9 @@ class Categorical(Factorized):
         x, size = jnp.asarray(x), self.logits.shape[-1]
         inside = (x >= 0) & (x < size) & (x == jnp.floor(x))
         index = jnp.where(inside, x, 0).astype(jnp.int32)
-        chosen = jnp.take_along_axis(self.logits, index[..., None], axis=-1)[..., 0]
-        return where_inside(inside, chosen - jax.nn.logsumexp(self.logits, axis=-1))
+        # Normalised first: under vmap over draws that is done once, and a table of K is gathered from.
+        log_p = jax.nn.log_softmax(self.logits, axis=-1)
+        return where_inside(inside, jnp.take_along_axis(log_p, index[..., None], axis=-1)[..., 0])
 
     def _entropy(self) -> Array:
         return _entropy(self.logits)

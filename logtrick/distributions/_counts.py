@@ -10,6 +10,7 @@ from jax import lax
 from logtrick._core import checks
 from logtrick._core.module import assign, static
 from logtrick._core.noise import KeyPerRun, Uniform, interior
+from logtrick._core.smooth import log_sigmoid
 from logtrick._core.supports import IntegerBelow, NonNegativeInteger, Support, grid
 from logtrick.distributions._base import Factorized
 from logtrick.distributions._parameters import Array, broadcasting, finite, positive, where_inside, wide
@@ -67,7 +68,7 @@ class Binomial(Factorized):
         inside = (x >= 0) & (x <= n) & (x == jnp.floor(x))
         x = jnp.where(inside, x, 0.0)
         log_choose = -log_beta(x + 1, n - x + 1) - jnp.log(n + 1)
-        log_p = x * jax.nn.log_sigmoid(self.logits) + (n - x) * jax.nn.log_sigmoid(-self.logits)
+        log_p = x * log_sigmoid(self.logits) + (n - x) * log_sigmoid(-self.logits)
         return where_inside(inside, log_choose + log_p)
 
     def _points(self) -> Array:
@@ -83,8 +84,8 @@ class Binomial(Factorized):
     def _kl_divergence(self, other: Any) -> Array:
         """Of equal counts; infinite where this one can exceed the other, nan where the other is the larger."""
         l, m = self.logits, other.logits
-        one = jax.nn.sigmoid(l) * (jax.nn.log_sigmoid(l) - jax.nn.log_sigmoid(m))
-        per = one + jax.nn.sigmoid(-l) * (jax.nn.log_sigmoid(-l) - jax.nn.log_sigmoid(-m))
+        one = jax.nn.sigmoid(l) * (log_sigmoid(l) - log_sigmoid(m))
+        per = one + jax.nn.sigmoid(-l) * (log_sigmoid(-l) - log_sigmoid(-m))
         otherwise = jnp.where(self.total_count > other.total_count, jnp.inf, jnp.nan)
         return jnp.sum(jnp.where(self.total_count == other.total_count, self.total_count * per, otherwise))
 
@@ -125,8 +126,8 @@ class Geometric(Factorized):
     def _log_factors(self, x: Any) -> Array:
         x = jnp.asarray(x, self.logits.dtype)
         inside = (x >= 0) & (x < jnp.inf) & (x == jnp.floor(x))
-        failures = jnp.where(inside, x, 0.0) * jax.nn.log_sigmoid(-self.logits)
-        return where_inside(inside, failures + jax.nn.log_sigmoid(self.logits))
+        failures = jnp.where(inside, x, 0.0) * log_sigmoid(-self.logits)
+        return where_inside(inside, failures + log_sigmoid(self.logits))
 
     def _mean(self) -> Array:
         return jnp.exp(-self.logits)
@@ -135,19 +136,19 @@ class Geometric(Factorized):
         return jnp.exp(-self.logits) * (1 + jnp.exp(-self.logits))
 
     def _entropy(self) -> Array:
-        return -jnp.sum(self._mean() * jax.nn.log_sigmoid(-self.logits) + jax.nn.log_sigmoid(self.logits))
+        return -jnp.sum(self._mean() * log_sigmoid(-self.logits) + log_sigmoid(self.logits))
 
     def _kl_divergence(self, other: Any) -> Array:
         l, m = self.logits, other.logits
-        failures = self._mean() * (jax.nn.log_sigmoid(-l) - jax.nn.log_sigmoid(-m))
-        return jnp.sum(failures + jax.nn.log_sigmoid(l) - jax.nn.log_sigmoid(m))
+        failures = self._mean() * (log_sigmoid(-l) - log_sigmoid(-m))
+        return jnp.sum(failures + log_sigmoid(l) - log_sigmoid(m))
 
     def _cdf(self, x: Any) -> Array:
         trials = jnp.floor(jnp.maximum(x, -1.0)) + 1
-        return -jnp.expm1(trials * jax.nn.log_sigmoid(-self.logits))
+        return -jnp.expm1(trials * log_sigmoid(-self.logits))
 
     def _inverse_cdf(self, u: Array) -> Array:
-        return jnp.maximum(jnp.ceil(jnp.log1p(-u) / jax.nn.log_sigmoid(-self.logits)) - 1, 0.0)
+        return jnp.maximum(jnp.ceil(jnp.log1p(-u) / log_sigmoid(-self.logits)) - 1, 0.0)
 
 
 class NegativeBinomial(Factorized):
@@ -197,7 +198,7 @@ class NegativeBinomial(Factorized):
         inside = (x >= 0) & (x < jnp.inf) & (x == jnp.floor(x))
         x = jnp.where(inside, x, 0.0)
         log_choose = -log_beta(x + 1, r) - jnp.log(x + r)
-        log_p = x * jax.nn.log_sigmoid(self.logits) + r * jax.nn.log_sigmoid(-self.logits)
+        log_p = x * log_sigmoid(self.logits) + r * log_sigmoid(-self.logits)
         return where_inside(inside, log_choose + log_p)
 
     def _mean(self) -> Array:

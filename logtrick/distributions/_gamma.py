@@ -4,14 +4,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import digamma, gammainc, gammaln, xlogy
+from jax.scipy.special import digamma, gammainc, gammaln, polygamma, xlogy
 
 from logtrick._core.module import replace
 from logtrick._core.noise import KeyPerRun, Uniform
 from logtrick._core.supports import Positive, Support
 from logtrick.distributions._base import Factorized
 from logtrick.distributions._parameters import Array, broadcasting, positive, where_inside, wide
-from logtrick.distributions._special import poisson_log_density
 
 
 class Gamma(Factorized):
@@ -36,7 +35,9 @@ class Gamma(Factorized):
     concentration: Any
     rate: Any
     reparameterized = True
-    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative"})
+    provides = frozenset(
+        {"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "standardization"}
+    )
     weak_parameters = ("rate",)
 
     def __post_init__(self) -> None:
@@ -56,22 +57,20 @@ class Gamma(Factorized):
         return jnp.exp(jax.random.loggamma(noise, concentration, dtype=concentration.dtype) - jnp.log(self.rate))
 
     def _log_factors(self, x: Any) -> Array:
-        # Not stats.gamma.logpdf: it takes a scale, 1/rate, and subtracts terms that are large with the concentration.
-        # The density in m = rate x is m^(a − 1) e^(−m) / Γ(a), a Poisson's at a − 1, or a/m times that at a.
-        inside, a = jnp.asarray(x) >= 0, self.concentration
+        # Not stats.gamma.logpdf: it takes a scale, and 1/rate loses the smallest and largest rates.
+        inside = jnp.asarray(x) >= 0
         m = jnp.where(inside, x, 1.0) * self.rate
-        by_gamma = xlogy(jnp.minimum(a, 10.0) - 1, m) - m - gammaln(jnp.minimum(a, 10.0))
-        positive_m = jnp.where(m > 0, m, jnp.finfo(a.dtype).tiny)
-        large = jnp.maximum(a, 10.0)
-        by_poisson = poisson_log_density(large, positive_m) + jnp.log(large) - jnp.log(positive_m)
-        by_poisson = jnp.where(m > 0, by_poisson, -jnp.inf)
-        return where_inside(inside, jnp.where(a < 10, by_gamma, by_poisson) + jnp.log(self.rate))
+        log_density = xlogy(self.concentration - 1, m) - m + jnp.log(self.rate) - gammaln(self.concentration)
+        return where_inside(inside, log_density)
 
     def _mean(self) -> Array:
         return self.concentration / self.rate
 
     def _variance(self) -> Array:
         return self.concentration / self.rate**2
+
+    def _standardization(self) -> tuple[Array, Array]:
+        return digamma(self.concentration) - jnp.log(self.rate), jnp.sqrt(polygamma(1, self.concentration))
 
     def _entropy(self) -> Array:
         a = self.concentration

@@ -29,7 +29,7 @@ class LogNormal(Factorized):
     loc: Any
     scale: Any
     reparameterized = True
-    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf"})
+    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf", "standardization"})
 
     def __post_init__(self) -> None:
         broadcasting(self, loc=self.loc, scale=self.scale)
@@ -59,6 +59,9 @@ class LogNormal(Factorized):
 
     def _variance(self) -> Array:
         return jnp.expm1(self.scale**2) * self._mean() ** 2
+
+    def _standardization(self) -> tuple[Array, Array]:
+        return self.loc, self.scale
 
     def _entropy(self) -> Array:
         per = self.loc + jnp.log(self.scale) + (0.5 + 0.5 * jnp.log(2 * jnp.pi))

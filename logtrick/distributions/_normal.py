@@ -34,7 +34,7 @@ class Normal(Factorized):
     loc: Any
     scale: Any
     reparameterized = True
-    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf"})
+    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf", "standardization"})
     weak_parameters = ("loc", "scale")
 
     def __post_init__(self) -> None:
@@ -61,6 +61,9 @@ class Normal(Factorized):
 
     def _variance(self) -> Array:
         return jnp.broadcast_to(self.scale**2, self.event_shape)
+
+    def _standardization(self) -> tuple[Array, Array]:
+        return self.loc, self.scale
 
     def _entropy(self) -> Array:
         return jnp.sum(jnp.broadcast_to(jnp.log(self.scale), self.event_shape) + (0.5 + _LOG_ROOT_2PI))

@@ -8,6 +8,7 @@ import pytest
 import logtrick as lt
 from logtrick import bijectors as b
 from logtrick._core import supports
+from tests.distributions.registry import float64
 
 VECTOR = np.array([0.3, -1.2, 2.0])
 SIX = np.array([0.3, -1.2, 2.0, 0.5, -0.4, 0.9])
@@ -35,7 +36,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_round_trip_shapes_image_and_log_det_against_the_jacobian(name: str) -> None:
     make, x, free = CASES[name]
-    with jax.enable_x64(True):
+    with float64():
         bijector, x = make(), jnp.asarray(x)
         y = bijector.forward(x)
         assert y.shape == bijector.forward_shape(x.shape)
@@ -66,7 +67,7 @@ def test_float32_tails(size: float) -> None:
     x = np.array([size])
     for name in ("exp", "softplus", "sigmoid", "interval"):
         make = CASES[name][0]
-        with jax.enable_x64(True):
+        with float64():
             exact = make().forward(jnp.asarray(x)), make().log_det(jnp.asarray(x))
         single = jnp.asarray(x, jnp.float32)
         np.testing.assert_allclose(make().forward(single), exact[0], rtol=1e-5, atol=1e-37)

@@ -133,7 +133,7 @@ def test_probabilities_sum_to_one_and_scores_to_zero(name: str) -> None:
 
 def quadrature(dist: Distribution) -> tuple[jax.Array, jax.Array]:
     """Nodes and weights for ∫ g(x) dx over the support: the trapezoidal rule after the bijector from R."""
-    grid = jnp.linspace(-36.0, 36.0, 9001)
+    grid = 0.008 * jnp.arange(-4500.0, 4501.0)  # 0 is a node, exactly
     bijector = bijector_to(dist.support)
     if dist.support.everything:  # sinh t reaches the heavy tails; the median, where there may be a kink, is a node
         centre = dist.inverse_cdf(jnp.asarray(0.5)) if "inverse_cdf" in dist.provides else 0.0
@@ -166,14 +166,14 @@ def test_density_integrates_to_one_scores_to_zero_and_closed_forms_are_integrals
 
         got = integrals(params, others)
         slope = jax.grad(lambda p: integrals(p, others)["one"])(params)
-        kink = 1e-6 if name == "Laplace" else 1e-9  # the rule is of second order at a kink
+        kink = 2e-6 if name == "Laplace" else 1e-9  # at a kink the rule is off by h²/12 of its slopes' jump
         np.testing.assert_allclose(got["one"], 1, rtol=kink)
         if not dist.moving_support:
             for s in jax.tree.leaves(slope):
                 np.testing.assert_allclose(s, 0, atol=10 * kink)
         for what in ("mean", "variance", "entropy"):
             if what in dist.provides:
-                np.testing.assert_allclose(getattr(dist, what)(), got[what], rtol=1e-6)
+                np.testing.assert_allclose(getattr(dist, what)(), got[what], rtol=1e-6 + 5 * kink)
         if "kl_divergence" in dist.provides:
             np.testing.assert_allclose(dist.kl_divergence(case.make(*others)), got["kl_divergence"], rtol=1e-6)
 
