@@ -71,6 +71,7 @@ from logtrick.estimators import (
     DoubleCV as DoubleCV,
     Enumerate as Enumerate,
     Estimator as Estimator,
+    GeneralizedReparameterization as GeneralizedReparameterization,
     GumbelRao as GumbelRao,
     GumbelSoftmax as GumbelSoftmax,
     LAX as LAX,
@@ -90,9 +91,11 @@ from logtrick.estimators import (
 )
 from logtrick.programs import (
     Aux as Aux,
+    GivenAux as GivenAux,
     black_box as black_box,
     cost as cost,
     expect as expect,
+    expect_given as expect_given,
     expect_program as expect_program,
     sample as sample,
     scan as scan,

@@ -29,7 +29,9 @@ class LogNormal(Factorized):
     loc: Any
     scale: Any
     reparameterized = True
-    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf", "standardization"})
+    provides = frozenset(
+        {"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf", "standardization"}
+    )
 
     def __post_init__(self) -> None:
         broadcasting(self, loc=self.loc, scale=self.scale)

@@ -34,7 +34,9 @@ class Normal(Factorized):
     loc: Any
     scale: Any
     reparameterized = True
-    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf", "standardization"})
+    provides = frozenset(
+        {"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf", "standardization"}
+    )
     weak_parameters = ("loc", "scale")
 
     def __post_init__(self) -> None:

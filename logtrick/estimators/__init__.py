@@ -29,3 +29,6 @@ from logtrick.estimators._unordered_set import UnorderedSet as UnorderedSet
 from logtrick.estimators._measure_valued import MeasureValued as MeasureValued
 from logtrick.estimators._lax import LAX as LAX
 from logtrick.estimators._combination import Combination as Combination
+from logtrick.estimators._generalized_reparameterization import (
+    GeneralizedReparameterization as GeneralizedReparameterization,
+)

@@ -1,0 +1,80 @@
+"""Generalized reparameterisation (G-REP)."""
+
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+
+from logtrick._core.kernel import magic_box, stop
+from logtrick._core.runs import Runs
+from logtrick.baselines import LeaveOneOut, RunBaseline
+from logtrick.bijectors import bijector_to
+from logtrick.distributions import Distribution
+from logtrick.estimators._base import OnePointEstimator, Point, check_needs
+from logtrick.estimators._costs import Costs
+from logtrick.estimators._score_function import nan_unless_finite
+
+
+class GeneralizedReparameterization(OnePointEstimator):
+    """Generalized reparameterisation: along the path of a standardised draw, and the score of what is left in its law.
+
+    With x = T(ε, θ) = g(m(θ) + σ(θ) ε), g = exp on positive and σ on unit-interval supports, m and σ the mean and standard
+    deviation of g⁻¹(x): the law q(ε; θ) still depends weakly on θ, so
+
+    ∇_θ E[f] = E[∇f(T(ε, θ)) ∂_θ T + (f − b) ∇_θ log q(ε; θ)], log q(ε; θ) = log p_θ(T(ε, θ)) + log |∂_ε T|,
+
+    unbiased, at every order. Where T standardises completely (normals) it is `Pathwise`. Cost: one evaluation of f and its
+    gradient per draw. For gammas and betas `Pathwise` (implicit) has less variance; this one is right beyond first order.
+
+    Args:
+      baseline: b, for the second part; one that is one number a run.
+    Raises:
+      ValueError: the family declares no standardisation.
+    References:
+      Ruiz, Titsias & Blei (2016), "The Generalized Reparameterization Gradient", section 3.
+    Example:
+      >>> import jax, jax.numpy as jnp, logtrick as lt
+      >>> value = lambda a: lt.expect(jax.random.key(0), jnp.log, lt.Gamma(a, 1.0), num_samples=10_000,
+      ...                             estimator=lt.GeneralizedReparameterization())
+      >>> round(jax.grad(value)(3.0).item(), 2)                # exact: ψ′(3) = 0.395
+      0.4
+    """
+
+    baseline: RunBaseline = LeaveOneOut()
+    needs: ClassVar[frozenset[str]] = frozenset({"differentiable f"})
+    reference: ClassVar[str] = "Ruiz, Titsias & Blei (2016), The Generalized Reparameterization Gradient."
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.baseline, RunBaseline) or self.baseline.adaptive:
+            raise TypeError(
+                f"GeneralizedReparameterization(baseline=…) needs LeaveOneOut(), NoBaseline() or ConstantBaseline(b); got "
+                f"{self.baseline!r}."
+            )
+
+    def check(self, dist: Distribution, num_runs: int) -> None:
+        check_needs(self, dist)
+        if "standardization" not in dist.provides:
+            family = type(dist).__name__.lstrip("_")
+            raise ValueError(
+                f"GeneralizedReparameterization() needs a family with a standardization; {family} declares none. Use "
+                "ScoreFunction(), or Pathwise() where it is reparameterized."
+            )
+        if num_runs < self.baseline.least_runs:
+            raise ValueError(
+                f"GeneralizedReparameterization() needs num_samples >= {self.baseline.least_runs} (in every chunk); got "
+                f"{num_runs}. Use more draws, or GeneralizedReparameterization(NoBaseline())."
+            )
+
+    def draw(self, noise: Any, dist: Distribution) -> Point:
+        x, to_support = dist.draw(noise), bijector_to(dist.support)
+        mean, deviation = dist.standardization()
+        standard = stop((to_support.inverse(x) - mean) / deviation)
+        free = mean + deviation * standard
+        moved = to_support.forward(free)
+        x = x + (moved - stop(moved))  # the draw itself, without the rounding of there and back
+        log_prob = dist.log_prob(x) + to_support.log_det(free) + jnp.sum(jnp.log(deviation) + jnp.zeros_like(free))
+        return Point(x, dist, nan_unless_finite(log_prob, dist))
+
+    def close(self, costs: Costs, point: Point, runs: Runs) -> Costs:
+        assert point.log_prob is not None
+        box, b = magic_box(point.log_prob), self.baseline.value(stop(costs.total), runs)
+        return costs.combine(box, None if b is None else stop(b).astype(box.dtype) * (1 - box))
