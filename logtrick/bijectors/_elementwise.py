@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from logtrick._core import checks
 from logtrick._core.kernel import as_inexact
 from logtrick._core.module import assign
+from logtrick._core.smooth import log_sigmoid, softplus
 from logtrick._core.supports import Interval as IntervalSupport, Positive, Support, UnitInterval, Unknown
 from logtrick.bijectors._base import Array, Bijector
 
@@ -69,13 +70,13 @@ class Softplus(Bijector):
     """
 
     def forward(self, x: Array) -> Array:
-        return jax.nn.softplus(x)
+        return softplus(x)
 
     def inverse(self, y: Array) -> Array:
         return y + jnp.log(-jnp.expm1(-y))
 
     def log_det(self, x: Array) -> Array:
-        return jnp.sum(jax.nn.log_sigmoid(x))
+        return jnp.sum(log_sigmoid(x))
 
     def inside(self, y: Array) -> Array:
         return jnp.all(_between(y, 0, jnp.inf))
@@ -193,4 +194,4 @@ def _between(y: Array, low: Any, high: Any) -> Array:
 
 
 def _log_slope(x: Array) -> Array:
-    return jax.nn.log_sigmoid(x) + jax.nn.log_sigmoid(-x)
+    return log_sigmoid(x) + log_sigmoid(-x)

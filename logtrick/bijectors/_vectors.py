@@ -1,11 +1,11 @@
 """Bijectors of vectors: ascending, on the simplex, permuted."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from logtrick._core.module import assign, static
+from logtrick._core.smooth import log_sigmoid
 from logtrick._core.supports import Ordered as OrderedSupport, Simplex, Support, Unknown
 from logtrick.bijectors._base import Array, Bijector, Shape
 
@@ -50,7 +50,7 @@ class StickBreaking(Bijector):
 
     def forward(self, x: Array) -> Array:
         logit, left = _sticks(x)
-        log_y = jnp.concatenate([jax.nn.log_sigmoid(logit), jnp.zeros_like(x[..., :1])], axis=-1) + left
+        log_y = jnp.concatenate([log_sigmoid(logit), jnp.zeros_like(x[..., :1])], axis=-1) + left
         return jnp.exp(log_y)
 
     def inverse(self, y: Array) -> Array:
@@ -59,7 +59,7 @@ class StickBreaking(Bijector):
 
     def log_det(self, x: Array) -> Array:
         logit, left = _sticks(x)
-        return jnp.sum(jax.nn.log_sigmoid(logit) + jax.nn.log_sigmoid(-logit) + left[..., :-1])
+        return jnp.sum(log_sigmoid(logit) + log_sigmoid(-logit) + left[..., :-1])
 
     def inside(self, y: Array) -> Array:
         slack = 8 * y.shape[-1] * jnp.finfo(y.dtype).eps
@@ -83,7 +83,7 @@ def _offsets(count: int, like: Array) -> Array:
 def _sticks(x: Array) -> tuple[Array, Array]:
     """The logits of the fractions broken off, and the log of what is left before each, and at the end."""
     logit = x + _offsets(x.shape[-1], x)
-    left = jnp.cumsum(jax.nn.log_sigmoid(-logit), axis=-1)
+    left = jnp.cumsum(log_sigmoid(-logit), axis=-1)
     return logit, jnp.concatenate([jnp.zeros_like(x[..., :1]), left], axis=-1)
 
 

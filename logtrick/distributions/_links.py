@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from logtrick._core.kernel import stop
 from logtrick._core.module import Module
 from logtrick._core.noise import interior
+from logtrick._core.smooth import log_sigmoid, softplus
 
 Array = jax.Array
 
@@ -94,12 +95,12 @@ class Sigmoid(Link):
 
     def conditional(self, logits: Array, x: Array, noise: Array) -> Array:
         sign = 2 * x - 1
-        return sign * jax.nn.softplus(sign * noise + jax.nn.softplus(sign * logits))
+        return sign * softplus(sign * noise + softplus(sign * logits))
 
     def coupled(self, logits: Array, x: Array, z: Array) -> Array:
         sign = 2 * x - 1
         inverse = jnp.abs(z) + jnp.log(-jnp.expm1(-jnp.abs(z)))  # of the softplus
-        return stop(sign * (inverse - jax.nn.softplus(sign * logits)))
+        return stop(sign * (inverse - softplus(sign * logits)))
 
     def changes(self, x: Array) -> Array:
         flips = jnp.eye(x.size, dtype=x.dtype).reshape(x.size, *x.shape)
@@ -107,7 +108,7 @@ class Sigmoid(Link):
 
     def local_log_probs(self, logits: Array, x: Array) -> Array:
         odds = ((2 * x - 1) * logits).reshape(-1)
-        return jnp.stack([jax.nn.log_sigmoid(odds), jax.nn.log_sigmoid(-odds)], axis=1)
+        return jnp.stack([log_sigmoid(odds), log_sigmoid(-odds)], axis=1)
 
 
 class Softmax(Link):
