@@ -1,0 +1,155 @@
+"""Distributions of Distrax."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from logtrick._core import supports
+from logtrick._core.module import static
+from logtrick._core.supports import Support
+from logtrick.adapters._foreign import Countable, Foreign, apart, finite_support, instance, load, moved, whole_shape
+from logtrick.distributions import Distribution
+
+Array = jax.Array
+_WHERE = "lt.adapters.from_distrax"
+# Distrax declares nothing, so these lists do, by exact class: a subclass may do otherwise.
+_REPARAMETERIZED = frozenset(
+    "Normal LogStddevNormal MultivariateNormalDiag MultivariateNormalDiagPlusLowRank MultivariateNormalFullCovariance "
+    "MultivariateNormalFromBijector MultivariateNormalTri Laplace Logistic Gumbel Uniform Gamma Beta Dirichlet "
+    "VonMises Deterministic".split()
+)
+_REAL = frozenset(
+    "Normal LogStddevNormal MultivariateNormalDiag MultivariateNormalDiagPlusLowRank MultivariateNormalFullCovariance "
+    "MultivariateNormalFromBijector MultivariateNormalTri Laplace Logistic Gumbel".split()
+)
+_SUPPORTS: dict[str, type[Support]] = {
+    **dict.fromkeys(_REAL, supports.Real),
+    "Gamma": supports.Positive, "Beta": supports.UnitInterval, "Dirichlet": supports.Simplex,
+    "Multinomial": Countable, "Quantized": Countable,
+}  # fmt: skip
+_CATEGORICAL = frozenset("Categorical Softmax Greedy EpsilonGreedy".split())
+_BOUNDS = {
+    "Uniform": ("low", "high"), "CategoricalUniform": ("low", "high"), "Deterministic": ("loc",),
+    "Clipped": ("minimum", "maximum"), "ClippedNormal": ("minimum", "maximum"), "ClippedLogistic": ("minimum", "maximum"),
+}  # fmt: skip
+_ONTO = frozenset(
+    "ScalarAffine Shift DiagLinear TriangularLinear UnconstrainedAffine LowerUpperTriangularAffine DiagPlusLowRankLinear "
+    "Linear".split()
+)
+
+
+class _Distrax(Foreign):
+    """A Distrax distribution."""
+
+    shape: tuple[int, ...] = static(default=())
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.shape
+
+    @property
+    def support(self) -> Support:
+        base = _base(self.foreign)
+        name = type(base).__name__
+        if name == "Bernoulli":
+            return finite_support(2, binary=True)
+        if name in _CATEGORICAL or name == "OneHotCategorical":
+            return finite_support(base.num_categories, one_hot=name == "OneHotCategorical")
+        return _SUPPORTS.get(name, supports.Unknown)()
+
+    def _sample(self, key: Array) -> Array:
+        return self.foreign.sample(seed=key)
+
+    def _foreign_log_prob(self, x: Any) -> Array:
+        return self.foreign.log_prob(x)
+
+    def _values(self) -> Array:
+        support: Any = self.support
+        return jnp.arange(2 if isinstance(support, supports.Boolean) else support.size)
+
+    def _bounds(self) -> Any:
+        return _moving(self.foreign)
+
+
+def from_distrax(
+    dist: Any, event_ndims: int | None = None, *, reparameterized: bool | None = None, fixed_support: bool = False
+) -> Distribution:
+    """A Distrax distribution as one of logtrick's.
+
+    Distrax declares neither reparameterisation nor support, so the adapter's own list of its classes does; a class that is
+    not listed (a subclass too: the straight-through wrapper's) counts as not reparameterised unless `reparameterized` says
+    so. `Enumerate` is legal for Bernoulli and the categorical classes. Derivatives reach the distribution's own parameters.
+    Log-probs are Distrax's own, outside the support too (its Bernoulli gives 7 the log-prob +1.2 at some logits): only draws
+    and listed values are ever scored here.
+
+    Args:
+      dist: a `distrax.Distribution`; build it inside the differentiated function.
+      event_ndims: the number of dimensions of ONE draw, batch dimensions included, to sum the log-prob over the batch.
+        Unless given, a batch shape is an error.
+      reparameterized: whether a derivative through its draws is the pathwise derivative; None for what the list says.
+      fixed_support: True declares that the support stands still where the list does not (a spline flow onto Rⁿ).
+    Returns:
+      A distribution; draws have shape `batch_shape + event_shape`.
+    Raises:
+      ImportError: Distrax is not installed.
+      TypeError: `dist` is not one of its distributions.
+      ValueError: batch dimensions without `event_ndims`.
+    Example:
+      >>> import distrax, jax, jax.numpy as jnp, logtrick as lt
+      >>> def value(logits):
+      ...     coins = lt.adapters.from_distrax(distrax.Bernoulli(logits=logits), event_ndims=1)
+      ...     return lt.expect(jax.random.key(0), lambda x: (x.sum() - 0.9) ** 2, coins, estimator=lt.Enumerate())
+      >>> [round(g, 3) for g in jax.grad(value)(jnp.zeros(2)).tolist()]
+      [0.05, 0.05]
+    """
+    distrax = load(_WHERE, "distrax", "distrax")
+    instance(_WHERE, dist, distrax.Distribution)
+    if isinstance(dist, distrax.Joint):
+        raise TypeError(
+            f"{_WHERE}(dist=…) needs a distribution over one array; got Joint. Use lt.Joint of the adapted parts."
+        )
+    shape = whole_shape(_WHERE, "distrax.Independent", dist.batch_shape, dist.event_shape, event_ndims)
+    pathwise = _is_reparameterized(dist) if reparameterized is None else bool(reparameterized)
+    return _Distrax(*apart(dist), pathwise, fixed_support, False, shape)
+
+
+def _base(dist: Any) -> Any:
+    """The distribution inside `Independent`."""
+    while _is(dist, "Independent"):
+        dist = dist.distribution
+    return dist
+
+
+def _is(dist: Any, name: str) -> bool:
+    return type(dist).__name__ == name and type(dist).__module__.startswith("distrax.")
+
+
+def _is_reparameterized(dist: Any) -> bool:
+    while _is(dist, "Independent") or _is(dist, "Transformed"):
+        dist = dist.distribution
+    return any(_is(dist, name) for name in _REPARAMETERIZED)
+
+
+def _moving(dist: Any) -> list[Any]:
+    """What the support depends on, by class."""
+    dist = _base(dist)
+    if _is(dist, "Transformed"):
+        everything = any(_is(_base(dist.distribution), name) for name in _REAL)
+        return [*_moving(dist.distribution), *moved(everything, _steps(dist.bijector), _is_onto)]
+    if _is(dist, "MixtureSameFamily"):
+        return _moving(dist.components_distribution)
+    if _is(dist, "MixtureOfTwo"):
+        return [*_moving(dist._component_a), *_moving(dist._component_b)]  # Distrax has no public name for them
+    return [getattr(dist, name) for name in _BOUNDS.get(type(dist).__name__, ())]
+
+
+def _steps(bijector: Any) -> list[Any]:
+    """The bijectors of a chain in the order of their application."""
+    if _is(bijector, "Chain"):
+        return [step for part in reversed(bijector.bijectors) for step in _steps(part)]
+    return _steps(bijector.bijector) if _is(bijector, "Block") else [bijector]
+
+
+def _is_onto(bijector: Any) -> bool:
+    return any(_is(bijector, name) for name in _ONTO)

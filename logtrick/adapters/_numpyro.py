@@ -1,0 +1,187 @@
+"""Distributions of NumPyro."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import gammaln
+
+from logtrick._core import supports
+from logtrick._core.module import static
+from logtrick._core.supports import Support
+from logtrick.adapters._foreign import Countable, Finite, Foreign, apart, instance, load, moved, whole_shape
+from logtrick.distributions import Distribution
+
+Array = jax.Array
+_WHERE = "lt.adapters.from_numpyro"
+
+
+class _NumPyro(Foreign):
+    """A NumPyro distribution."""
+
+    shape: tuple[int, ...] = static(default=())
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.shape
+
+    @property
+    def support(self) -> Support:
+        dist = self.foreign
+        declared = support_of(dist.support)
+        if declared.everything and any(hasattr(part, "transforms") and _movers(part) for part in _parts(dist)):
+            return supports.Unknown()  # NumPyro takes every affine map's image for the real line
+        if _lists(dist):
+            return declared if declared.finite else Finite()
+        return Countable() if declared.finite else declared
+
+    def _sample(self, key: Array) -> Array:
+        return self.foreign.sample(key)
+
+    def _foreign_log_prob(self, x: Any) -> Array:
+        dist = self.foreign
+        logits_log_prob = _logits_log_prob(_base(dist))
+        return dist.log_prob(x) if logits_log_prob is None else logits_log_prob(x)
+
+    def _values(self) -> Array:
+        return jnp.asarray(_base(self.foreign).enumerate_support(expand=False))
+
+    def _bounds(self) -> Any:
+        return _moving(self.foreign)
+
+
+def from_numpyro(dist: Any, event_ndims: int | None = None, *, fixed_support: bool = False) -> Distribution:
+    """A NumPyro distribution as one of logtrick's.
+
+    What NumPyro declares decides what is legal: `has_rsample` allows `Pathwise`, `has_enumerate_support` allows
+    `Enumerate` (every combination of coordinates, not NumPyro's lockstep over a batch), `support` tells discrete draws
+    and, where it moves with parameters, refuses their derivative under the score function. Derivatives reach the
+    distribution's own parameters. Draws are NumPyro's own, int32 where discrete, from one key a run. Estimators that
+    read logits (`DisARM`, `ARM`, …) want `lt.Bernoulli(dist.logits)`.
+
+    NumPyro's log-prob of Bernoulli and Binomial by logits has a wrong derivative at logits of exactly 0 (scores 0 and 1 for
+    ∓½); these two go by logtrick's own formula.
+
+    Args:
+      dist: a `numpyro.distributions.Distribution`; build it inside the differentiated function.
+      event_ndims: the number of dimensions of ONE draw, batch dimensions included, to sum the log-prob over the batch.
+        Unless given, a batch shape is an error.
+      fixed_support: True declares that the support stands still where NumPyro's does not say so (a flow onto Rⁿ).
+    Returns:
+      A distribution; draws have shape `batch_shape + event_shape`.
+    Raises:
+      ImportError: NumPyro is not installed.
+      TypeError: `dist` is not one of its distributions.
+      ValueError: batch dimensions without `event_ndims`; a masked distribution, whose log-prob is not that of its draws.
+    Example:
+      >>> import jax, jax.numpy as jnp, logtrick as lt, numpyro.distributions as nd
+      >>> def value(logits):
+      ...     coins = lt.adapters.from_numpyro(nd.Bernoulli(logits=logits).to_event(1))
+      ...     return lt.expect(jax.random.key(0), lambda x: (x.sum() - 0.9) ** 2, coins, estimator=lt.Enumerate())
+      >>> [round(g, 3) for g in jax.grad(value)(jnp.zeros(2)).tolist()]
+      [0.05, 0.05]
+    """
+    nd = load(_WHERE, "numpyro", "numpyro.distributions")
+    instance(_WHERE, dist, nd.Distribution)
+    if any(isinstance(part, nd.distribution.MaskedDistribution) for part in _parts(dist)):
+        raise ValueError(
+            f"{_WHERE}(dist=…) needs a distribution whose log_prob is that of its draws; got a masked one. Multiply the "
+            "cost by the mask instead."
+        )
+    shape = whole_shape(_WHERE, f".to_event({len(dist.batch_shape)})", dist.batch_shape, dist.event_shape, event_ndims)
+    return _NumPyro(*apart(dist), _is_reparameterized(dist), fixed_support, False, shape)
+
+
+def _parts(dist: Any) -> list[Any]:
+    """`dist` and what it wraps, outermost first."""
+    parts = [dist]
+    while hasattr(parts[-1], "base_dist"):
+        parts.append(parts[-1].base_dist)
+    return parts
+
+
+def _base(dist: Any) -> Any:
+    """The distribution inside `.to_event` and `.expand`."""
+    nd = load(_WHERE, "numpyro", "numpyro.distributions")
+    while isinstance(dist, nd.Independent | nd.ExpandedDistribution):
+        dist = dist.base_dist
+    return dist
+
+
+def _is_reparameterized(dist: Any) -> bool:
+    # NumPyro compares two sets of names, which are equal where a class declares neither: that declares nothing.
+    nd = load(_WHERE, "numpyro", "numpyro.distributions")
+    inner = _parts(dist)[-1]
+    own = type(inner).has_rsample is not nd.Distribution.has_rsample
+    return bool(dist.has_rsample) and bool(inner.has_rsample) and (own or bool(inner.reparametrized_params))
+
+
+def _logits_log_prob(base: Any) -> Callable[[Any], Array] | None:
+    """log p(x) where NumPyro's own has a wrong derivative: at logits of exactly 0 its clip gives scores 0 and 1 for ∓½."""
+    nd = load(_WHERE, "numpyro", "numpyro.distributions")
+    kind = type(base)
+    if kind not in (nd.discrete.BernoulliLogits, nd.discrete.BinomialLogits):
+        return None
+    counts = jnp.asarray(base.total_count if kind is nd.discrete.BinomialLogits else 1)
+
+    def log_prob(x: Any) -> Array:
+        x = jnp.asarray(x)
+        n, l = (jnp.broadcast_to(a, x.shape) for a in (counts, jnp.asarray(base.logits)))
+        k = jnp.clip(x, 0, n).astype(l.dtype)
+        choose = 0.0 if kind is nd.discrete.BernoulliLogits else gammaln(n + 1.0) - gammaln(k + 1) - gammaln(n - k + 1)
+        log_p = choose + k * jax.nn.log_sigmoid(l) + (n - k) * jax.nn.log_sigmoid(-l)
+        return jnp.where((x == k) & (k == jnp.floor(k)), log_p, -jnp.inf)
+
+    return log_prob
+
+
+def _lists(dist: Any) -> bool:
+    return bool(dist.has_enumerate_support) and _base(dist).event_shape == ()
+
+
+def _moving(dist: Any) -> list[Any]:
+    """What the support depends on: the constraint's bounds, a point mass's place, transforms not onto Rⁿ."""
+    nd = load(_WHERE, "numpyro", "numpyro.distributions")
+    dist = _base(dist)
+    bounds = jax.tree.leaves(dist.support)
+    if isinstance(dist, nd.Delta):
+        bounds.append(dist.v)
+    if isinstance(dist, nd.TransformedDistribution):
+        bounds += [*_moving(dist.base_dist), *_movers(dist)]
+    return bounds
+
+
+def _movers(dist: Any) -> list[Any]:
+    """The transforms of a transformed distribution that may move its support."""
+    t = load(_WHERE, "numpyro", "numpyro.distributions.transforms")
+    onto = (t.AffineTransform, t.LowerCholeskyAffine, t.IdentityTransform, t.PermuteTransform)
+    return moved(support_of(dist.base_dist.support).everything, dist.transforms, lambda b: isinstance(b, onto))
+
+
+def support_of(constraint: Any) -> Support:
+    """logtrick's support for a NumPyro constraint; `Unknown` where there is none."""
+    c = load(_WHERE, "numpyro", "numpyro.distributions.constraints")
+    while isinstance(constraint, c.independent):
+        constraint = constraint.base_constraint
+    kind = type(constraint)
+    plain = [
+        (c.real, supports.Real), (c.positive, supports.Positive), (c.nonnegative, supports.Positive),
+        (c.softplus_positive, supports.Positive), (c.unit_interval, supports.UnitInterval), (c.simplex, supports.Simplex),
+        (c.ordered_vector, supports.Ordered), (c.lower_cholesky, supports.CovarianceCholesky),
+        (c.corr_cholesky, supports.CorrelationCholesky), (c.boolean, supports.Boolean),
+        (c.nonnegative_integer, supports.NonNegativeInteger),
+    ]  # fmt: skip
+    for known, support in plain:
+        if type(known) is kind:
+            return support()
+    if kind is c.interval:
+        return supports.Interval(constraint.lower_bound, constraint.upper_bound)
+    low, high = (getattr(constraint, name, None) for name in ("lower_bound", "upper_bound"))
+    if kind is c.integer_interval and isinstance(low, int) and isinstance(high, int) and low == 0:
+        return supports.IntegerBelow(high + 1)
+    return Countable() if _is_discrete(constraint, c) else supports.Unknown()
+
+
+def _is_discrete(constraint: Any, c: Any) -> bool:
+    return not c.is_dependent(constraint) and bool(constraint.is_discrete)

@@ -1,0 +1,166 @@
+"""Distributions of TensorFlow Probability on JAX."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from logtrick._core import supports
+from logtrick._core.module import static
+from logtrick._core.supports import Support
+from logtrick.adapters._foreign import Countable, Foreign, apart, finite_support, instance, load, moved, whole_shape
+from logtrick.distributions import Distribution
+
+Array = jax.Array
+_WHERE = "lt.adapters.from_tfp"
+_MODULE = "tensorflow_probability.substrates.jax"
+# TFP declares reparameterisation, but no support: these lists do, by exact class.
+_SUPPORTS: dict[str, type[Support]] = {
+    **dict.fromkeys(
+        "Normal Laplace Logistic Cauchy StudentT Gumbel MultivariateNormalDiag MultivariateNormalTriL "
+        "MultivariateNormalFullCovariance MultivariateNormalDiagPlusLowRank".split(),
+        supports.Real,
+    ),
+    **dict.fromkeys("Gamma InverseGamma Exponential LogNormal HalfNormal Weibull Chi2 Chi".split(), supports.Positive),
+    **dict.fromkeys("Beta LogitNormal Kumaraswamy RelaxedBernoulli ContinuousBernoulli".split(), supports.UnitInterval),
+    **dict.fromkeys("Poisson NegativeBinomial Geometric".split(), supports.NonNegativeInteger),
+    **dict.fromkeys(
+        "Binomial BetaBinomial Multinomial DirichletMultinomial FiniteDiscrete Zipf Skellam PlackettLuce OrderedLogistic "
+        "StoppingRatioLogistic ZeroInflatedNegativeBinomial PoissonLogNormalQuadratureCompound QuantizedDistribution".split(),
+        Countable,
+    ),
+    "Dirichlet": supports.Simplex,
+}
+_BINARY = ("Bernoulli", "ProbitBernoulli")
+_BOUNDS = {
+    **dict.fromkeys("Uniform PERT Triangular Bates TruncatedNormal TruncatedCauchy".split(), ("low", "high")),
+    **dict.fromkeys("HalfCauchy HalfStudentT Deterministic VectorDeterministic".split(), ("loc",)),
+    **dict.fromkeys(("GeneralizedPareto", "GeneralizedExtremeValue"), ("loc", "scale", "concentration")),
+    "Pareto": ("scale",), "Empirical": ("samples",), "FiniteDiscrete": ("outcomes",),
+}  # fmt: skip
+_ONTO = frozenset(
+    "Shift Scale ScaleMatvecDiag ScaleMatvecTriL ScaleMatvecLU ScaleMatvecLinearOperator Identity Permute SinhArcsinh".split()
+)
+_INSIDE = ("Independent", "Sample", "BatchBroadcast", "BatchReshape")
+
+
+class _TFP(Foreign):
+    """A TensorFlow Probability distribution."""
+
+    shape: tuple[int, ...] = static(default=())
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.shape
+
+    @property
+    def support(self) -> Support:
+        base = _base(self.foreign)
+        name = type(base).__name__
+        if name in _BINARY:
+            return finite_support(2, binary=True)
+        if name in ("Categorical", "OneHotCategorical"):
+            return finite_support(_parameter(base).shape[-1], one_hot=name == "OneHotCategorical")
+        return _SUPPORTS.get(name, supports.Unknown)()
+
+    def _sample(self, key: Array) -> Array:
+        return self.foreign.sample(seed=key)
+
+    def _foreign_log_prob(self, x: Any) -> Array:
+        return self.foreign.log_prob(x)
+
+    def _values(self) -> Array:
+        support: Any = self.support
+        return jnp.arange(2 if isinstance(support, supports.Boolean) else support.size)
+
+    def _bounds(self) -> Any:
+        return _moving(self.foreign)
+
+
+def from_tfp(dist: Any, event_ndims: int | None = None, *, fixed_support: bool = False) -> Distribution:
+    """A distribution of TensorFlow Probability's JAX substrate as one of logtrick's.
+
+    Its `reparameterization_type` decides whether `Pathwise` is legal: FULLY_REPARAMETERIZED only. TFP declares no support:
+    Bernoulli and the categorical classes, also inside `Independent` and `Sample`, can be enumerated; where a class's support
+    is known to move with parameters (`Uniform`, `Pareto`, a transform that is not onto Rⁿ, …) the score function refuses
+    their derivative. Derivatives reach the distribution's own parameters. Log-probs are TFP's own, outside the support too
+    (its Categorical of three values gives 7 the log-prob 0): only draws and listed values are ever scored here.
+
+    Args:
+      dist: a `tfp.distributions.Distribution` over one array; build it inside the differentiated function.
+      event_ndims: the number of dimensions of ONE draw, batch dimensions included, to sum the log-prob over the batch.
+        Unless given, a batch shape is an error.
+      fixed_support: True declares that the support stands still where the lists do not (a spline flow onto Rⁿ).
+    Returns:
+      A distribution; draws have shape `batch_shape + event_shape`.
+    Raises:
+      ImportError: TFP is not installed.
+      TypeError: `dist` is not one of its distributions, or is a joint one.
+      ValueError: batch dimensions without `event_ndims`; a masked distribution, whose log-prob is not that of its draws.
+    Example:
+      >>> import jax, jax.numpy as jnp, logtrick as lt
+      >>> from tensorflow_probability.substrates.jax import distributions as tfd
+      >>> def value(logits):
+      ...     coins = lt.adapters.from_tfp(tfd.Independent(tfd.Bernoulli(logits=logits), 1))
+      ...     return lt.expect(jax.random.key(0), lambda x: (x.sum() - 0.9) ** 2, coins, estimator=lt.Enumerate())
+      >>> [round(g, 3) for g in jax.grad(value)(jnp.zeros(2)).tolist()]
+      [0.05, 0.05]
+    """
+    tfd = load(_WHERE, "tfp", _MODULE).distributions
+    instance(_WHERE, dist, tfd.Distribution)
+    if isinstance(dist, tfd.JointDistribution):
+        raise TypeError(
+            f"{_WHERE}(dist=…) needs a distribution over one array; got {type(dist).__name__}. Use lt.expect_program, "
+            "or lt.Joint of the adapted parts."
+        )
+    if any(isinstance(part, tfd.Masked) for part in _parts(dist)):
+        raise ValueError(
+            f"{_WHERE}(dist=…) needs a distribution whose log_prob is that of its draws; got a masked one. Multiply the "
+            "cost by the mask instead."
+        )
+    shape = whole_shape(_WHERE, "tfd.Independent", dist.batch_shape, dist.event_shape, event_ndims)
+    pathwise = dist.reparameterization_type == tfd.FULLY_REPARAMETERIZED
+    return _TFP(*apart(dist), pathwise, fixed_support, False, shape)
+
+
+def _parts(dist: Any) -> list[Any]:
+    """`dist` and what it wraps, outermost first."""
+    parts = [dist]
+    while hasattr(parts[-1], "distribution"):
+        parts.append(parts[-1].distribution)
+    return parts
+
+
+def _base(dist: Any) -> Any:
+    """The distribution inside `Independent`, `Sample` and what only reshapes."""
+    while type(dist).__name__ in _INSIDE:
+        dist = dist.distribution
+    return dist
+
+
+def _parameter(base: Any) -> Array:
+    return base.logits if base.logits is not None else base.probs
+
+
+def _moving(dist: Any) -> list[Any]:
+    """What the support depends on, by class."""
+    dist = _base(dist)
+    name = type(dist).__name__
+    if name == "TransformedDistribution":
+        everything = _SUPPORTS.get(type(_base(dist.distribution)).__name__) is supports.Real
+        steps = _steps(dist.bijector)
+        return [*_moving(dist.distribution), *moved(everything, steps, lambda b: type(b).__name__ in _ONTO)]
+    if name == "MixtureSameFamily":
+        return _moving(dist.components_distribution)
+    if name == "Mixture":
+        return [bound for part in dist.components for bound in _moving(part)]
+    if name == "QuantizedDistribution":
+        return [bound for bound in (dist.low, dist.high) if bound is not None]
+    return [getattr(dist, field) for field in _BOUNDS.get(name, ())]
+
+
+def _steps(bijector: Any) -> list[Any]:
+    """The bijectors of a chain in the order of their application."""
+    if type(bijector).__name__ == "Chain":
+        return [step for part in reversed(bijector.bijectors) for step in _steps(part)]
+    return [bijector]
