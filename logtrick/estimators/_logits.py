@@ -15,7 +15,7 @@ Array = jax.Array
 
 def logits_of(dist: Distribution) -> Array:
     """The logits, worked with in at least float32."""
-    return widened(dist).logits  # type: ignore[attr-defined]  # declared by `link`
+    return widened(dist).logits  # declared by `link`
 
 
 def link_of(dist: Distribution) -> Link:

@@ -28,7 +28,7 @@ PROBLEMS = {
     "bit": Problem(lt.Bernoulli, lambda p, x: (x - 0.3) ** 2 + 0.2 * p * x, np.array(0.4)),
     "bits": Problem(lt.Bernoulli, _bits_cost, np.array([0.4, -0.8])),
     "index": Problem(
-        lt.Categorical, lambda p, x: jnp.array([1.0, -1.5, 0.3])[x] + 0.2 * p[1] * x, np.array([0.5, -0.3, 0.9])
+        lt.Categorical, lambda p, x: jnp.array([2.0, -0.5, 1.3])[x] + 0.2 * p[1] * x, np.array([0.5, -0.3, 0.9])
     ),
     "one hot": Problem(
         lt.OneHotCategorical, lambda p, x: (x @ jnp.array([1.0, -1.5, 0.3]) - 0.2) ** 2, np.array([0.5, -0.3, 0.9])
@@ -56,12 +56,24 @@ class Entry:
 _surrogate = lambda w, y: w[0] + w[1] * jnp.sum(y**2)
 _heads = lambda w, u: jnp.tanh(w @ u)
 _W = np.array([0.2, 0.3], np.float32)
+_AVERAGE = lt.MovingAverage(0.9, average=np.float32(0.2), weight=np.float32(0.4))
+_TWO = (lt.ScoreFunction(), lt.ScoreFunction(lt.ConstantBaseline(0.3)))
 _FINITE = ("bits", "index", "bit", "one hot")
 _LINKED = ("one hot", "bits", "bit")
 
 REGISTRY = {
     "ScoreFunction": Entry(lt.ScoreFunction(), _FINITE),
     "ScoreFunction, no baseline": Entry(lt.ScoreFunction(lt.NoBaseline()), _FINITE, shift=False),
+    "ScoreFunction, moving average": Entry(lt.ScoreFunction(_AVERAGE), _FINITE, shift=False),
+    "ScoreFunction, learned baseline": Entry(
+        lt.ScoreFunction(lt.LearnedBaseline(jnp.sum, _W)), ("bits", "index"), shift=False
+    ),
+    "ScoreFunction, optimal baseline": Entry(lt.ScoreFunction(lt.OptimalBaseline()), ("one hot", "bits", "index")),
+    "ScoreFunction, MuProp": Entry(lt.ScoreFunction(lt.MuProp()), ("bits", "bit")),
+    "ScoreFunction, delta method": Entry(lt.ScoreFunction(lt.DeltaMethod(2)), ("bits", "bit")),
+    "MeasureValued": Entry(lt.MeasureValued(), ("bits", "index", "one hot", "bit")),
+    "Combination": Entry(lt.Combination(_TWO, (0.3, 0.7)), ("bits", "index")),
+    "Combination, learned": Entry(lt.Combination(_TWO, (0.3, 0.7), learn=True), ("index", "bits")),
     "Enumerate": Entry(lt.Enumerate(), _FINITE),
     "DisARM": Entry(lt.DisARM(), ("bits", "bit")),
     "ARM": Entry(lt.ARM(), ("bits", "bit")),
