@@ -16,6 +16,7 @@ from jax.extend import core
 from jax.interpreters import ad, batching
 
 Sites = frozenset[int]
+Refine = Callable[[Any, list[Sites], list[Sites]], list[Sites]]
 _NONE: Sites = frozenset()
 # Effects that carry no values: what is printed, and the names of mesh axes.
 _HARMLESS = frozenset({"DebugEffect", "OrderedDebugEffect", "NamedAxisEffect"})
@@ -36,8 +37,11 @@ def _union(sets: Any) -> Sites:
     return _NONE.union(*sets)
 
 
-def dependencies(jaxpr: Any, inputs: list[Sites]) -> list[Sites]:
-    """For each output of a jaxpr, the sites that it can depend on, given those of its inputs."""
+def dependencies(jaxpr: Any, inputs: list[Sites], refine: Refine | None = None) -> list[Sites]:
+    """For each output of a jaxpr, the sites that it can depend on, given those of its inputs.
+
+    `refine(eqn, ins, outs) -> outs` may add labels of its own, at every level.
+    """
     env = dict(zip(jaxpr.invars, inputs))
     hidden = _NONE  # what state outside of the jaxpr has seen so far
 
@@ -48,9 +52,10 @@ def dependencies(jaxpr: Any, inputs: list[Sites]) -> list[Sites]:
         ins = [read(v) for v in eqn.invars]
         if any(type(effect).__name__ not in _HARMLESS for effect in eqn.effects):
             hidden = _union([hidden, *ins])
-            env.update((v, hidden) for v in eqn.outvars)
+            outs = [hidden] * len(eqn.outvars)
         else:
-            env.update(zip(eqn.outvars, _through(eqn, ins)))
+            outs = _through(eqn, ins, refine)
+        env.update(zip(eqn.outvars, outs if refine is None else refine(eqn, ins, outs)))
     return [read(v) for v in jaxpr.outvars]
 
 
@@ -60,16 +65,16 @@ def _fixed_point(step: Callable[[list[Sites]], list[Sites]], carry: list[Sites])
     return carry
 
 
-def _through(eqn: Any, ins: list[Sites]) -> list[Sites]:
+def _through(eqn: Any, ins: list[Sites], refine: Refine | None) -> list[Sites]:
     if eqn.primitive is _mark_p:
         return [frozenset([eqn.params["site"]])]
     rule = {"scan": _scan, "while": _while, "cond": _cond}.get(eqn.primitive.name)
     if rule is not None:
-        return rule(eqn.params, ins)
+        return rule(eqn.params, ins, refine)
     for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         inner = _open(eqn.params.get(key))
         if inner is not None and len(inner.invars) == len(ins) and len(inner.outvars) == len(eqn.outvars):
-            return dependencies(inner, ins)
+            return dependencies(inner, ins, refine)
     return [_union(ins)] * len(eqn.outvars)
 
 
@@ -77,29 +82,29 @@ def _open(jaxpr: Any) -> Any:
     return getattr(jaxpr, "jaxpr", jaxpr)
 
 
-def _scan(params: Any, ins: list[Sites]) -> list[Sites]:
+def _scan(params: Any, ins: list[Sites], refine: Refine | None) -> list[Sites]:
     consts, carries, body = params["num_consts"], params["num_carry"], _open(params["jaxpr"])
 
     def run(carry: list[Sites]) -> list[Sites]:
-        return dependencies(body, ins[:consts] + carry + ins[consts + carries :])
+        return dependencies(body, ins[:consts] + carry + ins[consts + carries :], refine)
 
     carry = _fixed_point(lambda c: run(c)[:carries], ins[consts : consts + carries])
     return carry + run(carry)[carries:]
 
 
-def _while(params: Any, ins: list[Sites]) -> list[Sites]:
+def _while(params: Any, ins: list[Sites], refine: Refine | None) -> list[Sites]:
     c, b = params["cond_nconsts"], params["body_nconsts"]
     cond, body = _open(params["cond_jaxpr"]), _open(params["body_jaxpr"])
 
     def step(carry: list[Sites]) -> list[Sites]:
-        test = dependencies(cond, ins[:c] + carry)[0]
-        return [s | test for s in dependencies(body, ins[c : c + b] + carry)]
+        test = dependencies(cond, ins[:c] + carry, refine)[0]
+        return [s | test for s in dependencies(body, ins[c : c + b] + carry, refine)]
 
     return _fixed_point(step, ins[c + b :])
 
 
-def _cond(params: Any, ins: list[Sites]) -> list[Sites]:
-    branches = [dependencies(_open(branch), ins[1:]) for branch in params["branches"]]
+def _cond(params: Any, ins: list[Sites], refine: Refine | None) -> list[Sites]:
+    branches = [dependencies(_open(branch), ins[1:], refine) for branch in params["branches"]]
     return [ins[0] | _union(outs) for outs in zip(*branches)]
 
 
@@ -112,13 +117,14 @@ class Credit:
       sites: for each site, itself and those whose draws its distribution depends on, transitively: who is credited
         with what depends on its draw.
       unknown: for each site, whether its estimator was made inside the program, from what only the trace knows.
-      jaxpr: the abstract run.
+      jaxpr: the abstract run; its outputs are of the structure `tree`.
     """
 
     costs: list[tuple[int, ...]]
     sites: list[tuple[int, ...]]
     unknown: list[bool]
     jaxpr: Any
+    tree: Any
 
 
 def credit(run: Callable[[], tuple[list[Any], list[list[Any]], list[Any]]]) -> Credit:
@@ -143,5 +149,6 @@ def credit(run: Callable[[], tuple[list[Any], list[list[Any]], list[Any]]]) -> C
         [tuple(sorted(_union(ancestors[j] for j in c))) for c in costs],
         [tuple(sorted(a)) for a in ancestors],
         unknown,
-        closed,
+        closed.jaxpr,
+        tree,
     )

@@ -1,0 +1,205 @@
+"""`lt.explain`: what a program does with its gradient, and what looks wrong."""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from logtrick.programs._credit import Sites, dependencies
+from logtrick.programs._items import Program
+from logtrick.programs._outline import CostOutline, LoopOutline, Outline, SiteOutline, leaves_of, outline, start
+
+_COMPARE = frozenset({"gt", "lt", "ge", "le", "eq", "ne"})
+_STEPS = frozenset({"round", "floor", "ceil", "sign", "argmax", "argmin"})
+
+
+@dataclasses.dataclass(frozen=True)
+class SiteRow:
+    """One site of an explained program."""
+
+    name: Any
+    distribution: str
+    estimator: str
+    baseline: str
+    costs: tuple[Any, ...]
+    biased: bool
+    max_order: float
+    evaluations: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What `lt.explain` found; prints as a table.
+
+    Attributes:
+      sites: a row for each site, in the order of their yields; those in loops as "loop.site".
+      warnings: what looks wrong, in words.
+
+    Example:
+      >>> import logtrick as lt
+      >>> lt.Explanation((), ("nothing is random",)).warnings
+      ('nothing is random',)
+    """
+
+    sites: tuple[SiteRow, ...]
+    warnings: tuple[str, ...]
+
+    def __str__(self) -> str:
+        head = ("site", "distribution", "estimator", "baseline", "credited with", "biased", "order", "evaluations")
+        rows = [head]
+        for s in self.sites:
+            order = "any" if s.max_order == math.inf else str(int(s.max_order))
+            costs, biased = ", ".join(map(str, s.costs)) or "nothing", "BIASED" if s.biased else "no"
+            rows.append((str(s.name), s.distribution, s.estimator, s.baseline, costs, biased, order, str(s.evaluations)))
+        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
+        return "\n".join([*lines, *(f"warning: {w}" for w in self.warnings)])
+
+
+def explain(program: Program, *args: Any, num_samples: int = 16) -> Explanation:
+    """Print and return, for each site of a program: its estimator, baseline, the costs credited to it, bias, order, cost.
+
+    Warns of a discontinuity (a comparison, round, floor, argmax, sign) between the draw of an estimator that
+    differentiates f and a cost, which makes the pathwise gradient wrong; of a site that no cost depends on; and of a cost
+    that no site reaches. Nothing is drawn. What a loop computes inside its steps is not searched for discontinuities.
+
+    Args:
+      program: a generator function, as for `lt.expect_program`.
+      args: its arguments.
+      num_samples: the runs it is meant for; legality may depend on it.
+    Returns:
+      An `Explanation`.
+    Raises:
+      TypeError, ValueError: as `lt.expect_program` would.
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> def program(mu):
+      ...     z = yield lt.sample(lt.Normal(mu, 1.0), lt.Pathwise(), name="z")
+      ...     yield lt.cost(jnp.where(z > 0, 1.0, 0.0), name="step")
+      >>> found = lt.explain(program, 0.0)
+      site  distribution  estimator  baseline  credited with  biased  order  evaluations
+      z     Normal        Pathwise   -         step           no      any    1
+      warning: cost 'step' depends on the draw of 'z' through a discontinuity (gt), which Pathwise cannot see. Use ScoreFunction().
+    """
+    plan = outline(start(program, args), num_samples)
+    found = Explanation(tuple(_rows(plan)), tuple(_warnings(plan)))
+    print(found)
+    return found
+
+
+def _rows(plan: Outline) -> list[SiteRow]:
+    credited = _credited_costs(plan)
+    rows = []
+    for name, site in plan.all_sites():
+        estimator = site.estimator
+        baseline = getattr(estimator, "baseline", None)
+        rows.append(
+            SiteRow(
+                name,
+                site.family,
+                type(estimator).__name__,
+                "-" if baseline is None else type(baseline).__name__,
+                tuple(credited[name]),
+                not estimator.unbiased,
+                estimator.max_order,
+                site.evaluations,
+            )
+        )
+    return rows
+
+
+def _credited_costs(plan: Outline) -> dict[Any, list[Any]]:
+    """For each site, in loops too, the names of the costs that are credited to it."""
+    assert plan.credit is not None
+    names, found = iter([name for name, _ in plan.all_sites()]), plan.credit
+    result: dict[Any, list[Any]] = {}
+    for index, site in enumerate(plan.sites):
+        direct = [n for n, sites in zip(plan.cost_names, found.costs) if index in sites]
+        loops = [s for i, s in enumerate(plan.sites) if isinstance(s, LoopOutline) and index in found.sites[i]]
+        direct += [name for loop in loops for name, _ in leaves_of([loop], CostOutline)]
+        for _ in leaves_of([site], SiteOutline):
+            result[next(names)] = direct  # by time: a step's later costs, later steps', and those after the loop
+    return result
+
+
+def _warnings(plan: Outline) -> list[str]:
+    assert plan.credit is not None
+    found, rows = plan.credit, _credited_costs(plan)
+    warnings = [
+        f"no cost depends on the draw of {name!r}: it adds nothing. Leave it out." for name, costs in rows.items() if not costs
+    ]
+    for name, sites in zip(plan.cost_names, found.costs):
+        if not sites:
+            warnings.append(f"cost {name!r} depends on no draw: no site reaches it, and it needs no expectation.")
+    return warnings + _discontinuities(plan)
+
+
+def _discontinuities(plan: Outline) -> list[str]:
+    """Costs that depend on the draw of an estimator that differentiates f through a discontinuity."""
+    assert plan.credit is not None
+    smooth = {
+        index
+        for index, site in enumerate(plan.sites)
+        if any("differentiable f" in inner.estimator.needs for _, inner in leaves_of([site], SiteOutline))
+    }
+    if not smooth:
+        return []
+    walk = _Jumps(frozenset(smooth))
+    costs, made_of, _ = jax.tree.unflatten(plan.credit.tree, dependencies(plan.credit.jaxpr, [], walk.refine))
+    through = [frozenset().union(*(_jumps(part) for part in parts)) for parts in made_of]
+    warnings = []
+    for name, parts, sites in zip(plan.cost_names, costs, plan.credit.costs):
+        for s in sorted(_jumps(parts).union(*(through[i] for i in sites))):
+            names = [n for n, _ in leaves_of([plan.sites[s]], SiteOutline)]
+            kind = next(leaves_of([plan.sites[s]], SiteOutline))[1]
+            warnings.append(
+                f"cost {name!r} depends on the draw of {names[0]!r} through a discontinuity ({walk.seen[s]}), which "
+                f"{type(kind.estimator).__name__} cannot see. Use ScoreFunction()."
+            )
+    return warnings
+
+
+def _jumps(labels: Sites) -> Sites:
+    return frozenset(-label // 2 - 1 for label in labels if label < 0 and label % 2 == 0)
+
+
+class _Jumps:
+    """Labels beside the sites s ≥ 0: −2s − 1 for a truth value that s decides, −2s − 2 for what jumps with s."""
+
+    def __init__(self, sites: Sites) -> None:
+        self.sites, self.seen = sites, dict[int, str]()
+
+    def _jump(self, sites: Any, name: str) -> Sites:
+        for s in sites:
+            self.seen.setdefault(s, name)
+        return frozenset(-2 * s - 2 for s in sites)
+
+    def refine(self, eqn: Any, ins: list[Sites], outs: list[Sites]) -> list[Sites]:
+        name, every = eqn.primitive.name, frozenset().union(*ins)
+        smooth = every & self.sites
+        if name in _COMPARE and _floating(eqn.invars[0]):
+            for s in smooth:
+                self.seen.setdefault(s, name)
+            return [o | {-2 * s - 1 for s in smooth} for o in outs]
+        decided = {(-label - 1) // 2 for label in every if label < 0 and label % 2}
+        if name in _STEPS:
+            new = self._jump(smooth, name)
+        elif name == "convert_element_type":
+            turned = smooth if _floating(eqn.invars[0]) and not _floating(eqn.outvars[0]) else frozenset(decided)
+            new = self._jump(turned, name)
+        elif name == "select_n":
+            chosen = frozenset().union(*ins[1:])
+            new = self._jump({s for s in decided if s not in chosen}, name)
+        elif name in ("cond", "while"):
+            new = self._jump({(-label - 1) // 2 for label in ins[0] if label < 0 and label % 2}, name)
+        else:
+            return outs
+        return [o | new for o in outs]
+
+
+def _floating(v: Any) -> bool:
+    return bool(np.issubdtype(v.aval.dtype, np.floating))
+
+
