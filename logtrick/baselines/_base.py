@@ -37,8 +37,9 @@ class Site:
     expansion: tuple[Any, ...] = ()
 
     def score(self) -> list[Array]:
-        """The score in the distribution's own leaves (`leaves`), held constant."""
-        return stop(jax.grad(lambda leaves: with_leaves(self.dist, leaves).log_prob(self.x))(stop(self.leaves)))
+        """The score in the distribution's own leaves (`leaves`), held constant, in at least float32."""
+        wide = [leaf if leaf.dtype.itemsize >= 4 else leaf.astype(jnp.float32) for leaf in stop(self.leaves)]
+        return stop(jax.grad(lambda leaves: with_leaves(self.dist, leaves).log_prob(self.x))(wide))
 
     @property
     def leaves(self) -> list[Array]:

@@ -30,7 +30,7 @@ class Combination(Estimator):
     Args:
       estimators: a tuple of estimators that evaluate one point each (`ScoreFunction`, `Pathwise`, …).
       weights: a tuple of as many numbers ≥ 0 that sum to 1.
-      trained: the weights learn.
+      learn: the weights learn.
     Raises:
       TypeError: `estimators` is no tuple of estimators.
       ValueError: an estimator of several points; weights that are negative, do not sum to 1, or are not as many.
@@ -48,7 +48,7 @@ class Combination(Estimator):
 
     estimators: tuple[Any, ...]
     weights: tuple[Any, ...]
-    trained: bool = static(default=False)
+    learn: bool = static(default=False)
     reference: ClassVar[str] = "Geffner & Domke (2018), Using Large Ensembles of Control Variates for VI."
 
     def __post_init__(self) -> None:
@@ -91,7 +91,7 @@ class Combination(Estimator):
 
     @property
     def adaptive(self) -> bool:
-        return self.trained or any(e.adaptive for e in self.estimators)
+        return self.learn or any(e.adaptive for e in self.estimators)
 
     def check(self, dist: Distribution, num_runs: int) -> None:
         for e in self.estimators:
@@ -114,10 +114,11 @@ class Combination(Estimator):
 
         weights = jnp.stack([jnp.asarray(w, float) for w in self.weights])
         weights = weights / jnp.sum(weights)
-        if self.trained:
+        if self.learn:
             totals, pullback, (costs, parts) = jax.vjp(evaluate, live_leaves(dist), has_aux=True)
             gradients = stop(jax.vmap(pullback)(jnp.eye(totals.size, dtype=totals.dtype))[0])
-            loss = sum(jnp.sum(jnp.tensordot(weights.astype(g.dtype), g, 1) ** 2) for g in gradients)
+            squares = [jnp.sum(jnp.tensordot(weights.astype(g.dtype), g, 1) ** 2) for g in gradients]
+            loss = sum(squares, jnp.zeros((), weights.dtype))
         else:
             _, (costs, parts) = evaluate(live_leaves(dist))
             loss = None

@@ -65,15 +65,11 @@ REGISTRY = {
     "ScoreFunction": Entry(lt.ScoreFunction(), _FINITE),
     "ScoreFunction, no baseline": Entry(lt.ScoreFunction(lt.NoBaseline()), _FINITE, shift=False),
     "ScoreFunction, moving average": Entry(lt.ScoreFunction(_AVERAGE), _FINITE, shift=False),
-    "ScoreFunction, learned baseline": Entry(
-        lt.ScoreFunction(lt.LearnedBaseline(jnp.sum, _W)), ("bits", "index"), shift=False
-    ),
     "ScoreFunction, optimal baseline": Entry(lt.ScoreFunction(lt.OptimalBaseline()), ("one hot", "bits", "index")),
     "ScoreFunction, MuProp": Entry(lt.ScoreFunction(lt.MuProp()), ("bits", "bit")),
-    "ScoreFunction, delta method": Entry(lt.ScoreFunction(lt.DeltaMethod(2)), ("bits", "bit")),
     "MeasureValued": Entry(lt.MeasureValued(), ("bits", "index", "one hot", "bit")),
-    "Combination": Entry(lt.Combination(_TWO, (0.3, 0.7)), ("bits", "index")),
-    "Combination, learned": Entry(lt.Combination(_TWO, (0.3, 0.7), learn=True), ("index", "bits")),
+    "Combination": Entry(lt.Combination(_TWO, (0.3, 0.7)), ("bits", "index"), shift=False),
+    "Combination, learned": Entry(lt.Combination(_TWO, (0.3, 0.7), learn=True), ("index", "bits"), shift=False),
     "Enumerate": Entry(lt.Enumerate(), _FINITE),
     "DisARM": Entry(lt.DisARM(), ("bits", "bit")),
     "ARM": Entry(lt.ARM(), ("bits", "bit")),

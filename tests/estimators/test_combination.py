@@ -56,7 +56,7 @@ def test_value_gradient_and_hessian(x64, weights):
 
 
 def objective(params, key, num_samples=8):
-    estimator = lt.Combination(BOTH, tuple(params["w"]), trained=True)
+    estimator = lt.Combination(BOTH, tuple(params["w"]), learn=True)
     cost = lambda x: x**2 + x
     return lt.expect(
         key, cost, lt.Normal(params["mu"], 1.0), estimator=estimator, num_samples=num_samples, has_aux=True

@@ -150,8 +150,6 @@ def test_the_second_derivative_is_refused_or_there(name, problem):
 BITS = [name for name, entry in REGISTRY.items() if "bits" in entry.problems and entry.estimator.unbiased]
 EXTRA = {
     "ScoreFunction, moving average",
-    "ScoreFunction, learned baseline",
-    "ScoreFunction, delta method",
     "Combination, learned",
     "ScoreFunction, no baseline",
     "SumAndSample, stochastic",
