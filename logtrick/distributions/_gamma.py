@@ -35,9 +35,7 @@ class Gamma(Factorized):
     concentration: Any
     rate: Any
     reparameterized = True
-    provides = frozenset(
-        {"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "standardization"}
-    )
+    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "standardization"})
     weak_parameters = ("rate",)
 
     def __post_init__(self) -> None:

@@ -133,9 +133,9 @@ def test_probabilities_sum_to_one_and_scores_to_zero(name: str) -> None:
 
 def quadrature(dist: Distribution) -> tuple[jax.Array, jax.Array]:
     """Nodes and weights for ∫ g(x) dx over the support: the trapezoidal rule after the bijector from R."""
-    grid = 0.008 * jnp.arange(-4500.0, 4501.0)  # 0 is a node, exactly
+    grid = 0.008 * (jnp.arange(-4500.0, 4500.0) + 0.5)  # symmetric about 0, and 0 is no node
     bijector = bijector_to(dist.support)
-    if dist.support.everything:  # sinh t reaches the heavy tails; the median, where there may be a kink, is a node
+    if dist.support.everything:  # sinh t reaches the heavy tails; the median, where there may be a kink, between nodes
         centre = dist.inverse_cdf(jnp.asarray(0.5)) if "inverse_cdf" in dist.provides else 0.0
         return centre + jnp.sinh(grid), jnp.cosh(grid) * (grid[1] - grid[0])
     return jax.vmap(bijector.forward)(grid), jnp.exp(jax.vmap(bijector.log_det)(grid)) * (grid[1] - grid[0])
@@ -175,7 +175,9 @@ def test_density_integrates_to_one_scores_to_zero_and_closed_forms_are_integrals
             if what in dist.provides:
                 np.testing.assert_allclose(getattr(dist, what)(), got[what], rtol=1e-6 + 5 * kink)
         if "kl_divergence" in dist.provides:
-            np.testing.assert_allclose(dist.kl_divergence(case.make(*others)), got["kl_divergence"], rtol=1e-6)
+            np.testing.assert_allclose(
+                dist.kl_divergence(case.make(*others)), got["kl_divergence"], rtol=1e-6 + 5 * kink
+            )
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in NUMBERS])
