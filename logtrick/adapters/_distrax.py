@@ -8,34 +8,43 @@ import jax.numpy as jnp
 from logtrick._core import supports
 from logtrick._core.module import static
 from logtrick._core.supports import Support
-from logtrick.adapters._foreign import Countable, Foreign, apart, finite_support, instance, load, moved, whole_shape
+from logtrick.adapters._foreign import (
+    Countable,
+    Foreign,
+    apart,
+    finite_support,
+    instance,
+    load,
+    moved,
+    names,
+    whole_shape,
+)
 from logtrick.distributions import Distribution
 
 Array = jax.Array
 _WHERE = "lt.adapters.from_distrax"
 # Distrax declares nothing, so these lists do, by exact class: a subclass may do otherwise.
-_REPARAMETERIZED = frozenset(
+_REAL = names(
     "Normal LogStddevNormal MultivariateNormalDiag MultivariateNormalDiagPlusLowRank MultivariateNormalFullCovariance "
-    "MultivariateNormalFromBijector MultivariateNormalTri Laplace Logistic Gumbel Uniform Gamma Beta Dirichlet "
-    "VonMises Deterministic".split()
+    "MultivariateNormalFromBijector MultivariateNormalTri Laplace Logistic Gumbel"
 )
-_REAL = frozenset(
-    "Normal LogStddevNormal MultivariateNormalDiag MultivariateNormalDiagPlusLowRank MultivariateNormalFullCovariance "
-    "MultivariateNormalFromBijector MultivariateNormalTri Laplace Logistic Gumbel".split()
-)
+_REPARAMETERIZED = _REAL | names("Uniform Gamma Beta Dirichlet VonMises Deterministic")
 _SUPPORTS: dict[str, type[Support]] = {
     **dict.fromkeys(_REAL, supports.Real),
-    "Gamma": supports.Positive, "Beta": supports.UnitInterval, "Dirichlet": supports.Simplex,
-    "Multinomial": Countable, "Quantized": Countable,
-}  # fmt: skip
-_CATEGORICAL = frozenset("Categorical Softmax Greedy EpsilonGreedy".split())
+    **dict.fromkeys(names("Multinomial Quantized"), Countable),
+    "Gamma": supports.Positive,
+    "Beta": supports.UnitInterval,
+    "Dirichlet": supports.Simplex,
+}
+_CATEGORICAL = names("Categorical Softmax Greedy EpsilonGreedy")
 _BOUNDS = {
-    "Uniform": ("low", "high"), "CategoricalUniform": ("low", "high"), "Deterministic": ("loc",),
-    "Clipped": ("minimum", "maximum"), "ClippedNormal": ("minimum", "maximum"), "ClippedLogistic": ("minimum", "maximum"),
-}  # fmt: skip
-_ONTO = frozenset(
-    "ScalarAffine Shift DiagLinear TriangularLinear UnconstrainedAffine LowerUpperTriangularAffine DiagPlusLowRankLinear "
-    "Linear".split()
+    **dict.fromkeys(names("Uniform CategoricalUniform"), ("low", "high")),
+    **dict.fromkeys(names("Clipped ClippedNormal ClippedLogistic"), ("minimum", "maximum")),
+    "Deterministic": ("loc",),
+}
+_ONTO = names(
+    "ScalarAffine Shift DiagLinear TriangularLinear UnconstrainedAffine LowerUpperTriangularAffine "
+    "DiagPlusLowRankLinear Linear"
 )
 
 

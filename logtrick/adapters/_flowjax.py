@@ -7,24 +7,22 @@ import jax
 from logtrick._core import checks, supports
 from logtrick._core.module import static
 from logtrick._core.supports import Support
-from logtrick.adapters._foreign import Foreign, apart, instance, load, moved
+from logtrick.adapters._foreign import Foreign, apart, instance, load, moved, names
 from logtrick.distributions import Distribution
 
 Array = jax.Array
 _WHERE = "lt.adapters.from_flowjax"
 # FlowJAX declares nothing, so these lists do, by exact class. What is transformed counts as its base does.
-_REAL = frozenset(
-    "StandardNormal _StandardGumbel _StandardCauchy _StandardStudentT _StandardLaplace _StandardLogistic".split()
-)
+_REAL = names("StandardNormal _StandardGumbel _StandardCauchy _StandardStudentT _StandardLaplace _StandardLogistic")
 _REPARAMETERIZED = _REAL | {"_StandardUniform", "_StandardExponential", "_StandardGamma", "Beta"}
 _SUPPORTS: dict[str, type[Support]] = {
     **dict.fromkeys(_REAL, supports.Real),
     **dict.fromkeys(("_StandardExponential", "_StandardGamma"), supports.Positive),
     **dict.fromkeys(("_StandardUniform", "Beta"), supports.UnitInterval),
 }
-_ONTO = frozenset(
+_ONTO = names(
     "Affine Loc Scale TriangularAffine Identity Flip Permute Coupling MaskedAutoregressive BlockAutoregressiveNetwork "
-    "RationalQuadraticSpline LeakyTanh Planar Householder DiscreteCosine AdditiveCondition NumericalInverse".split()
+    "RationalQuadraticSpline LeakyTanh Planar Householder DiscreteCosine AdditiveCondition NumericalInverse"
 )
 
 

@@ -212,6 +212,11 @@ def moved(everything: bool, bijectors: Sequence[Any], onto: Callable[[Any], bool
     return movers
 
 
+def names(text: str) -> frozenset[str]:
+    """The words of `text`: names of foreign classes."""
+    return frozenset(text.split())
+
+
 def finite_support(values: int, *, binary: bool = False, one_hot: bool = False) -> Support:
     """The support of a family that takes `values` values."""
     return OneHot(values) if one_hot else Boolean() if binary else IntegerBelow(values)

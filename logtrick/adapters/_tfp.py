@@ -8,7 +8,17 @@ import jax.numpy as jnp
 from logtrick._core import supports
 from logtrick._core.module import static
 from logtrick._core.supports import Support
-from logtrick.adapters._foreign import Countable, Foreign, apart, finite_support, instance, load, moved, whole_shape
+from logtrick.adapters._foreign import (
+    Countable,
+    Foreign,
+    apart,
+    finite_support,
+    instance,
+    load,
+    moved,
+    names,
+    whole_shape,
+)
 from logtrick.distributions import Distribution
 
 Array = jax.Array
@@ -17,29 +27,33 @@ _MODULE = "tensorflow_probability.substrates.jax"
 # TFP declares reparameterisation, but no support: these lists do, by exact class.
 _SUPPORTS: dict[str, type[Support]] = {
     **dict.fromkeys(
-        "Normal Laplace Logistic Cauchy StudentT Gumbel MultivariateNormalDiag MultivariateNormalTriL "
-        "MultivariateNormalFullCovariance MultivariateNormalDiagPlusLowRank".split(),
+        names(
+            "Normal Laplace Logistic Cauchy StudentT Gumbel MultivariateNormalDiag MultivariateNormalTriL "
+            "MultivariateNormalFullCovariance MultivariateNormalDiagPlusLowRank"
+        ),
         supports.Real,
     ),
-    **dict.fromkeys("Gamma InverseGamma Exponential LogNormal HalfNormal Weibull Chi2 Chi".split(), supports.Positive),
-    **dict.fromkeys("Beta LogitNormal Kumaraswamy RelaxedBernoulli ContinuousBernoulli".split(), supports.UnitInterval),
-    **dict.fromkeys("Poisson NegativeBinomial Geometric".split(), supports.NonNegativeInteger),
+    **dict.fromkeys(names("Gamma InverseGamma Exponential LogNormal HalfNormal Weibull Chi2 Chi"), supports.Positive),
+    **dict.fromkeys(names("Beta LogitNormal Kumaraswamy RelaxedBernoulli ContinuousBernoulli"), supports.UnitInterval),
+    **dict.fromkeys(names("Poisson NegativeBinomial Geometric"), supports.NonNegativeInteger),
     **dict.fromkeys(
-        "Binomial BetaBinomial Multinomial DirichletMultinomial FiniteDiscrete Zipf Skellam PlackettLuce OrderedLogistic "
-        "StoppingRatioLogistic ZeroInflatedNegativeBinomial PoissonLogNormalQuadratureCompound QuantizedDistribution".split(),
+        names(
+            "Binomial BetaBinomial Multinomial DirichletMultinomial FiniteDiscrete Zipf Skellam PlackettLuce OrderedLogistic "
+            "StoppingRatioLogistic ZeroInflatedNegativeBinomial PoissonLogNormalQuadratureCompound QuantizedDistribution"
+        ),
         Countable,
     ),
     "Dirichlet": supports.Simplex,
 }
 _BINARY = ("Bernoulli", "ProbitBernoulli")
 _BOUNDS = {
-    **dict.fromkeys("Uniform PERT Triangular Bates TruncatedNormal TruncatedCauchy".split(), ("low", "high")),
-    **dict.fromkeys("HalfCauchy HalfStudentT Deterministic VectorDeterministic".split(), ("loc",)),
+    **dict.fromkeys(names("Uniform PERT Triangular Bates TruncatedNormal TruncatedCauchy"), ("low", "high")),
+    **dict.fromkeys(names("HalfCauchy HalfStudentT Deterministic VectorDeterministic"), ("loc",)),
     **dict.fromkeys(("GeneralizedPareto", "GeneralizedExtremeValue"), ("loc", "scale", "concentration")),
     "Pareto": ("scale",), "Empirical": ("samples",), "FiniteDiscrete": ("outcomes",),
 }  # fmt: skip
-_ONTO = frozenset(
-    "Shift Scale ScaleMatvecDiag ScaleMatvecTriL ScaleMatvecLU ScaleMatvecLinearOperator Identity Permute SinhArcsinh".split()
+_ONTO = names(
+    "Shift Scale ScaleMatvecDiag ScaleMatvecTriL ScaleMatvecLU ScaleMatvecLinearOperator Identity Permute SinhArcsinh"
 )
 _INSIDE = ("Independent", "Sample", "BatchBroadcast", "BatchReshape")
 
