@@ -1,6 +1,6 @@
 """logtrick: gradients of expectations in JAX by the log-derivative trick, ∇p = p ∇log p."""
 
-from logtrick import testing as testing, training as training
+from logtrick import adapters as adapters, testing as testing, training as training
 from logtrick._core.errors import (
     BlackBoxError as BlackBoxError,
     DerivativeOrderError as DerivativeOrderError,
@@ -92,15 +92,19 @@ from logtrick.estimators import (
 from logtrick.programs import (
     Aux as Aux,
     Explanation as Explanation,
+    Fisher as Fisher,
     GivenAux as GivenAux,
+    Scores as Scores,
     black_box as black_box,
     cost as cost,
     expect as expect,
     expect_given as expect_given,
     expect_program as expect_program,
     explain as explain,
+    fisher as fisher,
     sample as sample,
     scan as scan,
+    scores as scores,
 )
 from logtrick.training import (
     FitResult as FitResult,

@@ -1,0 +1,86 @@
+"""Lazy scores and Fisher matrices against dense ones, and the natural gradients of the oracles."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+import logtrick as lt
+
+PARAMS = {"w": jnp.array([0.3, -0.2, 0.5]), "b": jnp.array(0.1)}
+DRAWS = jax.random.normal(jax.random.key(0), (5, 3))
+
+
+def log_prob(params, x):
+    return -0.5 * (jnp.tanh(params["w"] * x).sum() - params["b"]) ** 2
+
+
+@pytest.mark.parametrize("centered, chunk_size", [(False, None), (True, 2), (True, 5)])
+def test_products_are_those_of_the_dense_matrix(x64, centered, chunk_size):
+    params, draws = jax.tree.map(lambda a: jnp.asarray(a, float), (PARAMS, DRAWS))
+    s = lt.scores(log_prob, params, draws, centered=centered, chunk_size=chunk_size)
+    flat, tree = ravel_pytree(params)
+    rows = jnp.stack([ravel_pytree(lt.score(log_prob, params, x))[0] for x in draws])
+    rows = rows - rows.mean(0)[None] if centered else rows
+    v, u = jnp.arange(4.0) - 1.5, jnp.arange(5.0) ** 2
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+    close(s.dense(), rows)
+    close(s.matvec(tree(v)), rows @ v)
+    close(ravel_pytree(s.rmatvec(u))[0], rows.T @ u)
+    close(s.gram(), rows @ rows.T)
+    f = lt.fisher(log_prob, params, draws, centered=centered, damping=0.3)
+    dense = rows.T @ rows / 5 + 0.3 * jnp.eye(4)
+    close(f.dense(), dense)
+    close(ravel_pytree(f.matvec(tree(v)))[0], dense @ v)
+    want = jnp.linalg.solve(dense, v)
+    close(ravel_pytree(f.solve_by_draws(tree(v)))[0], want)
+    np.testing.assert_allclose(ravel_pytree(f.solve(tree(v), tolerance=1e-12))[0], want, rtol=1e-9)
+
+
+def test_natural_gradients_of_the_oracles(x64):
+    """Rows natural/normal_quad and natural/bernoulli: F⁻¹ g = (2μσ², σ³) and f(1) − f(0)."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(6)
+    theta = jnp.array([1.0, 1.5])
+    normal = lambda t, x: lt.Normal(t[0], t[1]).log_prob(x)
+    f = lt.fisher(normal, theta, theta[0] + theta[1] * nodes, weights=weights / weights.sum())
+    np.testing.assert_allclose(f.solve(jnp.array([2.0, 3.0]), tolerance=1e-12), [4.5, 3.375], rtol=1e-9)
+    p = 0.3
+    coin = lt.fisher(
+        lambda t, x: lt.Bernoulli(t).log_prob(x), jnp.log(p / (1 - p)), jnp.array([0.0, 1.0]), weights=jnp.array([1 - p, p])
+    )
+    np.testing.assert_allclose(coin.solve(p * (1 - p) * (2.0 + 0.5)), 2.5, rtol=1e-9)
+
+
+def test_constants_cancel_when_centered():
+    shifted = lambda params, x: log_prob(params, x) + 100.0 * params["w"].sum()
+    plain, moved = (lt.scores(f, PARAMS, DRAWS, centered=True) for f in (log_prob, shifted))
+    np.testing.assert_allclose(moved.gram(), plain.gram(), atol=1e-3)
+
+
+def test_never_draws_by_parameters():
+    """A million parameters and 32 draws: products and the kernel solve in memory far below n × P."""
+    size, n = 1_000_000, 32
+    model = lambda w, x: -0.5 * jnp.sum((w * x[0] - x[1]) ** 2)
+    solve = jax.jit(lambda w, x: lt.fisher(model, w, x, damping=0.1, chunk_size=1).solve_by_draws(w))
+    shapes = jax.ShapeDtypeStruct((size,), jnp.float32), jax.ShapeDtypeStruct((n, 2), jnp.float32)
+    assert solve.lower(*shapes).compile().memory_analysis().temp_size_in_bytes < 0.5 * n * size * 4
+
+
+def test_under_jit_and_vmap():
+    f = jax.jit(jax.vmap(lambda scale: lt.fisher(log_prob, PARAMS, scale * DRAWS, damping=0.1).solve(PARAMS)["b"]))
+    assert f(jnp.array([1.0, 2.0])).shape == (2,)
+
+
+def test_what_is_illegal():
+    for make in (lt.scores, lt.fisher):
+        with pytest.raises(ValueError, match="no trainable parameters"):
+            make(log_prob, {}, DRAWS)
+        with pytest.raises(TypeError, match="has no gradient"):
+            make(log_prob, {"w": jnp.arange(3), "b": 0.0}, DRAWS)
+        with pytest.raises(ValueError, match=r"lt.scores\(samples=…\) needs one leading axis"):
+            make(log_prob, PARAMS, (DRAWS, DRAWS[:2]))
+    with pytest.raises(ValueError, match="log_prob must be scalar per draw"):
+        lt.scores(lambda p, x: p["w"] * x, PARAMS, DRAWS).dense()
+    with pytest.raises(ValueError, match=r"lt.fisher\(weights=…\) needs shape \(5,\)"):
+        lt.fisher(log_prob, PARAMS, DRAWS, weights=jnp.ones(4))
