@@ -127,6 +127,19 @@ class Credit:
     tree: Any
 
 
+def _from_outside(jaxpr: Any, var: Any, known: set[Any]) -> bool:
+    """Whether `var` is a constant of the trace, as it is or handed through the bodies of loops."""
+    if isinstance(var, core.Literal) or var in known:
+        return True
+    made_by = next((eqn for eqn in jaxpr.eqns if var in eqn.outvars), None)
+    if made_by is None or made_by.primitive.name != "scan":
+        return False
+    body = _open(made_by.params["jaxpr"])
+    consts = zip(body.invars[: made_by.params["num_consts"]], made_by.invars)
+    constant = {inner for inner, outer in consts if _from_outside(jaxpr, outer, known)}
+    return _from_outside(body, body.outvars[made_by.outvars.index(var)], {*body.constvars, *constant})
+
+
 def credit(run: Callable[[], tuple[list[Any], list[list[Any]], list[Any]]]) -> Credit:
     """Who is credited with what.
 
@@ -139,7 +152,7 @@ def credit(run: Callable[[], tuple[list[Any], list[list[Any]], list[Any]]]) -> C
     tree = jax.tree.structure(out)
     costs, made_of, _ = jax.tree.unflatten(tree, found)
     known = {*closed.jaxpr.constvars}
-    inside = [not (isinstance(v, core.Literal) or v in known) for v in closed.jaxpr.outvars]
+    inside = [not _from_outside(closed.jaxpr, v, known) for v in closed.jaxpr.outvars]
     unknown = [any(jax.tree.leaves(leaves)) for leaves in jax.tree.unflatten(tree, inside)[2]]
     ancestors: list[Sites] = []
     for site, parts in enumerate(made_of):
