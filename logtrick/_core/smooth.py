@@ -13,12 +13,14 @@ import jax.numpy as jnp
 Array = jax.Array
 
 
+@jax.jit  # traced once
 def log_sigmoid(x: Any) -> Array:
     """log σ(x) = min(x, 0) − log(1 + exp(−|x|)), without overflow."""
     positive = x > 0
     return jnp.where(positive, 0.0, x) - jnp.log1p(jnp.exp(jnp.where(positive, -x, x)))
 
 
+@jax.jit
 def softplus(x: Any) -> Array:
     """log(1 + eˣ) = −log σ(−x)."""
     return -log_sigmoid(-x)

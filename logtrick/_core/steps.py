@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core.module import static
-from logtrick._core.noise import KeyPerRun, NoNoise, Noise, StandardNormal, Uniform
+from logtrick._core.noise import KeyPerRun, Noise, NoNoise, StandardNormal, Uniform
 
 # Noise whose rows are independent, so that a row may serve a step of a run.
 INDEPENDENT = (Uniform, StandardNormal, KeyPerRun, NoNoise)

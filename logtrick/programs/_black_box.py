@@ -79,7 +79,9 @@ class BlackBox:
         legal = raw.dtype == dtype if self.dtype is not None else raw.dtype.kind in "fiub"
         if not legal:
             need = dtype if self.dtype is not None else "real numbers"
-            raise BlackBoxError(f"lt.black_box({self.name}) returned {raw.dtype}; needs {need}. Pass dtype=…, or convert.")
+            raise BlackBoxError(
+                f"lt.black_box({self.name}) returned {raw.dtype}; needs {need}. Pass dtype=…, or convert."
+            )
         with np.errstate(over="ignore"):
             result = raw.astype(dtype)
         if np.any(np.isinf(result) & np.isfinite(raw)):
@@ -138,5 +140,7 @@ def black_box(
         raise TypeError(f"lt.black_box(f=…) needs a function; got {type(f).__name__}.")
     shape = tuple(result_shape) if isinstance(result_shape, tuple | list) else (result_shape,)
     if not all(isinstance(n, int | np.integer) and n >= 0 for n in shape):
-        raise TypeError(f"lt.black_box(result_shape=…) needs a tuple of ints; got {result_shape!r}. Pass () for a scalar.")
+        raise TypeError(
+            f"lt.black_box(result_shape=…) needs a tuple of ints; got {result_shape!r}. Pass () for a scalar."
+        )
     return BlackBox(f, shape, batched, dtype)

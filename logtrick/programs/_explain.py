@@ -52,7 +52,9 @@ class Explanation:
         for s in self.sites:
             order = "any" if s.max_order == math.inf else str(int(s.max_order))
             costs, biased = ", ".join(map(str, s.costs)) or "nothing", "BIASED" if s.biased else "no"
-            rows.append((str(s.name), s.distribution, s.estimator, s.baseline, costs, biased, order, str(s.evaluations)))
+            rows.append(
+                (str(s.name), s.distribution, s.estimator, s.baseline, costs, biased, order, str(s.evaluations))
+            )
         widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
         return "\n".join([*lines, *(f"warning: {w}" for w in self.warnings)])
@@ -81,7 +83,8 @@ def explain(program: Program, *args: Any, num_samples: int = 16) -> Explanation:
       >>> found = lt.explain(program, 0.0)
       site  distribution  estimator  baseline  credited with  biased  order  evaluations
       z     Normal        Pathwise   -         step           no      any    1
-      warning: cost 'step' depends on the draw of 'z' through a discontinuity (gt), which Pathwise cannot see. Use ScoreFunction().
+      warning: cost 'step' depends on the draw of 'z' through a discontinuity (gt), which Pathwise cannot see. Use
+      ScoreFunction().
     """
     plan = outline(start(program, args), num_samples)
     found = Explanation(tuple(_rows(plan)), tuple(_warnings(plan)))
@@ -128,7 +131,9 @@ def _warnings(plan: Outline) -> list[str]:
     assert plan.credit is not None
     found, rows = plan.credit, _credited_costs(plan)
     warnings = [
-        f"no cost depends on the draw of {name!r}: it adds nothing. Leave it out." for name, costs in rows.items() if not costs
+        f"no cost depends on the draw of {name!r}: it adds nothing. Leave it out."
+        for name, costs in rows.items()
+        if not costs
     ]
     for name, sites in zip(plan.cost_names, found.costs):
         if not sites:
@@ -201,5 +206,3 @@ class _Jumps:
 
 def _floating(v: Any) -> bool:
     return bool(np.issubdtype(v.aval.dtype, np.floating))
-
-

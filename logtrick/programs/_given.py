@@ -139,14 +139,18 @@ def _blocked(samples: Any, num_chains: int | None) -> tuple[Any, tuple[int, ...]
         raise ValueError(f"{_WHERE}(samples=…) needs the same leading axes {need} on every leaf; stack the draws.")
     if num_chains is not None:
         if lead[0] != num_chains:
-            raise ValueError(f"{_WHERE}(num_chains={num_chains}) needs draws with leading axes (chains, draws); got {lead}.")
+            raise ValueError(
+                f"{_WHERE}(num_chains={num_chains}) needs draws with leading axes (chains, draws); got {lead}."
+            )
         return samples, lead
     return jax.tree.map(lambda a: a[:, None], samples), lead
 
 
 def _check(lead: Any, log_weights: Any, normalized: bool, baseline: Any, num_chains: Any, max_weight: Any) -> None:
     if log_weights is not None and jnp.shape(log_weights) != lead:
-        raise ValueError(f"{_WHERE}(log_weights=…) needs one for each draw, shape {lead}; got {jnp.shape(log_weights)}.")
+        raise ValueError(
+            f"{_WHERE}(log_weights=…) needs one for each draw, shape {lead}; got {jnp.shape(log_weights)}."
+        )
     if max_weight is not None and not max_weight > 0:
         raise ValueError(f"{_WHERE}(max_weight=…) needs a positive number; got {max_weight}.")
     if not isinstance(baseline, RunBaseline) or baseline.adaptive:

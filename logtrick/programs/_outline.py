@@ -167,13 +167,14 @@ def site_outline(item: Sample, index: int, num_runs: int) -> SiteOutline:
     return SiteOutline(name, family, item.estimator, spec, item.estimator.count_evaluations(item.dist))
 
 
-def check_site(item: Sample, planned: Any) -> None:
+def check_site(item: Sample, planned: Any) -> SiteOutline:
     """The site that comes is the one that was planned."""
     if not isinstance(planned, SiteOutline):
         raise changed("sites")
     same = jax.tree.structure(item.estimator.noise_spec(item.dist)) == jax.tree.structure(planned.noise)
     if not same or type(item.estimator) is not type(planned.estimator):
         raise changed(f"distributions or estimators at site {planned.name!r}")
+    return planned
 
 
 def outline(begin: Start, num_runs: int) -> Outline:
@@ -182,7 +183,8 @@ def outline(begin: Start, num_runs: int) -> Outline:
     names: list[Any] = []
 
     def run() -> tuple[list[Any], list[list[Any]], list[Any]]:
-        sites.clear(), names.clear()
+        sites.clear()
+        names.clear()
         running, reply, costs, made_of, estimators = Running(begin()), None, [], [], []
         while (item := running.advance(reply)) is not None:
             reply = None
@@ -191,16 +193,17 @@ def outline(begin: Start, num_runs: int) -> Outline:
                 names.append(len(names) if item.name is None else item.name)
                 continue
             if isinstance(item, Loop):
-                site, raw, parts, own = outline_loop(item, len(sites), num_runs)
+                loop, raw, parts, own = outline_loop(item, len(sites), num_runs)
                 reply = mark(raw, len(sites))
                 made_of.append([*_arrays(raw), *parts])
+                sites.append(loop)
             else:
                 site = site_outline(item, len(sites), num_runs)
                 raw = site.estimator.example(_noise.example(site.noise), item.dist)
                 reply = mark(raw, len(sites))
                 made_of.append(_made_of(item, raw, reply))
                 own = _arrays(item.estimator)
-            sites.append(site)
+                sites.append(site)
             estimators.append(own)
         return costs, made_of, estimators
 
@@ -289,7 +292,7 @@ def check_in_loop(item: Sample) -> None:
 
 def single(item: Sample, num_runs: int, credits: Callable[[int], list[tuple[int, ...]]]) -> Outline:
     """The outline of one site without a run; who is credited is looked up only where there are several costs."""
-    look_up = lambda costs: [(0,)] if costs == 1 else credits(costs)
+    look_up: Callable[[int], list[tuple[int, ...]]] = lambda costs: [(0,)] if costs == 1 else credits(costs)
     return Outline([site_outline(item, 0, num_runs)], range(2**31), look_up, lambda i: (0,))
 
 

@@ -110,7 +110,7 @@ def run_loop(item: Loop, plan: LoopOutline, noises: list[Any]) -> tuple[Any, lis
                 reply, inner = run_loop(yielded, planned, next(given))
                 record.append(inner)
             else:
-                check_site(yielded, planned)
+                planned = check_site(yielded, planned)
                 point = yielded.estimator.draw(next(given), yielded.dist)
                 reply = point.x
                 record.append((point.x, point.dist, point.log_prob, _inside(yielded.estimator, planned.estimator)))
@@ -138,7 +138,7 @@ def _inside(estimator: Estimator, planned: Estimator) -> list[Any]:
     return [None if leaf is other else leaf for leaf, other in zip(leaves, outside)]
 
 
-def _rebuilt(planned: Estimator, inside: list[Any]) -> Estimator:
+def _rebuilt(planned: Estimator, inside: list[Any]) -> Any:
     outside, tree = jax.tree.flatten(planned)
     return tree.unflatten([o if i is None else i for o, i in zip(outside, inside)])
 

@@ -60,7 +60,7 @@ class Kind:
 
     name: str
     estimator: Any
-    family: Any = Coin()  # noqa: RUF009  # frozen
+    family: Any = Coin()  # frozen
     reflected: bool = False
 
     def cells(self, parameters):

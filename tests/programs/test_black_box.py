@@ -71,7 +71,9 @@ def test_fault_48_the_host_raises():
         lambda: lt.expect(KEY, f, COIN_1),
         lambda: jax.grad(lambda l: lt.expect(KEY, f, lt.Bernoulli(l)))(0.1),
     ):
-        with pytest.raises(lt.BlackBoxError, match=r"lt.black_box\(simulator\): the host function raised KeyError") as caught:
+        with pytest.raises(
+            lt.BlackBoxError, match=r"lt.black_box\(simulator\): the host function raised KeyError"
+        ) as caught:
             run()
         assert isinstance(caught.value.__cause__, KeyError)
         assert any(entry.name == "simulator" for entry in _traceback(caught.value.__cause__))

@@ -56,7 +56,9 @@ def check(program, costs, kinds, theta):
     cells, probabilities = chain_cells(kinds, parameter, theta)
     noises, weights = all_runs(cells, probabilities, RUNS)
     assert abs(weights.sum() - 1) < 1e-12
-    found = expected(lambda n: up_to(order, lambda t: estimate(lambda: program(t, *kinds), n, RUNS))(theta), noises, weights)
+    found = expected(
+        lambda n: up_to(order, lambda t: estimate(lambda: program(t, *kinds), n, RUNS))(theta), noises, weights
+    )
     truth = up_to(order, lambda t: exact(kinds, parameter, lambda t, v: sum(costs(t, *v)), t))(theta)
     for o, (got, want) in enumerate(zip(found, truth)):
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-10, err_msg=f"order {o}")

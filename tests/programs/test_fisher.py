@@ -20,7 +20,7 @@ def log_prob(params, x):
 def test_products_are_those_of_the_dense_matrix(x64, centered, chunk_size):
     params, draws = jax.tree.map(lambda a: jnp.asarray(a, float), (PARAMS, DRAWS))
     s = lt.scores(log_prob, params, draws, centered=centered, chunk_size=chunk_size)
-    flat, tree = ravel_pytree(params)
+    _, tree = ravel_pytree(params)
     rows = jnp.stack([ravel_pytree(lt.score(log_prob, params, x))[0] for x in draws])
     rows = rows - rows.mean(0)[None] if centered else rows
     v, u = jnp.arange(4.0) - 1.5, jnp.arange(5.0) ** 2
@@ -47,7 +47,10 @@ def test_natural_gradients_of_the_oracles(x64):
     np.testing.assert_allclose(f.solve(jnp.array([2.0, 3.0]), tolerance=1e-12), [4.5, 3.375], rtol=1e-9)
     p = 0.3
     coin = lt.fisher(
-        lambda t, x: lt.Bernoulli(t).log_prob(x), jnp.log(p / (1 - p)), jnp.array([0.0, 1.0]), weights=jnp.array([1 - p, p])
+        lambda t, x: lt.Bernoulli(t).log_prob(x),
+        jnp.log(p / (1 - p)),
+        jnp.array([0.0, 1.0]),
+        weights=jnp.array([1 - p, p]),
     )
     np.testing.assert_allclose(coin.solve(p * (1 - p) * (2.0 + 0.5)), 2.5, rtol=1e-9)
 

@@ -24,7 +24,9 @@ def tuples(probabilities, n):
     return all_runs(np.arange(3), probabilities, n)
 
 
-@pytest.mark.parametrize("how", [{}, {"baseline": lt.NoBaseline()}, {"num_chains": 2}, {"baseline": lt.ConstantBaseline(0.5)}])
+@pytest.mark.parametrize(
+    "how", [{}, {"baseline": lt.NoBaseline()}, {"num_chains": 2}, {"baseline": lt.ConstantBaseline(0.5)}]
+)
 def test_importance_weights_are_exact_at_every_order(x64, how):
     """Draws from a uniform r under weights p/r; with chains, two of two draws each."""
     logits = jnp.array(LOGITS)
@@ -79,7 +81,9 @@ def test_self_normalised_weights_approach_the_truth(x64):
     """A grid is the limit of many draws: ∫ x² of N(μ, 1) from a uniform proposal, the density without its constant."""
     x = jnp.linspace(-12, 12, 100_001)
     log_p = lambda mu: lambda x: -0.5 * (x - mu) ** 2
-    value = lambda mu: lt.expect_given(x, lambda x: x**2, log_p(mu), log_weights=log_p(0.7)(x) - 300.0, normalized=False)
+    value = lambda mu: lt.expect_given(
+        x, lambda x: x**2, log_p(mu), log_weights=log_p(0.7)(x) - 300.0, normalized=False
+    )
     found, gradient = jax.value_and_grad(value)(0.7)
     weights = jax.nn.softmax(log_p(0.7)(x))
     np.testing.assert_allclose([found, gradient * (1 - jnp.sum(weights**2))], [1 + 0.49, 1.4], rtol=1e-9)
@@ -94,7 +98,7 @@ def test_effective_sample_size_and_clipping():
     value, aux = lt.expect_given(x, lambda x: x, lt.Normal(0.0, 1.0), log_weights=log_w, max_weight=1.5, has_aux=True)
     np.testing.assert_allclose(value, (0 + 1.5 + 2 + 3) / 4, rtol=1e-6)
     assert aux.clipped == 0.5
-    plain, aux = lt.expect_given(x, lambda x: x, lt.Normal(0.0, 1.0), has_aux=True)
+    _, aux = lt.expect_given(x, lambda x: x, lt.Normal(0.0, 1.0), has_aux=True)
     np.testing.assert_allclose(aux.standard_error, np.std(np.arange(4.0), ddof=1) / 2, rtol=1e-6)
     np.testing.assert_allclose(aux.costs, x)
     _, extreme = lt.expect_given(
@@ -124,18 +128,22 @@ def test_what_is_illegal():
     x, dist = jnp.arange(3.0), lt.Normal(0.0, 1.0)
     f = lambda x: x
     cases = [
-        (dict(samples=jnp.zeros(())), ValueError, r"\(samples=…\) needs the same leading axes \(n,\)"),
-        (dict(samples=(x, jnp.zeros(2))), ValueError, "same leading axes"),
-        (dict(log_weights=jnp.zeros(2)), ValueError, r"\(log_weights=…\) needs one for each draw, shape \(3,\); got \(2,\)"),
-        (dict(samples=x[:1]), ValueError, "LeaveOneOut needs at least 2 draws; got 1"),
-        (dict(samples=x[None], num_chains=1), ValueError, "LeaveOneOut needs at least 2 chains; got 1"),
-        (dict(samples=x[None], num_chains=3), ValueError, r"leading axes \(chains, draws\); got \(1, 3\)"),
-        (dict(samples=x[:1], normalized=False), ValueError, "needs at least 2 draws"),
-        (dict(max_weight=0.0), ValueError, r"\(max_weight=…\) needs a positive number"),
-        (dict(baseline=1.0), TypeError, r"\(baseline=…\) needs a baseline that is one number a run"),
-        (dict(dist=2.0), TypeError, r"\(dist=…\) needs a distribution, or a function"),
-        (dict(dist=lambda x: jnp.zeros(2)), ValueError, "log_prob must be scalar per draw"),
-        (dict(f=lambda x: x[None]), ValueError, "f must return a scalar for one draw"),
+        ({"samples": jnp.zeros(())}, ValueError, r"\(samples=…\) needs the same leading axes \(n,\)"),
+        ({"samples": (x, jnp.zeros(2))}, ValueError, "same leading axes"),
+        (
+            {"log_weights": jnp.zeros(2)},
+            ValueError,
+            r"\(log_weights=…\) needs one for each draw, shape \(3,\); got \(2,\)",
+        ),
+        ({"samples": x[:1]}, ValueError, "LeaveOneOut needs at least 2 draws; got 1"),
+        ({"samples": x[None], "num_chains": 1}, ValueError, "LeaveOneOut needs at least 2 chains; got 1"),
+        ({"samples": x[None], "num_chains": 3}, ValueError, r"leading axes \(chains, draws\); got \(1, 3\)"),
+        ({"samples": x[:1], "normalized": False}, ValueError, "needs at least 2 draws"),
+        ({"max_weight": 0.0}, ValueError, r"\(max_weight=…\) needs a positive number"),
+        ({"baseline": 1.0}, TypeError, r"\(baseline=…\) needs a baseline that is one number a run"),
+        ({"dist": 2.0}, TypeError, r"\(dist=…\) needs a distribution, or a function"),
+        ({"dist": lambda x: jnp.zeros(2)}, ValueError, "log_prob must be scalar per draw"),
+        ({"f": lambda x: x[None]}, ValueError, "f must return a scalar for one draw"),
     ]
     for change, error, match in cases:
         how = {"samples": x, "f": f, "dist": dist, **change}

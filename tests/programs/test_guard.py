@@ -43,7 +43,9 @@ WHERE = {
     "vmap": lambda f: lambda p: jax.vmap(jax.grad(f))(jnp.stack([p, p])),
     "grad of vmap": lambda f: jax.grad(lambda p: jax.vmap(lambda k: f(p, k))(KEYS).sum()),
     "cond": lambda f: jax.grad(lambda p: lax.cond(jnp.sin(1.0) > 0, f, lambda p: p, p)),
-    "while, forward": lambda f: jax.jacfwd(lambda p: lax.while_loop(lambda s: s[0] < 2, lambda s: (s[0] + 1, f(p)), (0, 0.0))[1]),
+    "while, forward": lambda f: jax.jacfwd(
+        lambda p: lax.while_loop(lambda s: s[0] < 2, lambda s: (s[0] + 1, f(p)), (0, 0.0))[1]
+    ),
     "checkpoint": lambda f: jax.grad(jax.checkpoint(f)),
     "checkpointed scan": lambda f: jax.grad(
         lambda p: lax.scan(jax.checkpoint(lambda c, k: (c + f(p, k), None)), 0.0, KEYS)[0]
@@ -97,7 +99,9 @@ def test_silent_where_nothing_is_lost(sampler):
 
 def test_reparameterised_families_by_hand_are_pathwise():
     x = lt.Normal(0.0, 1.0).sample(KEY)
-    np.testing.assert_allclose(jax.grad(lambda s: lt.Normal(0.3, s).sample(KEY) ** 2)(2.0), 2 * (0.3 + 2 * x) * x, rtol=1e-5)
+    np.testing.assert_allclose(
+        jax.grad(lambda s: lt.Normal(0.3, s).sample(KEY) ** 2)(2.0), 2 * (0.3 + 2 * x) * x, rtol=1e-5
+    )
 
 
 def test_limit_a_users_own_rule_hides_the_sampler():

@@ -157,9 +157,11 @@ def test_names_are_unique():
 
         return program
 
-    with pytest.raises(ValueError, match=r"lt.sample\(name=…\) must be unique in a program; got \['a'\] more than once"):
+    with pytest.raises(
+        ValueError, match=r"lt.sample\(name=…\) must be unique in a program; got \['a'\] more than once"
+    ):
         run(twice("a"))
-    value, aux = run(twice(None), has_aux=True)
+    _, aux = run(twice(None), has_aux=True)
     assert set(aux.draws) == {"0", "a"}
 
 
@@ -212,6 +214,7 @@ def test_illegal_estimators_are_refused_at_trace_time():
         (COIN, lt.Pathwise(), r"Pathwise\(\) needs a reparameterized distribution; Bernoulli is not"),
         (lt.Poisson(2.0), lt.Enumerate(), r"Enumerate\(\) needs a finite distribution; Poisson is not"),
     ):
+
         def program(dist=dist, estimator=estimator):
             x = yield lt.sample(dist, estimator)
             yield lt.cost(x)
@@ -263,6 +266,7 @@ def test_faults_40_to_43(how, error, match):
     with pytest.raises(error, match=match):
         lt.expect(KEY, jnp.sum, wide, **how)
     with pytest.raises(error, match=match):
+
         def program():
             x = yield lt.sample(wide)
             yield lt.cost(x.sum())
@@ -285,7 +289,7 @@ def test_fault_46_what_f_returns():
         with pytest.raises(ValueError, match=match):
             lt.expect(KEY, f, COIN)
     assert lt.expect(KEY, lambda x: 2.0, COIN) == 2.0
-    exact = dict(estimator=lt.Enumerate())
+    exact = {"estimator": lt.Enumerate()}
     both = lt.expect(KEY, lambda x: (x, 2 * x, 1), COIN, **exact)
     np.testing.assert_allclose(both, 1 + 3 * jax.nn.sigmoid(0.3), rtol=1e-6)
 

@@ -61,7 +61,9 @@ def test_flips_hidden_in_jit_and_scan_raise():
 
 def test_a_flip_inside_jit(x64):
     u, weights = cells(0.3, 1, 2)
-    found = expected(lambda u: jax.grad(jax.jit(lambda p: estimate(lambda: single(p), [u[..., 0]], 2)))(0.3), u, weights)
+    found = expected(
+        lambda u: jax.grad(jax.jit(lambda p: estimate(lambda: single(p), [u[..., 0]], 2)))(0.3), u, weights
+    )
     np.testing.assert_allclose(found, 1.0, atol=1e-10)
 
 
@@ -149,7 +151,9 @@ def test_geometric_as_a_family():
 
 def test_lanes_do_not_share_their_noise():
     """64 independent lanes, an expectation each: a lane's variance is that of one lane (it was 800 times that)."""
-    lane = lambda p, key: lt.expect(key, lambda x: x, flip(p), estimator=lt.ScoreFunction(lt.NoBaseline()), num_samples=1)
+    lane = lambda p, key: lt.expect(
+        key, lambda x: x, flip(p), estimator=lt.ScoreFunction(lt.NoBaseline()), num_samples=1
+    )
 
     def gradients(lanes):
         total = lambda p, key: jax.vmap(lane)(p, jax.random.split(key, lanes)).sum()
@@ -177,14 +181,17 @@ def test_discrete_guides(x64):
         yield lt.cost(log_ratio(phi, b))
 
     def bound(phi):
-        bs = []
-        for _ in range(4):
-            bs.append((yield lt.sample(lt.Bernoulli(phi), lt.ScoreFunction(lt.NoBaseline()))))
+        bs = [None] * 4
+        for i in range(4):
+            bs[i] = yield lt.sample(lt.Bernoulli(phi), lt.ScoreFunction(lt.NoBaseline()))
         yield lt.cost(jax.nn.logsumexp(jnp.stack([log_ratio(phi, b) for b in bs])) - jnp.log(4.0))
 
     def exact(phi, draws, of):
         weight = lambda b: jnp.exp(sum(lt.Bernoulli(phi).log_prob(x) for x in b))
-        return sum(weight(b) * of(jnp.stack([log_ratio(phi, x) for x in b])) for b in itertools.product((0.0, 1.0), repeat=draws))
+        return sum(
+            weight(b) * of(jnp.stack([log_ratio(phi, x) for x in b]))
+            for b in itertools.product((0.0, 1.0), repeat=draws)
+        )
 
     phi = jnp.asarray(0.7)
     p = float(sigmoid(phi))
@@ -195,7 +202,9 @@ def test_discrete_guides(x64):
     for program, draws, runs, of in cases:
         u, weights = cells(p, draws, runs)
         found = expected(
-            lambda u: up_to(2, lambda t: estimate(lambda: program(t), [u[..., i] for i in range(draws)], runs))(phi), u, weights
+            lambda u: up_to(2, lambda t: estimate(lambda: program(t), [u[..., i] for i in range(draws)], runs))(phi),
+            u,
+            weights,
         )
         want = up_to(2, lambda t: exact(t, draws, of))(phi)
         np.testing.assert_allclose(found, want, atol=1e-10)
@@ -208,6 +217,8 @@ def test_impossible_events_leave_the_box_at_one():
     assert lt.magic_box(dist.log_prob(1)) == 1.0
     masked = lambda t: jnp.where(t > 0, t * lt.magic_box(t), lt.magic_box(dist.log_prob(1) * t))
     assert masked(2.0) == 2.0
-    value = lambda l: lt.expect(KEY, lambda x: x * 1.0, lt.Categorical(jnp.stack([l, -jnp.inf, 0.3])), estimator=lt.Enumerate())
+    value = lambda l: lt.expect(
+        KEY, lambda x: x * 1.0, lt.Categorical(jnp.stack([l, -jnp.inf, 0.3])), estimator=lt.Enumerate()
+    )
     p = sigmoid(0.3)
     np.testing.assert_allclose([value(0.0), jax.grad(value)(0.0)], [2 * p, -2 * p * (1 - p)], rtol=1e-5)

@@ -1,5 +1,7 @@
 """A program's expectation is a number like any other under jit, vmap, forward and reverse mode, scan, shard_map."""
 
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,7 +49,8 @@ def test_eager_is_jit(reference):
 
 
 def test_forward_and_reverse_agree(reference):
-    for way, want in ((jax.jacrev(jax.checkpoint(value)), reference[1]), (lambda t: jax.linearize(value, t)[1](THETA), reference[1] @ THETA)):
+    along = lambda t: jax.linearize(value, t)[1](THETA)
+    for way, want in ((jax.jacrev(jax.checkpoint(value)), reference[1]), (along, reference[1] @ THETA)):
         np.testing.assert_allclose(jax.jit(way)(THETA), want, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(jax.jit(jax.jacfwd(jax.jacfwd(value)))(THETA), reference[2], rtol=1e-4, atol=1e-5)
 
@@ -83,7 +86,10 @@ def test_chunked_is_whole_without_leave_one_out(chunk):
 
         return lt.expect_program(KEY, inner, num_samples=7, has_aux=True, **how)
 
-    results = [jax.jit(jax.value_and_grad(lambda t: plain(t, **how), has_aux=True))(THETA) for how in ({}, {"chunk_size": chunk})]
+    results = [
+        jax.jit(jax.value_and_grad(lambda t: plain(t, **how), has_aux=True))(THETA)
+        for how in ({}, {"chunk_size": chunk})
+    ]
     (whole, aux), gradient = results[0]
     (chunked, other), same = results[1]
     np.testing.assert_array_equal(aux.draws[0], other.draws[0])
@@ -175,3 +181,26 @@ def test_dtype_is_kept(x64):
     theta = np.asarray(THETA, np.float32)
     for how in ({}, {"chunk_size": 3}):
         assert jax.eval_shape(lambda t: value(t, **how), theta).dtype == jnp.float32
+
+
+def test_tracing_is_linear_in_the_sites():
+    """50 sites in a chain trace in under two seconds of one core, and four times the sites in less than eight times that."""
+
+    def chain(logits, key):
+        def main():
+            z = 0.0
+            for logit in logits:
+                b = yield lt.sample(lt.Bernoulli(logit + 0.1 * z))
+                z = z + b
+                yield lt.cost((b - 0.45) ** 2)
+
+        return lt.expect_program(key, main, num_samples=8)
+
+    def seconds(sites):
+        start = time.process_time()
+        jax.jit(jax.grad(chain)).trace(jnp.zeros(sites), KEY)
+        return time.process_time() - start
+
+    seconds(3)
+    few, many = seconds(50), seconds(200)
+    assert few < 2.0 and many < 8 * few
