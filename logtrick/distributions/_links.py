@@ -95,7 +95,8 @@ class Sigmoid(Link):
 
     def conditional(self, logits: Array, x: Array, noise: Array) -> Array:
         sign = 2 * x - 1
-        return sign * softplus(sign * noise + softplus(sign * logits))
+        # both softplus of the logits, which under a vmap over runs are worked out once
+        return sign * softplus(sign * noise + jnp.where(x == 1, softplus(logits), softplus(-logits)))
 
     def coupled(self, logits: Array, x: Array, z: Array) -> Array:
         sign = 2 * x - 1

@@ -42,7 +42,10 @@ def copula_noise(logits, n):
     return np.array(noise)[:, None], np.array([np.prod(w) for w in itertools.product(*(w for _, w in rules))])
 
 
-@pytest.mark.parametrize("size, n", [(1, 2), (1, 3), (1, 5), (2, 3), (2, 4), (3, 3)])
+MORE = [pytest.param(*case, marks=pytest.mark.full) for case in ((1, 3), (2, 4), (3, 3))]
+
+
+@pytest.mark.parametrize("size, n", [(1, 2), (1, 5), (2, 3), *MORE])
 def test_unbiased_over_all_patterns(x64, size, n):
     noise, weights = copula_noise(LOGITS[size], n)
     value, mean, _ = moments(lt.ARMS(n), bernoulli, coupled_bits_cost, LOGITS[size], noise, weights)
