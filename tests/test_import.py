@@ -1,0 +1,35 @@
+"""`import logtrick`: no optional package, no array, hardly more time than what it stands on."""
+
+import os
+import statistics
+import subprocess
+import sys
+
+OPTIONAL = ("numpyro", "distrax", "tensorflow_probability", "flowjax", "equinox", "flax", "haiku", "blackjax", "scipy.stats",
+            "matplotlib", "tqdm", "arviz", "tensorboardX")  # fmt: skip
+
+
+def run(code: str) -> str:
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_imports_no_optional_package():
+    code = f"import jax, optax, sys; before = set(sys.modules); import logtrick; new = set(sys.modules) - before\n" \
+           f"print([name for name in {OPTIONAL!r} if name in new])"  # fmt: skip
+    assert run(code) == "[]"
+
+
+def test_allocates_no_array():
+    assert run("import jax, logtrick; print(len(jax.live_arrays()))") == "0"
+
+
+def test_import_time():
+    clock = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
+    ratios = []
+    for _ in range(5):
+        base = float(run(clock.format("jax, optax")))
+        ratios.append(float(run(clock.format("jax, optax, logtrick"))) / base)
+    assert statistics.median(ratios) < 1.3, ratios
