@@ -51,3 +51,11 @@ def jaxpr_of(fun: Callable[..., Any], *args: Any) -> tuple[Any, Any]:
 def partitionable() -> bool:
     """Whether threefry draws by counters, so that a row's bits depend on nothing but (key, row)."""
     return bool(jax.config.values["jax_threefry_partitionable"])
+
+
+def scan_sizes(params: dict[str, Any]) -> tuple[int, int]:
+    """From the parameters of a `scan` equation: how many constants come first, and how many carries after them."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carries, _ = params["ft_in"].unpack()
+    return len(consts), len(carries)

@@ -15,6 +15,8 @@ import jax
 from jax.extend import core
 from jax.interpreters import ad, batching
 
+from logtrick._core.compat import scan_sizes
+
 Sites = frozenset[int]
 Refine = Callable[[Any, list[Sites], list[Sites]], list[Sites]]
 _NONE: Sites = frozenset()
@@ -83,7 +85,7 @@ def _open(jaxpr: Any) -> Any:
 
 
 def _scan(params: Any, ins: list[Sites], refine: Refine | None) -> list[Sites]:
-    consts, carries, body = params["num_consts"], params["num_carry"], _open(params["jaxpr"])
+    (consts, carries), body = scan_sizes(params), _open(params["jaxpr"])
 
     def run(carry: list[Sites]) -> list[Sites]:
         return dependencies(body, ins[:consts] + carry + ins[consts + carries :], refine)
@@ -135,7 +137,7 @@ def _from_outside(jaxpr: Any, var: Any, known: set[Any]) -> bool:
     if made_by is None or made_by.primitive.name != "scan":
         return False
     body = _open(made_by.params["jaxpr"])
-    consts = zip(body.invars[: made_by.params["num_consts"]], made_by.invars)
+    consts = zip(body.invars[: scan_sizes(made_by.params)[0]], made_by.invars)
     constant = {inner for inner, outer in consts if _from_outside(jaxpr, outer, known)}
     return _from_outside(body, body.outvars[made_by.outvars.index(var)], {*body.constvars, *constant})
 
