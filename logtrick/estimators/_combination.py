@@ -1,6 +1,5 @@
 """A convex combination of estimators."""
 
-import dataclasses
 import math
 from typing import Any, ClassVar
 
@@ -9,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks
-from logtrick._core.kernel import stop
+from logtrick._core.kernel import detached, stop
 from logtrick._core.module import replace, static
 from logtrick._core.runs import Runs
 from logtrick.baselines import live_leaves, with_leaves
 from logtrick.distributions import Distribution
-from logtrick.estimators._base import Estimator, OnePointEstimator, Rest
+from logtrick.estimators._base import Estimator, Rest
 from logtrick.estimators._costs import Array, Costs
+from logtrick.estimators._points import points_of, with_costs
 
 
 class Combination(Estimator):
@@ -28,12 +28,12 @@ class Combination(Estimator):
     All draws are evaluated in one vmapped call of the rest of the program.
 
     Args:
-      estimators: a tuple of estimators that evaluate one point each (`ScoreFunction`, `Pathwise`, …).
+      estimators: a tuple of estimators, none of which takes derivatives of f by itself (`DoubleCV` and `MuProp` do).
       weights: a tuple of as many numbers ≥ 0 that sum to 1.
       learn: the weights learn.
     Raises:
       TypeError: `estimators` is no tuple of estimators.
-      ValueError: an estimator of several points; weights that are negative, do not sum to 1, or are not as many.
+      ValueError: an estimator that differentiates f; weights that are negative, do not sum to 1, or are not as many.
     References:
       Grathwohl, Choi, Wu, Roeder & Duvenaud (2018) for training on the squared norm; Geffner & Domke (2018), "Using Large
       Ensembles of Control Variates for Variational Inference", for combining.
@@ -81,8 +81,16 @@ class Combination(Estimator):
         return frozenset().union(*(e.needs for e in self.estimators))
 
     @property
-    def evaluations(self) -> int:
-        return sum(e.evaluations or 0 for e in self.estimators)
+    def evaluations(self) -> int | None:
+        counts = [e.evaluations for e in self.estimators]
+        return None if None in counts else sum(c or 0 for c in counts)
+
+    def count_evaluations(self, dist: Distribution) -> int:
+        return sum(e.count_evaluations(dist) for e in self.estimators)
+
+    @property
+    def deterministic(self) -> bool:  # type: ignore[override]  # the estimators'
+        return all(e.deterministic for e in self.estimators)
 
     @property
     def block(self) -> int | None:
@@ -95,11 +103,6 @@ class Combination(Estimator):
 
     def check(self, dist: Distribution, num_runs: int) -> None:
         for e in self.estimators:
-            if not isinstance(e, OnePointEstimator) or not e.one_point:
-                raise ValueError(
-                    f"Combination(estimators=…) needs estimators that evaluate one point each; {type(e).__name__} "
-                    "evaluates several. Average two expectations instead."
-                )
             e.check(dist, num_runs)
 
     def noise_spec(self, dist: Distribution) -> Any:
@@ -109,30 +112,43 @@ class Combination(Estimator):
         return self.estimators[0].example(noise[0], dist)
 
     def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
-        def evaluate(leaves: list[Array]) -> tuple[Array, tuple[Costs, list[Costs]]]:
-            return self._parts(noise, with_leaves(dist, leaves), rest, runs)
-
+        leaves, evaluate = live_leaves(dist), jax.vmap(rest)
         weights = jnp.stack([jnp.asarray(w, float) for w in self.weights])
         weights = weights / jnp.sum(weights)
-        if self.learn:
-            totals, pullback, (costs, parts) = jax.vjp(evaluate, live_leaves(dist), has_aux=True)
-            gradients = stop(jax.vmap(pullback)(jnp.eye(totals.size, dtype=totals.dtype))[0])
-            squares = [jnp.sum(jnp.tensordot(weights.astype(g.dtype), g, 1) ** 2) for g in gradients]
-            loss = sum(squares, jnp.zeros((), weights.dtype))
-        else:
-            _, (costs, parts) = evaluate(live_leaves(dist))
-            loss = None
-        return self._combined(stop(weights), costs, parts, loss)
 
-    def _parts(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> tuple[Array, tuple[Costs, list[Costs]]]:
-        """The estimators' totals; the costs at all of their points; and each estimator's own costs."""
-        points = [e.draw(n, dist) for e, n in zip(self.estimators, noise)]
-        costs = jax.vmap(rest)(jax.tree.map(lambda *x: jnp.stack(x), *[p.x for p in points]))
-        count = len(points)
-        parts = [e.close(costs.point(i, count), p, runs) for i, (e, p) in enumerate(zip(self.estimators, points))]
-        return jnp.stack([part.total for part in parts]), (costs, parts)
+        def totals(leaves: list[Array], dist: Distribution, evaluate: Any) -> tuple[Array, tuple[list[Costs], Costs]]:
+            parts, every = self._parts(noise, with_leaves(dist, leaves), evaluate, runs)
+            return jnp.stack([part.total for part in parts]), (parts, every)
 
-    def _combined(self, weights: Array, costs: Costs, parts: list[Costs], loss: Array | None) -> Costs:
+        if not self.learn:
+            parts, _ = totals(leaves, dist, evaluate)[1]
+            return self._combined(stop(weights), parts, None)
+        if "differentiable f" in self.needs:
+            _, pullback, (parts, _) = jax.vjp(lambda v: totals(v, dist, evaluate), leaves, has_aux=True)
+        else:  # apart from the costs, so that a derivative of the whole is no second derivative
+            parts, every = totals(leaves, dist, evaluate)[1]
+            again = lambda v: totals(v, detached(dist), lambda points: detached(every))
+            _, pullback, _ = jax.vjp(again, stop(leaves), has_aux=True)
+        (gradients,) = stop(jax.vmap(pullback)(jnp.eye(len(parts), dtype=parts[0].total.dtype)))
+        squares = [jnp.sum(jnp.tensordot(weights.astype(g.dtype), g, 1) ** 2) for g in gradients]
+        return self._combined(stop(weights), parts, sum(squares, jnp.zeros((), weights.dtype)))
+
+    def _parts(self, noise: Any, dist: Distribution, evaluate: Any, runs: Runs) -> tuple[list[Costs], Costs]:
+        """What each estimator makes of the costs at its own points, and the costs at all points."""
+        drawn = [e.draw(n, dist) if e.one_point else None for e, n in zip(self.estimators, noise)]
+        stacks = [
+            points_of(e, n, dist, runs) if p is None else jax.tree.map(lambda x: x[None], p.x)
+            for e, n, p in zip(self.estimators, noise, drawn)
+        ]
+        ends = np.cumsum([jax.tree.leaves(stack)[0].shape[0] for stack in stacks])
+        every = evaluate(jax.tree.map(lambda *x: jnp.concatenate(x), *stacks))
+        parts = []
+        for e, n, p, start, end in zip(self.estimators, noise, drawn, [0, *ends], ends):
+            own = jax.tree.map(lambda a: a[start:end], every)
+            parts.append(with_costs(e, n, dist, own, runs) if p is None else e.close(own.point(0, 1), p, runs))
+        return parts, every
+
+    def _combined(self, weights: Array, parts: list[Costs], loss: Array | None) -> Costs:
         mine: dict[Any, Array] = {}
         for w, part in zip(weights, parts):
             for k, c in part.mine.items():
@@ -140,7 +156,11 @@ class Combination(Estimator):
         own = [part.aux.get("own", {}) for part in parts]
         losses = [o["adaptive"] for o in own if "adaptive" in o] + ([] if loss is None else [loss])
         statistics = tuple(o.get("statistics") for o in own)
-        average = dataclasses.replace(costs.combine(weights), mine=mine)
+        shared = [{k: v for k, v in part.aux.items() if k != "own"} for part in parts]
+        aux = jax.tree.map(
+            lambda *a: jnp.tensordot(weights.astype(jnp.result_type(a[0], weights)), jnp.stack(a), 1), *shared
+        )
+        average = Costs(mine, parts[0].others, aux, sum(part.evaluations for part in parts))
         return average.combine(
             adaptive=sum(losses[1:], losses[0]) if losses else None,
             statistics=statistics if any(s is not None for s in statistics) else None,

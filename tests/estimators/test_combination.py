@@ -8,7 +8,7 @@ import pytest
 
 import logtrick as lt
 from logtrick._core.meter import evaluations_counted
-from tests.estimators.exact import moments
+from tests.estimators.exact import gradients, moments
 from tests.programs.exact import estimate
 
 KEY = jax.random.key(4)
@@ -95,6 +95,40 @@ def test_statistics_and_learned_parts_of_the_parts():
     assert aux.estimator.estimators[0].baseline.average == 1.5 and aux.adaptive_loss == 9.0
 
 
+def test_estimators_of_several_points(x64):
+    """DisARM's pair, an enumeration and a score in one call: with weights 0 and 1 each is itself, draw by draw."""
+    logits = jnp.array([0.4, -0.8])
+    parts = (lt.DisARM(), lt.Enumerate(), lt.MeasureValued(), lt.ScoreFunction())
+    cost = lambda l, x: (x[0] - 2.0 * x[1] + 0.3) ** 2 + l[0] * x[1]
+    u = jax.random.uniform(KEY, (3, 4, 2))  # cases, runs, coordinates
+    noise = (u, None, {"draw": u, "weak": None}, u)
+    for i, part in enumerate(parts):
+        weights = tuple(float(i == j) for j in range(4))
+        got = gradients(lt.Combination(parts, weights), lt.Bernoulli, cost, logits, noise)
+        alone = noise[i] if noise[i] is not None else u
+        want = gradients(part, lt.Bernoulli, cost, logits, alone)
+        np.testing.assert_allclose(got[0], want[0], atol=1e-12)
+        np.testing.assert_allclose(got[1], want[1], atol=1e-12)
+    estimator = lt.Combination(parts, (0.25, 0.25, 0.25, 0.25))
+    with evaluations_counted() as counts:
+        lt.expect(KEY, lambda x: cost(logits, x), lt.Bernoulli(logits), estimator=estimator, num_samples=2)
+    assert counts == [2 * estimator.count_evaluations(lt.Bernoulli(logits))] == [2 * (2 + 4 + 5 + 1)]
+
+
+def test_learned_weights_over_estimators_of_first_order():
+    """The per-run gradients are taken apart from the model's: DisARM's first-order term is differentiated once."""
+    estimator = lt.Combination((lt.DisARM(), lt.ScoreFunction()), (0.5, 0.5), learn=True)
+    cost = lambda x: (x[0] - 2.0 * x[1] + 0.3) ** 2
+    logits = jnp.array([0.4, -0.8])
+
+    def value(logits, key):
+        return lt.expect(key, cost, lt.Bernoulli(logits), estimator=estimator, num_samples=4, has_aux=True)[0]
+
+    draws = jax.jit(jax.vmap(jax.grad(value), (None, 0)))(logits, jax.random.split(KEY, 10_000))
+    want = jax.grad(lambda l: lt.expect(KEY, cost, lt.Bernoulli(l), estimator=lt.Enumerate()))(logits)
+    lt.testing.assert_unbiased(draws, want, resolve=0.2)
+
+
 def test_capabilities_and_evaluations():
     estimator = lt.Combination(BOTH, (0.5, 0.5))
     assert (estimator.evaluations, estimator.max_order, estimator.unbiased, estimator.block) == (2, np.inf, True, 1)
@@ -115,8 +149,8 @@ def test_refusals():
         lt.Combination(BOTH, (1.0,))
     with pytest.raises(TypeError, match=r"Combination\(estimators=…\) needs a tuple of estimators"):
         lt.Combination([lt.Pathwise()], (1.0,))
-    several = lt.Combination((lt.Enumerate(), lt.ScoreFunction()), (0.5, 0.5))
-    with pytest.raises(ValueError, match="estimators that evaluate one point each; Enumerate evaluates several"):
+    several = lt.Combination((lt.ScoreFunction(lt.MuProp()), lt.ScoreFunction()), (0.5, 0.5))
+    with pytest.raises(ValueError, match="needs estimators that do not differentiate the rest of the program"):
         lt.expect(KEY, lambda x: x, lt.Bernoulli(0.0), estimator=several)
     with pytest.raises(ValueError, match=r"Pathwise\(\) needs a reparameterized distribution"):
         lt.expect(KEY, lambda x: x, lt.Bernoulli(0.0), estimator=lt.Combination(BOTH, (0.5, 0.5)))
