@@ -108,7 +108,11 @@ class Point:
 
 
 class OnePointEstimator(Estimator, abstract=True):
-    """An estimator that evaluates the rest at one draw, in two halves: legal inside a loop over time."""
+    """An estimator that evaluates the rest at one draw, in two halves: legal inside a loop over time.
+
+    Inside `lt.scan` the costs are weighted by the box of the point's `log_prob` (1 where that is None), and of what `close`
+    returns only the term of value zero and the aux count: `close` must not weight the costs in another way.
+    """
 
     one_point: ClassVar[bool] = True
 
