@@ -96,7 +96,8 @@ class Foreign(Distribution, abstract=True):
         return [] if self.fixed else [leaf for leaf in jax.tree.leaves(self._bounds()) if is_parameter(leaf)]
 
     def _transform(self, noise: Any) -> Any:
-        return self._sample(noise)
+        with jax.numpy_rank_promotion("allow"):  # foreign code promotes ranks, also where the caller forbids it
+            return self._sample(noise)
 
     def _outside(self, change: Callable[[Any], Any], noise: Any) -> Any:
         # The object may hold parameters where its tree does not show them: closure_convert brings every differentiable
@@ -108,7 +109,8 @@ class Foreign(Distribution, abstract=True):
         return converted(noise, change(self.leaves), *change(outside))
 
     def _log_prob(self, x: Any) -> Array:
-        log_p = checks.real(_name(self), "log_prob", jnp.sum(self._foreign_log_prob(x)))
+        with jax.numpy_rank_promotion("allow"):
+            log_p = checks.real(_name(self), "log_prob", jnp.sum(self._foreign_log_prob(x)))
         if not self.guarded:
             return log_p
         message = (
@@ -120,7 +122,7 @@ class Foreign(Distribution, abstract=True):
         return log_p + sum(jnp.sum(jnp.where(b == b, 0.0, 0.0)).astype(log_p.dtype) for b in held)
 
     def _points(self) -> Array:
-        support, dtype = self.support, jax.eval_shape(self._sample, jax.random.key(0)).dtype
+        support, dtype = self.support, jax.eval_shape(self._transform, jax.random.key(0)).dtype
         if isinstance(support, OneHot):
             rows = grid(np.arange(support.size), self.event_shape[:-1], np.int32)
             return jax.nn.one_hot(rows, support.size, dtype=dtype)

@@ -30,7 +30,7 @@ def mixed(y):
 
 
 def test_density_with_the_jacobian_is_the_potential_up_to_the_choice_of_bijectors():
-    numpyro, nd = models()
+    numpyro, _ = models()
     model = lt.adapters.from_numpyro_model(mixed, DATA)
     assert {name: type(s).__name__ for name, s in model.supports.items()} == {
         "loc": "Real", "scale": "Positive", "slope": "Interval"

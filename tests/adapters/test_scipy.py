@@ -32,7 +32,7 @@ def test_family_and_log_prob(frozen, family):
     np.testing.assert_allclose(dist.log_prob(x), log_p(np.asarray(x, np.float64)), rtol=2e-5)
 
 
-def test_a_dirichlets_draws_sum_to_one():
+def test_dirichlet():
     dist = adapt(stats.dirichlet([1.0, 2.0]))
     np.testing.assert_allclose(
         dist.log_prob(jnp.array([0.25, 0.75])), stats.dirichlet([1.0, 2.0]).logpdf([0.25, 0.75]), rtol=1e-5
