@@ -75,6 +75,7 @@ KINDS = [
     Kind("score leave-one-out", lt.ScoreFunction()),
     Kind("enumerate", lt.Enumerate()),
     Kind("pathwise", lt.Pathwise(), Bell()),
+    Kind("DisARM", lt.DisARM(), reflected=True),
 ]
 
 
