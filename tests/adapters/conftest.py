@@ -14,7 +14,6 @@ PACKAGES = {
 FOREIGN_WARNINGS = (
     "ignore:jax.core.pytype_aval_mappings is deprecated:DeprecationWarning",  # TFP's import
     "ignore:shape requires ndarray or scalar arguments:DeprecationWarning",  # TFP's uniform sampler
-    "ignore:Explicitly requested dtype (int64|float64) requested in astype:UserWarning",  # TFP's one-hot and Poisson
 )
 
 
