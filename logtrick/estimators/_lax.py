@@ -39,11 +39,6 @@ class LAX(Estimator):
       Black-Box Gradient Estimation", section 3.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
-      >>> surrogate = lambda w, x: w[0] * x + w[1] * x**2
-      >>> def value(mu, w):
-      ...     value, aux = lt.expect(jax.random.key(0), lambda x: x**2, lt.Normal(mu, 1.0), num_samples=4,
-      ...                            estimator=lt.LAX(surrogate, w), has_aux=True)
-      ...     return value + aux.adaptive_loss
       >>> mean = lambda mu: lt.expect(jax.random.key(0), lambda x: x, lt.Normal(mu, 1.0), num_samples=4, has_aux=True,
       ...                             estimator=lt.LAX(lambda w, x: w * x, jnp.array(1.0)))[0]
       >>> jax.grad(mean)(0.3).item()                           # exact where c = f
