@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from logtrick._core import checks, noise as _noise
-from logtrick._core.kernel import is_array
+from logtrick._core.compat import is_tracer
 from logtrick._core.steps import INDEPENDENT, Steps
 from logtrick.distributions import Distribution
 from logtrick.estimators import Estimator
@@ -314,7 +314,8 @@ def _check_estimators(sites: list[Any], found: Credit) -> None:
 
 
 def _arrays(tree: Any) -> list[Any]:
-    return [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree) if is_array(leaf)]
+    """The leaves that can depend on anything: those that are traced."""
+    return [leaf for leaf in jax.tree.leaves(tree) if is_tracer(leaf)]
 
 
 def _made_of(item: Sample, raw: Any, draw: Any) -> list[Any]:
