@@ -39,9 +39,7 @@ def hand_normal(params: Any, key: jax.Array, dim: int, n: int) -> jax.Array:
     scale = jnp.exp(log_scale)
     x = stop(loc + scale * jax.random.normal(key, (n, dim)))
     constant = 0.5 * jnp.log(2 * jnp.pi)
-    return leave_one_out_surrogate(
-        x, lambda x: jnp.sum(-0.5 * ((x - loc) / scale) ** 2 - log_scale - constant, axis=1)
-    )
+    return leave_one_out_surrogate(x, lambda x: jnp.sum(-0.5 * ((x - loc) / scale) ** 2 - log_scale - constant, axis=1))
 
 
 def hand_bernoulli(params: Any, key: jax.Array, dim: int, n: int) -> jax.Array:

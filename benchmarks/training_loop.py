@@ -24,7 +24,9 @@ ROWS, DIM, DRAWS = 569, 30, 16
 def problem() -> tuple[jax.Array, jax.Array]:
     key = jax.random.key(3)
     features = jax.random.normal(key, (ROWS, DIM))
-    labels = jax.random.uniform(jax.random.fold_in(key, 1), (ROWS,)) < jax.nn.sigmoid(features @ jnp.linspace(-1, 1, DIM))
+    labels = jax.random.uniform(jax.random.fold_in(key, 1), (ROWS,)) < jax.nn.sigmoid(
+        features @ jnp.linspace(-1, 1, DIM)
+    )
     return features, jnp.where(labels, 1.0, -1.0)
 
 
@@ -85,7 +87,10 @@ def main() -> None:
     for pathwise in (False, True):
         objective, hand = our_objective(pathwise), hand_fit(optimizer, args.steps, pathwise)
         ours = lambda key: lt.minimize(key, objective, start, optimizer, num_steps=args.steps, data=data)
-        runs = (lambda key: jax.block_until_ready(ours(key).params), lambda key: jax.block_until_ready(hand(start, key, data)))
+        runs = (
+            lambda key: jax.block_until_ready(ours(key).params),
+            lambda key: jax.block_until_ready(hand(start, key, data)),
+        )
         first, pairs = [], []
         for run in runs:
             begin = time.perf_counter()

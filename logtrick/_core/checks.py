@@ -50,7 +50,9 @@ def real(where: str, name: str, value: Any) -> Array:
     """A real array; ints become floats."""
     dtype = jnp.result_type(value)
     if jnp.issubdtype(dtype, jnp.complexfloating):
-        raise TypeError(f"{where}: {name} must be real; got {dtype}. Take .real, or split into real and imaginary parts.")
+        raise TypeError(
+            f"{where}: {name} must be real; got {dtype}. Take .real, or split into real and imaginary parts."
+        )
     value = jnp.asarray(value)
     return value if jnp.issubdtype(dtype, jnp.floating) else value.astype(float)
 
@@ -68,7 +70,9 @@ def differentiable(where: str, params: Any, *, empty: bool = True) -> None:
             )
         dtype = jnp.result_type(leaf)
         if jnp.issubdtype(dtype, jnp.complexfloating):
-            raise TypeError(f"{where}: {name} is {dtype}; complex parameters are not supported. Split real and imaginary.")
+            raise TypeError(
+                f"{where}: {name} is {dtype}; complex parameters are not supported. Split real and imaginary."
+            )
         if not jnp.issubdtype(dtype, jnp.floating):
             raise TypeError(
                 f"{where}: {name} is {dtype}, which has no gradient. Make it a float, close over it, or leave it out of "

@@ -60,7 +60,9 @@ def as_key(key: Any) -> jax.Array:
             return jax.random.wrap_key_data(jnp.asarray(key))
         if key.ndim == 2 and key.shape[1] == words:
             raise ValueError(f"key must be one key; got raw keys of shape {key.shape}. Use jax.vmap over the keys.")
-    got = f"{type(key).__name__} {key!r}" if not isinstance(key, jax.Array) else f"an array {key.dtype}{list(key.shape)}"
+    got = (
+        f"{type(key).__name__} {key!r}" if not isinstance(key, jax.Array) else f"an array {key.dtype}{list(key.shape)}"
+    )
     raise TypeError(f"key must be a PRNG key; got {got}. Pass jax.random.key(seed), and keys come first.")
 
 

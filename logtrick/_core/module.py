@@ -28,7 +28,9 @@ class Module:
         super().__init_subclass__(**kwargs)
         for base in cls.__bases__:
             if issubclass(base, Module) and not base._abstract:
-                raise TypeError(f"{cls.__name__} subclasses {base.__name__}, which is final. Wrap it, or subclass its base.")
+                raise TypeError(
+                    f"{cls.__name__} subclasses {base.__name__}, which is final. Wrap it, or subclass its base."
+                )
         cls._abstract = abstract
         dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
         if not abstract:

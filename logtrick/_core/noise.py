@@ -142,7 +142,8 @@ def rows(spec: Any, key: Array, start: Any, count: int, total: int) -> Any:
     """Rows of every noise in the tree `spec`; several leaves get `fold_in(key, position)`, a single one the key."""
     given = _INJECTED.get()
     if given is not None:
-        index = jnp.asarray(start, jnp.int32) + jnp.arange(count)  # the engine may ask for rows past the end; it drops them
+        # the engine may ask for rows past the end; it drops them
+        index = jnp.asarray(start, jnp.int32) + jnp.arange(count)
         return jax.tree.map(lambda a: a.at[index].get(mode="clip"), given)
     leaves, tree = jax.tree.flatten(spec, is_leaf=is_noise)
     keys = [key] if len(leaves) == 1 else [jax.random.fold_in(key, i) for i in range(len(leaves))]

@@ -125,7 +125,8 @@ def compare_estimators(
         are part of them.
       block_size: replicates evaluated at once; None bounds the memory.
     Returns:
-      A `Comparison`. Estimators that are declared biased say so beside their bias. An objective that raises TypeError or ValueError when traced is a row "refused" with the error.
+      A `Comparison`. Estimators that are declared biased say so beside their bias. An objective that raises TypeError or
+      ValueError when traced is a row "refused" with the error.
     Raises:
       TypeError: parameters that have no gradient; no mapping of functions.
       ValueError: no objectives, one replicate, a reference unlike the parameters.

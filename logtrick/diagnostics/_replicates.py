@@ -26,7 +26,7 @@ class Replicator:
         self.where, self.objective = where, objective
         self.single = jax.jit(self._value_and_grad)
         self.block = jax.jit(self._block, static_argnames=("size",))
-        self._probed: dict[Any, tuple[int, int | None]] = {}
+        self._probed: dict[Any, tuple[int, int | None, tuple[str, ...]]] = {}
 
     def _value_and_grad(self, params: Any, key: Array) -> tuple[Array, Any]:
         trained, statistics = partition(params)

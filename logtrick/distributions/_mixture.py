@@ -20,7 +20,9 @@ class Mixture(Distribution):
 
     The score function works over the mixture itself. Where the event is one number and every component's distribution
     function can be differentiated, it is reparameterised implicitly, dx/dθ = −∂_θF(x)/p(x), to first order: also in the
-    weights, which no draw of a component index allows.
+    weights, which no draw of a component index allows. Summing over the component instead, exactly, is a program of two
+    draws, Σₖ wₖ E_{x∼pₖ}[f(x)]: `k = yield lt.sample(lt.Categorical(mixture.logits), lt.Enumerate())`, then
+    `x = yield lt.sample(mixture.component(k))` with any estimator that the components allow.
 
     Args:
       logits: unnormalised log-weights, shape (K,); −inf for components without weight.
@@ -33,10 +35,18 @@ class Mixture(Distribution):
     References:
       Figurnov, Mohamed & Mnih (2018), "Implicit Reparameterization Gradients", section 4.
     Example:
-      >>> import jax.numpy as jnp, logtrick as lt
+      >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> dist = lt.Mixture(jnp.zeros(2), (lt.Normal(-1.0, 1.0), lt.Normal(1.0, 1.0)))
       >>> round(dist.log_prob(0.0).item(), 4), dist.mean().item()   # log φ(1)
       (-1.4189, 0.0)
+      >>> def program(logits):
+      ...     mixture = lt.Mixture(logits, (lt.Bernoulli(-1.0), lt.Bernoulli(1.0)))
+      ...     k = yield lt.sample(lt.Categorical(mixture.logits), lt.Enumerate())
+      ...     x = yield lt.sample(mixture.component(k), lt.Enumerate())
+      ...     yield lt.cost(x)
+      >>> value = lambda logits: lt.expect_program(jax.random.key(0), program, logits)
+      >>> [round(g, 4) for g in jax.grad(value)(jnp.zeros(2)).tolist()]     # ¼ (σ(−1) − σ(1)), and its negative
+      [-0.1155, 0.1155]
     """
 
     logits: Any
@@ -70,6 +80,39 @@ class Mixture(Distribution):
         if self._alike:
             return jax.vmap(function)(self.components)
         return jnp.stack([function(part) for part in self.components])
+
+    def component(self, k: Any) -> Distribution:
+        """The k-th component, pₖ; k may be traced, as a draw of `Categorical(logits)` is.
+
+        Of components of several families a traced k makes the mixture that gives all its weight to the k-th: its draws
+        and log p are pₖ's, and it is reparameterised where a mixture of these families is.
+
+        Args:
+          k: an integer in 0 … K − 1; a traced one outside is taken to the nearest that is inside.
+        Raises:
+          TypeError: k is no single integer.
+          ValueError: a concrete k is outside.
+        Example:
+          >>> import jax, jax.numpy as jnp, logtrick as lt
+          >>> dist = lt.Mixture(jnp.zeros(2), (lt.Normal(-1.0, 1.0), lt.Normal(1.0, 1.0)))
+          >>> jax.vmap(lambda k: dist.component(k).mean())(jnp.arange(2)).tolist()
+          [-1.0, 1.0]
+        """
+        size, kind = self.logits.shape[0], jnp.result_type(k)
+        if jnp.shape(k) != () or not jnp.issubdtype(kind, jnp.integer):
+            raise TypeError(
+                f"Mixture.component(k=…) needs one integer; got {kind.name} of shape {jnp.shape(k)}. "
+                "Draw k from lt.Categorical(mixture.logits)."
+            )
+        concrete = checks.concrete(k)
+        if concrete is not None and not 0 <= concrete < size:
+            raise ValueError(f"Mixture.component(k=…) needs k in 0 … {size - 1}; got {concrete}. Count from 0.")
+        if self._alike:
+            return self._at(jnp.clip(k, 0, size - 1))
+        if concrete is not None:
+            return self.components[int(concrete)]
+        alone = jnp.where(jnp.arange(size) == jnp.clip(k, 0, size - 1), 0.0, -jnp.inf)
+        return Mixture(alone.astype(self.logits.dtype), self.components)
 
     # --- declarations
 

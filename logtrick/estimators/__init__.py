@@ -9,14 +9,22 @@ from logtrick.estimators._base import (
     Rest as Rest,
 )
 from logtrick.estimators._cite import cite as cite
+from logtrick.estimators._combination import Combination as Combination
 from logtrick.estimators._costs import Costs as Costs
 from logtrick.estimators._disarm import DisARM as DisARM
 from logtrick.estimators._double_cv import DoubleCV as DoubleCV
 from logtrick.estimators._enumerate import Enumerate as Enumerate
+from logtrick.estimators._generalized_reparameterization import (
+    GeneralizedReparameterization as GeneralizedReparameterization,
+)
 from logtrick.estimators._gumbel_rao import GumbelRao as GumbelRao
-from logtrick.estimators._gumbel_softmax import GumbelSoftmax as GumbelSoftmax
-from logtrick.estimators._gumbel_softmax import StraightThroughGumbelSoftmax as StraightThroughGumbelSoftmax
+from logtrick.estimators._gumbel_softmax import (
+    GumbelSoftmax as GumbelSoftmax,
+    StraightThroughGumbelSoftmax as StraightThroughGumbelSoftmax,
+)
+from logtrick.estimators._lax import LAX as LAX
 from logtrick.estimators._local_expectation import LocalExpectation as LocalExpectation
+from logtrick.estimators._measure_valued import MeasureValued as MeasureValued
 from logtrick.estimators._pathwise import Pathwise as Pathwise
 from logtrick.estimators._rebar import REBAR as REBAR
 from logtrick.estimators._reinmax import ReinMax as ReinMax
@@ -26,9 +34,3 @@ from logtrick.estimators._score_function import ScoreFunction as ScoreFunction
 from logtrick.estimators._straight_through import StraightThrough as StraightThrough
 from logtrick.estimators._sum_and_sample import SumAndSample as SumAndSample
 from logtrick.estimators._unordered_set import UnorderedSet as UnorderedSet
-from logtrick.estimators._measure_valued import MeasureValued as MeasureValued
-from logtrick.estimators._lax import LAX as LAX
-from logtrick.estimators._combination import Combination as Combination
-from logtrick.estimators._generalized_reparameterization import (
-    GeneralizedReparameterization as GeneralizedReparameterization,
-)

@@ -70,9 +70,7 @@ class Costs:
 
     def point(self, index: int, points: int) -> "Costs":
         """The costs at one of `points` evaluated points."""
-        return dataclasses.replace(
-            jax.tree.map(lambda a: a[index], self), evaluations=points * self.evaluations
-        )
+        return dataclasses.replace(jax.tree.map(lambda a: a[index], self), evaluations=points * self.evaluations)
 
 
 jax.tree_util.register_dataclass(Costs, data_fields=["mine", "others", "aux"], meta_fields=["evaluations"])

@@ -52,7 +52,5 @@ class Enumerate(Estimator):
         empty = log_p == -jnp.inf
         weights = jnp.where(empty, 0.0, jnp.exp(jnp.where(empty, 0.0, log_p)))
         likely = jnp.argmax(log_p)
-        legal = jax.tree.map(
-            lambda x: jnp.where(empty.reshape(-1, *[1] * (x.ndim - 1)), x[likely], x), points
-        )
+        legal = jax.tree.map(lambda x: jnp.where(empty.reshape(-1, *[1] * (x.ndim - 1)), x[likely], x), points)
         return jax.vmap(rest)(legal).combine(weights)

@@ -1,6 +1,5 @@
 """RELAX: the score function with a learned control variate."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -13,20 +12,13 @@ from logtrick._core.module import assign, static
 from logtrick._core.noise import Uniform
 from logtrick._core.runs import Runs
 from logtrick.distributions import Distribution
-from logtrick.estimators._base import OnePointEstimator, Point
+from logtrick.estimators._base import Estimator, Rest
 from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._logits import as_draw, link_of, logits_of, score, uniforms
 from logtrick.estimators._relaxed import positive_scalar
 
 
-@dataclasses.dataclass(frozen=True)
-class _NoisyPoint(Point):
-    """A draw and the uniforms that it, and its conditional relaxation, are made of."""
-
-    noise: Any
-
-
-class RELAX(OnePointEstimator):
+class RELAX(Estimator):
     """RELAX: the score function less a learned surrogate of f, whose gradient is added back by reparameterisation.
 
     With z = φ + noise, x = H(z) the draw, z̃ ∼ p(z | x), s = ∇ log p(x), c(z) = η · fn(params, y(z)),
@@ -86,34 +78,34 @@ class RELAX(OnePointEstimator):
         return uniforms(dist, 2)
 
     def example(self, noise: Any, dist: Distribution) -> Any:
-        return self.draw(noise, dist).x
+        return self._hard(noise, dist)
 
-    def draw(self, noise: Any, dist: Distribution) -> Point:
+    def _hard(self, noise: Any, dist: Distribution) -> Array:
         link = link_of(dist)
-        return _NoisyPoint(as_draw(link.hard(link.perturbed(logits_of(dist), noise[0])), dist), dist, None, noise)
+        return as_draw(link.hard(link.perturbed(logits_of(dist), noise[0])), dist)
 
-    def close(self, costs: Costs, point: Point, runs: Runs) -> Costs:
-        assert isinstance(point, _NoisyPoint)
-        logits = logits_of(point.dist)
-        s = stop(score(point.dist, point.x.astype(logits.dtype)))
-        level, paths = self._surrogate(point)
+    def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
+        x, logits = self._hard(noise, dist), logits_of(dist)
+        costs = rest(x)
+        s = stop(score(dist, x.astype(logits.dtype)))
+        level, paths = self._surrogate(x, dist, noise)
         f = costs.total
         gradient = (stop(f) - level) * s + paths
         coefficient = (f - stop(level)) * s + stop(paths)
         return costs.combine(None, first_order("RELAX", coefficient, logits), adaptive=jnp.sum(gradient**2))
 
-    def _surrogate(self, point: _NoisyPoint) -> tuple[Array, Array]:
+    def _surrogate(self, draw: Array, dist: Distribution, noise: Any) -> tuple[Array, Array]:
         """c(z̃) and ∇_φ c(z) − ∇_φ c(z̃), which reach the surrogate's parameters, τ and η but not the logits."""
-        link, logits = link_of(point.dist), stop(logits_of(point.dist))
-        x, free = point.x.astype(logits.dtype), link.free(point.noise[1])
+        link, logits = link_of(dist), stop(logits_of(dist))
+        x, free = draw.astype(logits.dtype), link.free(noise[1])
 
         def c(z: Array) -> Array:
-            value = self.fn(self.params, link.relaxed(z, self.temperature).astype(point.x.dtype))
+            value = self.fn(self.params, link.relaxed(z, self.temperature).astype(draw.dtype))
             return self.scale * checks.scalar_cost("RELAX(fn=…)", value)
 
         def both(logits: Array) -> tuple[Array, Array]:
             level = c(link.conditional(logits, x, free))
-            return c(link.perturbed(logits, point.noise[0])) - level, level
+            return c(link.perturbed(logits, noise[0])) - level, level
 
         paths, level = jax.grad(both, has_aux=True)(logits)
         return level, paths

@@ -22,7 +22,9 @@ def nan_unless_finite(log_prob: Array, dist: Distribution) -> Array:
     the log-prob masks its own derivative, as `where(x > 0, …, −inf)` does. The box's value stays 1.
     """
     finite = stop(jnp.isfinite(log_prob))
-    leaves = [leaf for leaf in jax.tree.leaves(dist) if is_array(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
+    leaves = [
+        leaf for leaf in jax.tree.leaves(dist) if is_array(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+    ]
     everything = sum((jnp.sum(leaf, dtype=log_prob.dtype) for leaf in leaves), jnp.zeros((), log_prob.dtype))
     one, nothing = (jnp.where(finite, jnp.asarray(value, log_prob.dtype), jnp.nan) for value in (1, 0))
     return one * log_prob + nothing * everything

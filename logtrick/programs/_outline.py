@@ -280,8 +280,9 @@ def check_in_loop(item: Sample) -> None:
     name = type(item.estimator).__name__
     if not item.estimator.one_point:
         raise ValueError(
-            f"lt.scan: {name} evaluates the rest of the program at several points, k in each of T steps: k^T in all. Use "
-            "ScoreFunction() or Pathwise() inside the step, or draw outside of the loop."
+            f"lt.scan: {name} is no one-point estimator: it needs the rest of the program at each draw, and a loop's step has "
+            "none (k points in each of T steps would be k^T in all). Use ScoreFunction() or Pathwise() inside the step, or "
+            "draw outside of the loop."
         )
     specs = jax.tree.leaves(item.estimator.noise_spec(item.dist), is_leaf=_noise.is_noise)
     if any(type(spec) not in INDEPENDENT for spec in specs):

@@ -123,7 +123,13 @@ def test_first_order_value_and_derivative():
 
 
 @pytest.mark.parametrize(
-    "second", [jax.hessian, lambda f: jax.grad(jax.grad(f)), lambda f: jax.jacfwd(jax.jacfwd(f)), lambda f: jax.grad(jax.jacfwd(f))]
+    "second",
+    [
+        jax.hessian,
+        lambda f: jax.grad(jax.grad(f)),
+        lambda f: jax.jacfwd(jax.jacfwd(f)),
+        lambda f: jax.grad(jax.jacfwd(f)),
+    ],
 )
 @pytest.mark.parametrize("f", [surrogate, looped, jax.checkpoint(looped), jax.jit(looped)])
 def test_first_order_refuses_a_second_derivative(f, second):

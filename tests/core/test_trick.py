@@ -12,7 +12,9 @@ from tests.core.x64 import double_precision
 
 def factors(params, x):
     """2,000 normal factors."""
-    return jnp.sum(-0.5 * ((x - params["mu"]) / params["sigma"]) ** 2 - jnp.log(params["sigma"]) - 0.5 * jnp.log(2 * jnp.pi))
+    return jnp.sum(
+        -0.5 * ((x - params["mu"]) / params["sigma"]) ** 2 - jnp.log(params["sigma"]) - 0.5 * jnp.log(2 * jnp.pi)
+    )
 
 
 def test_score_against_the_formula():

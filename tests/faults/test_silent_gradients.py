@@ -84,7 +84,9 @@ def test_7_leave_one_out_is_not_shrunk():
 
 def test_8_a_constant_baseline_carries_no_derivative():
     """A baseline that depends on θ must not add its own gradient."""
-    value = lambda t, b: lt.expect(KEY, lambda x: x, lt.Normal(t, 1.0), estimator=lt.ScoreFunction(lt.ConstantBaseline(b)))
+    value = lambda t, b: lt.expect(
+        KEY, lambda x: x, lt.Normal(t, 1.0), estimator=lt.ScoreFunction(lt.ConstantBaseline(b))
+    )
     assert jax.grad(lambda t: value(t, 2.0 * t))(0.5) == jax.grad(lambda t: value(t, 1.0))(0.5)
 
 
@@ -98,7 +100,9 @@ def test_9_leave_one_out_with_one_draw():
 @pytest.mark.parametrize("dist", [lt.Bernoulli(0.3), lt.Poisson(2.0), lt.Categorical(jnp.zeros(3))])
 def test_16_pathwise_through_a_discrete_draw(dist):
     """By declaration, not dtype: bits are floats here."""
-    with pytest.raises(ValueError, match=r"Pathwise\(\) needs a reparameterized distribution; .* is not. Use ScoreFunction"):
+    with pytest.raises(
+        ValueError, match=r"Pathwise\(\) needs a reparameterized distribution; .* is not. Use ScoreFunction"
+    ):
         lt.expect(KEY, lambda x: 1.0 * x, dist, estimator=lt.Pathwise())
 
 

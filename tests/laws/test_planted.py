@@ -54,7 +54,9 @@ class NoDirectTerm(Planted):
     """FAULTS 6: f's own dependence on the parameters is lost."""
 
     def close(self, costs, point, runs):
-        return costs.combine(zero=-costs.total + stop(costs.total) + stop(costs.total) * (magic_box(point.log_prob) - 1))
+        return costs.combine(
+            zero=-costs.total + stop(costs.total) + stop(costs.total) * (magic_box(point.log_prob) - 1)
+        )
 
 
 class WrongSign(Planted):

@@ -74,9 +74,7 @@ def _compiled(dist: Any, cost: Any, structure: Any, num_samples: int, calls: int
     """One compilation for all rows of a family, cost and estimator: parameters and constants of baselines are arguments."""
 
     def value(params: Any, key: Any, estimator: Any) -> jax.Array:
-        return lt.expect(
-            key, lambda x: cost(params, x), dist(params), estimator=estimator, num_samples=num_samples
-        )
+        return lt.expect(key, lambda x: cost(params, x), dist(params), estimator=estimator, num_samples=num_samples)
 
     def run(params: Any, estimator: Any, key: Any) -> Any:
         one = lambda k: jax.grad(value)(params, k, estimator)

@@ -9,8 +9,22 @@ import pytest
 import logtrick as lt
 from tests.oracles.problems import ROWS, check, problem
 
-FAMILIES = ("normal/", "poisson/", "exponential/", "gamma/", "beta/", "mvn/iso", "bern/", "bernD4/", "cat5/", "ts200/", "kool/")
-KINDS = re.compile(r"(sf|sf_mean_baseline|sf_opt_baseline|pathwise|implicit|enumerate|r?loo\d+|rstar|reinforce|rloo/k\d+)$")
+FAMILIES = (
+    "normal/",
+    "poisson/",
+    "exponential/",
+    "gamma/",
+    "beta/",
+    "mvn/iso",
+    "bern/",
+    "bernD4/",
+    "cat5/",
+    "ts200/",
+    "kool/",
+)
+KINDS = re.compile(
+    r"(sf|sf_mean_baseline|sf_opt_baseline|pathwise|implicit|enumerate|r?loo\d+|rstar|reinforce|rloo/k\d+)$"
+)
 IDS = [i for i in ROWS if i.startswith(FAMILIES) and KINDS.search(i)]
 
 
@@ -35,7 +49,9 @@ def test_row(name):
     check(row, draws)
 
 
-@pytest.mark.parametrize("name", ["bernD4/poly/sf_opt_baseline_per_coordinate", "cat5/quad/sf_opt_baseline_per_coordinate"])
+@pytest.mark.parametrize(
+    "name", ["bernD4/poly/sf_opt_baseline_per_coordinate", "cat5/quad/sf_opt_baseline_per_coordinate"]
+)
 def test_row_per_coordinate(name):
     """Each coordinate under its own best constant."""
     row = ROWS[name]

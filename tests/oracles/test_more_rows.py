@@ -91,7 +91,8 @@ def test_pathwise_full_covariance():
     lt.testing.assert_unbiased(by_c[:, *entries], scale * c[entries], resolve=0.04)
     offset, rows = np.asarray((mu - target) ** 2), np.asarray(jnp.sum(c**2, 1))
     total = scale**2 * ((dim + 1) * offset.sum() + (dim + 3) * rows.sum())
-    moments = row["exact_variance"] + scale**2 * (offset.sum() + rows.sum())  # the row holds the trace of the covariance
+    # the row holds the trace of the covariance
+    moments = row["exact_variance"] + scale**2 * (offset.sum() + rows.sum())
     assert total == pytest.approx(moments, rel=1e-5)
     above = scale**2 * sum((offset[i] + rows[i]) * (dim - 1 - i) for i in range(dim))
     squares = np.sum(np.square(np.asarray(by_mu)), 1) + np.sum(np.square(np.asarray(by_c)), (1, 2))

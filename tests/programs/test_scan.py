@@ -282,7 +282,7 @@ def test_estimators_of_several_points_are_refused():
         yield lt.cost(x)
         return carry, None
 
-    with pytest.raises(ValueError, match=r"lt.scan: Enumerate evaluates the rest .* at several points.*k\^T"):
+    with pytest.raises(ValueError, match=r"lt.scan: Enumerate is no one-point estimator.*k\^T"):
         one_step(step)
 
 
