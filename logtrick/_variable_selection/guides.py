@@ -10,6 +10,7 @@ import optax
 from jax import lax
 
 import logtrick as lt
+from logtrick._core.smooth import log_sigmoid
 
 Array = jax.Array
 
@@ -43,7 +44,7 @@ def log_prob(params: dict[str, Array], inclusion: Array) -> Array:
     Without the centering a weight moves its own bias, and one seed in twenty ends in a single mode.
     """
     logits = params["bias"] + jnp.tril(params["weights"], -1) @ (inclusion - 0.5)
-    return jnp.sum(jax.nn.log_sigmoid(jnp.where(inclusion == 1, logits, -logits)))
+    return jnp.sum(log_sigmoid(jnp.where(inclusion == 1, logits, -logits)))
 
 
 def sample(key: Array, params: dict[str, Array]) -> Array:

@@ -23,6 +23,7 @@ from jax import lax
 
 from logtrick._core.errors import DerivativeOrderError
 from logtrick._core.kernel import refuse
+from logtrick._core.smooth import log_sigmoid
 from logtrick.distributions._special import digamma_difference
 
 Array = jax.Array
@@ -51,8 +52,8 @@ def _slopes(logit: Array, a: Array, b: Array) -> tuple[Array, Array]:
     below = jax.nn.sigmoid(logit) < (a + 1) / (a + b + 2)
     p, q, z = jnp.where(below, a, b), jnp.where(below, b, a), jnp.where(below, logit, -logit)
     h, log_h_in_p, log_h_in_q = _continued_fraction(jax.nn.sigmoid(z), p, q)
-    in_p = -(h / p) * (jax.nn.log_sigmoid(z) + digamma_difference(p + 1, q - 1) + log_h_in_p)
-    in_q = -(h / p) * (jax.nn.log_sigmoid(-z) + digamma_difference(q, p) + log_h_in_q)
+    in_p = -(h / p) * (log_sigmoid(z) + digamma_difference(p + 1, q - 1) + log_h_in_p)
+    in_q = -(h / p) * (log_sigmoid(-z) + digamma_difference(q, p) + log_h_in_q)
     return jnp.where(below, in_p, -in_q), jnp.where(below, in_q, -in_p)
 
 

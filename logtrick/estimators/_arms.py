@@ -11,6 +11,7 @@ from logtrick._core.kernel import first_order, stop
 from logtrick._core.module import static
 from logtrick._core.noise import Uniform, interior
 from logtrick._core.runs import Runs
+from logtrick._core.smooth import log_sigmoid
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator, Rest
 from logtrick.estimators._costs import Array, Costs
@@ -78,7 +79,7 @@ class ARMS(Estimator):
 
 def _log_rarer(logits: Array) -> Array:
     """log min(p, 1 − p)."""
-    return jax.nn.log_sigmoid(-jnp.abs(logits))
+    return log_sigmoid(-jnp.abs(logits))
 
 
 def _coupled_bits(noise: Array, dist: Distribution) -> Array:
