@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from logtrick._core import checks
 from logtrick._core.kernel import detached, first_order
 from logtrick._core.module import assign
 from logtrick._core.noise import Uniform

@@ -7,6 +7,7 @@ import pytest
 
 import logtrick as lt
 from logtrick.bijectors import Affine, Exp, Interval, Sigmoid, StickBreaking
+from tests.distributions.registry import float64
 
 KEY = jax.random.key(0)
 
@@ -135,3 +136,82 @@ def test_errors() -> None:
         lt.Binomial(0, 0.0)
     with pytest.raises(ValueError, match=r"Normal: parameters of shapes \(2,\), \(3,\) do not broadcast to one event"):
         lt.Normal(jnp.zeros(2), jnp.ones(3))
+
+
+def by_component(make, f, estimator: lt.Estimator):
+    """The program that sums over the component and draws from it."""
+
+    def program(params):
+        mixture = make(params)
+        k = yield lt.sample(lt.Categorical(mixture.logits), lt.Enumerate())
+        x = yield lt.sample(mixture.component(k), estimator)
+        yield lt.cost(f(x))
+
+    return program
+
+
+def test_the_sum_over_components_is_the_mixture_exactly() -> None:
+    f = lambda x: jnp.cos(1.7 * x) + 0.3 * x**2
+
+    def make(params):
+        logits, rows = params  # the last component has no weight
+        return lt.Mixture(jnp.append(logits, -jnp.inf), jax.vmap(lt.Categorical)(rows))
+
+    params = (jnp.array([0.4, -0.8]), jnp.array([[0.3, -1.0, 0.5], [1.0, 0.0, -0.4], [5.0, 0.0, 0.0]]))
+    with float64():
+        params = jax.tree.map(lambda p: jnp.asarray(p, float), params)
+        program = by_component(make, f, lt.Enumerate())
+        value, slope = jax.value_and_grad(lambda p: lt.expect_program(KEY, program, p))(params)
+        direct, exact = jax.value_and_grad(lambda p: lt.testing.exact_expectation(f, make(p)))(params)
+    np.testing.assert_allclose(value, direct, rtol=1e-13)
+    for got, want in zip(slope, exact):
+        np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-15)
+        assert np.abs(want).max() > 0.01
+
+
+@pytest.mark.parametrize("estimator", [lt.Pathwise(), lt.ScoreFunction()])
+def test_the_sum_over_components_of_normals_is_unbiased(estimator: lt.Estimator) -> None:
+    make = lambda p: lt.Mixture(p[0], (lt.Normal(p[1][0], p[2]), lt.Normal(p[1][1], p[2])))
+    program = by_component(make, lambda x: x**2 + x, estimator)
+    params = (jnp.array([0.4, -0.8]), jnp.array([-1.0, 0.5]), jnp.array(0.8))
+
+    def exact(p):  # E[x² + x] of a normal is μ² + σ² + μ
+        return jax.nn.softmax(p[0]) @ (p[1] ** 2 + p[2] ** 2 + p[1])
+
+    value = lambda p, key: lt.expect_program(key, program, p, num_samples=2)
+    keys = jax.random.split(KEY, 60_000)
+    draws = jax.jit(jax.vmap(jax.grad(value), (None, 0)))(params, keys)
+    lt.testing.assert_unbiased(draws, jax.tree.map(np.asarray, jax.grad(exact)(params)), resolve=0.1)
+
+
+def test_a_traced_component_is_the_component() -> None:
+    alike = lt.Mixture(jnp.zeros(2), (lt.Gamma(2.0, 1.0), lt.Gamma(0.5, 3.0)))
+    several = lt.Mixture(jnp.zeros(3), (lt.Exponential(0.4), lt.LogNormal(0.3, 0.5), lt.Gamma(2.0, 1.0)))
+    at_k = jax.jit(jax.vmap(jax.value_and_grad(lambda dist, k: dist.component(k).log_prob(1.3)), (None, 0)))
+    for dist in (alike, several):
+        parts = [dist.component(k) for k in range(dist.logits.size)]
+        values, slopes = at_k(dist, jnp.arange(len(parts)))
+        np.testing.assert_allclose(values, jnp.stack([part.log_prob(1.3) for part in parts]), rtol=1e-6)
+        for k, part in enumerate(parts):  # the k-th component's score, and nothing in the others or the weights
+            want = jax.tree.map(jnp.zeros_like, parts)
+            want[k] = jax.grad(lambda d: d.log_prob(1.3))(part)
+            got = jax.tree.map(lambda s: s[k], slopes)
+            np.testing.assert_array_equal(got.logits, 0)
+            for i, part in enumerate(want):
+                mine = jax.tree.map(lambda s: s[i], got.components) if dist is alike else got.components[i]
+                np.testing.assert_allclose(jax.tree.leaves(mine), jax.tree.leaves(part), rtol=1e-6)
+    assert isinstance(several.component(1), lt.LogNormal)
+    draw = jax.jit(jax.vmap(lambda k, key: several.component(k).sample(key), (None, 0)))
+    for k in range(3):
+        x = draw(k, jax.random.split(KEY, 10_000))
+        lt.testing.assert_unbiased(x, several.component(k).mean(), resolve=0.1)
+
+
+def test_a_wrong_component_is_refused() -> None:
+    mixture = lt.Mixture(jnp.zeros(2), (lt.Normal(0.0, 1.0), lt.Normal(1.0, 1.0)))
+    for k in (1.0, True, jnp.arange(2)):
+        with pytest.raises(TypeError, match=r"Mixture.component\(k=…\) needs one integer; got "):
+            mixture.component(k)
+    for k in (-1, 2):
+        with pytest.raises(ValueError, match=rf"Mixture.component\(k=…\) needs k in 0 … 1; got {k}"):
+            mixture.component(k)

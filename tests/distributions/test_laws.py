@@ -10,9 +10,17 @@ import pytest
 from scipy import stats
 
 import logtrick as lt
-from logtrick.bijectors import bijector_to
 from logtrick.distributions import Distribution
-from tests.distributions.registry import BY_NAME, CASES, NAMES, Case, finite_differences, float64, support_points
+from tests.distributions.registry import (
+    BY_NAME,
+    CASES,
+    NAMES,
+    Case,
+    finite_differences,
+    float64,
+    quadrature,
+    support_points,
+)
 
 every = pytest.mark.parametrize("name", NAMES)
 NUMBERS = [case.name for case in CASES if case.law == "number"]
@@ -129,16 +137,6 @@ def test_probabilities_sum_to_one_and_scores_to_zero(name: str) -> None:
     np.testing.assert_allclose(value, 1, rtol=1e-12)
     for s in jax.tree.leaves(slope):  # ∇ Σ p = Σ p ∇ log p
         np.testing.assert_allclose(s, 0, atol=1e-12)
-
-
-def quadrature(dist: Distribution) -> tuple[jax.Array, jax.Array]:
-    """Nodes and weights for ∫ g(x) dx over the support: the trapezoidal rule after the bijector from R."""
-    grid = 0.008 * (jnp.arange(-4500.0, 4500.0) + 0.5)  # symmetric about 0, and 0 is no node
-    bijector = bijector_to(dist.support)
-    if dist.support.everything:  # sinh t reaches the heavy tails; the median, where there may be a kink, between nodes
-        centre = dist.inverse_cdf(jnp.asarray(0.5)) if "inverse_cdf" in dist.provides else 0.0
-        return centre + jnp.sinh(grid), jnp.cosh(grid) * (grid[1] - grid[0])
-    return jax.vmap(bijector.forward)(grid), jnp.exp(jax.vmap(bijector.log_det)(grid)) * (grid[1] - grid[0])
 
 
 @pytest.mark.parametrize("name", NUMBERS)

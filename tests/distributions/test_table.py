@@ -1,5 +1,7 @@
 """The table of families × capabilities, generated from the declarations: `python -m tests.distributions.test_table`."""
 
+import pathlib
+
 import logtrick as lt
 from tests.distributions.registry import CASES, joint
 
@@ -40,6 +42,12 @@ def test_the_table_says_what_is_declared() -> None:
     assert by_name["Bernoulli"]["enumerable"] == "yes"
     assert lt.Bernoulli(0.0).weak_parameters == ("logits",)
     assert table().count("\n") == len(CASES) + 2
+
+
+def test_the_readme_shows_the_table() -> None:
+    text = (pathlib.Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    shown = text.split("<!-- families -->")[1].split("<!-- /families -->")[0]
+    assert shown.strip() == table(), "paste what `python -m tests.distributions.test_table` prints between the markers"
 
 
 if __name__ == "__main__":
