@@ -9,6 +9,7 @@ from jax.scipy.special import gammaln
 
 from logtrick._core import supports
 from logtrick._core.module import static
+from logtrick._core.smooth import log_sigmoid
 from logtrick._core.supports import Support
 from logtrick.adapters._foreign import Countable, Finite, Foreign, apart, instance, load, moved, whole_shape
 from logtrick.distributions import Distribution
@@ -130,7 +131,7 @@ def _logits_log_prob(base: Any) -> Callable[[Any], Array] | None:
         n, l = (jnp.broadcast_to(a, x.shape) for a in (counts, jnp.asarray(base.logits)))
         k = jnp.clip(x, 0, n).astype(l.dtype)
         choose = 0.0 if kind is nd.discrete.BernoulliLogits else gammaln(n + 1.0) - gammaln(k + 1) - gammaln(n - k + 1)
-        log_p = choose + k * jax.nn.log_sigmoid(l) + (n - k) * jax.nn.log_sigmoid(-l)
+        log_p = choose + k * log_sigmoid(l) + (n - k) * log_sigmoid(-l)
         return jnp.where((x == k) & (k == jnp.floor(k)), log_p, -jnp.inf)
 
     return log_prob
