@@ -23,7 +23,6 @@ RACERS: dict[str, lt.Estimator] = {
     "no baseline": lt.ScoreFunction(lt.NoBaseline()),
     "leave-one-out": lt.ScoreFunction(lt.LeaveOneOut()),
     "DisARM": lt.DisARM(),
-    "ARMS(4)": lt.ARMS(4),
     "Enumerate": lt.Enumerate(),
     "Pathwise": lt.Pathwise(),
 }
