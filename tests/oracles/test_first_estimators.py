@@ -80,3 +80,9 @@ def test_a_wrong_gradient_fails_a_row():
     for wrong in (0.98 * draws, -draws, 0 * draws):
         with pytest.raises(AssertionError):
             check(row, wrong)
+
+
+@pytest.mark.parametrize("name", ["ts200/theta.5/disarm", "ts200/theta.7/disarm"])
+def test_disarm_in_two_hundred_dimensions(name):
+    row = ROWS[name]
+    check(row, problem(row).gradients(lt.DisARM(), 1, row["suggested_M"]))
