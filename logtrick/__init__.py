@@ -1,6 +1,9 @@
 """logtrick: gradients of expectations in JAX by the log-derivative trick, ∇p = p ∇log p."""
 
-from logtrick import adapters as adapters, testing as testing, training as training
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from logtrick import training as training
 from logtrick._core.errors import (
     BlackBoxError as BlackBoxError,
     DerivativeOrderError as DerivativeOrderError,
@@ -111,3 +114,13 @@ from logtrick.training import (
     maximize as maximize,
     minimize as minimize,
 )
+
+if TYPE_CHECKING:
+    from logtrick import adapters as adapters, testing as testing
+
+
+def __getattr__(name: str) -> Any:
+    """`lt.adapters` and `lt.testing`, imported where they are first used: most programs use neither."""
+    if name in ("adapters", "testing"):
+        return importlib.import_module(f"logtrick.{name}")
+    raise AttributeError(f"module 'logtrick' has no attribute {name!r}")

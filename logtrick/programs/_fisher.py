@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jax.scipy.sparse.linalg import cg
 
 from logtrick._core import checks
 from logtrick._core.module import Module, static
@@ -153,7 +152,7 @@ class Fisher(Module):
           max_steps: of conjugate gradients; ten times the number of parameters unless said otherwise.
         """
         g = jax.tree.map(lambda p, t: jnp.asarray(t, p.dtype), self.scores.params, g)
-        return cg(self.matvec, g, tol=tolerance, maxiter=max_steps)[0]
+        return jax.scipy.sparse.linalg.cg(self.matvec, g, tol=tolerance, maxiter=max_steps)[0]
 
     def solve_by_draws(self, g: Any) -> Any:
         """F⁻¹ g through the draws × draws kernel: (g − Sᵀ √W (λ I + √W S Sᵀ √W)⁻¹ √W S g) / λ, exact for any λ > 0.

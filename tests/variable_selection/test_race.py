@@ -82,6 +82,7 @@ def test_the_race_on_sixteen_models(model):
             "no baseline, other constant",
             "leave-one-out",
             "leave-one-out, other constant",
+            "DisARM",
             "Enumerate",
             "Pathwise",
         ]
@@ -110,4 +111,4 @@ def test_the_other_constant_is_the_difference_of_the_two_models(model):
 
 def test_no_enumeration_where_it_is_too_large(model):
     large = type("Large", (), {"enumerable": False, "log_joint": model.log_joint})()
-    assert list(race.objectives_of(large, INDEPENDENT)) == ["no baseline", "leave-one-out", "Pathwise"]
+    assert list(race.objectives_of(large, INDEPENDENT)) == ["no baseline", "leave-one-out", "DisARM", "Pathwise"]
