@@ -17,6 +17,16 @@ def size_of(dist: Distribution) -> int:
     return jax.tree.leaves(jax.eval_shape(dist.enumerate))[0].shape[0]
 
 
+def check_draws(estimator: Any, num_draws: int, dist: Distribution) -> None:
+    """Draws without replacement: at most as many as the support has points."""
+    points = size_of(dist)
+    if points < num_draws:
+        raise ValueError(
+            f"{type(estimator).__name__}(num_draws=…) needs at most as many draws as the support has points, {points}; "
+            f"got {num_draws}. Use Enumerate()."
+        )
+
+
 def uniforms_over(dist: Distribution) -> Uniform:
     """One uniform for each point."""
     return Uniform((size_of(dist),), jax.eval_shape(lambda: masses(dist)[1]).dtype)

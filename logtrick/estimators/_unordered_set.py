@@ -15,7 +15,7 @@ from logtrick._core.runs import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator, Rest, check_needs
 from logtrick.estimators._costs import Array, Costs
-from logtrick.estimators._support import chosen, masses, size_of, uniforms_over
+from logtrick.estimators._support import check_draws, chosen, masses, uniforms_over
 
 _MOST = 12
 
@@ -74,12 +74,7 @@ class UnorderedSet(Estimator):
 
     def check(self, dist: Distribution, num_runs: int) -> None:
         check_needs(self, dist)
-        points = size_of(dist)
-        if points < self.num_draws:
-            raise ValueError(
-                f"UnorderedSet(num_draws=…) needs at most as many draws as the support has points, {points}; "
-                f"got {self.num_draws}. Use Enumerate()."
-            )
+        check_draws(self, self.num_draws, dist)
 
     def noise_spec(self, dist: Distribution) -> Uniform:
         return uniforms_over(dist)
