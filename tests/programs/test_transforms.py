@@ -1,5 +1,6 @@
 """A program's expectation is a number like any other under jit, vmap, forward and reverse mode, scan, shard_map."""
 
+import gc
 import time
 
 import jax
@@ -202,5 +203,10 @@ def test_tracing_is_linear_in_the_sites():
         return time.process_time() - start
 
     seconds(3)
-    few, many = seconds(50), seconds(200)
+    gc.collect()  # what other tests left behind is not ours to sweep while the clock runs
+    gc.disable()
+    try:
+        few, many = min(seconds(50) for _ in range(3)), seconds(200)
+    finally:
+        gc.enable()
     assert few < 2.0 and many < 8 * few
