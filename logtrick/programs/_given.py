@@ -68,7 +68,8 @@ def expect_given(
         value f̄,    gradient Σᵢ w̄ᵢ (fᵢ − f̄) ∇log p̃_θ(xᵢ) / (1 − Σ w̄²) + Σᵢ w̄ᵢ ∇fᵢ :
 
     centred, so that ∇log Z cancels exactly. Unbiased for independent draws of equal weight; with weights
-    (self-normalised) or chains consistent, with a bias of order 1/n. First order only: the second derivative raises.
+    (self-normalised) or chains consistent, with a bias of order 1/n: chains of equal weight and autocorrelation time τ give
+    on average (n − τ)/(n − 1) of the gradient. First order only: the second derivative raises.
 
     Args:
       samples: draws, a pytree with a leading axis (n,), or (chains, draws) with `num_chains`; held constant.

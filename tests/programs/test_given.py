@@ -107,9 +107,31 @@ def test_effective_sample_size_and_clipping():
     np.testing.assert_allclose(extreme.effective_sample_size, 64 / 22, rtol=1e-4)  # exp(512) would overflow
 
 
-@pytest.mark.parametrize("phi", [0.0, 0.9, -0.5])
-def test_standard_error_knows_autocorrelation(phi):
-    """Chains x' = φ x + ε: τ = (1 + φ)/(1 − φ), and the standard error is the spread of the means over many repeats."""
+def test_chains_gradient_is_short_by_the_autocorrelation(x64):
+    """All 4,096 pairs of stationary two-state Metropolis chains of n/2 = 6 draws: the mean estimate is right, the mean
+    gradient (n − τ)/(n − 1) of the truth, where τ = n Var(x̄)/Var(x): the bias of order 1/n that the docstring states."""
+    logit, length = 0.8, 6
+    p, paths = jax.nn.sigmoid(logit), jnp.array(list(np.ndindex((2,) * length)), float)
+    leave = jnp.array([1.0, jnp.exp(-logit)])  # a proposal to flip, accepted with min(1, p(x')/p(x))
+    moved = paths[:, 1:] != paths[:, :-1]
+    stay_or_go = leave[paths[:, :-1].astype(int)]
+    chance = jnp.where(paths[:, 0] == 1, p, 1 - p) * jnp.prod(jnp.where(moved, stay_or_go, 1 - stay_or_go), 1)
+    first, second = jnp.divmod(jnp.arange(len(paths) ** 2), len(paths))
+
+    def one(i, j):
+        x = jnp.stack([paths[i], paths[j]])
+        value = lambda l: lt.expect_given(x, lambda x: x, lambda x: l * x, normalized=False, num_chains=2)
+        return jnp.stack(jax.value_and_grad(value)(logit))
+
+    found = (chance[first] * chance[second]) @ jax.jit(jax.vmap(one))(first, second)
+    n, tau = 2 * length, length * (chance @ (paths.mean(1) - p) ** 2) / (p * (1 - p))
+    np.testing.assert_allclose(found, [p, p * (1 - p) * (n - tau) / (n - 1)], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("phi, tilt", [(0.0, None), (0.9, None), (-0.5, None), (0.9, 0.2)])
+def test_standard_error_knows_autocorrelation(phi, tilt):
+    """Chains x' = φ x + ε: τ = (1 + φ)/(1 − φ), the standard error is the spread of the means over many repeats, and 5% of
+    these lie beyond 1.96 of them; also under self-normalized weights exp(tilt x), which move the mean by tilt / (1 − φ²)."""
 
     def chain(key):
         eps = jax.random.normal(key, (4, 2000))
@@ -117,11 +139,17 @@ def test_standard_error_knows_autocorrelation(phi):
         return jax.lax.scan(lambda c, e: (phi * c + e, phi * c + e), start, eps.T)[1].T
 
     def one(key):
-        return lt.expect_given(chain(key), lambda x: x, lt.Normal(0.0, 1.0), num_chains=4, has_aux=True)
+        x = chain(key)
+        how = {} if tilt is None else {"log_weights": tilt * x, "normalized": False}
+        return lt.expect_given(x, lambda x: x, lt.Normal(0.0, 1.0), num_chains=4, has_aux=True, **how)
 
     values, aux = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(1), 300))
-    np.testing.assert_allclose(aux.autocorrelation_time.mean(), (1 + phi) / (1 - phi), rtol=0.1)
+    if tilt is None:
+        np.testing.assert_allclose(aux.autocorrelation_time.mean(), (1 + phi) / (1 - phi), rtol=0.1)
     np.testing.assert_allclose(aux.standard_error.mean(), values.std(), rtol=0.15)
+    truth = (tilt or 0.0) / (1 - phi**2)
+    missed = np.mean(np.abs(values - truth) > 1.96 * aux.standard_error)
+    assert 0.01 < missed < 0.11  # 5% of 300: 3 to 33 of Binomial(300, 0.05) but for 1e-4
 
 
 def test_what_is_illegal():
