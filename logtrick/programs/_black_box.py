@@ -18,17 +18,23 @@ _CALLED: contextvars.ContextVar[list["BlackBox"] | None] = contextvars.ContextVa
 
 
 class BlackBox:
-    """A host function that JAX code may call; made by `lt.black_box`."""
+    """A host function that JAX code may call; made by `lt.black_box`.
+
+    Attributes:
+      last_error: the `BlackBoxError` of the latest host call that failed, or None; what the function itself raised is its
+        `__cause__`, with its traceback.
+    """
 
     def __init__(self, f: Callable[..., Any], result_shape: tuple[int, ...], batched: bool, dtype: Any) -> None:
         self.f, self.result_shape, self.batched, self.dtype = f, result_shape, batched, dtype
         self.name = getattr(f, "__name__", type(f).__name__)
-        self.errors: list[BaseException] = []
+        self.last_error: BlackBoxError | None = None
 
     def __call__(self, *args: Any) -> jax.Array:
         called = _CALLED.get()
         if called is not None:
             called.append(self)
+            self.last_error = None  # what fails from here on is this expectation's
         args = jax.tree.map(jnp.asarray, args)
         message = (
             f"lt.black_box({self.name}) was differentiated, and a host function has no derivative. Use an estimator that "
@@ -44,8 +50,9 @@ class BlackBox:
             try:
                 return self._on_host(tree, ranks, [np.asarray(leaf) for leaf in leaves], dtype)
             except BlackBoxError as error:
-                self.errors.append(error)
-                raise
+                self.last_error = failure = error
+            # JAX makes a text of this one exception, without its cause: f's own tells where in f it was.
+            raise failure.__cause__ or failure
 
         if not any(is_tracer(leaf) for leaf in leaves):
             return jnp.asarray(self._on_host(tree, ranks, [np.asarray(leaf) for leaf in leaves], dtype))
@@ -98,12 +105,10 @@ def host_errors_surface(values: list[Any]) -> Iterator[None]:
         yield
         if called and not any(is_tracer(leaf) for leaf in jax.tree.leaves(values)):
             jax.block_until_ready(values)
-    except jax.errors.JaxRuntimeError:
+    except (jax.errors.JaxRuntimeError, ValueError):  # the latter where compiled code runs again, since jax 0.7.2
         for box in called:
-            if box.errors:
-                error = box.errors.pop(0)
-                box.errors.clear()
-                raise error from error.__cause__
+            if box.last_error is not None:
+                raise box.last_error from box.last_error.__cause__
         raise
     finally:
         _CALLED.reset(token)
@@ -111,7 +116,7 @@ def host_errors_surface(values: list[Any]) -> Iterator[None]:
 
 def black_box(
     f: Callable[..., Any], *, result_shape: tuple[int, ...] = (), batched: bool = False, dtype: Any = None
-) -> Callable[..., jax.Array]:
+) -> BlackBox:
     """A host function (NumPy, a simulator) that JAX code may call: as a cost in any estimator that does not differentiate it.
 
     Under any nest of `jax.vmap` (runs, points, a user's own) the host is called once a batch; a function that is not
@@ -124,11 +129,14 @@ def black_box(
       batched: f takes and returns a leading axis of points.
       dtype: what f must return; without it any real numbers, rounded to JAX's default float.
     Returns:
-      A function of arrays (pytrees of them) for use under `jax.jit`, `jax.vmap` and `lax.scan`.
+      A function of arrays (pytrees of them) for use under `jax.jit`, `jax.vmap` and `lax.scan`. Its `last_error` is the
+      `BlackBoxError` of the latest host call that failed, or None.
     Raises:
       TypeError: differentiated, at trace time; f is not callable.
-      BlackBoxError: f raised (its exception is the cause), or returned another shape or dtype. Inside a user's own
-        `jax.jit`, JAX reports it as a `JaxRuntimeError` whose message holds it and the host's traceback.
+      BlackBoxError: f raised (its exception is the `__cause__`, with its traceback), or returned another shape or dtype.
+      JaxRuntimeError: the same inside a user's own `jax.jit`, or `lt.minimize`'s: there JAX lets no exception of the host
+        through, only its text, f's traceback included (as a `ValueError`, where the compiled code had run before: JAX's
+        issue 34083). `last_error` holds the exception itself.
     Example:
       >>> import jax, numpy as np, logtrick as lt
       >>> simulator = lt.black_box(lambda x: np.floor(np.exp(x)), batched=True)

@@ -77,8 +77,64 @@ def test_fault_48_the_host_raises():
             run()
         assert isinstance(caught.value.__cause__, KeyError)
         assert any(entry.name == "simulator" for entry in _traceback(caught.value.__cause__))
-    with pytest.raises(jax.errors.JaxRuntimeError, match="no such state"):
-        jax.block_until_ready(jax.jit(lambda l: lt.expect(KEY, f, lt.Bernoulli(l)))(0.1))
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_the_host_raises_inside_a_users_jit(batched):
+    """JAX lets a text through, which names the line in the host function; the exception itself is `last_error`.
+
+    The type of JAX's depends on whether the compiled code ran before (JAX's issue 34083).
+    """
+    broken = [False]
+
+    def table(x):
+        try:
+            return {False: np.zeros(x.shape)}[broken[0]]
+        except KeyError as error:
+            raise ArithmeticError("no such state") from error
+
+    def simulator(x):
+        return table(x)
+
+    f = lt.black_box(simulator, batched=batched)
+    step = jax.jit(lambda l: lt.expect(KEY, f, lt.Bernoulli(l)))
+    jax.block_until_ready(step(0.1))
+    assert f.last_error is None
+    broken[0] = True
+    afresh = jax.jit(lambda l: step(l) + 1)
+    for run, errors in ((step, (jax.errors.JaxRuntimeError, ValueError)), (afresh, jax.errors.JaxRuntimeError)):
+        f.last_error = None
+        with pytest.raises(errors, match=r"(?s)in simulator.*in table.*ArithmeticError: no such state"):
+            jax.block_until_ready(run(0.1))
+        assert isinstance(f.last_error, lt.BlackBoxError)
+        raised = f.last_error.__cause__
+        assert isinstance(raised, ArithmeticError) and isinstance(raised.__cause__, KeyError)
+        assert {"simulator", "table"} <= {entry.name for entry in _traceback(raised)}
+
+
+def test_an_old_error_is_not_taken_for_a_new_one():
+    """Another failure in an expectation that calls a black box which had failed before stays what it is."""
+    calls = []
+
+    def once(x):
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyError("once")
+        return 1.0
+
+    f, other = (
+        lt.black_box(once),
+        jax.jit(lambda x: jax.pure_callback(_other, jax.ShapeDtypeStruct((), jnp.float32), x)),
+    )
+    with pytest.raises(jax.errors.JaxRuntimeError, match="once"):
+        jax.block_until_ready(jax.jit(f)(1.0))
+    assert f.last_error is not None
+    with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
+        lt.expect(KEY, lambda x: f(x) + other(jnp.float32(1.0)), COIN_1)
+
+
+def _other(x):
+    raise ValueError("something else")
 
 
 def _traceback(error):
