@@ -71,7 +71,7 @@ class BlackBox:
         else:
             points = (tree.unflatten([r[i] for r in rows]) for i in range(size))
             result = np.stack([self._checked(point, self.result_shape, dtype) for point in points])
-        return result.reshape(lead + self.result_shape)
+        return self._rounded(result, dtype).reshape(lead + self.result_shape)
 
     def _checked(self, args: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         try:
@@ -89,6 +89,10 @@ class BlackBox:
             raise BlackBoxError(
                 f"lt.black_box({self.name}) returned {raw.dtype}; needs {need}. Pass dtype=…, or convert."
             )
+        return raw
+
+    def _rounded(self, raw: np.ndarray, dtype: Any) -> np.ndarray:
+        """All results at once, since a check of each costs more than a cheap f."""
         with np.errstate(over="ignore"):
             result = raw.astype(dtype)
         if np.any(np.isinf(result) & np.isfinite(raw)):
