@@ -192,5 +192,5 @@ def sample_sum(x: Any, run: Array, block: int | None = None, others: bool = Fals
       block: sum over the blocks of so many consecutive runs, each for itself; None for all runs.
       others: sum over the runs of all blocks but the own one.
     """
-    x = stop(as_inexact(x))
-    return _sum_p.bind(x + (0.0 * run).astype(x.dtype), block=block, others=others)
+    x = as_inexact(x)
+    return _sum_p.bind(stop(x + (0.0 * run).astype(x.dtype)), block=block, others=others)

@@ -1,5 +1,6 @@
 """A convex combination of estimators."""
 
+import dataclasses
 import math
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from logtrick.baselines import live_leaves, with_leaves
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator, Rest
 from logtrick.estimators._costs import Array, Costs
+from logtrick.estimators._linearized import Linearized, inexact, linearized
 from logtrick.estimators._points import points_of, with_costs
 
 
@@ -30,10 +32,11 @@ class Combination(Estimator):
     Args:
       estimators: a tuple of estimators, none of which takes derivatives of f by itself (`DoubleCV` and `MuProp` do).
       weights: a tuple of as many numbers ≥ 0 that sum to 1.
-      learn: the weights learn.
+      learn: the weights learn; over estimators that differentiate f, right for first derivatives only.
     Raises:
       TypeError: `estimators` is no tuple of estimators.
       ValueError: an estimator that differentiates f; weights that are negative, do not sum to 1, or are not as many.
+      DerivativeOrderError: a second derivative, where a part or `learn` is right for first derivatives only.
     References:
       Grathwohl, Choi, Wu, Roeder & Duvenaud (2018) for training on the squared norm; Geffner & Domke (2018), "Using Large
       Ensembles of Control Variates for Variational Inference", for combining.
@@ -74,7 +77,8 @@ class Combination(Estimator):
 
     @property
     def max_order(self) -> float:  # type: ignore[override]  # the estimators'
-        return min(e.max_order for e in self.estimators)
+        order = min(e.max_order for e in self.estimators)
+        return min(order, 1) if self.learn and "differentiable f" in self.needs else order
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]  # the estimators'
@@ -123,12 +127,24 @@ class Combination(Estimator):
         if not self.learn:
             parts, _ = totals(leaves, dist, evaluate)[1]
             return self._combined(stop(weights), parts, None)
-        if "differentiable f" in self.needs:
-            _, pullback, (parts, _) = jax.vjp(lambda v: totals(v, dist, evaluate), leaves, has_aux=True)
-        else:  # apart from the costs, so that a derivative of the whole is no second derivative
-            parts, every = totals(leaves, dist, evaluate)[1]
-            again = lambda v: totals(v, detached(dist), lambda points: detached(every))
-            _, pullback, _ = jax.vjp(again, stop(leaves), has_aux=True)
+        # apart from the costs, so that a derivative of the whole is no second derivative of them
+        at: list[Linearized] = []
+
+        def once(points: Any) -> Costs:
+            if "differentiable f" not in self.needs:
+                return evaluate(points)
+            at.append(linearized("Combination(learn=True)", evaluate, points))
+            return at[0].costs
+
+        def again(points: Any) -> Costs:
+            if not at:
+                return detached(every)
+            moved = at[0].push([v - stop(v) for v in inexact(points)])
+            mine = {k: c + moved.mine[k] for k, c in at[0].held.mine.items()}
+            return dataclasses.replace(at[0].held, mine=mine)
+
+        parts, every = totals(leaves, dist, once)[1]
+        _, pullback, _ = jax.vjp(lambda v: totals(v, detached(dist), again), stop(leaves), has_aux=True)
         (gradients,) = stop(jax.vmap(pullback)(jnp.eye(len(parts), dtype=parts[0].total.dtype)))
         squares = [jnp.sum(jnp.tensordot(weights.astype(g.dtype), g, 1) ** 2) for g in gradients]
         return self._combined(stop(weights), parts, sum(squares, jnp.zeros((), weights.dtype)))

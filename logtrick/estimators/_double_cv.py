@@ -12,6 +12,7 @@ from logtrick._core.runs import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator, Rest, check_needs
 from logtrick.estimators._costs import Array, Costs
+from logtrick.estimators._linearized import linearized
 from logtrick.estimators._logits import as_draw, link_of, logits_of, score, uniforms
 
 
@@ -24,7 +25,7 @@ class DoubleCV(Estimator):
 
     α = −1 is exact for linear f; for f whose gradient at 0 and 1 says little about f(1) − f(0), such as squares, the best
     α is near 0 (leave-one-out). Cost: 1 evaluation of f a run, and its gradient at the hard draw. The value is the mean
-    of f over the draws. A constant added to f changes nothing. Later sites of the program must be right to second order.
+    of f over the draws. A constant added to f changes nothing.
 
     Args:
       alpha: α, any number.
@@ -69,7 +70,7 @@ class DoubleCV(Estimator):
 
     def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
         x, logits = self.example(noise, dist), stop(logits_of(dist))
-        costs, slope = value_and_slope(rest, x)
+        costs, slope = value_and_slope("DoubleCV", rest, x)
         f, s = stop(costs.total), stop(score(dist, x.astype(logits.dtype)))
         p, slope = jax.nn.sigmoid(logits), slope.astype(logits.dtype)
         # This run's share of the sum: the others' −h in this run's bracket go to the runs that they come from.
@@ -88,15 +89,10 @@ def check_runs(name: str, num_runs: int) -> None:
         )
 
 
-def value_and_slope(rest: Rest, x: Array) -> tuple[Costs, Array]:
+def value_and_slope(name: str, rest: Rest, x: Array) -> tuple[Costs, Array]:
     """The rest at `x`, and the gradient in x of the costs credited to the site, held constant."""
-
-    def evaluate(x: Array) -> tuple[Array, Costs]:
-        costs = rest(x)
-        return costs.total, costs
-
-    total, back, costs = jax.vjp(evaluate, x, has_aux=True)
-    return costs, stop(back(jnp.ones_like(total))[0])
+    at = linearized(name, rest, x)
+    return at.costs, at.slope[0]
 
 
 def squared_mean(share: Array, runs: Runs) -> Array:

@@ -67,6 +67,7 @@ def _level_batch(axis: Any, xs: Any, dims: Any) -> Any:
 batching.fancy_primitive_batchers[_rest_p] = _batch
 batching.fancy_primitive_batchers[_level_p] = _level_batch
 ad.primitive_jvps[_rest_p] = ad.primitive_jvps[_level_p] = _differentiated
+_rest_p.def_abstract_eval(_differentiated)  # traced to be differentiated, apart from what surrounds it
 _level_p.def_impl(_reached)
 _level_p.def_abstract_eval(_reached)
 

@@ -6,15 +6,22 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from logtrick._core.kernel import first_order, stop
+from logtrick._core.errors import DerivativeOrderError
+from logtrick._core.kernel import first_order, refuse, stop
 from logtrick._core.module import assign, static
 from logtrick._core.noise import Uniform
 from logtrick._core.runs import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator, Rest
 from logtrick.estimators._costs import Array, Costs
+from logtrick.estimators._linearized import Linearized, linearized
 from logtrick.estimators._logits import as_draw, link_of, logits_of, score, uniforms
 from logtrick.estimators._relaxed import positive_scalar
+
+_NO_SECOND = (
+    "REBAR(learn=True): the loss of the temperature needs the second derivative of the rest of the program, and a later site "
+    "is right to first order only. Pass jax.lax.stop_gradient(temperature), or RELAX, which needs no derivative of the rest."
+)
 
 
 class REBAR(Estimator):
@@ -34,10 +41,10 @@ class REBAR(Estimator):
       scale: η, any number.
       coupled: z̃ equal to z in value, with the derivative of the conditional; else z̃ has noise of its own.
       learn: τ and η minimise the squared norm of the per-run gradient with respect to the logits, by `aux.adaptive_loss`
-        (`has_aux=True`). Later sites of the program must then be right to second order.
+        (`has_aux=True`). The derivative in τ is a second one of the later sites: where one has none, τ must be held.
     Raises:
       ValueError: τ is not positive; the distribution is neither Bernoullis nor one-hot rows.
-      DerivativeOrderError: a second derivative was taken.
+      DerivativeOrderError: a second derivative was taken; τ learns before a site that is right to first order only.
     References:
       Tucker, Mnih, Maddison, Lawson & Sohl-Dickstein (2017), "REBAR: Low-Variance, Unbiased Gradient Estimates for
       Discrete Latent Variable Models", section 3 and the appendix on conditional reparameterisation.
@@ -79,11 +86,7 @@ class REBAR(Estimator):
 
     def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
         if self.learn:
-            knobs = jax.tree.map(jnp.asarray, (self.temperature, self.scale))
-            held = stop(knobs)
-            (loss, costs), slopes = jax.value_and_grad(self._loss, has_aux=True)(held, noise, dist, rest)
-            moved = [jnp.sum(stop(d) * (k - stop(k))) for d, k in zip(slopes, knobs)]
-            adaptive = stop(loss) + sum(moved)  # its gradient reaches τ and η alone
+            costs, adaptive = self._learned(noise, dist, rest)
         else:
             costs, adaptive = jax.vmap(rest)(self._points(self.temperature, noise, dist)), None
         x, f = self.example(noise, dist), costs.total
@@ -97,22 +100,29 @@ class REBAR(Estimator):
         relax = _relaxations(noise, dist, x, self.coupled)
         return jnp.concatenate([x[None], relax(logits_of(dist), temperature).astype(x.dtype)])
 
-    def _loss(self, knobs: Any, noise: Array, dist: Distribution, rest: Rest) -> tuple[Array, Costs]:
-        """The squared norm of the run's gradient in the logits, as a function of (τ, η)."""
+    def _learned(self, noise: Array, dist: Distribution, rest: Rest) -> tuple[Costs, Array]:
+        """The costs at the three points, and the adaptive loss, whose gradient reaches τ and η alone."""
+        knobs = jax.tree.map(jnp.asarray, (self.temperature, self.scale))
+        at = linearized("REBAR", jax.vmap(rest), self._points(stop(knobs[0]), noise, dist), bend=True)
+        loss, slopes = jax.value_and_grad(self._loss)(stop(knobs), at, noise, dist)
+        if at.bend is None:
+            knobs = (refuse(knobs[0], _NO_SECOND, DerivativeOrderError), knobs[1])
+        moved = [jnp.sum(stop(d) * (k - stop(k))) for d, k in zip(slopes, knobs)]
+        return at.costs, stop(loss) + sum(moved)
+
+    def _loss(self, knobs: Any, at: Linearized, noise: Array, dist: Distribution) -> Array:
+        """The squared norm of the run's gradient in the logits, as a function of (τ, η) near where `at` was evaluated."""
         temperature, scale = knobs
-
-        def evaluate(points: Array) -> tuple[Array, Costs]:
-            costs = jax.vmap(rest)(points)
-            return costs.total, costs
-
-        f, back, costs = jax.vjp(evaluate, self._points(temperature, noise, dist), has_aux=True)
         x, logits = self.example(noise, dist), stop(logits_of(dist))
-        slopes = back(jnp.ones_like(f))[0][1:].astype(logits.dtype)
         relax = _relaxations(noise, dist, x, self.coupled)
-        _, through = jax.vjp(lambda l: relax(l, temperature), logits)
-        paths = through(slopes * jnp.array([1.0, -1.0], slopes.dtype).reshape(2, *[1] * logits.ndim))[0]
+        relaxed, through = jax.vjp(lambda l: relax(l, temperature), logits)
+        away = [jnp.concatenate([jnp.zeros_like(x)[None], (relaxed - stop(relaxed)).astype(x.dtype)])]
+        f, slopes = at.held.total + at.push(away).total, at.slope[0]
+        slopes = slopes if at.bend is None else slopes + at.bend(away)[0]
+        signs = jnp.array([1.0, -1.0], logits.dtype).reshape(2, *[1] * logits.ndim)
+        paths = through(slopes[1:].astype(logits.dtype) * signs)[0]
         gradient = (f[0] - scale * f[2]) * stop(score(dist, x.astype(logits.dtype))) + scale * paths
-        return jnp.sum(gradient**2), costs
+        return jnp.sum(gradient**2)
 
 
 def _relaxations(noise: Array, dist: Distribution, x: Array, coupled: bool) -> Callable[[Array, Any], Array]:

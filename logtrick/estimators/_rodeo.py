@@ -30,7 +30,7 @@ class RODEO(Estimator):
 
     `params` minimises the squared norm of the gradient with respect to the logits, by `aux.adaptive_loss`
     (`has_aux=True`). Cost: 1 evaluation of f a run and its gradient at the hard draw, D + 1 of `fn`. The value is the
-    mean of f over the draws. Later sites of the program must be right to second order.
+    mean of f over the draws.
 
     Args:
       fn: `fn(params, u) -> (2,)`, u of shape (2,): a network of the features.
@@ -80,7 +80,7 @@ class RODEO(Estimator):
 
     def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
         x, logits = self.example(noise, dist), stop(logits_of(dist))
-        costs, slope = value_and_slope(rest, x)
+        costs, slope = value_and_slope("RODEO", rest, x)
         f, hard, slope = stop(costs.total), x.astype(logits.dtype), slope.astype(logits.dtype)
         s = stop(score(dist, hard))
         level, offset = runs.leave_one_out(f), runs.leave_one_out(f - jnp.sum(slope * hard))

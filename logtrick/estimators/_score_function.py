@@ -1,5 +1,6 @@
 """The score function (REINFORCE, likelihood ratio)."""
 
+import dataclasses
 from typing import Any, ClassVar
 
 import jax
@@ -13,6 +14,7 @@ from logtrick.baselines import IID, Baseline, LeaveOneOut, Plan, Site
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import OnePointEstimator, Point, Rest, check_needs, check_plan
 from logtrick.estimators._costs import Array, Costs
+from logtrick.estimators._linearized import hoisted, second_derivative_of_the_rest, sum_of
 
 
 def nan_unless_finite(log_prob: Array, dist: Distribution) -> Array:
@@ -149,20 +151,24 @@ class ScoreFunction(OnePointEstimator):
 
 
 def _expanded(rest: Rest, x: Any, mean: Array, order: int) -> tuple[Costs, tuple[Array, ...]]:
-    """The costs at x; and at the mean the total cost and its derivatives up to `order`, held constant."""
+    """The costs at x; and at the mean the total cost and its derivatives up to `order`, held constant.
 
-    def at_mean(mean: Array) -> tuple[Array, tuple[Costs, Array]]:
-        costs = jax.vmap(rest)(jnp.stack([x, mean]))
-        total = costs.total[1]
-        return total, (costs, total)
-
+    The expansion sees everything held constant, so that a derivative of the result is none of a derivative in it.
+    """
+    x, mean = jnp.stack([x, mean])
+    converted, outside = hoisted(rest, x)
+    costs, held = converted([x], *outside), stop(tuple(outside))
+    at_mean = jax.value_and_grad(lambda m: sum_of(converted([m], *held)))
+    twice = dataclasses.replace(costs, evaluations=2 * costs.evaluations)
     if order == 1:
-        slope, (costs, total) = jax.grad(at_mean, has_aux=True)(mean)
-        return costs.point(0, 2), stop((total, slope))
+        return twice, stop(at_mean(mean))
 
-    def slope_at_mean(mean: Array) -> tuple[Array, tuple[Array, Costs, Array]]:
-        slope, aux = jax.grad(at_mean, has_aux=True)(mean)
-        return slope, (slope, *aux)
+    def slope_at_mean(mean: Array) -> tuple[Array, tuple[Array, Array]]:
+        total, slope = at_mean(mean)
+        return slope, (total, slope)
 
-    hessian, (slope, costs, total) = jax.jacfwd(slope_at_mean, has_aux=True)(mean)
-    return costs.point(0, 2), stop((total, slope, hessian))
+    with second_derivative_of_the_rest(
+        "ScoreFunction(DeltaMethod(order=2))", "Use DeltaMethod(order=1) or LeaveOneOut()."
+    ):
+        hessian, first = jax.jacfwd(slope_at_mean, has_aux=True)(mean)
+    return twice, stop((*first, hessian))

@@ -163,7 +163,8 @@ AMONG = {"DisARM", "UnorderedSet", "REBAR", "DoubleCV", "MeasureValued"}
 
 @pytest.mark.parametrize("name", [n if n in AMONG else pytest.param(n, marks=pytest.mark.full) for n in BITS])
 def test_a_site_among_others(name):
-    """a, then the estimator's bits given a, then b given both: every gradient, its direct term too."""
+    """a, then the estimator's bits given a, then b given both, right to first order only: every gradient, its direct term
+    too."""
     estimator = REGISTRY[name].estimator
 
     def program(t, first, middle, last):
@@ -175,7 +176,7 @@ def test_a_site_among_others(name):
 
     def call(t, key, middle):
         options = {"num_samples": RUNS, "has_aux": middle.adaptive}
-        out = lt.expect_program(key, program, t, lt.ScoreFunction(), middle, lt.Enumerate(), **options)
+        out = lt.expect_program(key, program, t, lt.ScoreFunction(), middle, lt.LocalExpectation(), **options)
         return out[0] if middle.adaptive else out
 
     t = jnp.array([0.3, -0.5, 0.8, -0.2])
