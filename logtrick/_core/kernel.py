@@ -55,7 +55,9 @@ def magic_box(log_prob: Any) -> Array:
     """The magic box: value exactly 1, derivative ∇ log p, at every order.
 
     box(l) = 1 and d box(l) = box(l) dl, so that ∇ⁿ E[c] = E[∇ⁿ (c · box(log p(x)))] for x drawn at stopped parameters.
-    Unlike exp(l − stop(l)) it stays 1 and finite at l = −inf, and nothing of log p is computed for its value.
+    Unlike exp(l − stop(l)) it stays 1 and finite at l = −inf, and nothing of log p is computed for its value. It goes
+    through every transformation; in a `lax.while_loop` of unknown length in forward mode, of which the second example is
+    the recipe (draws at stopped parameters, their log-probs summed in the carry). For many parameters: `lt.eligibility_trace`.
 
     Args:
       log_prob: log p(x; θ), any shape, real.
@@ -68,6 +70,17 @@ def magic_box(log_prob: Any) -> Array:
       >>> p_ratio = lambda t: lt.magic_box(3 * jnp.log(t))     # d/dt of t³ / t³ with the denominator held
       >>> p_ratio(2.0).item(), jax.grad(p_ratio)(2.0).item(), jax.grad(jax.grad(p_ratio))(2.0).item()
       (1.0, 1.5, 1.5)
+      >>> def tosses(p, key):                                  # until the first head: E = 1/p
+      ...     def toss(state):
+      ...         count, log_prob, key, _ = state
+      ...         key, sub = jax.random.split(key)
+      ...         head = jax.random.uniform(sub) < jax.lax.stop_gradient(p)
+      ...         return count + 1, log_prob + jnp.where(head, jnp.log(p), jnp.log1p(-p)), key, head
+      ...     count, log_prob, *_ = jax.lax.while_loop(lambda state: ~state[3], toss, (0.0, 0.0, key, False))
+      ...     return count * lt.magic_box(log_prob)
+      >>> mean = lambda p: jax.vmap(lambda key: tosses(p, key))(jax.random.split(jax.random.key(0), 100_000)).mean()
+      >>> round(jax.jacfwd(mean)(0.5).item(), 1)               # exact: −1/p²
+      -4.0
     """
     return _box_p.bind(as_inexact(log_prob))
 

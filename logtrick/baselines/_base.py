@@ -120,7 +120,13 @@ class Baseline(Module, abstract=True):
 
 
 class RunBaseline(Baseline, abstract=True):
-    """A baseline that is one number a run: the term b (1 − box)."""
+    """A baseline that is one number a run: the term b (1 − box).
+
+    Attributes:
+      affine: b is affine in the runs' totals, so that it can be paid cost by cost (`lt.eligibility_trace`).
+    """
+
+    affine: ClassVar[bool] = False
 
     def value(self, total: Array, runs: Runs) -> Array | None:
         """b, independent of this run's draw, from the runs' totals; None stands for zero."""

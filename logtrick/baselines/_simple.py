@@ -17,6 +17,7 @@ class NoBaseline(RunBaseline):
       ScoreFunction(baseline=NoBaseline(), plan=IID())
     """
 
+    affine: ClassVar[bool] = True
     reference: ClassVar[str] = "Williams (1992), Simple Statistical Gradient-Following Algorithms, Machine Learning 8."
 
     def value(self, total: Array, runs: Runs) -> None:
@@ -35,6 +36,7 @@ class ConstantBaseline(RunBaseline):
     """
 
     constant: Any = 0.0
+    affine: ClassVar[bool] = True
     reference: ClassVar[str] = "Williams (1992), Simple Statistical Gradient-Following Algorithms, Machine Learning 8."
 
     def value(self, total: Array, runs: Runs) -> Array:
@@ -54,6 +56,7 @@ class LeaveOneOut(RunBaseline):
     """
 
     least_runs: ClassVar[int] = 2
+    affine: ClassVar[bool] = True
     reference: ClassVar[str] = (
         "Salimans & Knowles (2014), On Using Control Variates with Stochastic Approximation for Variational Bayes; "
         "Kool, van Hoof & Welling (2019), Buy 4 REINFORCE Samples, Get a Baseline for Free!"

@@ -242,7 +242,7 @@ def outline_loop(item: Loop, index: int, num_runs: int) -> tuple[LoopOutline, An
                 estimators += own
                 items.append(inner)
             else:
-                check_in_loop(yielded)
+                check_in_loop("lt.scan", yielded)
                 site = site_outline(yielded, number, num_runs)
                 reply = site.estimator.example(_noise.example(site.noise), yielded.dist)
                 parts += _made_of(yielded, reply, reply)
@@ -275,19 +275,19 @@ def step_result(value: Any) -> tuple[Any, Any]:
     return value
 
 
-def check_in_loop(item: Sample) -> None:
+def check_in_loop(where: str, item: Sample) -> None:
     """What is legal inside a loop over time."""
     name = type(item.estimator).__name__
     if not item.estimator.one_point:
         raise ValueError(
-            f"lt.scan: {name} is no one-point estimator: it needs the rest of the program at each draw, and a loop's step has "
+            f"{where}: {name} is no one-point estimator: it needs the rest of the program at each draw, and a loop's step has "
             "none (k points in each of T steps would be k^T in all). Use ScoreFunction() or Pathwise() inside the step, or "
             "draw outside of the loop."
         )
     specs = jax.tree.leaves(item.estimator.noise_spec(item.dist), is_leaf=_noise.is_noise)
     if any(type(spec) not in INDEPENDENT for spec in specs):
         raise ValueError(
-            f"lt.scan: the noise of {name} depends from run to run, and a loop's rows are steps as well. Use the plan IID()."
+            f"{where}: the noise of {name} depends from run to run, and a loop's rows are steps as well. Use the plan IID()."
         )
 
 

@@ -113,22 +113,6 @@ def test_geometric_by_while_loop_in_forward_mode():
     assert_unbiased(gradients, -1 / P**2, resolve=0.1)
 
 
-def test_geometric_by_an_eligibility_trace():
-    """No reverse mode at all: the score is summed in the carry, and the cost of each toss pays the trace so far."""
-
-    def one(key):
-        def body(state):
-            gradient, trace, key, _ = state
-            key, sub = jax.random.split(key)
-            head = flip(P).sample(sub)
-            gradient = gradient + trace  # this toss costs 1, and depends on those before it
-            return gradient, trace + lt.score(lambda p, x: flip(p).log_prob(x), P, head), key, head
-
-        return lax.while_loop(lambda s: s[3] == 0.0, body, (0.0, 0.0, key, 0.0))[0]
-
-    assert_unbiased(jax.jit(jax.vmap(one))(jax.random.split(KEY, 150_000)), -1 / P**2, resolve=0.1)
-
-
 def test_geometric_as_a_family():
     """Its sampler a while loop, in reverse mode."""
 

@@ -1,0 +1,176 @@
+"""One step of one run for `lt.eligibility_trace`: what it pays at once, and what it pays the traces so far.
+
+A trace is a sum of scores. Draws share one where their baselines are alike, since a baseline that is affine in the costs
+to come, b(c) = b(0) + A c, takes b(0) at its draw's own step and A c_t at every later one.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from logtrick._core import checks, noise as _noise
+from logtrick._core.compat import is_tracer
+from logtrick._core.kernel import stop
+from logtrick._core.runs import Runs
+from logtrick.baselines import NoBaseline, RunBaseline
+from logtrick.estimators import Costs, Point
+from logtrick.programs._items import Cost, Program, Sample
+from logtrick.programs._outline import Running, SiteOutline, changed, check_in_loop, check_site, site_outline, start
+from logtrick.programs._scan import wide
+
+Array = jax.Array
+WHERE = "lt.eligibility_trace"
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One run's step.
+
+    Attributes:
+      carry: the next.
+      paid: the costs; 0 in a run that has ended.
+      local: what this step differentiates: its costs, and its own scores by what they and their baselines are paid.
+      scores: the log-prob of the draws, for each trace, shape (traces,).
+      weights: what each trace so far is paid, shape (traces,).
+    """
+
+    carry: Any
+    paid: Array
+    local: Array
+    scores: Array
+    weights: Array
+
+
+jax.tree_util.register_dataclass(Step, data_fields=["carry", "paid", "local", "scores", "weights"], meta_fields=[])
+
+
+class _Ledger:
+    """A step under way."""
+
+    def __init__(self, runs: Runs, alive: Array) -> None:
+        self.runs, self.alive = runs, alive
+        self.local: Any = 0.0
+        self.costs: list[Array] = []
+        self.baselines: list[RunBaseline] = []
+        self.scores: list[Any] = []
+
+    def cost(self, value: Any) -> None:
+        c = wide(checks.scalar_cost("lt.cost", value))
+        self.costs.append(jnp.where(self.alive, stop(c), 0.0))
+        self.local = self.local + c
+        for baseline, score in zip(self.baselines, self.scores):
+            self.local = self.local + self._weight(baseline, self.costs[-1], score) * score
+
+    def _weight(self, baseline: RunBaseline, cost: Array, score: Array) -> Array:
+        """c − A c, where b(c) = b(0) + A c."""
+        cost = cost.astype(jnp.result_type(cost, score))  # a Python number takes the dtype of what is drawn
+        with_cost, without = (baseline.value(c, self.runs) for c in (cost, jnp.zeros_like(cost)))
+        return cost if with_cost is None or without is None else stop(cost - (with_cost - without))
+
+    def scored(self, baseline: RunBaseline, log_prob: Array) -> None:
+        i = next((i for i, b in enumerate(self.baselines) if _alike(b, baseline)), len(self.baselines))
+        if i == len(self.baselines):
+            self.baselines.append(baseline)
+            self.scores.append(0.0)
+        self.scores[i] = self.scores[i] + log_prob
+        fixed = baseline.value(jnp.zeros_like(log_prob), self.runs)
+        if fixed is not None:
+            self.local = self.local - stop(fixed).astype(log_prob.dtype) * log_prob
+
+    def closed(self, carry: Any) -> Step:
+        """Earlier draws of every kind of baseline are paid all of the step's costs, those too that came before its first
+        draw in this one."""
+        pairs = zip(self.baselines, self.scores)
+        weights = [sum((self._weight(b, c, s) for c in self.costs), jnp.asarray(0.0)) for b, s in pairs]
+        columns = [jnp.stack(c) if c else jnp.zeros(0) for c in (self.scores, weights)]
+        local = jnp.asarray(self.local)
+        paid = sum(self.costs, jnp.asarray(0.0))
+        return Step(carry, paid.astype(jnp.result_type(paid, local)), local, *columns)
+
+
+def walk(
+    step: Program, carry: Any, params: Any, runs: Runs, alive: Array, draw: Callable[[Sample, int], Point]
+) -> tuple[Step, int]:
+    """One step, its draws by `draw(item, index)`; and how many costs it pays."""
+    ledger, running, reply, index = _Ledger(runs, alive), Running(start(step, (carry, params))()), None, 0
+    while (item := running.advance(reply)) is not None:
+        reply = None
+        if isinstance(item, Cost):
+            ledger.cost(item.value)
+        elif isinstance(item, Sample):
+            point = draw(item, index)
+            reply, index = point.x, index + 1
+            baseline = _baseline(item.estimator, point, runs)
+            if baseline is not None:
+                assert point.log_prob is not None
+                ledger.scored(baseline, point.log_prob)
+        else:
+            raise ValueError(
+                f"{WHERE}: a step yields lt.sample(…) and lt.cost(…); got lt.{item.called}(…). Draw in the step itself, or "
+                "use lt.expect_program."
+            )
+    return ledger.closed(running.value), len(ledger.costs)
+
+
+def outlined(step: Program, carry: Any, params: Any, runs: Runs) -> tuple[list[SiteOutline], Any]:
+    """What a step draws, and the shapes of the carry that it returns, from an abstract step."""
+    sites: list[SiteOutline] = []
+
+    def draw(item: Sample, index: int) -> Point:
+        check_in_loop(WHERE, item)
+        sites.append(site_outline(item, index, runs.count))
+        estimator: Any = item.estimator  # of one point: checked
+        return estimator.draw(_noise.example(sites[-1].noise), item.dist)
+
+    def once(carry: Any, params: Any) -> Any:
+        sites.clear()
+        found, costs = walk(step, carry, params, runs, jnp.asarray(True), draw)
+        if not sites:
+            raise ValueError(f"{WHERE}: the step yields no lt.sample: nothing is random. Use jax.lax.while_loop.")
+        if not costs:
+            raise ValueError(f"{WHERE}: the step yields no lt.cost: there is nothing to take the expectation of.")
+        return found.carry
+
+    return sites, jax.eval_shape(once, carry, params)
+
+
+def drawn(sites: list[SiteOutline], noises: list[Any]) -> Callable[[Sample, int], Point]:
+    """How a run draws."""
+
+    def draw(item: Sample, index: int) -> Point:
+        if index >= len(sites):
+            raise changed("sites")
+        check_site(item, sites[index])
+        estimator: Any = item.estimator
+        return estimator.draw(noises[index], item.dist)
+
+    return draw
+
+
+def _baseline(estimator: Any, point: Point, runs: Runs) -> RunBaseline | None:
+    """The baseline of a scored draw; None where the draw is not scored."""
+    closed = estimator.close(Costs({(0,): jnp.asarray(0.0)}, {}, {}), point, runs)
+    baseline = getattr(estimator, "baseline", None)
+    plain = () not in closed.mine
+    affine = isinstance(baseline, RunBaseline) and baseline.affine and point.log_prob is not None
+    if estimator.adaptive or not (plain or affine):
+        name = f"{type(estimator).__name__}({'' if baseline is None else type(baseline).__name__ + '()'})"
+        raise ValueError(
+            f"{WHERE}: {name} needs all the costs to come, and a trace is paid as they come. Use ScoreFunction() with "
+            "LeaveOneOut(), ConstantBaseline(b) or NoBaseline(), or lt.expect_program with lt.scan."
+        )
+    if point.log_prob is None:
+        return None
+    return NoBaseline() if plain else baseline
+
+
+def _alike(one: RunBaseline, other: RunBaseline) -> bool:
+    """Whether two baselines are the same function of the costs, as far as one can tell."""
+    if jax.tree.structure(one) != jax.tree.structure(other):
+        return False
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other))
+    return all(a is b or (not (is_tracer(a) or is_tracer(b)) and np.array_equal(a, b)) for a, b in pairs)
