@@ -27,8 +27,9 @@ class ControlVariate(Baseline):
     Raises:
       ValueError: fewer than three runs; h or expected_h gives no scalar.
     References:
-      Paisley, Blei & Jordan (2012), "Variational Bayesian Inference with Stochastic Search", section 3; Ranganath,
-      Gerrish & Blei (2014), "Black Box Variational Inference".
+      Paisley, Blei & Jordan (2012), "Variational Bayesian Inference with Stochastic Search"; Ranganath, Gerrish & Blei
+      (2014), "Black Box Variational Inference"; Mohamed, Rosca, Figurnov & Mnih (2020), "Monte Carlo Gradient Estimation
+      in Machine Learning", section 7.4.1, which warns of a regressed on the same draws.
     Example:
       >>> import jax, logtrick as lt
       >>> linear = lt.ControlVariate(lambda x: x, lambda dist: dist.loc)

@@ -26,7 +26,8 @@ class LearnedBaseline(Baseline):
     Raises:
       ValueError: fn returns no scalar; used without `has_aux=True`.
     References:
-      Mnih & Gregor (2014), "Neural Variational Inference and Learning in Belief Networks", section 2.3.
+      Mnih & Gregor (2014), "Neural Variational Inference and Learning in Belief Networks". Checked against
+      tensorflow/models, `research/rebar/rebar.py` (`get_nvil_gradient`, without variance normalization, as here).
     Example:
       >>> import jax, logtrick as lt
       >>> def loss(logit, b):

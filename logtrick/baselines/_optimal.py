@@ -23,7 +23,8 @@ class OptimalBaseline(Baseline):
       DerivativeOrderError: a second derivative.
     References:
       Greensmith, Bartlett & Baxter (2004), "Variance Reduction Techniques for Gradient Estimates in Reinforcement
-      Learning"; Ranganath, Gerrish & Blei (2014), "Black Box Variational Inference", section 3.2.
+      Learning"; Ranganath, Gerrish & Blei (2014), "Black Box Variational Inference". b*_d is the minimum of the
+      parabola above.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> p = jnp.array([0.2, 0.7])

@@ -25,8 +25,9 @@ class DeltaMethod(Baseline):
       ValueError: another order; no mean in closed form; second order without a closed-form variance of independent
         coordinates.
     References:
-      Paisley, Blei & Jordan (2012), "Variational Bayesian Inference with Stochastic Search", section 4; Mohamed, Rosca,
-      Figurnov & Mnih (2020), "Monte Carlo Gradient Estimation in Machine Learning", section 7.4.
+      Paisley, Blei & Jordan (2012), "Variational Bayesian Inference with Stochastic Search"; Mohamed, Rosca, Figurnov &
+      Mnih (2020), "Monte Carlo Gradient Estimation in Machine Learning", section 8.1. Checked against their code,
+      deepmind/mc_gradients, `control_variates.py`, which differentiates the coefficients too and scales by a regressed β.
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda mu: lt.expect(jax.random.key(0), lambda x: (x - 3.0) ** 2, lt.Normal(mu, 1.0), num_samples=1,
@@ -69,7 +70,9 @@ class MuProp(Baseline):
     Raises:
       ValueError: the distribution is not of Bernoullis.
     References:
-      Gu, Levine, Sutskever & Mnih (2016), "MuProp: Unbiased Backpropagation for Stochastic Neural Networks".
+      Gu, Levine, Sutskever & Mnih (2016), "MuProp: Unbiased Backpropagation for Stochastic Neural Networks". Checked
+      against the code of later papers: beam2d/sbn, `sbn/estimators/likelihood_ratio.py`, and tensorflow/models,
+      `research/rebar/rebar.py` (which learns scales of the two terms).
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> value = lambda logits: lt.expect(jax.random.key(0), lambda x: 2.0 * x[0] - x[1], lt.Bernoulli(logits),

@@ -28,8 +28,9 @@ class DisARM(Estimator):
       ValueError: the distribution is not a product of Bernoullis.
       DerivativeOrderError: a second derivative was taken.
     References:
-      Dong, Mnih & Tucker (2020), "DisARM: An Antithetic Gradient Estimator for Binary Latent Variables", equation 7;
-      Yin, Ho, Yan, Qian & Zhou (2020), "Probabilistic Best Subset Selection by Gradient-Based Optimization" (U2G).
+      Dong, Mnih & Tucker (2020), "DisARM: An Antithetic Gradient Estimator for Binary Latent Variables", checked against
+      the authors' code, google-research/google-research, `disarm/binary/networks.py`; Yin, Ho, Yan, Qian & Zhou (2020),
+      "Probabilistic Best Subset Selection by Gradient-Based Optimization" (U2G).
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: (x - 0.45) ** 2, lt.Bernoulli(logit),

@@ -35,8 +35,8 @@ class DoubleCV(Estimator):
       ValueError: one run; the distribution is not a product of Bernoullis.
       DerivativeOrderError: a second derivative was taken.
     References:
-      Titsias & Shi (2022), "Double Control Variates for Gradient Estimation in Discrete Latent Variable Models",
-      equations 15 to 17.
+      Titsias & Shi (2022), "Double Control Variates for Gradient Estimation in Discrete Latent Variable Models". Checked
+      against the authors' code, thjashin/double-cv, `src/networks.py` (2 and 4 runs), and thjashin/rodeo, `networks.py`.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> cost = lambda x: x @ jnp.array([1.0, -2.0])

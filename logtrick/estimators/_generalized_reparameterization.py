@@ -30,7 +30,8 @@ class GeneralizedReparameterization(OnePointEstimator):
     Raises:
       ValueError: the family declares no standardisation.
     References:
-      Ruiz, Titsias & Blei (2016), "The Generalized Reparameterization Gradient", section 3.
+      Ruiz, Titsias & Blei (2016), "The Generalized Reparameterization Gradient". The gamma's two parts were checked
+      against code of the same group, blei-lab/ars-reparameterization, `gamma_def_generalized.py` (`grep_gradient`).
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> value = lambda a: lt.expect(jax.random.key(0), jnp.log, lt.Gamma(a, 1.0), num_samples=10_000,

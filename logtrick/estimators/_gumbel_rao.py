@@ -32,6 +32,8 @@ class GumbelRao(OnePointEstimator):
       DerivativeOrderError: a second derivative was taken.
     References:
       Paulus, Maddison & Krause (2021), "Rao-Blackwellizing the Straight-Through Gumbel-Softmax Gradient Estimator".
+      Checked against nshepperd/gumbel-rao-pytorch, `gumbel_rao.py`, not the authors'. As there, and against a sentence of
+      the paper that it quotes, the conditioned noise is held constant: else the mean would be another.
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: 3.0 * x, lt.Bernoulli(logit),

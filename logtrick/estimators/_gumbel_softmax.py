@@ -32,8 +32,8 @@ class GumbelSoftmax(OnePointEstimator):
     Raises:
       ValueError: τ is not positive; the distribution is neither Bernoullis nor one-hot rows.
     References:
-      Jang, Gu & Poole (2017), "Categorical Reparameterization with Gumbel-Softmax", equation 2; Maddison, Mnih & Teh
-      (2017), "The Concrete Distribution".
+      Jang, Gu & Poole (2017), "Categorical Reparameterization with Gumbel-Softmax", checked against an author's code,
+      ericjang/gumbel-softmax, `Categorical VAE.ipynb`; Maddison, Mnih & Teh (2017), "The Concrete Distribution".
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: (x - 0.45) ** 2, lt.Bernoulli(logit),
@@ -79,7 +79,8 @@ class StraightThroughGumbelSoftmax(OnePointEstimator):
       ValueError: τ is not positive; the distribution is neither Bernoullis nor one-hot rows.
       DerivativeOrderError: a second derivative was taken.
     References:
-      Jang, Gu & Poole (2017), "Categorical Reparameterization with Gumbel-Softmax", section 2.2.
+      Jang, Gu & Poole (2017), "Categorical Reparameterization with Gumbel-Softmax", checked against an author's code,
+      ericjang/gumbel-softmax, `Categorical VAE.ipynb` (`hard=True`).
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: 3.0 * x, lt.Bernoulli(logit),

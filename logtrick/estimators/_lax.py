@@ -36,7 +36,8 @@ class LAX(Estimator):
       ValueError: the distribution is not reparameterised; `fn` returns no scalar; used without `has_aux=True`.
     References:
       Grathwohl, Choi, Wu, Roeder & Duvenaud (2018), "Backpropagation through the Void: Optimizing Control Variates for
-      Black-Box Gradient Estimation", section 3.
+      Black-Box Gradient Estimation", equation 5, and equation 6 for its training; checked in the paper's source,
+      duvenaud/relax, `paper/generalized_rebar.tex`.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> mean = lambda mu: lt.expect(jax.random.key(0), lambda x: x, lt.Normal(mu, 1.0), num_samples=4, has_aux=True,

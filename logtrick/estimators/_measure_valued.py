@@ -36,7 +36,8 @@ class MeasureValued(Estimator):
     References:
       Pflug (1989), "Sampling Derivatives of Probabilities"; Heidergott, Vázquez-Abad & Volk-Makarewicz (2008),
       "Sensitivity Estimation for Gaussian Systems"; Mohamed, Rosca, Figurnov & Mnih (2020), "Monte Carlo Gradient
-      Estimation in Machine Learning", section 6 and table 1.
+      Estimation in Machine Learning", section 6. The triples of all families but the categorical were checked against
+      its table 1, the normal's and their coupling also against deepmind/mc_gradients, `gradient_estimators.py`.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> step = lambda x: jnp.where(x > 0, 1.0, 0.0)

@@ -47,7 +47,9 @@ class REBAR(Estimator):
       DerivativeOrderError: a second derivative was taken; τ learns before a site that is right to first order only.
     References:
       Tucker, Mnih, Maddison, Lawson & Sohl-Dickstein (2017), "REBAR: Low-Variance, Unbiased Gradient Estimates for
-      Discrete Latent Variable Models", section 3 and the appendix on conditional reparameterisation.
+      Discrete Latent Variable Models". Checked against the authors' code, tensorflow/models, `research/rebar/rebar.py`
+      (coupled noise, one η a parameter; its `muprop_relaxation` adds τ/(τ + 1) φ), and, with noise of its own, against
+      duvenaud/relax, `pytorch_toy.py`; the conditional z̃ against appendix B of Grathwohl et al. (2018).
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: (x - 0.45) ** 2, lt.Bernoulli(logit),

@@ -41,7 +41,8 @@ class RELAX(Estimator):
       DerivativeOrderError: a second derivative was taken.
     References:
       Grathwohl, Choi, Wu, Roeder & Duvenaud (2018), "Backpropagation through the Void: Optimizing Control Variates for
-      Black-Box Gradient Estimation", section 3.
+      Black-Box Gradient Estimation", section 3.2, and equation 6 for its training; checked in the paper's source and the
+      authors' code, duvenaud/relax, `paper/generalized_rebar.tex` and `pytorch_toy.py`.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> surrogate = lambda w, y: w[0] + w[1] * y

@@ -26,7 +26,7 @@ class RODEO(Estimator):
     of the other runs, u_k(x) = (mean_{j≠k} f_j, mean_{j≠k} [f_j + ∇f_jᵀ (x − x_j)]), and two scalar heads
     (a_k(x), c_k(x)) = fn(params, u_k(x)), h_k(x) = a_k(x) (x − p):
 
-    ∇_φ E[f] ≈ (1/n) Σ_k (f_k − mean_{j≠k} [f_j + (A c_j)(x_j)]) (x_k − p) + (A h_k)(x_k), unbiased for every fn.
+    ∇_φ E[f] ≈ (1/n) Σ_k {(f_k − mean_{j≠k} [f_j + (A c_j)(x_j)]) (x_k − p) + (A h_k)(x_k)}, unbiased for every fn.
 
     `params` minimises the squared norm of the gradient with respect to the logits, by `aux.adaptive_loss`
     (`has_aux=True`). Cost: 1 evaluation of f a run and its gradient at the hard draw, D + 1 of `fn`. The value is the
@@ -40,7 +40,9 @@ class RODEO(Estimator):
       ValueError: one run; `fn` does not return two numbers; the distribution is not a product of Bernoullis.
       DerivativeOrderError: a second derivative was taken.
     References:
-      Shi, Zhou, Hwang, Titsias & Mackey (2022), "Gradient Estimation with Discrete Stein Operators".
+      Shi, Zhou, Hwang, Titsias & Mackey (2022), "Gradient Estimation with Discrete Stein Operators". Checked against the
+      authors' code, thjashin/rodeo, `networks.py` ("discrete_stein", averaged features): there two more learned factors
+      scale the two variates, and the linear part of u's second number enters without f_j; fn takes up both.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> def value(logits, w):

@@ -24,7 +24,7 @@ class StraightThrough(OnePointEstimator):
       DerivativeOrderError: a second derivative was taken.
     References:
       Bengio, Léonard & Courville (2013), "Estimating or Propagating Gradients Through Stochastic Neurons for Conditional
-      Computation".
+      Computation". Checked against microsoft/ReinMax, `reinmax/reinmax.py`, whose example spells it out.
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: 3.0 * x, lt.Bernoulli(logit),

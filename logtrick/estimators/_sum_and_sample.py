@@ -36,7 +36,9 @@ class SumAndSample(Estimator):
       ValueError: the support is not finite, too large to enumerate, or has fewer than k points.
     References:
       Liu, Regier, Tripuraneni, Jordan & McAuliffe (2019), "Rao-Blackwellized Stochastic Gradients for Discrete
-      Distributions", section 3; Kool, van Hoof & Welling (2020), section 2 (stochastic).
+      Distributions", checked against the authors' code, Runjing-Liu120/RaoBlackwellizedSGD,
+      `rb_utils/rao_blackwellization_lib.py`; Kool, van Hoof & Welling (2020) (stochastic), against theirs,
+      wouterkool/estimating-gradients-without-replacement, `bernoulli/rao_blackwellization_lib.py`.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> cost = jnp.array([3.0, 1.0, 2.0, 5.0])

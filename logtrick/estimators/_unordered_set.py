@@ -43,7 +43,8 @@ class UnorderedSet(Estimator):
       ValueError: the support is not finite, too large to enumerate, or has fewer than k points.
     References:
       Kool, van Hoof & Welling (2020), "Estimating Gradients for Discrete Random Variables by Sampling without
-      Replacement", theorem 1 and section 4.
+      Replacement". Checked against the authors' code, wouterkool/estimating-gradients-without-replacement,
+      `bernoulli/baselines_lib.py` and `bernoulli/gumbel.py` (which sum over permutations, or integrate numerically).
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> cost = jnp.array([3.0, 1.0, 2.0, 5.0])
