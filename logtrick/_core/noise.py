@@ -14,7 +14,7 @@ import contextlib
 import contextvars
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from jax import lax
 
 from logtrick._core.compat import partitionable
 from logtrick._core.module import Module, static
+from logtrick._core.worked_out import worked_out
 
 Array = jax.Array
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -30,7 +31,13 @@ _PARITY = 0x1BD11BDA
 
 
 class Noise(Module, abstract=True):
-    """A declaration of the parameter-free noise that one draw needs: its shape and law, no numbers."""
+    """A declaration of the parameter-free noise that one draw needs: its shape and law, no numbers.
+
+    Attributes:
+      counted: whether its rows are numbers of a counter-based draw, worth working out once.
+    """
+
+    counted: ClassVar[bool] = False
 
     def rows(self, key: Array, start: Any, count: int, total: int) -> Any:
         """Rows start … start + count of a draw of `total` rows: shape (count, *shape)."""
@@ -54,6 +61,7 @@ class Uniform(Noise):
 
     shape: tuple[int, ...] = static(default=())
     dtype: Any = static(default=np.dtype("float32"))
+    counted: ClassVar[bool] = True
 
     def rows(self, key: Array, start: Any, count: int, total: int) -> Array:
         if not _counted(key):
@@ -75,6 +83,7 @@ class StandardNormal(Noise):
 
     shape: tuple[int, ...] = static(default=())
     dtype: Any = static(default=np.dtype("float32"))
+    counted: ClassVar[bool] = True
 
     def rows(self, key: Array, start: Any, count: int, total: int) -> Array:
         dtype = _wide(self.dtype)
@@ -147,7 +156,13 @@ def rows(spec: Any, key: Array, start: Any, count: int, total: int) -> Any:
         return jax.tree.map(lambda a: a.at[index].get(mode="clip"), given)
     leaves, tree = jax.tree.flatten(spec, is_leaf=is_noise)
     keys = [key] if len(leaves) == 1 else [jax.random.fold_in(key, i) for i in range(len(leaves))]
-    return tree.unflatten([leaf.rows(k, start, count, total) for leaf, k in zip(leaves, keys)])
+    draw = lambda which: {i: leaves[i].rows(keys[i], start, count, total) for i in which}
+    counted = [i for i, leaf in enumerate(leaves) if leaf.counted and _counted(key)]
+    drawn = draw(set(range(len(leaves))) - set(counted))
+    if counted:
+        words = jax.random.key_data(key)[0], jnp.asarray(start, jnp.uint32)
+        drawn |= worked_out(lambda: draw(counted), *words)
+    return tree.unflatten([drawn[i] for i in range(len(leaves))])
 
 
 def one(spec: Any, key: Array) -> Any:

@@ -19,6 +19,10 @@ class Steps(Noise):
     noise: Any  # a Noise, which has no leaves: compared as part of the tree
     length: int = static(default=1)
 
+    @property
+    def counted(self) -> bool:  # type: ignore[override]
+        return self.noise.counted
+
     def rows(self, key: jax.Array, start: Any, count: int, total: int) -> Any:
         if total * self.length > 2**32:
             raise ValueError(f"{total} runs of {self.length} steps exceed 2**32 rows of noise. Use fewer runs a call.")

@@ -62,6 +62,7 @@ class Planned(_noise.Noise):
 
     spec: Any
     plan: Any
+    counted: ClassVar[bool] = True  # no plan takes other noise
 
     def rows(self, key: Array, start: Any, count: int, total: int) -> Any:
         return self.plan.rows(self.spec, key, start, count, total)

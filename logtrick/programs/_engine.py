@@ -183,25 +183,13 @@ def draw_noises(outline: Outline, key: Array, start: Any, count: int, total: int
     for sites in alike.values():
         spec = outline.sites[sites[0]].noise
         if len(sites) == 1:
-            noises[sites[0]] = _two_halves(spec, jax.random.fold_in(base, sites[0]), start, count, total)
+            noises[sites[0]] = _noise.rows(spec, jax.random.fold_in(base, sites[0]), start, count, total)
             continue
         site_keys = jax.vmap(lambda i: jax.random.fold_in(base, i))(jnp.array(sites, jnp.uint32))
-        # a loop, which XLA does not fuse into every consumer
-        drawn = lax.map(lambda k: _noise.rows(spec, k, start, count, total), site_keys)
+        drawn = jax.vmap(lambda k: _noise.rows(spec, k, start, count, total))(site_keys)
         for j, i in enumerate(sites):
             noises[i] = jax.tree.map(lambda d: d[j], drawn)
     return noises
-
-
-def _two_halves(spec: Any, key: Array, start: Any, count: int, total: int) -> Any:
-    """The rows in a loop of two turns: XLA on the CPU would recompute them in each of their consumers otherwise (1.2 to
-    1.8 times the time of a gradient), and drops an optimization barrier."""
-    half = -(-count // 2)
-    if count == 1:
-        return _noise.rows(spec, key, start, count, total)
-    starts = jnp.asarray(start, jnp.uint32) + jnp.array([0, half], jnp.uint32)
-    halves = lax.map(lambda s: _noise.rows(spec, key, s, half, total), starts)
-    return jax.tree.map(lambda a: a.reshape(2 * half, *a.shape[2:])[:count], halves)
 
 
 def block_sizes(count: int, chunk: int | None) -> list[int]:
