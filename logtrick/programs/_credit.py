@@ -23,16 +23,36 @@ _NONE: Sites = frozenset()
 # Effects that carry no values: what is printed, and the names of mesh axes.
 _HARMLESS = frozenset({"DebugEffect", "OrderedDebugEffect", "NamedAxisEffect"})
 
-_mark_p = core.Primitive("logtrick_mark")  # the identity; in the walk its output depends on its site alone
-_mark_p.def_impl(lambda x, *, site: x)
-_mark_p.def_abstract_eval(lambda x, *, site: x)
-batching.primitive_batchers[_mark_p] = lambda xs, dims, *, site: (_mark_p.bind(xs[0], site=site), dims[0])
-ad.primitive_jvps[_mark_p] = lambda xs, ts, *, site: (_mark_p.bind(xs[0], site=site), ts[0])
+
+def _identity(name: str) -> core.Primitive:
+    """The identity, with a `site`."""
+    primitive = core.Primitive(name)
+    primitive.def_impl(lambda x, *, site: x)
+    primitive.def_abstract_eval(lambda x, *, site: x)
+    batching.primitive_batchers[primitive] = lambda xs, dims, *, site: (primitive.bind(xs[0], site=site), dims[0])
+    ad.primitive_jvps[primitive] = lambda xs, ts, *, site: (primitive.bind(xs[0], site=site), ts[0])
+    return primitive
+
+
+_mark_p = _identity("logtrick_mark")  # in the walk its output depends on its site alone
+_inside_p = _identity("logtrick_mark_inside")
 
 
 def mark(x: Any, site: int) -> Any:
     """The draw `x` of `site`, for `credit` to find."""
     return jax.tree.map(lambda leaf: _mark_p.bind(jax.numpy.asarray(leaf), site=site), x)
+
+
+def mark_inside(x: Any, path: tuple[int, ...]) -> Any:
+    """The draw `x` inside a loop: nothing to `credit`, to which a loop is one site, but a walk's `refine` may ask."""
+    return jax.tree.map(lambda leaf: _inside_p.bind(jax.numpy.asarray(leaf), site=path), x)
+
+
+def marked(eqn: Any) -> tuple[int, ...] | None:
+    """Whose draw an equation marks: (site,), or the path of a site inside a loop; None where it marks nothing."""
+    if eqn.primitive is _mark_p:
+        return (eqn.params["site"],)
+    return eqn.params["site"] if eqn.primitive is _inside_p else None
 
 
 def _union(sets: Any) -> Sites:
@@ -142,12 +162,12 @@ def _from_outside(jaxpr: Any, var: Any, known: set[Any]) -> bool:
     return _from_outside(body, body.outvars[made_by.outvars.index(var)], {*body.constvars, *constant})
 
 
-def credit(run: Callable[[], tuple[list[Any], list[list[Any]], list[Any]]]) -> Credit:
+def credit(run: Callable[[], tuple[list[Any], list[Any], list[Any]]]) -> Credit:
     """Who is credited with what.
 
     Args:
       run: an abstract run: `run() -> (costs, what each site's distribution is made of, the estimators' leaves)`, its
-        draws marked.
+        draws marked; of a loop (what it replies, what each of its items is made of).
     """
     closed, out = jax.make_jaxpr(run, return_shape=True)()
     found = dependencies(closed.jaxpr, [])
@@ -158,7 +178,7 @@ def credit(run: Callable[[], tuple[list[Any], list[list[Any]], list[Any]]]) -> C
     unknown = [any(jax.tree.leaves(leaves)) for leaves in jax.tree.unflatten(tree, inside)[2]]
     ancestors: list[Sites] = []
     for site, parts in enumerate(made_of):
-        parents = _union(parts) - {site}
+        parents = _union(jax.tree.leaves(parts)) - {site}
         ancestors.append(_union([frozenset([site]), *(ancestors[j] for j in parents)]))
     return Credit(
         [tuple(sorted(_union(ancestors[j] for j in c))) for c in costs],

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from logtrick.programs._credit import Sites, dependencies
+from logtrick.programs._credit import Sites, dependencies, marked
 from logtrick.programs._items import Program
 from logtrick.programs._outline import CostOutline, LoopOutline, Outline, SiteOutline, leaves_of, outline, start
 
@@ -64,8 +64,8 @@ def explain(program: Program, *args: Any, num_samples: int = 16) -> Explanation:
     """Print and return, for each site of a program: its estimator, baseline, the costs credited to it, bias, order, cost.
 
     Warns of a discontinuity (a comparison, round, floor, argmax, sign) between the draw of an estimator that
-    differentiates f and a cost, which makes the pathwise gradient wrong; of a site that no cost depends on; and of a cost
-    that no site reaches. Nothing is drawn. What a loop computes inside its steps is not searched for discontinuities.
+    differentiates f and a cost, inside the steps of an `lt.scan` too, which makes the pathwise gradient wrong; of a site
+    that no cost depends on; and of a cost that no site reaches. Nothing is drawn.
 
     Args:
       program: a generator function, as for `lt.expect_program`.
@@ -144,26 +144,42 @@ def _warnings(plan: Outline) -> list[str]:
 def _discontinuities(plan: Outline) -> list[str]:
     """Costs that depend on the draw of an estimator that differentiates f through a discontinuity."""
     assert plan.credit is not None
-    smooth = {
-        index
-        for index, site in enumerate(plan.sites)
-        if any("differentiable f" in inner.estimator.needs for _, inner in leaves_of([site], SiteOutline))
-    }
+    sites = plan.all_sites()
+    smooth = frozenset(i for i, (_, site) in enumerate(sites) if "differentiable f" in site.estimator.needs)
     if not smooth:
         return []
-    walk = _Jumps(frozenset(smooth))
-    costs, made_of, _ = jax.tree.unflatten(plan.credit.tree, dependencies(plan.credit.jaxpr, [], walk.refine))
-    through = [frozenset().union(*(_jumps(part) for part in parts)) for parts in made_of]
+    walk = _Jumps(smooth, _paths(plan.sites))
+    found = dependencies(plan.credit.jaxpr, [], walk.refine)
+    outside, made_of, _ = jax.tree.unflatten(plan.credit.tree, found)
+    parts = [part[1] if isinstance(site, LoopOutline) else part for site, part in zip(plan.sites, made_of)]
+    through = [frozenset[int]().union(*part) for _, part in leaves_of(plan.sites, SiteOutline, parts)]
     warnings = []
-    for name, parts, sites in zip(plan.cost_names, costs, plan.credit.costs):
-        for s in sorted(_jumps(parts).union(*(through[i] for i in sites))):
-            names = [n for n, _ in leaves_of([plan.sites[s]], SiteOutline)]
-            kind = next(leaves_of([plan.sites[s]], SiteOutline))[1]
+    for name, part in [*zip(plan.cost_names, outside), *leaves_of(plan.sites, CostOutline, parts)]:
+        for s in sorted(_jumps(_with_ancestors(part, through))):
+            named, site = sites[s]
             warnings.append(
-                f"cost {name!r} depends on the draw of {names[0]!r} through a discontinuity ({walk.seen[s]}), which "
-                f"{type(kind.estimator).__name__} cannot see. Use ScoreFunction()."
+                f"cost {name!r} depends on the draw of {named!r} through a discontinuity ({walk.seen[s]}), which "
+                f"{type(site.estimator).__name__} cannot see. Use ScoreFunction()."
             )
     return warnings
+
+
+def _paths(items: Any, prefix: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
+    """Where each site stands, through loops, in the order of `leaves_of`."""
+    paths: list[tuple[int, ...]] = []
+    for i, item in enumerate(items):
+        if isinstance(item, LoopOutline):
+            paths += _paths(item.items, (*prefix, i))
+        elif isinstance(item, SiteOutline):
+            paths.append((*prefix, i))
+    return paths
+
+
+def _with_ancestors(labels: Sites, through: list[Sites]) -> Sites:
+    """The labels, and those of the distributions of the draws among them, transitively."""
+    while (more := labels.union(*(through[s] for s in labels if s >= 0))) != labels:
+        labels = more
+    return labels
 
 
 def _jumps(labels: Sites) -> Sites:
@@ -173,8 +189,9 @@ def _jumps(labels: Sites) -> Sites:
 class _Jumps:
     """Labels beside the sites s ≥ 0: −2s − 1 for a truth value that s decides, −2s − 2 for what jumps with s."""
 
-    def __init__(self, sites: Sites) -> None:
+    def __init__(self, sites: Sites, paths: list[tuple[int, ...]]) -> None:
         self.sites, self.seen = sites, dict[int, str]()
+        self.number = {path: i for i, path in enumerate(paths)}
 
     def _jump(self, sites: Any, name: str) -> Sites:
         for s in sites:
@@ -182,7 +199,9 @@ class _Jumps:
         return frozenset(-2 * s - 2 for s in sites)
 
     def refine(self, eqn: Any, ins: list[Sites], outs: list[Sites]) -> list[Sites]:
-        name, every = eqn.primitive.name, frozenset().union(*ins)
+        name, every, path = eqn.primitive.name, frozenset().union(*ins), marked(eqn)
+        if path is not None:  # what a loop replies is what its steps made
+            return [frozenset([self.number[path]])] if path in self.number else ins
         smooth = every & self.sites
         if name in _COMPARE and _floating(eqn.invars[0]):
             for s in smooth:

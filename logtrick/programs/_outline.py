@@ -14,7 +14,7 @@ from logtrick._core.compat import is_tracer
 from logtrick._core.steps import INDEPENDENT, Steps
 from logtrick.distributions import Distribution
 from logtrick.estimators import Estimator
-from logtrick.programs._credit import Credit, credit, mark
+from logtrick.programs._credit import Credit, credit, mark, mark_inside
 from logtrick.programs._items import MADE, Cost, Item, Loop, Sample
 
 Start = Callable[[], Generator[Any, Any, Any]]
@@ -182,10 +182,11 @@ def outline(begin: Start, num_runs: int) -> Outline:
     sites: list[SiteOutline | LoopOutline] = []
     names: list[Any] = []
 
-    def run() -> tuple[list[Any], list[list[Any]], list[Any]]:
+    def run() -> tuple[list[Any], list[Any], list[Any]]:
         sites.clear()
         names.clear()
-        running, reply, costs, made_of, estimators = Running(begin()), None, [], [], []
+        made_of: list[Any] = []
+        running, reply, costs, estimators = Running(begin()), None, [], []
         while (item := running.advance(reply)) is not None:
             reply = None
             if isinstance(item, Cost):
@@ -193,9 +194,9 @@ def outline(begin: Start, num_runs: int) -> Outline:
                 names.append(len(names) if item.name is None else item.name)
                 continue
             if isinstance(item, Loop):
-                loop, raw, parts, own = outline_loop(item, len(sites), num_runs)
+                loop, raw, parts, own = outline_loop(item, len(sites), num_runs, (len(sites),))
                 reply = mark(raw, len(sites))
-                made_of.append([*_arrays(raw), *parts])
+                made_of.append((_arrays(raw), parts))
                 sites.append(loop)
             else:
                 site = site_outline(item, len(sites), num_runs)
@@ -221,8 +222,10 @@ def outline(begin: Start, num_runs: int) -> Outline:
     )
 
 
-def outline_loop(item: Loop, index: int, num_runs: int) -> tuple[LoopOutline, Any, list[Any], list[Any]]:
-    """The outline of a loop, what it replies, what that and its costs are made of, and its estimators' leaves."""
+def outline_loop(
+    item: Loop, index: int, num_runs: int, path: tuple[int, ...]
+) -> tuple[LoopOutline, Any, list[Any], list[Any]]:
+    """The outline of a loop, what it replies, what each of its items is made of, and its estimators' leaves."""
     items: list[Any] = []
 
     def body(carry: Any, x: Any) -> tuple[Any, Any]:
@@ -233,19 +236,21 @@ def outline_loop(item: Loop, index: int, num_runs: int) -> tuple[LoopOutline, An
         while (yielded := running.advance(reply)) is not None:
             reply = None
             number = sum(isinstance(i, CostOutline) == isinstance(yielded, Cost) for i in items)
+            here = (*path, len(items))
             if isinstance(yielded, Cost):
                 parts.append(checks.scalar_cost("lt.cost", yielded.value))
                 items.append(CostOutline(number if yielded.name is None else yielded.name))
             elif isinstance(yielded, Loop):
-                inner, reply, made_of, own = outline_loop(yielded, number, num_runs)
-                parts += made_of
+                inner, reply, made_of, own = outline_loop(yielded, number, num_runs, here)
+                parts.append(made_of)
                 estimators += own
                 items.append(inner)
             else:
                 check_in_loop("lt.scan", yielded)
                 site = site_outline(yielded, number, num_runs)
-                reply = site.estimator.example(_noise.example(site.noise), yielded.dist)
-                parts += _made_of(yielded, reply, reply)
+                raw = site.estimator.example(_noise.example(site.noise), yielded.dist)
+                reply = mark_inside(raw, here)
+                parts.append(_made_of(yielded, raw, reply))
                 estimators += _arrays(yielded.estimator)
                 items.append(site)
         carry, y = step_result(running.value)

@@ -103,3 +103,89 @@ def test_what_adds_nothing():
     assert len(found) == 2
     assert "no cost depends on the draw of 'idle'" in found[0]
     assert "cost 'constant' depends on no draw" in found[1]
+
+
+# --- inside the steps of a loop
+
+
+def walk(step, after=None, estimator=None, xs=None, nested=False):
+    """Warnings of a loop whose step is `z, carry -> (cost or None, carry)`, and of a cost of the last carry."""
+
+    def body(carry, x):
+        z = yield lt.sample(lt.Normal(0.5 * carry, 1.0), estimator or lt.Pathwise(), name="z")
+        cost, carry = step(z, carry)
+        if cost is not None:
+            yield lt.cost(cost, name="cost")
+        return carry, z
+
+    def outer(carry, x):
+        return (yield lt.scan(body, carry, length=2, name="inner"))
+
+    def program():
+        last, zs = yield lt.scan(outer if nested else body, 0.3, length=3, name="walk")
+        if after is not None:
+            yield lt.cost(after(last, zs), name="late")
+
+    return lt.explain(program).warnings
+
+
+FROM_STEPS = {
+    "in the step": (lambda z, c: (jnp.where(z > 0, 1.0, 0.0), 0.9 * c), None, "cost", "gt"),
+    "in a later step": (lambda z, c: (c**2, jnp.floor(z)), None, "cost", "floor"),
+    "decided in one step, paid in a later one": (lambda z, c: (jnp.where(c > 0, 1.0, 0.0), z), None, "cost", "gt"),
+    "after the loop": (lambda z, c: (None, jnp.round(z)), lambda last, zs: last**2, "late", "round"),
+    "by the last carry": (lambda z, c: (None, z), lambda last, zs: jnp.sign(last), "late", "sign"),
+    "by what is stacked": (
+        lambda z, c: (None, c),
+        lambda last, zs: jnp.argmax(zs.ravel()).astype(float),
+        "late",
+        "argmax",
+    ),
+    "by the next draw's distribution": (lambda z, c: (z**2, jnp.floor(z)), None, "cost", "floor"),
+}
+
+
+@pytest.mark.parametrize("where", FROM_STEPS)
+def test_discontinuities_from_the_steps_of_a_loop(where):
+    step, after, cost, name = FROM_STEPS[where]
+    for nested, inner in ((False, ""), (True, "inner.")):
+        (found,) = walk(step, after, nested=nested)
+        named = f"walk.{inner}cost" if cost == "cost" else cost
+        assert f"cost '{named}' depends on the draw of 'walk.{inner}z' through a discontinuity ({name})" in found
+    assert walk(step, after, lt.ScoreFunction()) == ()
+
+
+def test_smooth_loops_are_not():
+    assert walk(lambda z, c: (jax.nn.relu(z) * c, jnp.tanh(z) + c), lambda last, zs: jnp.abs(last) + zs.sum()) == ()
+
+
+def test_a_jump_is_no_matter_of_what_is_paid_elsewhere():
+    """The step's cost jumps; what the loop hands on does not."""
+    (found,) = walk(lambda z, c: (jnp.floor(z), z), lambda last, zs: last**2)
+    assert "cost 'walk.cost'" in found
+
+    def program():
+        def step(carry, _):
+            z = yield lt.sample(lt.Normal(carry, 1.0), lt.Pathwise(), name="z")
+            b = yield lt.sample(lt.Bernoulli(z), name="b")  # its sampler compares, its score does not
+            yield lt.cost(b * z)
+            return carry + b, None
+
+        yield lt.scan(step, 0.0, length=3)
+
+    assert lt.explain(program).warnings == ()
+
+
+def test_a_draw_before_the_loop():
+    def program():
+        z = yield lt.sample(lt.Normal(0.0, 1.0), lt.Pathwise(), name="z")
+
+        def step(carry, _):
+            b = yield lt.sample(lt.Bernoulli(carry), name="b")
+            yield lt.cost(b, name="cost")
+            return jnp.where(z > 0, 1.0, carry), None
+
+        yield lt.scan(step, 0.0, length=3, name="walk")
+
+    (found,) = lt.explain(program).warnings
+    assert "cost 'walk.cost' depends on the draw of 'z' through a discontinuity (gt)" in found
