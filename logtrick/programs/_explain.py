@@ -152,7 +152,7 @@ def _discontinuities(plan: Outline) -> list[str]:
     found = dependencies(plan.credit.jaxpr, [], walk.refine)
     outside, made_of, _ = jax.tree.unflatten(plan.credit.tree, found)
     parts = [part[1] if isinstance(site, LoopOutline) else part for site, part in zip(plan.sites, made_of)]
-    through = [frozenset[int]().union(*part) for _, part in leaves_of(plan.sites, SiteOutline, parts)]
+    through = [frozenset[int]().union(*law) for _, (law, _) in leaves_of(plan.sites, SiteOutline, parts)]
     warnings = []
     for name, part in [*zip(plan.cost_names, outside), *leaves_of(plan.sites, CostOutline, parts)]:
         for s in sorted(_jumps(_with_ancestors(part, through))):

@@ -324,12 +324,13 @@ def _arrays(tree: Any) -> list[Any]:
     return [leaf for leaf in jax.tree.leaves(tree) if is_tracer(leaf)]
 
 
-def _made_of(item: Sample, raw: Any, draw: Any) -> list[Any]:
-    """Everything that a draw depends on besides noise: the leaves of its distribution and of its estimator (points may
-    depend on a temperature), and where functions may close over more, what these functions give."""
+def _made_of(item: Sample, raw: Any, draw: Any) -> tuple[list[Any], list[Any]]:
+    """Everything that a draw depends on besides noise: what its law is made of, the leaves of its distribution and of its
+    estimator (points may depend on a temperature); where functions may close over more, what these functions give: the
+    log-prob, and the draw itself (apart, since a sampler may compare and round)."""
     dist: Distribution = item.dist
     parts = _arrays((dist, item.estimator))
-    return [*parts, *_arrays(raw), dist.log_prob(draw)] if dist.opaque else parts
+    return ([*parts, dist.log_prob(draw)], _arrays(raw)) if dist.opaque else (parts, [])
 
 
 def unique(where: str, names: list[Any]) -> list[Any]:

@@ -92,6 +92,22 @@ def test_through_a_later_distribution():
     assert "cost 0 depends on the draw of 'z' through a discontinuity" in found
 
 
+def test_not_through_a_later_sampler():
+    """A family of two functions: its sampler compares with what depends on z, its score does not."""
+    coin = lt.distribution(
+        lambda logit, x: x * logit - jax.nn.softplus(logit),
+        lambda key, logit: (jax.random.uniform(key) < jax.nn.sigmoid(logit)) * 1.0,
+    )
+
+    def program(jumps):
+        z = yield lt.sample(lt.Normal(0.0, 1.0), lt.Pathwise(), name="z")
+        b = yield lt.sample(coin(jnp.floor(z) if jumps else z))
+        yield lt.cost(b * z)
+
+    assert lt.explain(program, False).warnings == ()
+    assert len(lt.explain(program, True).warnings) == 1
+
+
 def test_what_adds_nothing():
     def program():
         x = yield lt.sample(lt.Bernoulli(0.0), name="used")
