@@ -9,8 +9,16 @@ from jax import lax
 
 def varying(x: Any) -> frozenset[Any]:
     """The mesh axes of an enclosing `shard_map` over which `x` varies."""
-    kind = jax.typeof(x)
+    return _axes(jax.typeof(x))
+
+
+def _axes(kind: Any) -> frozenset[Any]:
     return kind.vma if hasattr(kind, "vma") else kind.mat.varying
+
+
+def in_shard_map() -> bool:
+    """Whether this is traced inside a `shard_map`."""
+    return bool(jax.sharding.get_abstract_mesh().manual_axes)
 
 
 def cast_varying(x: Any, axes: tuple[Any, ...]) -> Any:
@@ -31,6 +39,19 @@ def alike(*xs: Any) -> list[Any]:
     axes = [varying(x) for x in xs]
     every = frozenset().union(*axes)
     return [cast_varying(x, tuple(every - own)) for x, own in zip(xs, axes)]
+
+
+def local(fun: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
+    """`args` (floats), made to vary over the mesh axes over which `fun(*args)` does: for a derivative of one's own.
+
+    Inside a user's `shard_map`, the derivative in what is the same on all devices is summed over these; an estimator's own
+    derivative is of its own device's number.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return args
+    results = jax.make_jaxpr(lambda: fun(*args))().out_avals
+    axes = frozenset[Any]().union(*(_axes(kind) for kind in results))
+    return jax.tree.map(lambda x: cast_varying(x, tuple(axes - varying(x))), args)
 
 
 def is_tracer(x: Any) -> bool:

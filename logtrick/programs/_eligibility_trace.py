@@ -19,7 +19,7 @@ from logtrick._core.kernel import refuse
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module
 from logtrick.programs._items import Program
-from logtrick.programs._trace_loop import ORDER, cast, loop_of, run
+from logtrick.programs._trace_loop import ORDER, loop_of, run
 from logtrick.programs._trace_step import WHERE
 
 Array = jax.Array
@@ -109,9 +109,7 @@ def eligibility_trace(
         WHERE, "decay", jnp.asarray(decay, float), lambda b: (b >= 0) & (b <= 1), "a number in [0, 1]"
     )
     carry, params, beta = refuse(jax.tree.map(jnp.asarray, (carry, params, beta)), ORDER, DerivativeOrderError)
-    axes = frozenset().union(*(varying(leaf) for leaf in jax.tree.leaves((key, carry, params))))
-    carry, params = cast((carry, params), axes)
-    loop = loop_of(cond, step, carry, params, n, axes)
+    loop = loop_of(cond, step, carry, params, n, varying(key))
     meter.report_biased(type(s.estimator).__name__ for s in loop.sites if not s.estimator.unbiased)
     base = jax.random.fold_in(key, keys.SAMPLE)
 

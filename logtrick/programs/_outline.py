@@ -7,13 +7,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from logtrick._core import checks, noise as _noise
 from logtrick._core.compat import is_tracer
 from logtrick._core.steps import INDEPENDENT, Steps
 from logtrick.distributions import Distribution
 from logtrick.estimators import Estimator
+from logtrick.programs import _mesh
 from logtrick.programs._credit import Credit, credit, mark, mark_inside
 from logtrick.programs._items import MADE, Cost, Item, Loop, Sample
 
@@ -256,7 +256,7 @@ def outline_loop(
         carry, y = step_result(running.value)
         return carry, (y, parts, estimators)
 
-    carry, (ys, parts, estimators) = lax.scan(body, item.carry, item.xs, item.length)
+    carry, (ys, parts, estimators) = _mesh.scan(body, item.carry, item.xs, item.length)
     if not items:
         raise ValueError("the step of lt.scan yields no lt.sample and no lt.cost. Use jax.lax.scan.")
     unique("lt.sample", [i.name for i in items if not isinstance(i, CostOutline)])

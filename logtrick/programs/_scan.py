@@ -17,10 +17,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from logtrick._core import checks
-from logtrick._core.compat import cast_varying, varying
 from logtrick._core.kernel import magic_box, stop
 from logtrick._core.runs import Runs
 from logtrick.estimators import Costs, Estimator, Point
+from logtrick.programs import _mesh
 from logtrick.programs._items import Cost, Loop, Program, check_name, made
 from logtrick.programs._outline import (
     CostOutline,
@@ -120,14 +120,8 @@ def run_loop(item: Loop, plan: LoopOutline, noises: list[Any]) -> tuple[Any, lis
         return carry, (y, record)
 
     body = jax.checkpoint(body, prevent_cse=False) if item.remat else body
-    carry, (ys, record) = lax.scan(body, _varying(item, noises), (item.xs, noises), plan.length)
+    carry, (ys, record) = _mesh.scan(body, item.carry, (item.xs, noises), plan.length)
     return (carry, ys), record
-
-
-def _varying(item: Loop, noises: list[Any]) -> Any:
-    """The first carry, varying over the same mesh axes of a user's `shard_map` as what the steps run over."""
-    axes = frozenset().union(*(varying(leaf) for leaf in jax.tree.leaves((item.carry, item.xs, noises))))
-    return jax.tree.map(lambda c: cast_varying(c, tuple(axes - varying(c))), item.carry) if axes else item.carry
 
 
 def _inside(estimator: Estimator, planned: Estimator) -> list[Any]:

@@ -30,7 +30,7 @@ ORDER = (
 )
 
 
-def cast(tree: Any, axes: Axes) -> Any:
+def _cast(tree: Any, axes: Axes) -> Any:
     """`tree`, varying over the mesh axes of a user's `shard_map` over which anything does: the state of the loop must, and
     the gradient of a replicated parameter would be summed over the mesh."""
     return jax.tree.map(lambda x: cast_varying(x, tuple(axes - varying(x))), tree) if axes else tree
@@ -76,9 +76,17 @@ class Loop:
 
 
 def loop_of(cond: Any, step: Any, carry: Any, params: Any, num_runs: int, axes: Axes = frozenset()) -> Loop:
-    index, alive = cast((jnp.asarray(0.0, jnp.float32), jnp.asarray(True)), axes)
-    sites, after = outlined(step, carry, params, Runs(index, num_runs))
-    carry = _settled(carry, after)
+    sites, after, seen = outlined(step, carry, params, Runs(jnp.asarray(0.0, jnp.float32), num_runs))
+    axes = axes | seen
+    example = (
+        params,
+        _settled(carry, after),
+        [_noise.example(site.noise) for site in sites],
+        jnp.float32(0),
+        jnp.bool_(True),
+    )
+    example = _cast(example, axes)
+    params, carry = example[:2]
 
     def one(params: Any, carry: Any, noises: list[Any], index: Array, alive: Array) -> Step:
         return walk(step, carry, params, Runs(index, num_runs), alive, drawn(sites, noises))[0]
@@ -90,7 +98,6 @@ def loop_of(cond: Any, step: Any, carry: Any, params: Any, num_runs: int, axes: 
             raise TypeError(f"{WHERE}: cond must return a truth value, shape (); got {got}. Write `carry > 0`, say.")
         return jnp.asarray(value)
 
-    example = (params, carry, cast([_noise.example(site.noise) for site in sites], axes), index, alive)
     whole, shapes = _closed(one, *example), jax.eval_shape(one, *example)
     moving = _moving(lambda p, c: whole(p, c, *example[2:]).carry, params, carry)
     return Loop(_closed(goes_on, carry), whole, sites, shapes, carry, params, moving, num_runs, axes)
@@ -184,7 +191,7 @@ def run(loop: Loop, noises: Callable[[Array], list[Any]], decay: Array) -> State
 
     def body(state: State) -> State:
         one = jax.vmap(lambda *run: _one(loop, decay, *run), axis_name=RUNS)
-        drawn = cast((jnp.arange(loop.num_runs, dtype=jnp.float32), noises(state.t)), loop.axes)
+        drawn = _cast((jnp.arange(loop.num_runs, dtype=jnp.float32), noises(state.t)), loop.axes)
         own = (state.alive, state.carry, state.values, state.num_steps, state.traces, state.slopes)
         alive, carry, values, num_steps, traces, slopes, parts = one(*drawn, *own)
         gradient = jax.tree.map(lambda g, part: g + jnp.mean(part, 0).astype(g.dtype), state.gradient, parts)
@@ -206,7 +213,7 @@ def _first(loop: Loop) -> State:
     state = State(
         jnp.uint32(0), each(loop.cond(loop.carry)), carry, values, counts, zeros(n, traces), zeros(n, size), zeros()
     )
-    return cast(state, loop.axes)
+    return _cast(state, loop.axes)
 
 
 def _flat(leaves: list[Array]) -> tuple[Array, Callable[[Array], list[Array]]]:

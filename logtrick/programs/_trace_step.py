@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks, noise as _noise
-from logtrick._core.compat import is_tracer
+from logtrick._core.compat import is_tracer, varying
 from logtrick._core.kernel import stop
 from logtrick._core.runs import Runs
 from logtrick.baselines import NoBaseline, RunBaseline
@@ -116,9 +116,11 @@ def walk(
     return ledger.closed(running.value), len(ledger.costs)
 
 
-def outlined(step: Program, carry: Any, params: Any, runs: Runs) -> tuple[list[SiteOutline], Any]:
-    """What a step draws, and the shapes of the carry that it returns, from an abstract step."""
+def outlined(step: Program, carry: Any, params: Any, runs: Runs) -> tuple[list[SiteOutline], Any, frozenset[Any]]:
+    """What a step draws, the shapes of the carry that it returns, and over which mesh axes of a user's `shard_map` anything
+    in it varies, from an abstract step."""
     sites: list[SiteOutline] = []
+    axes: list[frozenset[Any]] = []
 
     def draw(item: Sample, index: int) -> Point:
         check_in_loop(WHERE, item)
@@ -126,16 +128,18 @@ def outlined(step: Program, carry: Any, params: Any, runs: Runs) -> tuple[list[S
         estimator: Any = item.estimator  # of one point: checked
         return estimator.draw(_noise.example(sites[-1].noise), item.dist)
 
-    def once(carry: Any, params: Any) -> Any:
+    def once() -> Any:
         sites.clear()
         found, costs = walk(step, carry, params, runs, jnp.asarray(True), draw)
         if not sites:
             raise ValueError(f"{WHERE}: the step yields no lt.sample: nothing is random. Use jax.lax.while_loop.")
         if not costs:
             raise ValueError(f"{WHERE}: the step yields no lt.cost: there is nothing to take the expectation of.")
+        axes[:] = [varying(leaf) for leaf in jax.tree.leaves((found, carry, params))]
         return found.carry
 
-    return sites, jax.eval_shape(once, carry, params)
+    after = jax.eval_shape(once)
+    return sites, after, frozenset().union(*axes)
 
 
 def drawn(sites: list[SiteOutline], noises: list[Any]) -> Callable[[Sample, int], Point]:

@@ -282,14 +282,26 @@ def test_a_log_prob_that_is_not_finite_gives_nan():
 
 
 def test_in_a_users_shard_map():
-    """A key a device: each device's own gradient, as on one device."""
-    mesh, keys = Mesh(jax.devices()[:4], ("d",)), jax.random.split(KEY, 4)
-    local = lambda k: tosses(k, jnp.float32(0.4))
-    sharded = jax.shard_map(
-        lambda k: jax.tree.map(lambda x: lax.pmean(x, "d"), local(k[0])), mesh=mesh, in_specs=P("d"), out_specs=P()
-    )
-    want = jax.tree.map(lambda x: x.mean(), jax.vmap(local)(keys))
-    np.testing.assert_allclose(jax.jit(sharded)(keys), want, rtol=1e-5)
+    """A key a device, and the costs of what each device closes over: each device's own gradient, as on one device."""
+    mesh, keys, prices = Mesh(jax.devices()[:4], ("d",)), jax.random.split(KEY, 4), jnp.arange(1.0, 5.0)
+
+    def local(key, price):
+        def step(tail, logit):
+            head = yield lt.sample(lt.Bernoulli(logit))
+            yield lt.cost(price)
+            return 1 - head
+
+        return lt.eligibility_trace(key, lambda tail: tail > 0, step, 1.0, jnp.float32(0.4))
+
+    mean = lambda tree: jax.tree.map(lambda x: lax.pmean(x, "d"), tree)
+    sharded = {
+        "keys": lambda k, c: mean(local(k[0], c[0])),
+        "prices": lambda k, c: mean(local(KEY, c[0])),
+    }
+    for name, function in sharded.items():
+        found = jax.jit(jax.shard_map(function, mesh=mesh, in_specs=P("d"), out_specs=P()))(keys, prices)
+        each = jax.vmap(local, (0 if name == "keys" else None, 0))(keys if name == "keys" else KEY, prices)
+        np.testing.assert_allclose(found, jax.tree.map(lambda x: x.mean(), each), rtol=1e-5)
 
 
 def test_dtype_is_kept(x64):

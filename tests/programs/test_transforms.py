@@ -138,6 +138,41 @@ def test_in_a_shard_map_over_parameters():
     np.testing.assert_allclose(gradient, want, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("varies", ["parameters", "keys"])
+def test_loops_in_a_shard_map_from_a_constant(varies):
+    """Carries that start from a Python number while the steps see each device's own numbers, or are handed on constant."""
+
+    def main(theta):
+        def inner(carry, _):
+            b = yield lt.sample(lt.Bernoulli(theta[0] + 0.3 * carry))
+            yield lt.cost(b * theta[1])
+            return 0.5 * carry + b, None
+
+        def outer(carry, x):
+            still, moves = carry
+            moves, _ = yield lt.scan(inner, moves, length=2)
+            z = yield lt.sample(lt.Normal(theta[1] * moves * x, 0.5), lt.Pathwise())
+            yield lt.cost(z**2 + still)
+            return (0.5, z), None
+
+        (_, last), _ = yield lt.scan(outer, (0.5, 0.0), jnp.arange(3.0))
+        yield lt.cost(last * theta[2])
+
+    one = lambda t, k: lt.expect_program(k, main, t, num_samples=4)
+    mesh, keys = Mesh(jax.devices()[:4], ("d",)), jax.random.split(KEY, 4)
+    thetas = jnp.stack([THETA * s for s in (1.0, 0.5, -0.5, 2.0)])
+    if varies == "parameters":
+        local, args, specs = (lambda t: one(t[0], KEY)), (thetas,), (P("d"),)
+        plain = lambda ts: jnp.mean(jax.vmap(one, (0, None))(ts, KEY))
+    else:
+        local, args, specs = (lambda t, k: one(t, k[0])), (THETA, keys), (P(), P("d"))
+        plain = lambda t, ks: jnp.mean(jax.vmap(one, (None, 0))(t, ks))
+    sharded = jax.shard_map(lambda *a: lax.pmean(local(*a), "d"), mesh=mesh, in_specs=specs, out_specs=P())
+    found, want = (jax.jit(jax.value_and_grad(f))(*args) for f in (sharded, plain))
+    np.testing.assert_allclose(found[0], want[0], rtol=1e-5)
+    np.testing.assert_allclose(found[1], want[1], rtol=1e-4, atol=1e-6)
+
+
 def test_python_loops_and_sub_programs():
     def coin(logit):
         x = yield lt.sample(lt.Bernoulli(logit), lt.Enumerate())
