@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
 
 from logtrick._core.kernel import stop
@@ -51,7 +52,7 @@ class DeltaMethod(Baseline):
         family = type(dist).__name__.lstrip("_")
         if "mean" not in dist.provides:
             raise ValueError(f"DeltaMethod() needs a mean in closed form; {family} has none. Use LeaveOneOut().")
-        if self.order == 2 and not (dist.factorized and "variance" in dist.provides):
+        if self.order == 2 and not ("variance" in dist.provides and _independent_coordinates(dist)):
             raise ValueError(
                 f"DeltaMethod(order=2) needs independent coordinates with variances in closed form; {family} has none. "
                 "Use DeltaMethod(order=1)."
@@ -96,6 +97,14 @@ class MuProp(Baseline):
 
     def term(self, site: Site) -> Array:
         return _taylor(site)
+
+
+def _independent_coordinates(dist: Distribution) -> bool:
+    """Whether each coordinate is a factor: the entries of a one-hot row, or of a point of a simplex, are not."""
+    if not dist.factorized:
+        return False
+    factors = jax.eval_shape(dist.log_prob_factors, jnp.zeros(dist.event_shape))
+    return factors.shape == dist.event_shape
 
 
 def _taylor(site: Site) -> Array:

@@ -13,6 +13,7 @@ from logtrick._core.runs import Runs
 from tests.baselines.bits import bit_noise
 from tests.estimators.exact import bernoulli, gradients, moments
 from tests.oracles.problems import ROWS, check, problem
+from tests.programs.exact import estimate
 
 LOGITS = np.array([-1.2, 0.3])
 COST = lambda params, x: 4.0 * x[0] - 8.0 * x[1] + x[0] * x[1] + 5.0
@@ -155,6 +156,23 @@ def test_muprop_is_differentiable_in_forward_mode_too():
     np.testing.assert_allclose(jax.jacfwd(value)(l), jax.grad(value)(l), rtol=1e-5)
 
 
+def test_first_order_expansion_of_a_one_hot_row(x64):
+    values, at = jnp.array([1.0, -2.0, 0.5]), jnp.array([0.3, -0.5, 0.2])
+    p = jax.nn.softmax(at)
+    noise = jnp.cumsum(p) - p / 2  # the middle of each class's cell
+
+    def value(logits, noise):
+        def program():
+            x = yield lt.sample(lt.OneHotCategorical(logits), lt.ScoreFunction(lt.DeltaMethod(order=1)))
+            yield lt.cost((x @ values) ** 2)
+
+        return estimate(program, [noise[None]], 1)
+
+    mean = p @ jax.vmap(jax.grad(value), (None, 0))(at, noise)
+    want = jax.grad(lambda logits: jax.nn.softmax(logits) @ values**2)(at)
+    np.testing.assert_allclose(mean, want, atol=1e-12)
+
+
 REFUSED = [
     (lt.OptimalBaseline(), lt.Bernoulli(0.0), 1, r"ScoreFunction\(OptimalBaseline\(\)\) needs num_samples >= 2"),
     (lt.ControlVariate(lambda x: x, lambda d: 0.5), lt.Bernoulli(0.0), 2, "needs num_samples >= 3"),
@@ -172,6 +190,14 @@ REFUSED = [
         lt.MultivariateNormal(jnp.zeros(2), jnp.eye(2)),
         3,
         r"DeltaMethod\(order=2\) needs independent",
+    ),
+    # the entries of a row depend on each other: their variances alone gave a gradient a third as large
+    (lt.DeltaMethod(), lt.OneHotCategorical(jnp.zeros(3)), 3, r"needs independent coordinates .* OneHotCategorical"),
+    (
+        lt.DeltaMethod(2),
+        lt.Dirichlet(jnp.ones(3)),
+        3,
+        r"needs independent .*Dirichlet has none.*DeltaMethod\(order=1\)",
     ),
 ]
 
