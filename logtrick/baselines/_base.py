@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from logtrick._core.compat import local
 from logtrick._core.kernel import is_array, stop
 from logtrick._core.module import Module
 from logtrick._core.runs import Runs
@@ -39,7 +40,8 @@ class Site:
     def score(self) -> list[Array]:
         """The score in the distribution's own leaves (`leaves`), held constant, in at least float32."""
         wide = [leaf if leaf.dtype.itemsize >= 4 else leaf.astype(jnp.float32) for leaf in stop(self.leaves)]
-        return stop(jax.grad(lambda leaves: with_leaves(self.dist, leaves).log_prob(self.x))(wide))
+        log_prob = lambda leaves: with_leaves(self.dist, leaves).log_prob(self.x)
+        return stop(jax.grad(log_prob)(*local(log_prob, wide)))
 
     @property
     def leaves(self) -> list[Array]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks
+from logtrick._core.compat import alike, local
 from logtrick._core.kernel import detached, stop
 from logtrick._core.module import replace, static
 from logtrick._core.runs import Runs
@@ -144,8 +145,10 @@ class Combination(Estimator):
             return dataclasses.replace(at[0].held, mine=mine)
 
         parts, every = totals(leaves, dist, once)[1]
-        _, pullback, _ = jax.vjp(lambda v: totals(v, detached(dist), again), stop(leaves), has_aux=True)
-        (gradients,) = stop(jax.vmap(pullback)(jnp.eye(len(parts), dtype=parts[0].total.dtype)))
+        own = lambda v: totals(v, detached(dist), again)
+        each, pullback, _ = jax.vjp(own, *local(own, stop(leaves)), has_aux=True)
+        units, _ = alike(jnp.eye(len(parts), dtype=each.dtype), each)
+        (gradients,) = stop(jax.vmap(pullback)(units))
         squares = [jnp.sum(jnp.tensordot(weights.astype(g.dtype), g, 1) ** 2) for g in gradients]
         return self._combined(stop(weights), parts, sum(squares, jnp.zeros((), weights.dtype)))
 

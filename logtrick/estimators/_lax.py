@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
+from logtrick._core.compat import local
 from logtrick._core.kernel import detached, magic_box, stop
 from logtrick._core.module import static
 from logtrick._core.runs import Runs
@@ -15,6 +16,7 @@ from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator, Rest
 from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._score_function import nan_unless_finite
+from logtrick.estimators._surrogate import surrogate
 
 
 class LAX(Estimator):
@@ -29,7 +31,7 @@ class LAX(Estimator):
     1 of c and its gradient. Right at every order to which c and the path are differentiable.
 
     Args:
-      fn: `fn(params, x) -> scalar`, x one draw; what it closes over is held constant.
+      fn: `fn(params, x) -> scalar`, x one draw; what it closes over must not be differentiated.
       params: the surrogate's parameters, a pytree of float arrays.
     Raises:
       TypeError: `fn` is no function.
@@ -66,28 +68,26 @@ class LAX(Estimator):
     def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
         x, path = dist.draw(noise), dist.transform(noise)
         costs = rest(x)
-        surrogate = self._surrogate(x)
-        held = lambda x: surrogate(stop(self.params), x)
+        held = lambda x: self._surrogate(stop(self.params), x)
         log_prob = checks.scalar_log_prob(type(dist).__name__, dist.fixed_support().log_prob(x))
         box, level = magic_box(nan_unless_finite(log_prob, dist)), held(path)
         return costs.combine(
             box,
             stop(level) * (1 - box) + (level - stop(level)),
-            adaptive=self._adaptive_loss(stop(costs.total), x, noise, dist, surrogate),
+            adaptive=self._adaptive_loss(stop(costs.total), x, noise, dist),
         )
 
-    def _surrogate(self, x: Any) -> Callable[[Any, Any], Array]:
+    def _surrogate(self, params: Any, x: Any) -> Array:
         """c, what fn closes over held constant."""
-        converted, outside = jax.closure_convert(self.fn, self.params, x)
-        return lambda params, x: checks.scalar_cost("LAX(fn=…)", converted(params, x, *detached(outside)))
+        return checks.scalar_cost("LAX(fn=…)", surrogate("LAX", self.fn, params, x))
 
-    def _adaptive_loss(self, f: Array, x: Any, noise: Any, dist: Distribution, surrogate: Any) -> Array:
+    def _adaptive_loss(self, f: Array, x: Any, noise: Any, dist: Distribution) -> Array:
         """‖(f − c(x)) s + ∇_θ c(T(ε, θ))‖², a function of the surrogate's parameters only."""
 
         def along(leaves: list[Array]) -> Array:
             there = with_leaves(detached(dist), leaves)
-            score = there.log_prob(x) * (f - surrogate(self.params, x))
-            return score + surrogate(self.params, there.transform(noise))
+            score = there.log_prob(x) * (f - self._surrogate(self.params, x))
+            return score + self._surrogate(self.params, there.transform(noise))
 
-        gradient = jax.grad(along)(stop(live_leaves(dist)))
+        gradient = jax.grad(along)(*local(along, stop(live_leaves(dist))))
         return sum((jnp.sum(g**2) for g in gradient), jnp.zeros((), f.dtype))

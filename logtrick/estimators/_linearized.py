@@ -9,8 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from logtrick._core.compat import local, varying
 from logtrick._core.errors import DerivativeOrderError
-from logtrick._core.kernel import stop
+from logtrick._core.kernel import refuse, stop
 from logtrick.estimators._base import Rest
 from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._relaxed import straight_through
@@ -45,22 +46,21 @@ class Linearized:
 
 def linearized(name: str, rest: Rest, x: Any, *, bend: bool = False) -> Linearized:
     """`rest` at `x`; second derivatives of its costs are refused in the name of `name`."""
-    converted, outside = hoisted(rest, x)
-    inputs = (inexact(x), tuple(outside))
-    still = jax.tree.map(jnp.zeros_like, stop(inputs[1]))
-
-    def with_slope(values: Values, others: Any) -> tuple[Costs, Values]:
-        return _value_and_slope(lambda v: converted(v, *others), values)
-
-    if bend and _allowed(with_slope, *stop(inputs)):
-        (held, slope), push = jax.linearize(with_slope, *stop(inputs))
-        costs = _moved(name, held, push(*jax.tree.map(lambda v: v - stop(v), inputs))[0])
-        return Linearized(costs, held, lambda v: push(v, still)[0], stop(slope), lambda v: push(v, still)[1])
-    held, push = jax.linearize(lambda v, o: converted(v, *o), *stop(inputs))
-    costs = _moved(name, held, push(*jax.tree.map(lambda v: v - stop(v), inputs)))
-    along = lambda v: push(v, still)
-    (slope,) = jax.linear_transpose(lambda v: sum_of(along(v)), stop(inputs[0]))(jnp.ones_like(sum_of(held)))
-    return Linearized(costs, held, along, stop(slope), None)
+    rest, outside = hoisted(rest, x)
+    values, others = inexact(x), tuple(outside)
+    check_local(name, rest, values, others)
+    rest, others, refused = _differentiable(rest, values, others)
+    still = jax.tree.map(jnp.zeros_like, stop(others))
+    with_slope = lambda v, o: _value_and_slope(lambda v: rest(v, *o), v)
+    if bend and _error(DerivativeOrderError, with_slope, values, others) is None:
+        (held, slope), push = jax.linearize(with_slope, stop(values), stop(others))
+        along, bent = (lambda v: push(v, still)[0]), (lambda v: push(v, still)[1])
+        moved = push(*_away(values, others))[0]
+    else:
+        held, push = jax.linearize(lambda v, o: rest(v, *o), stop(values), stop(others))
+        along, bent, moved = (lambda v: push(v, still)), None, push(*_away(values, others))
+        (slope,) = jax.linear_transpose(lambda v: sum_of(along(v)), stop(values))(jnp.ones_like(sum_of(held)))
+    return Linearized(_moved(name, held, moved, refused), held, along, stop(slope), bent)
 
 
 def hoisted(rest: Rest, x: Any) -> tuple[Callable[..., Costs], list[Array]]:
@@ -75,6 +75,18 @@ def hoisted(rest: Rest, x: Any) -> tuple[Callable[..., Costs], list[Array]]:
         return rest(tree.unflatten(full))
 
     return jax.closure_convert(of, inexact(x))
+
+
+def check_local(name: str, rest: Callable[..., Costs], values: Values, others: Any) -> None:
+    """Inside a user's `shard_map`, a derivative in a point that all devices share would be summed over their costs."""
+    there = local(lambda v: sum_of(rest(v, *others)), values)[0]
+    axes = {axis for new, old in zip(there, values) for axis in varying(new) - varying(old)}
+    if axes:
+        raise ValueError(
+            f"{name}() differentiates the rest of the program, and over the mesh axes {sorted(map(str, axes))} the costs vary "
+            "while the draw is the same: its derivative would be their sum. Give each device a key of its own: "
+            "jax.random.fold_in(key, jax.lax.axis_index(…))."
+        )
 
 
 def inexact(x: Any) -> Values:
@@ -108,18 +120,54 @@ def _value_and_slope(rest: Callable[[Values], Costs], values: Values) -> tuple[C
     return costs, back(jnp.ones_like(total))[0]
 
 
-def _allowed(function: Callable[..., Any], *args: Any) -> bool:
-    """Whether the later sites allow the derivative of `function`."""
+def _away(*inputs: Any) -> Any:
+    """Zeros with the derivative of the inputs."""
+    return jax.tree.map(lambda v: v - stop(v), inputs)
+
+
+def _error(kinds: Any, function: Callable[..., Any], *args: Any) -> Exception | None:
+    """What differentiating `function` raises."""
     try:
-        jax.eval_shape(lambda *args: jax.linearize(function, *args)[0], *args)
-    except DerivativeOrderError:
-        return False
-    return True
+        jax.eval_shape(lambda: jax.linearize(function, *stop(args))[0])
+    except kinds as error:
+        return error
+    return None
 
 
-def _moved(name: str, held: Costs, moved: Costs) -> Costs:
+def _differentiable(rest: Callable[..., Costs], values: Values, others: Any) -> tuple[Any, Any, list[Array]]:
+    """`rest` as a function of those of the `others` in which it may be differentiated, these, and the others, under guards.
+
+    What the rest closes over is linearised whether the user differentiates it or not; where it is guarded (the parameters
+    that move a support, say), the guard must wait for the user.
+    """
+    guards = (TypeError, ValueError)
+    if _error(guards, lambda o: rest(stop(values), *o), others) is None:
+        return rest, others, []
+    errors = [
+        _error(guards, lambda o, i=i: rest(stop(values), *others[:i], o, *others[i + 1 :]), other)
+        for i, other in enumerate(others)
+    ]
+    legal = [i for i, error in enumerate(errors) if error is None]
+    refused = [refuse(o, str(e), type(e)) for o, e in zip(others, errors) if e is not None]
+
+    def some(values: Values, *free: Array) -> Costs:
+        full = list(stop(others))
+        for i, value in zip(legal, free):
+            full[i] = value
+        return rest(values, *full)
+
+    return some, tuple(others[i] for i in legal), refused
+
+
+def _moved(name: str, held: Costs, moved: Costs, refused: list[Array]) -> Costs:
     """`held` with the derivative of `moved`, whose value is not looked at: it is nan where a derivative is infinite."""
-    live = lambda value, change: jax.tree.map(lambda v, c: straight_through(name, v, c), value, change)
+    guard = sum((jnp.sum(r) for r in refused), jnp.zeros(()))
+
+    def one(value: Array, change: Array) -> Array:
+        value = straight_through(name, value, change)
+        return straight_through(name, value, jnp.broadcast_to(guard, value.shape)) if refused else value
+
+    live = lambda value, change: jax.tree.map(one, value, change)
     costs = dataclasses.replace(held, mine=live(held.mine, moved.mine), others=live(held.others, moved.others))
     if "adaptive" not in held.aux:
         return costs

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from logtrick._core.compat import local
 from logtrick._core.errors import DerivativeOrderError
 from logtrick._core.kernel import first_order, refuse, stop
 from logtrick._core.module import assign, static
@@ -106,7 +107,8 @@ class REBAR(Estimator):
         """The costs at the three points, and the adaptive loss, whose gradient reaches τ and η alone."""
         knobs = jax.tree.map(jnp.asarray, (self.temperature, self.scale))
         at = linearized("REBAR", jax.vmap(rest), self._points(stop(knobs[0]), noise, dist), bend=True)
-        loss, slopes = jax.value_and_grad(self._loss)(stop(knobs), at, noise, dist)
+        of_knobs = lambda knobs: self._loss(knobs, at, noise, dist)
+        loss, slopes = jax.value_and_grad(of_knobs)(*local(of_knobs, stop(knobs)))
         if at.bend is None:
             knobs = (refuse(knobs[0], _NO_SECOND, DerivativeOrderError), knobs[1])
         moved = [jnp.sum(stop(d) * (k - stop(k))) for d, k in zip(slopes, knobs)]
@@ -117,7 +119,8 @@ class REBAR(Estimator):
         temperature, scale = knobs
         x, logits = self.example(noise, dist), stop(logits_of(dist))
         relax = _relaxations(noise, dist, x, self.coupled)
-        relaxed, through = jax.vjp(lambda l: relax(l, temperature), logits)
+        of_logits = lambda l: relax(l, temperature)
+        relaxed, through = jax.vjp(of_logits, *local(of_logits, logits))
         away = [jnp.concatenate([jnp.zeros_like(x)[None], (relaxed - stop(relaxed)).astype(x.dtype)])]
         f, slopes = at.held.total + at.push(away).total, at.slope[0]
         slopes = slopes if at.bend is None else slopes + at.bend(away)[0]

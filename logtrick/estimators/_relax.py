@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
+from logtrick._core.compat import local
 from logtrick._core.kernel import first_order, stop
 from logtrick._core.module import assign, static
 from logtrick._core.noise import Uniform
@@ -16,6 +17,7 @@ from logtrick.estimators._base import Estimator, Rest
 from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._logits import as_draw, link_of, logits_of, score, uniforms
 from logtrick.estimators._relaxed import positive_scalar
+from logtrick.estimators._surrogate import surrogate
 
 
 class RELAX(Estimator):
@@ -31,7 +33,8 @@ class RELAX(Estimator):
     surrogate and its gradient. The value is the mean of f over the draws.
 
     Args:
-      fn: `fn(params, y) -> scalar`, y shaped like one draw, its entries in (0, 1).
+      fn: `fn(params, y) -> scalar`, y shaped like one draw, its entries in (0, 1); what it closes over must not be
+        differentiated.
       params: the surrogate's parameters, a pytree.
       temperature: τ > 0. Where an optimizer moves it, parametrise its logarithm: it is nan below 0.
       scale: η, any number.
@@ -101,12 +104,12 @@ class RELAX(Estimator):
         x, free = draw.astype(logits.dtype), link.free(noise[1])
 
         def c(z: Array) -> Array:
-            value = self.fn(self.params, link.relaxed(z, self.temperature).astype(draw.dtype))
-            return self.scale * checks.scalar_cost("RELAX(fn=…)", value)
+            y = link.relaxed(z, self.temperature).astype(draw.dtype)
+            return self.scale * checks.scalar_cost("RELAX(fn=…)", surrogate("RELAX", self.fn, self.params, y))
 
         def both(logits: Array) -> tuple[Array, Array]:
             level = c(link.conditional(logits, x, free))
             return c(link.perturbed(logits, noise[0])) - level, level
 
-        paths, level = jax.grad(both, has_aux=True)(logits)
+        paths, level = jax.grad(both, has_aux=True)(*local(both, logits))
         return level, paths

@@ -17,6 +17,7 @@ from logtrick.estimators._base import Estimator, Rest, check_needs
 from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._double_cv import check_runs, squared_mean, value_and_slope
 from logtrick.estimators._logits import against, as_draw, link_of, logits_of, score, uniforms
+from logtrick.estimators._surrogate import surrogate
 
 
 class RODEO(Estimator):
@@ -33,7 +34,8 @@ class RODEO(Estimator):
     mean of f over the draws.
 
     Args:
-      fn: `fn(params, u) -> (2,)`, u of shape (2,): a network of the features.
+      fn: `fn(params, u) -> (2,)`, u of shape (2,): a network of the features; what it closes over must not be
+        differentiated.
       params: its parameters, a pytree.
     Raises:
       TypeError: `fn` is no function.
@@ -104,7 +106,7 @@ class RODEO(Estimator):
         return against(vectors[1:] - vectors[:1], flips), flips @ (heads[1:, 1] - heads[0, 1])
 
     def _heads(self, features: Array) -> Array:
-        heads = jnp.asarray(self.fn(self.params, features))
+        heads = jnp.asarray(surrogate("RODEO", self.fn, self.params, features))
         if heads.shape != (2,):
             raise ValueError(
                 f"RODEO(fn=…) must return two numbers, shape (2,); got {np.shape(heads)}. Add an output layer."

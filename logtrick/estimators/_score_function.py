@@ -14,7 +14,7 @@ from logtrick.baselines import IID, Baseline, LeaveOneOut, Plan, Site
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import OnePointEstimator, Point, Rest, check_needs, check_plan
 from logtrick.estimators._costs import Array, Costs
-from logtrick.estimators._linearized import hoisted, second_derivative_of_the_rest, sum_of
+from logtrick.estimators._linearized import check_local, hoisted, second_derivative_of_the_rest, sum_of
 
 
 def nan_unless_finite(log_prob: Array, dist: Distribution) -> Array:
@@ -159,6 +159,7 @@ def _expanded(rest: Rest, x: Any, mean: Array, order: int) -> tuple[Costs, tuple
     x, mean = jnp.stack([x, mean])
     converted, outside = hoisted(rest, x)
     costs, held = converted([x], *outside), stop(tuple(outside))
+    check_local("ScoreFunction", converted, [mean], outside)
     at_mean = jax.value_and_grad(lambda m: sum_of(converted([m], *held)))
     twice = dataclasses.replace(costs, evaluations=2 * costs.evaluations)
     if order == 1:
