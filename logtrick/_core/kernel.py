@@ -133,7 +133,8 @@ def _first_order_jvp(primals: Any, tangents: Any, *, error: Any) -> Any:
     if not isinstance(dx, ad.Zero):
         parts.append(_once_p.bind(*alike(c, x), error=error) * dx)
     if not isinstance(dc, ad.Zero):
-        parts.append(dc * (x - stop(x)))  # zero, but it keeps the legal derivatives in x of a derivative in c
+        at = jnp.where(jnp.isinf(x), 0.0, x)  # an infinite logit has no derivative, and ∞ − ∞ is nan
+        parts.append(dc * (at - stop(at)))  # zero, but it keeps the legal derivatives in x of a derivative in c
     return _first_order_p.bind(c, x, error=error), sum(parts[1:], parts[0])
 
 

@@ -122,6 +122,13 @@ def test_first_order_value_and_derivative():
     assert jax.grad(lambda x: first_order("A", jnp.float16(2), x))(jnp.float32(0.5)) == 2.0
 
 
+def test_first_order_at_an_infinite_logit():
+    """A coefficient that moves as well was −∞ − (−∞) = nan there."""
+    term = lambda l: first_order("RELAX", jnp.sin(l[0]) * jnp.array([2.0, 0.0]), l)
+    assert jax.grad(term)(jnp.array([0.5, -jnp.inf])).tolist() == pytest.approx([2 * math.sin(0.5), 0.0])
+    assert jnp.isnan(jax.grad(lambda l: first_order("RELAX", l, l))(jnp.nan))
+
+
 @pytest.mark.parametrize(
     "second",
     [

@@ -72,6 +72,11 @@ def test_evaluations_of_one_hot_rows():
     assert lt.LocalExpectation().count_evaluations(lt.Bernoulli(0.0)) == 2
 
 
+def test_a_single_class_has_no_neighbours():
+    value = lambda l: lt.expect(jax.random.key(0), jnp.sum, lt.OneHotCategorical(l), estimator=lt.LocalExpectation())
+    assert jax.value_and_grad(value)(jnp.zeros(1)) == (1.0, 0.0)
+
+
 def test_impossible_classes():
     """f is nan at a class of probability zero, and is not evaluated there."""
     logits = jnp.array([[0.0, -jnp.inf, 1.0]])
