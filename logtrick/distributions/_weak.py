@@ -10,7 +10,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from logtrick._core.module import Module
+from logtrick._core.module import Module, static
 
 Array = Any
 
@@ -23,6 +23,7 @@ class WeakDerivative(Module):
       coefficient: c, shape (n,).
       plus: x⁺, a stack of n draws; of 1 draw where it serves all entries.
       minus: x⁻, likewise.
+      plus_is_draw, minus_is_draw: it is the draw itself, so that f need not be evaluated there again.
     Example:
       >>> import jax, logtrick as lt
       >>> poisson = lt.Poisson(2.0)
@@ -35,6 +36,8 @@ class WeakDerivative(Module):
     coefficient: Any
     plus: Any
     minus: Any
+    plus_is_draw: bool = static(default=False)
+    minus_is_draw: bool = static(default=False)
 
 
 def spread(parameter: Array, x: Array, factors: tuple[int, ...], coefficient: Array, plus: Any, minus: Any) -> Any:
@@ -57,6 +60,5 @@ def spread(parameter: Array, x: Array, factors: tuple[int, ...], coefficient: Ar
         entries = jnp.asarray(values, x.dtype).reshape(count, each, 1, *row)
         return jnp.where(here, entries, x.reshape(1, 1, count, *row)).reshape(count * each, *x.shape)
 
-    return WeakDerivative(
-        jnp.broadcast_to(parameter, coefficient.shape).ravel(), coefficient.ravel(), points(plus), points(minus)
-    )
+    theta = jnp.broadcast_to(parameter, coefficient.shape).ravel()
+    return WeakDerivative(theta, coefficient.ravel(), points(plus), points(minus), plus is None, minus is None)

@@ -9,7 +9,7 @@ from logtrick._core import noise as _noise
 from logtrick._core.kernel import first_order, stop
 from logtrick._core.module import static
 from logtrick._core.runs import Runs
-from logtrick.distributions import Distribution
+from logtrick.distributions import Distribution, WeakDerivative
 from logtrick.estimators._base import Estimator, Rest, check_needs
 from logtrick.estimators._costs import Costs
 
@@ -25,8 +25,9 @@ class MeasureValued(Estimator):
       Categorical, logit k: c = pₖ (1 − pₖ), class k − the other classes
 
     Unbiased, f may be discontinuous and a black box. Coupled, x⁺ and x⁻ share their noise. In a normal's loc, for a
-    quadratic (x − k)² with a = μ − k, that hurts where a² > 2σ² / (4 − π). Cost: two evaluations of f per entry of the
-    parameters (one where an x⁻ or x⁺ serves all entries), and one for the value, in one vmapped call: for few parameters.
+    quadratic (x − k)² with a = μ − k, that hurts where a² > 2σ² / (4 − π). Cost: one evaluation of f for the value, and two
+    per entry of the parameters (one for Poisson, Exponential and Gamma, whose x⁻ or x⁺ is the draw itself), in one vmapped
+    call: for few parameters.
 
     Args:
       coupled: x⁺ and x⁻ share their noise; otherwise they are independent.
@@ -61,7 +62,7 @@ class MeasureValued(Estimator):
     def count_evaluations(self, dist: Distribution) -> int:
         noise = _noise.example(self.noise_spec(dist))
         terms = jax.eval_shape(lambda noise: dist.weak_derivatives(noise, coupled=self.coupled), noise)
-        return 1 + sum(jax.tree.leaves(stack)[0].shape[0] for term in terms for stack in (term.plus, term.minus))
+        return 1 + sum(jax.tree.leaves(stack)[0].shape[0] for term in terms for stack in _apart(term))
 
     def check(self, dist: Distribution, num_runs: int) -> None:
         check_needs(self, dist)
@@ -80,13 +81,20 @@ class MeasureValued(Estimator):
     def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
         x = jax.tree.map(lambda a: a[None], dist.draw(noise["draw"]))
         terms = dist.weak_derivatives(noise, coupled=self.coupled)
-        stacks = [x, *(stack for term in terms for stack in (term.plus, term.minus))]
+        stacks = [x, *(stack for term in terms for stack in _apart(term))]
         points = jax.tree.map(lambda *a: jnp.concatenate(a), *stacks)
         sizes = [jax.tree.leaves(stack)[0].shape[0] for stack in stacks]
         costs = jax.vmap(rest)(points)
-        _, *totals = jnp.split(stop(costs.total), [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)])
-        parts = [
-            first_order("MeasureValued", term.coefficient * (plus - minus), term.parameter)
-            for term, plus, minus in zip(terms, totals[::2], totals[1::2])
-        ]
+        here, *totals = jnp.split(stop(costs.total), [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)])
+        others = iter(totals)
+        parts = []
+        for term in terms:
+            plus, minus = (here if is_draw else next(others) for is_draw in (term.plus_is_draw, term.minus_is_draw))
+            parts.append(first_order("MeasureValued", term.coefficient * (plus - minus), term.parameter))
         return costs.point(0, sum(sizes)).combine(zero=sum(parts[1:], parts[0]))
+
+
+def _apart(term: WeakDerivative) -> list[Any]:
+    """The stacks of points that are not the draw itself."""
+    pairs = ((term.plus, term.plus_is_draw), (term.minus, term.minus_is_draw))
+    return [stack for stack, is_draw in pairs if not is_draw]

@@ -118,8 +118,10 @@ def test_a_shared_scale_and_several_coordinates():
     ("dist", "want"),
     [
         (lt.Normal(jnp.zeros(3), 1.0), 4 * 3 + 1),
-        (lt.Poisson(jnp.ones(4)), 4 + 1 + 1),
-        (lt.Exponential(2.0), 2 + 1),
+        (lt.Poisson(jnp.ones(4)), 4 + 1),
+        (lt.Poisson(1.5), 2),
+        (lt.Exponential(2.0), 2),
+        (_held_shape({"alpha": 3.0, "rate": 2.0}), 2),
         (lt.Bernoulli(jnp.zeros(3)), 2 * 3 + 1),
         (lt.OneHotCategorical(jnp.zeros((2, 3))), 2 * 2 * 3 + 1),
     ],
