@@ -93,7 +93,8 @@ class MuProp(Baseline):
     def check(self, dist: Distribution) -> None:
         if not isinstance(dist.support, Boolean) or "mean" not in dist.provides:
             family = type(dist).__name__.lstrip("_")
-            raise ValueError(f"MuProp() needs Bernoullis; got {family}. Use DeltaMethod(), or LeaveOneOut().")
+            instead = "DeltaMethod(order=1), or LeaveOneOut()" if "mean" in dist.provides else "LeaveOneOut()"
+            raise ValueError(f"MuProp() needs Bernoullis; got {family}. Use {instead}.")
 
     def term(self, site: Site) -> Array:
         return _taylor(site)

@@ -142,7 +142,7 @@ def check_needs(estimator: Estimator, dist: Distribution) -> None:
     }
     for need in sorted(estimator.needs & offers.keys()):
         if not offers[need]:
-            raise ValueError(f"{name}() needs a {need} distribution; {family} is not. Use {_alternative(dist)}.")
+            raise ValueError(f"{name}() needs a {need} distribution; {family} is not. Use {alternative(dist)}.")
 
 
 def check_plan(estimator: Estimator, plan: Any) -> None:
@@ -151,7 +151,10 @@ def check_plan(estimator: Estimator, plan: Any) -> None:
         raise TypeError(f"{type(estimator).__name__}(plan=…) needs a sampling plan; got {plan!r}. Pass lt.IID().")
 
 
-def _alternative(dist: Distribution) -> str:
+def alternative(dist: Distribution) -> str:
+    """What is legal for every cost."""
+    if dist.moving_support and dist.reparameterized:
+        return "Pathwise()"
     if dist.support.finite:
         return "ScoreFunction() or Enumerate()"
     return "ScoreFunction() or Pathwise()" if dist.reparameterized else "ScoreFunction()"

@@ -10,7 +10,7 @@ from logtrick._core.kernel import first_order, stop
 from logtrick._core.module import static
 from logtrick._core.runs import Runs
 from logtrick.distributions import Distribution, WeakDerivative
-from logtrick.estimators._base import Estimator, Rest, check_needs
+from logtrick.estimators._base import Estimator, Rest, alternative, check_needs
 from logtrick.estimators._costs import Costs
 
 
@@ -69,7 +69,7 @@ class MeasureValued(Estimator):
         if not dist.weak_parameters:
             family = type(dist).__name__.lstrip("_")
             raise ValueError(
-                f"MeasureValued() needs a family with weak derivatives; {family} declares none. Use ScoreFunction()."
+                f"MeasureValued() needs a family with weak derivatives; {family} declares none. Use {alternative(dist)}."
             )
 
     def noise_spec(self, dist: Distribution) -> Any:

@@ -15,6 +15,8 @@ from logtrick._core.kernel import refuse
 
 # The black boxes that the expectation being evaluated has called, to find what the host raised.
 _CALLED: contextvars.ContextVar[list["BlackBox"] | None] = contextvars.ContextVar("logtrick_black_boxes", default=None)
+# The names of those of its estimators that differentiate f, to say which needs it.
+_NEEDING: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("logtrick_differentiating", default=())
 
 
 class BlackBox:
@@ -36,9 +38,11 @@ class BlackBox:
             called.append(self)
             self.last_error = None  # what fails from here on is this expectation's
         args = jax.tree.map(jnp.asarray, args)
+        names = " and ".join(f"{name}()" for name in dict.fromkeys(_NEEDING.get()))
         message = (
-            f"lt.black_box({self.name}) was differentiated, and a host function has no derivative. Use an estimator that "
-            "does not differentiate f, ScoreFunction() say, and jax.lax.stop_gradient on parameters that go into it."
+            f"lt.black_box({self.name}) was differentiated, and a host function has no derivative. "
+            f"{names and f'{names} needs a differentiable f. '}Use an estimator that does not differentiate f, "
+            "ScoreFunction() say, and jax.lax.stop_gradient on parameters that go into it."
         )
         args = refuse(args, message, TypeError)
         dtype = jnp.zeros(()).dtype if self.dtype is None else np.dtype(self.dtype)
@@ -101,10 +105,13 @@ class BlackBox:
 
 
 @contextlib.contextmanager
-def host_errors_surface(values: list[Any]) -> Iterator[None]:
-    """What the host raises while the `values` appended here are worked out surfaces as `BlackBoxError`."""
+def host_errors_surface(values: list[Any], differentiating: tuple[str, ...] = ()) -> Iterator[None]:
+    """What the host raises while the `values` appended here are worked out surfaces as `BlackBoxError`.
+
+    `differentiating` names the estimators that need a derivative of f, for the message where a black box has none.
+    """
     called: list[BlackBox] = []
-    token = _CALLED.set(called)
+    token, needing = _CALLED.set(called), _NEEDING.set(differentiating)
     try:
         yield
         if called and not any(is_tracer(leaf) for leaf in jax.tree.leaves(values)):
@@ -116,6 +123,7 @@ def host_errors_surface(values: list[Any]) -> Iterator[None]:
         raise
     finally:
         _CALLED.reset(token)
+        _NEEDING.reset(needing)
 
 
 def black_box(

@@ -191,7 +191,8 @@ def _expectation(
     meter.report_biased(type(site.estimator).__name__ for _, site in sites if not site.estimator.unbiased)
     random = not all(site.estimator.deterministic for _, site in sites)
     results: list[Any] = []
-    with host_errors_surface(results):
+    needing = tuple(type(s.estimator).__name__ for _, s in sites if "differentiable f" in s.estimator.needs)
+    with host_errors_surface(results, needing):
         block = run_all(key, begin, plan, num_samples if random else 1, chunk_size if random else None, has_aux)
         value = jnp.mean(block.totals)
         results.append(value)
