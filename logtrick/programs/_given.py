@@ -12,6 +12,7 @@ from logtrick._core.module import Module
 from logtrick._core.runs import Runs
 from logtrick.baselines import LeaveOneOut, RunBaseline
 from logtrick.distributions import Distribution
+from logtrick.estimators._score_function import nan_unless_finite
 
 Array = jax.Array
 _WHERE = "lt.expect_given"
@@ -75,7 +76,8 @@ def expect_given(
       samples: draws, a pytree with a leading axis (n,), or (chains, draws) with `num_chains`; held constant.
       f: `f(x) -> scalar` cost of one draw, or a tuple of costs, which are summed.
       dist: p_θ, a distribution, or a function `x -> log p_θ(x)` of one draw.
-      log_weights: log p_θ(x) − log r(x) of each draw, axes as those of the draws; held constant.
+      log_weights: log p_θ(x) − log r(x) of each draw, axes as those of the draws; held constant. A draw of weight 0 adds
+        nothing; one that counts where a distribution's log p_θ is not finite makes the gradient nan.
       normalized: log p_θ and the weights lack no constant.
       baseline: b, from each draw's (chain's) weighted cost; the unnormalised form centres by itself.
       num_chains: the draws are those of this many independent Markov chains.
@@ -102,13 +104,17 @@ def expect_given(
     blocks, lead = _blocked(samples, num_chains)
     _check(lead, log_weights, normalized, baseline, num_chains, max_weight)
 
-    def one(x: Any) -> tuple[Array, Array]:
+    def one(x: Any, absent: Array) -> tuple[Array, Array]:
         value, lp = f(x), checks.scalar_log_prob(_WHERE, log_prob(x))
         costs = [checks.scalar_cost("f", c) for c in (value if isinstance(value, tuple) else (value,))]
-        return sum(costs[1:], costs[0]), stop(jnp.where(jnp.isfinite(lp), 1.0, jnp.nan)).astype(lp.dtype) * lp
+        # weight 0 is p_θ(x) = 0, where ∇p = p ∇log p is 0; a draw that counts and that p_θ cannot make is a mistake
+        return sum(costs[1:], costs[0]), nan_unless_finite(jnp.where(absent, 0.0, lp), dist)
 
-    costs, log_probs = jax.vmap(jax.vmap(one))(blocks)
-    log_w = jnp.zeros_like(costs) if log_weights is None else stop(jnp.asarray(log_weights)).reshape(costs.shape)
+    shape = jax.tree.leaves(blocks)[0].shape[:2]
+    given = None if log_weights is None else stop(jnp.asarray(log_weights)).reshape(shape)
+    absent = jnp.zeros(shape, bool) if given is None else given == -jnp.inf
+    costs, log_probs = jax.vmap(jax.vmap(one))(blocks, absent)
+    log_w = jnp.zeros_like(costs) if given is None else given
     if normalized:
         weights, clipped = _clip(jnp.exp(log_w), max_weight)
         value = _scored(weights, costs, log_probs, baseline)

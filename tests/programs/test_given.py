@@ -152,6 +152,30 @@ def test_standard_error_knows_autocorrelation(phi, tilt):
     assert 0.01 < missed < 0.11  # 5% of 300: 3 to 33 of Binomial(300, 0.05) but for 1e-4
 
 
+@pytest.mark.parametrize("normalized", [True, False])
+def test_draws_of_weight_zero_add_nothing(normalized):
+    """An action that the target policy never takes; its score is nan for a logit of −inf."""
+    x, cost = jnp.array([0, 1, 2, 2]), jnp.array([1.0, 5.0, 2.0])
+
+    def value(logits):
+        log_weights = jax.nn.log_softmax(logits)[x] + jnp.log(3.0)
+        return lt.expect_given(
+            x, lambda i: cost[i], lt.Categorical(logits), log_weights=log_weights, normalized=normalized
+        )
+
+    masked, rare = (jax.value_and_grad(value)(jnp.array([0.0, l, 1.0])) for l in (-jnp.inf, -40.0))
+    np.testing.assert_allclose(masked[0], rare[0], rtol=1e-6)
+    np.testing.assert_allclose(masked[1], rare[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+def test_draws_that_cannot_be_give_nan(normalized):
+    """Also where the log-prob masks its own derivative: it was the gradient of the other draws."""
+    x = jnp.array([0.5, -1.0, 0.2])
+    value = lambda rate: lt.expect_given(x, lambda x: x**2, lt.Exponential(rate), normalized=normalized)
+    assert jnp.isnan(jax.grad(value)(1.0))
+
+
 def test_what_is_illegal():
     x, dist = jnp.arange(3.0), lt.Normal(0.0, 1.0)
     f = lambda x: x
