@@ -309,7 +309,8 @@ class Distribution(Module, abstract=True):
         leaves = [f.name for f in dataclasses.fields(wide) if not f.metadata.get("static")]
         message = (
             f"MeasureValued() needs a weak derivative in every parameter that is differentiated; {type(self).__name__} has "
-            f"weak derivatives in {', '.join(self.weak_parameters)} only. Use ScoreFunction(), or stop_gradient on the other parameters."
+            f"weak derivatives in {', '.join(self.weak_parameters)} only. Use ScoreFunction(), or stop_gradient on the other "
+            "parameters."
         )
         others = {n: refuse(getattr(wide, n), message, ValueError) for n in leaves if n not in self.weak_parameters}
         parts = replace(held, **others)._weak_derivatives(widened(x), noise["weak"], coupled)

@@ -18,7 +18,7 @@ def figures():
     return module.FIGURES
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.full) for name in ("titsias-shi", "kool", "rebar-toy")]
+SLOW = [pytest.param(name, marks=pytest.mark.full) for name in ("titsias-shi", "kool", "rebar-toy", "rqmc")]
 
 
 @pytest.mark.parametrize("name", ["arms-toy", "reinmax-polynomial", *SLOW])

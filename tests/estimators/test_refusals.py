@@ -65,6 +65,6 @@ def test_the_alternative_is_legal(estimator, dist, message):
 
 def test_a_parameter_without_a_weak_derivative_names_the_estimator():
     value = lambda a: lt.expect(KEY, lambda x: x, lt.Gamma(a, 1.0), estimator=lt.MeasureValued())
-    message = r"MeasureValued\(\) needs a weak derivative in every parameter that is differentiated; Gamma has weak derivatives in"
+    message = r"MeasureValued\(\) needs a weak derivative in every parameter that is differentiated; Gamma has weak"
     with pytest.raises(ValueError, match=message):
         jax.grad(value)(2.0)
