@@ -241,6 +241,30 @@ def test_stratified_components_of_a_mixture():
     assert np.sum(aux.draws < 0) == 10
 
 
+def test_stratified_components_lower_the_variance():
+    """Of the value: what lies between the components goes, by the law of total variance; and of the gradient."""
+    weights, locs = np.array([0.25, 0.75]), np.array([-3.0, 2.0])
+    within, between = 1.0, weights @ (locs - weights @ locs) ** 2
+
+    def moments_under(plan):
+        def value(params, key):
+            dist = lt.Mixture(params["logits"], lt.Normal(params["locs"], jnp.ones(2)))
+            estimator = lt.ScoreFunction(lt.NoBaseline(), plan)
+            return lt.expect(key, lambda x: x, dist, estimator=estimator, num_samples=40)
+
+        params = {"logits": jnp.log(weights), "locs": jnp.asarray(locs)}
+        keys = jax.random.split(KEY, 3000)
+        values, gradients = jax.jit(jax.vmap(jax.value_and_grad(value), (None, 0)))(params, keys)
+        want = weights * (locs - weights @ locs)
+        lt.testing.assert_unbiased(gradients["logits"], want, resolve=0.1)
+        lt.testing.assert_unbiased(gradients["locs"], weights, resolve=0.2)
+        return 40 * np.var(values), np.var(gradients["logits"], 0)
+
+    (plain, of_plain), (stratified, of_stratified) = moments_under(lt.IID()), moments_under(lt.Stratified())
+    np.testing.assert_allclose(plain, within + between, rtol=0.13)  # 3,000 calls: 2.6 % each
+    assert stratified < 1.13 * within and np.all(of_stratified < 0.6 * of_plain)
+
+
 # --- refusals
 
 

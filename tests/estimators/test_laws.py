@@ -83,28 +83,53 @@ def test_vmap_and_jit_are_the_loop(name, problem):
 
 @cases
 def test_counted_evaluations_are_those_declared(name, problem):
-    """At points, by the collector; and one by one, by a callback to the host."""
-    estimator, p, seen = REGISTRY[name].estimator, PROBLEMS[problem], []
+    """At points, by the collector; and one by one, by a callback to the host: a value and its gradient."""
+    p = PROBLEMS[problem]
+    check_count(REGISTRY[name].estimator, p.dist, p.cost, params_of(problem))
 
-    def cost(x):
-        jax.debug.callback(lambda _: seen.append(1), jnp.sum(jnp.asarray(x, float)))
-        return p.cost(params_of(problem), x)
 
+PAIR = jnp.array([0.4, 1.3])
+COUNTED = {
+    "Pathwise": (lt.Pathwise(), lambda t: lt.Normal(t[0], t[1])),
+    "Pathwise, Sobol": (lt.Pathwise(lt.Sobol()), lambda t: lt.Normal(t[0], t[1])),
+    "LAX": (lt.LAX(lambda w, x: w * x**2, np.float32(0.3)), lambda t: lt.Normal(t[0], t[1])),
+    "GeneralizedReparameterization": (lt.GeneralizedReparameterization(), lambda t: lt.Gamma(t[0], t[1])),
+    "MeasureValued": (lt.MeasureValued(), lambda t: lt.Normal(t[0], t[1])),
+    "delta method": (lt.ScoreFunction(lt.DeltaMethod()), lambda t: lt.Normal(t[0], t[1])),
+    "control variate": (
+        lt.ScoreFunction(lt.ControlVariate(lambda x: x, lambda dist: dist.mean())),
+        lambda t: lt.Normal(t[0], t[1]),
+    ),
+    "Combination": (
+        lt.Combination((lt.Pathwise(), lt.MeasureValued()), (0.4, 0.6), learn=True),
+        lambda t: lt.Normal(t[0], t[1]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_counted_evaluations_of_continuous_draws(name):
+    estimator, dist_of = COUNTED[name]
+    check_count(estimator, dist_of, lambda t, x: x**2 + t[0] * x, PAIR)
+
+
+def check_count(estimator, dist_of, cost_of, params):
+    seen = []
+
+    def call(params):
+        def cost(x):
+            jax.debug.callback(lambda _: seen.append(1), jnp.sum(jnp.asarray(x, float)))
+            return cost_of(params, x)
+
+        how = {"estimator": estimator, "num_samples": RUNS, "has_aux": estimator.adaptive}
+        out = lt.expect(keys(1)[0], cost, dist_of(params), **how)
+        return out[0] + out[1].adaptive_loss if estimator.adaptive else out
+
+    declared = estimator.count_evaluations(dist_of(params)) * (1 if estimator.deterministic else RUNS)
     with evaluations_counted() as counts:
-        out = lt.expect(
-            keys(1)[0],
-            cost,
-            p.dist(params_of(problem)),
-            estimator=estimator,
-            num_samples=RUNS,
-            has_aux=estimator.adaptive,
-        )
-    jax.block_until_ready(out)
+        jax.block_until_ready(jax.jit(jax.value_and_grad(call))(params))
     jax.effects_barrier()
-    declared = estimator.count_evaluations(p.dist(params_of(problem)))
-    runs = 1 if estimator.deterministic else RUNS
-    assert counts == [declared * runs]
-    assert len(seen) == declared * runs
+    assert (counts, len(seen)) == ([declared], declared)
 
 
 @cases
