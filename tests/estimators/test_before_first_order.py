@@ -57,7 +57,10 @@ OF_BITS = {
 }
 
 
-@pytest.mark.parametrize("name", OF_BITS)
+FEW = {"DoubleCV", "RODEO", "MuProp"}
+
+
+@pytest.mark.parametrize("name", [n if n in FEW else pytest.param(n, marks=pytest.mark.full) for n in OF_BITS])
 def test_over_all_draws(x64, name):
     noise, weights = runs_noise(np.asarray(PARAMS[:2]), 2)
     if isinstance(OF_BITS[name], lt.ScoreFunction):
@@ -68,7 +71,7 @@ def test_over_all_draws(x64, name):
     np.testing.assert_allclose(gradient, want, atol=1e-10)
 
 
-@pytest.mark.parametrize("learn", [False, True])
+@pytest.mark.parametrize("learn", [pytest.param(False, marks=pytest.mark.full), True])
 def test_rebar_by_quadrature(x64, learn):
     points, weights = product(cells(expit(-np.asarray(PARAMS[0])), 40), cells([], 40))
     value, gradient = expected(
@@ -79,7 +82,7 @@ def test_rebar_by_quadrature(x64, learn):
     np.testing.assert_allclose(gradient, want, atol=1e-8)
 
 
-@pytest.mark.parametrize("learn", [False, True])
+@pytest.mark.parametrize("learn", [pytest.param(False, marks=pytest.mark.full), True])
 def test_a_combination_by_quadrature(x64, learn):
     nodes, weights = np.polynomial.hermite_e.hermegauss(24)
     i, j = np.indices((24, 24)).reshape(2, -1)
@@ -104,8 +107,8 @@ def learned(first, dist_of, p=PARAMS):
 @pytest.mark.parametrize(
     "make, dist_of, at",
     [
-        (lambda w: lt.DoubleCV(w, learn=True), bits, 0.3),
-        (lambda w: lt.RODEO(lambda w, u: heads(w * W, u), w), bits, 1.2),
+        pytest.param(lambda w: lt.DoubleCV(w, learn=True), bits, 0.3, marks=pytest.mark.full),
+        pytest.param(lambda w: lt.RODEO(lambda w, u: heads(w * W, u), w), bits, 1.2, marks=pytest.mark.full),
         (lambda w: lt.REBAR(0.7, w, learn=True), bits, 0.8),
         (
             lambda w: lt.Combination((lt.Pathwise(), lt.ScoreFunction()), (w, 1 - w), learn=True),
@@ -169,8 +172,8 @@ def test_a_temperature_that_learns_is_refused_and_why():
     with pytest.raises(
         lt.DerivativeOrderError, match=r"REBAR\(learn=True\): the loss of the temperature needs the second"
     ):
-        jax.grad(loss)(0.7)
-    assert jax.grad(lambda t: loss(jax.lax.stop_gradient(t)))(0.7) == 0
+        jax.eval_shape(jax.grad(loss), 0.7)
+    assert jax.jit(jax.grad(lambda t: loss(jax.lax.stop_gradient(t))))(0.7) == 0
 
 
 def test_a_temperature_learns_where_the_later_site_allows_it(x64):
@@ -180,7 +183,7 @@ def test_a_temperature_learns_where_the_later_site_allows_it(x64):
 
     value = jax.jit(loss)
     numeric = (value(0.7 + 1e-5) - value(0.7 - 1e-5)) / 2e-5
-    np.testing.assert_allclose(jax.grad(loss)(0.7), numeric, rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(jax.grad(loss))(0.7), numeric, rtol=1e-6)
 
 
 def test_a_second_order_expansion_is_refused_and_why():
@@ -190,7 +193,7 @@ def test_a_second_order_expansion_is_refused_and_why():
         r"has none: LocalExpectation is right for first derivatives only. Use DeltaMethod\(order=1\) or LeaveOneOut\(\)"
     )
     with pytest.raises(lt.DerivativeOrderError, match=message):
-        jax.grad(value)(PARAMS)
+        jax.eval_shape(jax.grad(value), PARAMS)
 
 
 def test_infinite_derivatives_leave_the_value_alone():
@@ -207,6 +210,7 @@ def test_second_derivatives_through_learned_weights_are_refused():
         jax.hessian(value)(0.3)
 
 
+@pytest.mark.full
 def test_the_block_is_its_runs():
     """In chunks, under a checkpoint: the same numbers as whole."""
 
