@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks
-from logtrick._core.noise import Uniform, injected
+from logtrick._core.module import static
+from logtrick._core.noise import Noise, Uniform, injected
 from logtrick.distributions import Distribution
 from logtrick.estimators import Estimator, ScoreFunction
 from logtrick.programs import expect
@@ -81,7 +82,7 @@ def exact_estimator_variance(
     twin = False
     if estimator.deterministic:
         n, noise, logs = 1, None, np.zeros(1)
-    elif estimator.noise_spec(dist) != dist.noise_spec and not _same(estimator, dist):
+    elif not _draws_from(estimator, dist):
         noise, logs = _own_noise(where, estimator.noise_spec(dist), breaks, order or 4)
     elif dist.support.finite:
         twin, noise = True, dist.enumerate()
@@ -121,9 +122,13 @@ def _moments(values: np.ndarray, grads: Any, weights: np.ndarray) -> EstimatorMo
     return EstimatorMoments(mean, jax.tree.map(average, centred), float(average(values)))
 
 
-def _same(estimator: Estimator, dist: Distribution) -> bool:
-    """Whether the estimator draws from the distribution: its noise is the distribution's."""
-    return jax.tree.structure(estimator.noise_spec(dist)) == jax.tree.structure(dist.noise_spec)
+def _draws_from(estimator: Estimator, dist: Distribution) -> bool:
+    """Whether the estimator draws from the distribution: its noise is the distribution's.
+
+    Asked of the twin of a finite one: an estimator of bits may have as many uniforms of its own as the bits have.
+    """
+    asked = _given(dist) if dist.support.finite else dist
+    return jax.tree.structure(estimator.noise_spec(asked)) == jax.tree.structure(asked.noise_spec)
 
 
 def _own_noise(where: str, spec: Any, breaks: Any, order: int) -> tuple[Any, np.ndarray]:
@@ -140,6 +145,16 @@ def _own_noise(where: str, spec: Any, breaks: Any, order: int) -> tuple[Any, np.
         )
     flat, logs = cell_rule(list(breaks), order)
     return spread(spec, flat), logs
+
+
+class _Point(Noise):
+    """The noise of a twin: the draw itself, which is always injected."""
+
+    shape: tuple[int, ...] = static(default=())
+    dtype: Any = static(default=np.dtype("float32"))
+
+    def example(self) -> Any:
+        return jnp.zeros(self.shape, self.dtype)
 
 
 def _given(dist: Distribution) -> Any:
@@ -167,4 +182,4 @@ def _itself(self: Any, noise: Any) -> Any:
 
 def _as_noise(self: Any) -> Any:
     point = jax.eval_shape(lambda: jax.tree.map(lambda x: x[0], self.enumerate()))
-    return jax.tree.map(lambda s: Uniform(s.shape, s.dtype), point)
+    return jax.tree.map(lambda s: _Point(s.shape, s.dtype), point)

@@ -182,6 +182,23 @@ def test_an_estimator_with_uniform_noise_of_its_own():
             exact_estimator_variance(f, lt.Bernoulli, theta, estimator=ARM(), breaks=breaks)
 
 
+@pytest.mark.parametrize("name", ["ARM", "DisARM", "LocalExpectation", "GumbelSoftmax"])
+def test_estimators_of_bits_have_uniforms_of_their_own(name):
+    """As many as the bits: they were taken for the bits' own, and the moments were wrong without a word."""
+    estimator = {"GumbelSoftmax": lambda: lt.GumbelSoftmax(1.0)}.get(name, getattr(lt, name))()
+    theta, f = jnp.array([0.8, -0.3]), lambda x, t: (x[0] - 2.0 * x[1] + 0.3 * t[0]) ** 2
+    breaks = [[sigmoid(t), 1 - sigmoid(t)] for t in np.asarray(theta)]
+    moments = exact_estimator_variance(
+        f, lt.Bernoulli, theta, estimator=estimator, num_samples=1, breaks=breaks, order=12
+    )
+    value = lambda t, key: lt.expect(key, lambda x: f(x, t), lt.Bernoulli(t), estimator=estimator, num_samples=1)
+    draws = jax.jit(jax.vmap(jax.grad(value), (None, 0)))(theta, jax.random.split(jax.random.key(0), 20_000))
+    lt.testing.assert_unbiased(draws, moments.mean, resolve=0.1, scale=1.0)
+    np.testing.assert_allclose(np.var(draws, 0), moments.variance, rtol=0.1)
+    with pytest.raises(ValueError, match="a sequence for each of the 2 coordinates"):
+        exact_estimator_variance(f, lt.Bernoulli, theta, estimator=estimator, num_samples=1)
+
+
 class Keyed(lt.Estimator):
     def noise_spec(self, dist: Any) -> Any:
         return KeyPerRun()
