@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.sharding import Mesh, PartitionSpec as P
 
 import logtrick as lt
 
@@ -54,10 +55,27 @@ WHERE = {
     "inner grad inside an outer": lambda f: jax.grad(lambda p: jax.grad(lambda w: w**2 * f(p))(2.0)),
     "forward over reverse": lambda f: jax.jacfwd(lambda p: jax.grad(lambda w: w**2 * f(p))(2.0)),
     "reverse over forward": lambda f: jax.grad(lambda p: jax.jacfwd(lambda w: w**2 * f(p))(2.0)),
+    "a branch that is not taken": lambda f: jax.grad(lambda p: lax.cond(jnp.sin(1.0) < 0, f, lambda p: p, p)),
+    "compiled before": lambda f: (lambda compiled: (compiled(0.3), jax.grad(compiled))[1])(jax.jit(f)),
+    "associative scan": lambda f: jax.grad(
+        lambda p: lax.associative_scan(jnp.add, jax.vmap(lambda k: f(p, k))(KEYS)).sum()
+    ),
+    "custom root": lambda f: jax.grad(
+        lambda p: lax.custom_root(lambda y: y - f(p), 0.1, lambda g, y: y - g(y), lambda g, y: y / g(1.0))
+    ),
+    "shard_map": lambda f: jax.grad(
+        lambda p: jax.shard_map(
+            lambda p, k: f(p, k[0])[None],
+            mesh=Mesh(jax.devices()[:3], ("d",)),
+            in_specs=(P(), P("d")),
+            out_specs=P("d"),
+        )(p, KEYS).sum()
+    ),
     "in a program": lambda f: jax.grad(
         lambda p: lt.expect(KEY, lambda x: x * f(p), lt.Bernoulli(0.0), estimator=lt.Enumerate())
     ),
     "in a loop of a program": lambda f: jax.grad(lambda p: looped(f, p)),
+    "in an eligibility trace": lambda f: lambda p: traced(f, p),
 }
 
 
@@ -73,6 +91,15 @@ def looped(f, p):
     return lt.expect_program(KEY, program, num_samples=2)
 
 
+def traced(f, p):
+    def step(left, p):
+        x = yield lt.sample(lt.Bernoulli(0.0))
+        yield lt.cost(x * f(p))
+        return left - 1
+
+    return lt.eligibility_trace(KEY, lambda left: left > 0, step, 2, p, num_samples=2)
+
+
 @pytest.mark.parametrize("where", WHERE)
 def test_raises_wherever_it_stands(where):
     with pytest.raises(lt.UnaccountedRandomnessError, match="Bernoulli.sample was differentiated.*Use lt.expect"):
@@ -84,6 +111,12 @@ def test_raises_wherever_it_stands(where):
 def test_users_families(where, sampler):
     with pytest.raises(lt.UnaccountedRandomnessError, match="sample was differentiated"):
         WHERE[where](SAMPLERS[sampler])(0.3)
+
+
+def test_a_distribution_handed_in():
+    """The derivative with respect to the distribution itself."""
+    with pytest.raises(lt.UnaccountedRandomnessError):
+        jax.grad(lambda dist: dist.sample(KEY))(lt.Bernoulli(0.3))
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
