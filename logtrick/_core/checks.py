@@ -86,10 +86,13 @@ def concrete(value: Any) -> np.ndarray | None:
 
 
 def require(where: str, name: str, value: Array, legal: Any, need: str) -> Array:
-    """`value` where legal(value); concrete values that are not raise, traced ones become nan, never a wrong number."""
+    """`value` where legal(value); concrete values that are not raise, traced ones become nan, never a wrong number.
+
+    By a factor and not by a choice, whose derivative would be 0: what is drawn from nan logits is a number again.
+    """
     known = concrete(value)
     if known is None:
-        return jnp.where(legal(value), value, jnp.nan)
+        return value * jnp.where(legal(value), jnp.ones((), value.dtype), jnp.nan)
     wrong = ~np.asarray(legal(known))
     if np.any(wrong):
         first = known[wrong].ravel()[0] if known.ndim else known

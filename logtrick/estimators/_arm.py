@@ -59,4 +59,5 @@ class ARM(Estimator):
         logits = logits_of(dist)
         costs = jax.vmap(rest)(antithetic_pair(noise, dist))
         coefficient = (costs.total[0] - costs.total[1]) * (interior(noise) - 0.5)
+        coefficient = jnp.where(jnp.isnan(logits), jnp.nan, coefficient)  # its two draws are alike there: 0 otherwise
         return costs.combine(jnp.full(2, 0.5, logits.dtype), first_order("ARM", coefficient, logits))

@@ -1,4 +1,4 @@
-"""FAULTS 1 to 9, 15 to 18: the classic silent wrong gradients, each impossible or an error here."""
+"""FAULTS 1 to 9, 15 to 18, 24: the classic silent wrong gradients, each impossible or an error here."""
 
 import jax
 import jax.numpy as jnp
@@ -142,6 +142,26 @@ def test_18_a_cost_that_is_not_finite_is_not_hidden(bad):
     value = lambda m: lt.expect(KEY, lambda x: jnp.where(x > 0.5, bad, x), lt.Normal(m, 1.0), num_samples=64)
     assert not jnp.isfinite(value(0.0))
     assert not jnp.isfinite(jax.grad(value)(0.0))
+
+
+@pytest.mark.parametrize(
+    ("dist", "estimator"),
+    [
+        (lt.Categorical, lt.ScoreFunction()),
+        (lt.Categorical, lt.MeasureValued()),
+        (lt.OneHotCategorical, lt.StraightThrough()),
+        (lt.Bernoulli, lt.ARM()),
+    ],
+)
+def test_24_logits_that_are_nan_give_a_nan_gradient(dist, estimator):
+    """Their draws are numbers, and so is the value; the gradient was 0, which a training loop takes for a step."""
+    value = lambda l: lt.expect(KEY, lambda x: jnp.sum(x) * 2.0, dist(l), estimator=estimator, num_samples=4)
+    assert jnp.all(jnp.isnan(jax.jit(jax.grad(value))(jnp.full(3, jnp.nan))))
+
+
+def test_24_a_row_without_any_class():
+    value = lambda l: lt.expect(KEY, lambda x: 1.0 * x, lt.Categorical(l), num_samples=4)
+    assert jnp.all(jnp.isnan(jax.grad(value)(jnp.full(3, -jnp.inf))))
 
 
 def test_samplers_refuse_to_be_differentiated_by_hand():
