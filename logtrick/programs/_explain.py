@@ -199,29 +199,49 @@ class _Jumps:
         return frozenset(-2 * s - 2 for s in sites)
 
     def refine(self, eqn: Any, ins: list[Sites], outs: list[Sites]) -> list[Sites]:
-        name, every, path = eqn.primitive.name, frozenset().union(*ins), marked(eqn)
+        every, path = frozenset().union(*ins), marked(eqn)
         if path is not None:  # what a loop replies is what its steps made
             return [frozenset([self.number[path]])] if path in self.number else ins
-        smooth = every & self.sites
+        if any(_is_nan(v) for v in eqn.invars):  # a choice between something and nan is a check, no step of f
+            new, outs = frozenset[int](), [o & every for o in outs]
+        else:
+            new = self._new(eqn, ins, every)
+        # only a truth value is decided; a number made with one has jumped, or not
+        return [o | new if _bits(v) else _numeric(o | new) for v, o in zip(eqn.outvars, outs)]
+
+    def _new(self, eqn: Any, ins: list[Sites], every: Sites) -> Sites:
+        """The labels that an equation adds."""
+        name, smooth = eqn.primitive.name, every & self.sites
         if name in _COMPARE and _floating(eqn.invars[0]):
             for s in smooth:
                 self.seen.setdefault(s, name)
-            return [o | {-2 * s - 1 for s in smooth} for o in outs]
+            return frozenset(-2 * s - 1 for s in smooth)
         decided = {(-label - 1) // 2 for label in every if label < 0 and label % 2}
         if name in _STEPS:
-            new = self._jump(smooth, name)
-        elif name == "convert_element_type":
+            return self._jump(smooth, name)
+        if name == "convert_element_type":
             turned = smooth if _floating(eqn.invars[0]) and not _floating(eqn.outvars[0]) else frozenset(decided)
-            new = self._jump(turned, name)
-        elif name == "select_n":
+            return self._jump(turned, name)
+        if name == "select_n":
             chosen = frozenset().union(*ins[1:])
-            new = self._jump({s for s in decided if s not in chosen}, name)
-        elif name in ("cond", "while"):
-            new = self._jump({(-label - 1) // 2 for label in ins[0] if label < 0 and label % 2}, name)
-        else:
-            return outs
-        return [o | new for o in outs]
+            return self._jump({s for s in decided if s not in chosen}, name)
+        if name in ("cond", "while"):
+            return self._jump({(-label - 1) // 2 for label in ins[0] if label < 0 and label % 2}, name)
+        return frozenset()
+
+
+def _numeric(labels: Sites) -> Sites:
+    return frozenset(label for label in labels if label >= 0 or label % 2 == 0)
+
+
+def _bits(v: Any) -> bool:
+    return bool(jax.numpy.issubdtype(getattr(v.aval, "dtype", np.bool_), np.bool_))
+
+
+def _is_nan(v: Any) -> bool:
+    value = getattr(v, "val", None)
+    return value is not None and np.ndim(value) == 0 and _floating(v) and bool(np.isnan(value))
 
 
 def _floating(v: Any) -> bool:
-    return bool(np.issubdtype(v.aval.dtype, np.floating))
+    return bool(jax.numpy.issubdtype(v.aval.dtype, np.floating))

@@ -65,6 +65,7 @@ CONTINUOUS = {
     "clip": lambda z: jnp.clip(z, -1, 1),
     "softplus": jax.nn.softplus,
     "logsumexp": lambda z: jax.nn.logsumexp(jnp.stack([z, 0.0])),
+    "relu in half precision": lambda z: jax.nn.relu(z).astype(jnp.float16).astype(float),
     "density": lambda z: lt.Normal(0.0, jnp.exp(z)).log_prob(1.0),
     "sort": lambda z: jnp.sort(jnp.stack([z, 0.0]))[0],
 }
