@@ -22,6 +22,11 @@ class Item:
     def _unyielded(self, *_: Any) -> Any:
         raise TypeError(f"lt.{self.called}(…) was not yielded. Write `x = yield lt.{self.called}(…)`.")
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # what Python, copy and NumPy look for
+            raise AttributeError(name)
+        return self._unyielded()
+
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _unyielded
     __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __neg__ = __abs__ = __getitem__ = __iter__ = _unyielded
     __lt__ = __le__ = __gt__ = __ge__ = __float__ = __int__ = __bool__ = _unyielded

@@ -73,8 +73,13 @@ def test_sample_that_was_not_yielded():
         lax.scan(body, x, length=2)
         yield lt.cost(x)
 
-    with pytest.raises(TypeError, match=r"lt.sample\(…\) was not yielded"):
-        run(used)
+    def asked():
+        x = lt.sample(COIN)
+        yield lt.cost(x.sum())
+
+    for program in (used, asked):
+        with pytest.raises(TypeError, match=r"lt.sample\(…\) was not yielded"):
+            run(program)
     with pytest.raises(TypeError, match="_items.Sample"):  # what JAX says
         run(in_jnp)
     for program, what in ((forgotten, "cost"), (dropped, "sample"), (in_loop, "cost")):
