@@ -252,7 +252,15 @@ def test_callbacks_see_the_fit_so_far_and_may_keep_it():
     assert leaves_equal(kept[-1].params, fit.params)
 
 
-def test_ctrl_c_returns_what_there_is():
+@pytest.fixture
+def foreground():
+    """SIGINT as in a terminal: a shell starts what it puts in the background without it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_returns_what_there_is(foreground):
     def press(result):
         if int(result.state.step) == 20:
             os.kill(os.getpid(), signal.SIGINT)
@@ -269,7 +277,7 @@ def test_ctrl_c_returns_what_there_is():
     assert lt.minimize(KEY, noisy, START, ADAM, num_steps=30, chunk=10, callback=raises).status == "interrupted"
 
 
-def test_a_second_ctrl_c_raises():
+def test_a_second_ctrl_c_raises(foreground):
     def press(result):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
