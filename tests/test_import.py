@@ -26,7 +26,7 @@ def test_allocates_no_array():
 
 
 def test_import_time():
-    """Seconds of the processor, which others' work hardly moves: the quickest of several, in turns; about 1.3 on a quiet machine."""
+    """Seconds of the processor, which others' work hardly moves: the quickest of several, in turns; about 1.3 when quiet."""
     clock = "import time; import {}; print(time.process_time())"
     base, ours = zip(*((float(run(clock.format(m))) for m in ("jax, optax", "jax, optax, logtrick")) for _ in range(5)))
     assert min(ours) / min(base) < 1.6, (base, ours)
