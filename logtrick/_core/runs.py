@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from logtrick._core.kernel import as_inexact, sample_sum, stop
 from logtrick._core.module import Module, static
@@ -38,3 +39,14 @@ class Runs(Module):
         """The mean of (stopped) `x` over the runs that are independent of this one."""
         own = stop(as_inexact(x)) if self.block == 1 else sample_sum(x, self.index, self.block)
         return (self.sum(x) - own) / (self.count - self.block)
+
+
+def standard_error(values: Array) -> Array:
+    """Of the mean of independent `values`, shape (n,); nan for one. Scaled, since the squares of 1e30 are out of range."""
+    n = values.shape[0]
+    if n < 2:
+        return jnp.full((), jnp.nan, values.dtype)
+    away = values - jnp.mean(values)
+    largest = jnp.max(jnp.abs(away))
+    largest = jnp.where(largest == 0, 1.0, largest).astype(values.dtype)
+    return largest * jnp.sqrt(jnp.sum((away / largest) ** 2) / ((n - 1) * n))

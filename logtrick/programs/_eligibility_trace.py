@@ -18,6 +18,7 @@ from logtrick._core.errors import DerivativeOrderError
 from logtrick._core.kernel import refuse
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module
+from logtrick._core.runs import standard_error
 from logtrick.programs._items import Program
 from logtrick.programs._trace_loop import ORDER, loop_of, run
 from logtrick.programs._trace_step import WHERE
@@ -121,5 +122,4 @@ def eligibility_trace(
     value, gradient = jnp.mean(end.values), jax.tree.map(lambda g, p: g.astype(p.dtype), end.gradient, params)
     if not has_aux:
         return value, gradient
-    error = jnp.std(end.values, ddof=1) / n**0.5 if n > 1 else jnp.full((), jnp.nan, value.dtype)
-    return (value, TraceAux(error, end.num_steps, end.carry)), gradient
+    return (value, TraceAux(standard_error(end.values), end.num_steps, end.carry)), gradient

@@ -11,6 +11,7 @@ from logtrick._core import checks, meter
 from logtrick._core.kernel import detached
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module
+from logtrick._core.runs import standard_error
 from logtrick.distributions import Distribution
 from logtrick.estimators import Estimator, ScoreFunction
 from logtrick.programs._black_box import host_errors_surface
@@ -106,6 +107,8 @@ def expect(
         x = yield site
         value = f(x)
         several = isinstance(value, tuple)
+        if several and not value:
+            raise ValueError("f must return a scalar or a tuple of scalars; got an empty tuple. Return a number.")
         for c in value if several else (value,):
             yield Cost(checks.scalar_cost("f", c), None)
 
@@ -235,8 +238,7 @@ def _standard_error(totals: Array, blocks: list[int | None]) -> Array:
     """Of the mean, over the blocks of runs that are independent of each other; nan where there are not two of them."""
     if None in blocks or totals.shape[0] < 2 * (size := math.lcm(*(b or 1 for b in blocks))):
         return jnp.full((), jnp.nan, totals.dtype)
-    means = jnp.mean(totals.reshape(-1, size), 1)
-    return jnp.std(means, ddof=1) / math.sqrt(means.shape[0])
+    return standard_error(jnp.mean(totals.reshape(-1, size), 1))
 
 
 def _named(where: str, pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from logtrick._core import checks
+from logtrick._core.compat import alike, local
 from logtrick._core.module import Module, static
+from logtrick.programs import _mesh
 
 Array = jax.Array
 
@@ -39,6 +41,10 @@ class Scores(Module):
     def _log_probs(self, params: Any, samples: Any) -> Array:
         return jax.vmap(lambda x: checks.scalar_log_prob("lt.scores", self.log_prob(params, x)))(samples)
 
+    def _like_params(self, v: Any) -> Any:
+        """`v` in the parameters' dtypes, varying over the mesh axes of a user's `shard_map` over which these do."""
+        return jax.tree.map(lambda p, t: alike(jnp.asarray(t, p.dtype), p)[0], self.params, v)
+
     def _center(self, u: Array) -> Array:
         return u - jnp.mean(u) if self.centered else u
 
@@ -47,7 +53,7 @@ class Scores(Module):
         n, size = self.count, self.chunk_size or self.count
         full = n - n % size
         head = jax.tree.map(lambda a: a[:full].reshape(-1, size, *a.shape[1:]), xs)
-        carry, ys = jax.lax.scan(body, carry, head)
+        carry, ys = _mesh.scan(body, carry, head, None)
         ys = jax.tree.map(lambda a: a.reshape(full, *a.shape[2:]), ys)
         if full == n:
             return carry, ys
@@ -56,7 +62,7 @@ class Scores(Module):
 
     def matvec(self, v: Any) -> Array:
         """S v, shape (n,), for `v` a pytree like the parameters: one forward-mode product."""
-        v = jax.tree.map(lambda p, t: jnp.asarray(t, p.dtype), self.params, v)
+        v = self._like_params(v)
 
         def chunk(carry: None, x: Any) -> tuple[None, Array]:
             return carry, jax.jvp(lambda p: self._log_probs(p, x), (self.params,), (v,))[1]
@@ -69,7 +75,7 @@ class Scores(Module):
         def chunk(total: Any, xs: Any) -> tuple[Any, None]:
             x, u = xs
             values, pull = jax.vjp(lambda p: self._log_probs(p, x), self.params)
-            return jax.tree.map(jnp.add, total, pull(u.astype(values.dtype))[0]), None
+            return jax.tree.map(jnp.add, total, pull(alike(u.astype(values.dtype), values)[0])[0]), None
 
         zero = jax.tree.map(jnp.zeros_like, self.params)
         return self._by_chunks(chunk, zero, (self.samples, self._center(jnp.asarray(u))))[0]
@@ -118,7 +124,10 @@ def scores(
     samples = jax.tree.map(jnp.asarray, samples)
     if len({leaf.shape[:1] for leaf in jax.tree.leaves(samples)} - {()}) != 1:
         raise ValueError("lt.scores(samples=…) needs one leading axis (n,) common to every leaf. Stack the draws.")
-    return Scores(jax.tree.map(jnp.asarray, params), samples, log_prob, centered, chunk_size)
+    params = jax.tree.map(jnp.asarray, params)
+    one = jax.tree.map(lambda a: a[0], samples)
+    (params,) = local(lambda p: log_prob(p, one), params)  # each device's own draws, not their sum over a user's mesh
+    return Scores(params, samples, log_prob, centered, chunk_size)
 
 
 class Fisher(Module):
@@ -146,12 +155,14 @@ class Fisher(Module):
     def solve(self, g: Any, *, tolerance: float = 1e-6, max_steps: int | None = None) -> Any:
         """F⁻¹ g, the natural gradient where g is the gradient, by conjugate gradients.
 
+        (Not inside a `shard_map` that checks what varies: `jax.scipy.sparse.linalg.cg` is not written for it.)
+
         Args:
           g: a pytree like the parameters.
           tolerance: the residual's norm, relative to that of g.
           max_steps: of conjugate gradients; ten times the number of parameters unless said otherwise.
         """
-        g = jax.tree.map(lambda p, t: jnp.asarray(t, p.dtype), self.scores.params, g)
+        g = self.scores._like_params(g)
         return jax.scipy.sparse.linalg.cg(self.matvec, g, tol=tolerance, maxiter=max_steps)[0]
 
     def solve_by_draws(self, g: Any) -> Any:
@@ -159,7 +170,7 @@ class Fisher(Module):
 
         For fewer draws than parameters: one Cholesky factor of size n.
         """
-        g = jax.tree.map(lambda p, t: jnp.asarray(t, p.dtype), self.scores.params, g)
+        g = self.scores._like_params(g)
         root = jnp.sqrt(self.weights)
         kernel = root[:, None] * self.scores.gram() * root[None] + self.damping * jnp.eye(self.scores.count)
         inner = jax.scipy.linalg.solve(kernel, root * self.scores.matvec(g), assume_a="pos")
@@ -179,7 +190,7 @@ def fisher(
     *,
     weights: Any = None,
     centered: bool = False,
-    damping: float = 0.0,
+    damping: Any = 0.0,
     chunk_size: int | None = None,
 ) -> Fisher:
     """The Fisher matrix by draws, as a lazy matrix: matvec, solve (natural gradients), dense.
@@ -199,7 +210,7 @@ def fisher(
     Returns:
       A `Fisher`.
     Raises:
-      ValueError: as `lt.scores`; weights of another shape, or with `centered`.
+      ValueError: as `lt.scores`; weights of another shape, or with `centered`; a negative `damping`.
     References:
       Amari (1998), "Natural Gradient Works Efficiently in Learning"; Sorella (1998), "Green Function Monte Carlo with
       Stochastic Reconfiguration"; Chen & Heyl (2024), "Empowering deep neural quantum states through efficient
@@ -220,4 +231,7 @@ def fisher(
             raise ValueError(
                 f"lt.fisher(weights=…) needs shape ({s.count},), and centered=False; got {w.shape} and centered={centered}."
             )
-    return Fisher(s, w, jnp.asarray(damping))
+    damping = checks.require(
+        "lt.fisher", "damping", jnp.asarray(damping, float), lambda d: d >= 0, "a number of at least 0"
+    )
+    return Fisher(s, w, damping)

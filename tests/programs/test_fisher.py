@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh, PartitionSpec as P
 
 import logtrick as lt
 
@@ -75,7 +76,25 @@ def test_under_jit_and_vmap():
     assert f(jnp.array([1.0, 2.0])).shape == (2,)
 
 
+def test_in_a_users_shard_map_each_device_has_its_own_draws():
+    """The derivative in what all devices share is summed over them, unless the parameters are made to vary."""
+    mesh, draws = Mesh(jax.devices()[:4], ("d",)), jax.random.normal(jax.random.key(1), (8, 3))
+
+    def products(params, draws):
+        f = lt.fisher(log_prob, params, draws, damping=0.3, chunk_size=1)
+        s = f.scores
+        found = s.dense(), s.matvec(params), s.rmatvec(jnp.ones(2)), f.matvec(params), f.solve_by_draws(params)
+        return jax.tree.map(lambda a: a[None], found)
+
+    got = jax.shard_map(products, mesh=mesh, in_specs=(P(), P("d")), out_specs=P("d"))(PARAMS, draws)
+    want = [products(PARAMS, own) for own in jnp.split(draws, 4)]
+    close = lambda a, *b: np.testing.assert_allclose(a, jnp.concatenate(b), rtol=1e-4, atol=1e-6)
+    jax.tree.map(close, got, *want)
+
+
 def test_what_is_illegal():
+    with pytest.raises(ValueError, match=r"lt.fisher\(damping=…\) needs a number of at least 0; got -1.0"):
+        lt.fisher(log_prob, PARAMS, DRAWS, damping=-1.0)
     for make in (lt.scores, lt.fisher):
         with pytest.raises(ValueError, match="no trainable parameters"):
             make(log_prob, {}, DRAWS)

@@ -213,6 +213,20 @@ def test_draws_that_are_pytrees():
     assert abs(gradient - 3) < 0.2
 
 
+def test_the_standard_error_of_huge_and_of_tiny_costs():
+    """Their squares are out of the range of float32."""
+    error = lambda size: (
+        lt.expect(KEY, lambda x: size * x, lt.Normal(0.0, 1.0), num_samples=100, has_aux=True)[1].standard_error
+    )
+    np.testing.assert_allclose([error(1e30) / 1e30, error(1e-30) / 1e-30], error(1.0), rtol=1e-5)
+    assert error(0.0) == 0
+
+
+def test_no_cost_is_named():
+    with pytest.raises(ValueError, match="f must return a scalar or a tuple of scalars; got an empty tuple"):
+        lt.expect(KEY, lambda x: (), lt.Normal(0.0, 1.0))
+
+
 def test_dtype_is_kept(x64):
     theta = np.asarray(THETA, np.float32)
     for how in ({}, {"chunk_size": 3}):
