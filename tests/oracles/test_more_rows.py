@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from scipy import special
 
@@ -97,3 +98,22 @@ def test_pathwise_full_covariance():
     above = scale**2 * sum((offset[i] + rows[i]) * (dim - 1 - i) for i in range(dim))
     squares = np.sum(np.square(np.asarray(by_mu)), 1) + np.sum(np.square(np.asarray(by_c)), (1, 2))
     lt.testing.assert_unbiased(squares, total - above, resolve=0.04)
+
+
+def test_the_crazy_program():
+    """A binomial and a Bernoulli summed over, a normal whose cost is linear in mirrored noise: exact, and so its maximum."""
+    row = ROWS["stochasticad/crazy_program"]
+
+    def program(logit):
+        p = jax.nn.sigmoid(logit)
+        a = p * (1 - p)
+        b = yield lt.sample(lt.Binomial(10, logit), lt.Enumerate())
+        c = 2 * b + 3 * (yield lt.sample(lt.Bernoulli(logit), lt.Enumerate()))
+        yield lt.cost(a * c * (yield lt.sample(lt.Normal(b, a), lt.Pathwise(plan=lt.Antithetic()))))
+
+    value = lambda logit, key: lt.expect_program(key, program, logit, num_samples=2)
+    mean, slope = jax.value_and_grad(value)(special.logit(0.5), jax.random.key(0))
+    np.testing.assert_allclose(mean, 15.625, rtol=1e-6)
+    np.testing.assert_allclose(slope / 0.25, row["exact_gradient"], rtol=1e-6)  # dp / d logit = ¼
+    fit = lt.maximize(jax.random.key(1), value, jnp.array(0.0), optax.adam(0.1), num_steps=300)
+    np.testing.assert_allclose(jax.nn.sigmoid(fit.params), (570 + (570**2 + 134400) ** 0.5) / 1680, rtol=1e-4)
