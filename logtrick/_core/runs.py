@@ -1,5 +1,6 @@
 """The runs of a program, seen from inside one of them."""
 
+import math
 from typing import Any
 
 import jax
@@ -49,4 +50,4 @@ def standard_error(values: Array) -> Array:
     away = values - jnp.mean(values)
     largest = jnp.max(jnp.abs(away))
     largest = jnp.where(largest == 0, 1.0, largest).astype(values.dtype)
-    return largest * jnp.sqrt(jnp.sum((away / largest) ** 2) / ((n - 1) * n))
+    return largest * jnp.sqrt(jnp.mean((away / largest) ** 2)) / math.sqrt(n - 1)

@@ -289,7 +289,7 @@ def test_fault_46_what_f_returns():
         (lambda x: x[None], r"f must return a scalar for one draw; got shape \(1,\)"),
         (lambda x: None, "f must return a scalar or a tuple of scalars; got NoneType"),
         (lambda x: (x, x[None]), r"got shape \(1,\)"),
-        (lambda x: (), "yields no lt.cost"),
+        (lambda x: (), "f must return a scalar or a tuple of scalars; got an empty tuple"),
     ):
         with pytest.raises(ValueError, match=match):
             lt.expect(KEY, f, COIN)
