@@ -21,13 +21,18 @@ def in_shard_map() -> bool:
     return bool(jax.sharding.get_abstract_mesh().manual_axes)
 
 
-def cast_varying(x: Any, axes: tuple[Any, ...]) -> Any:
-    """`x`, made to vary over `axes` of an enclosing `shard_map`."""
-    if not axes:
-        return x
-    if hasattr(lax, "pcast"):
-        return lax.pcast(x, axes, to="varying")
-    return lax.pvary(x, axes)  # type: ignore[attr-defined, unused-ignore]  # jax 0.7
+def cast_varying(tree: Any, axes: frozenset[Any]) -> Any:
+    """`tree`, every leaf made to vary over `axes` of an enclosing `shard_map` too."""
+
+    def cast(x: Any) -> Any:
+        more = tuple(axes - varying(x))
+        if not more:
+            return x
+        if hasattr(lax, "pcast"):
+            return lax.pcast(x, more, to="varying")
+        return lax.pvary(x, more)  # type: ignore[attr-defined, unused-ignore]  # jax 0.7
+
+    return jax.tree.map(cast, tree) if axes else tree
 
 
 def alike(*xs: Any) -> list[Any]:
@@ -36,9 +41,7 @@ def alike(*xs: Any) -> list[Any]:
     jnp functions see to this by themselves, a primitive bound directly does not; without it the reverse mode of
     `shard_map` takes one device's residual for all of them: a wrong gradient without a word.
     """
-    axes = [varying(x) for x in xs]
-    every = frozenset().union(*axes)
-    return [cast_varying(x, tuple(every - own)) for x, own in zip(xs, axes)]
+    return cast_varying(list(xs), frozenset().union(*(varying(x) for x in xs)))
 
 
 def local(fun: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
@@ -47,11 +50,10 @@ def local(fun: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
     Inside a user's `shard_map`, the derivative in what is the same on all devices is summed over these; an estimator's own
     derivative is of its own device's number.
     """
-    if jax.sharding.get_abstract_mesh().empty:
+    if not in_shard_map():
         return args
     results = jax.make_jaxpr(lambda: fun(*args))().out_avals
-    axes = frozenset[Any]().union(*(_axes(kind) for kind in results))
-    return jax.tree.map(lambda x: cast_varying(x, tuple(axes - varying(x))), args)
+    return cast_varying(args, frozenset().union(*(_axes(kind) for kind in results)))
 
 
 def is_tracer(x: Any) -> bool:

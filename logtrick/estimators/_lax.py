@@ -78,7 +78,7 @@ class LAX(Estimator):
         )
 
     def _surrogate(self, params: Any, x: Any) -> Array:
-        """c, what fn closes over held constant."""
+        """c(x)."""
         return checks.scalar_cost("LAX(fn=…)", surrogate("LAX", self.fn, params, x))
 
     def _adaptive_loss(self, f: Array, x: Any, noise: Any, dist: Distribution) -> Array:

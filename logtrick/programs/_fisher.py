@@ -71,6 +71,9 @@ class Scores(Module):
 
     def rmatvec(self, u: Any) -> Any:
         """Sᵀ u, a pytree like the parameters, for `u` of shape (n,): one reverse-mode product."""
+        u = jnp.asarray(u)
+        if u.shape != (self.count,):
+            raise ValueError(f"Scores.rmatvec(u=…) needs shape ({self.count},), a number a draw; got {u.shape}.")
 
         def chunk(total: Any, xs: Any) -> tuple[Any, None]:
             x, u = xs
@@ -78,7 +81,7 @@ class Scores(Module):
             return jax.tree.map(jnp.add, total, pull(alike(u.astype(values.dtype), values)[0])[0]), None
 
         zero = jax.tree.map(jnp.zeros_like, self.params)
-        return self._by_chunks(chunk, zero, (self.samples, self._center(jnp.asarray(u))))[0]
+        return self._by_chunks(chunk, zero, (self.samples, self._center(u)))[0]
 
     def gram(self) -> Array:
         """S Sᵀ, shape (n, n), a row at a time: memory n² and one gradient."""
@@ -169,13 +172,17 @@ class Fisher(Module):
         """F⁻¹ g through the draws × draws kernel: (g − Sᵀ √W (λ I + √W S Sᵀ √W)⁻¹ √W S g) / λ, exact for any λ > 0.
 
         For fewer draws than parameters: one Cholesky factor of size n.
+
+        Raises:
+          ValueError: λ = 0, which has no such form.
         """
+        damping = checks.require("Fisher.solve_by_draws", "damping", self.damping, lambda d: d > 0, "a positive number")
         g = self.scores._like_params(g)
         root = jnp.sqrt(self.weights)
-        kernel = root[:, None] * self.scores.gram() * root[None] + self.damping * jnp.eye(self.scores.count)
+        kernel = root[:, None] * self.scores.gram() * root[None] + damping * jnp.eye(self.scores.count)
         inner = jax.scipy.linalg.solve(kernel, root * self.scores.matvec(g), assume_a="pos")
         back = self.scores.rmatvec(root * inner)
-        return jax.tree.map(lambda a, b: (a - b) / self.damping, g, back)
+        return jax.tree.map(lambda a, b: (a - b) / damping, g, back)
 
     def dense(self) -> Array:
         """F itself, shape (P, P), the parameters flattened as `ravel_pytree` does."""

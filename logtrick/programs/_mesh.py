@@ -22,14 +22,10 @@ def scan(body: Body, carry: Any, xs: Any, length: int | None) -> tuple[Any, Any]
         carry, y = body(carry, x)
         leaves, tree = jax.tree.flatten(carry)
         if len(leaves) == len(axes):  # else lax.scan has a word to say
-            carry = tree.unflatten([_cast(leaf, own) for leaf, own in zip(leaves, axes)])
+            carry = tree.unflatten([cast_varying(leaf, own) for leaf, own in zip(leaves, axes)])
         return carry, y
 
     return lax.scan(alike, carry, xs, length)
-
-
-def _cast(x: Any, axes: frozenset[Any]) -> Any:
-    return cast_varying(x, tuple(axes - varying(x)))
 
 
 def _settled(body: Body, carry: Any, xs: Any) -> Any:
@@ -47,4 +43,4 @@ def _settled(body: Body, carry: Any, xs: Any) -> Any:
         jax.eval_shape(once)
         if len(after) != len(leaves) or all(new <= varying(leaf) for new, leaf in zip(after, leaves)):
             return tree.unflatten(leaves)
-        leaves = [_cast(leaf, new) for leaf, new in zip(leaves, after)]
+        leaves = [cast_varying(leaf, new) for leaf, new in zip(leaves, after)]

@@ -14,7 +14,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from logtrick._core import noise as _noise
-from logtrick._core.compat import cast_varying, varying
+from logtrick._core.compat import cast_varying
 from logtrick._core.errors import DerivativeOrderError
 from logtrick._core.kernel import RUNS, refuse
 from logtrick._core.runs import Runs
@@ -28,12 +28,6 @@ ORDER = (
     "lt.eligibility_trace was differentiated; it returns the gradient itself, and first derivatives only. Use the gradient "
     "that it returns, or lt.expect_program with lt.scan where another derivative is needed."
 )
-
-
-def _cast(tree: Any, axes: Axes) -> Any:
-    """`tree`, varying over the mesh axes of a user's `shard_map` over which anything does: the state of the loop must, and
-    the gradient of a replicated parameter would be summed over the mesh."""
-    return jax.tree.map(lambda x: cast_varying(x, tuple(axes - varying(x))), tree) if axes else tree
 
 
 # --- what the loop is made of
@@ -85,7 +79,8 @@ def loop_of(cond: Any, step: Any, carry: Any, params: Any, num_runs: int, axes: 
         jnp.float32(0),
         jnp.bool_(True),
     )
-    example = _cast(example, axes)
+    # all of it: the state of the loop must vary as its steps do, and a gradient in what devices share would be their sum
+    example = cast_varying(example, axes)
     params, carry = example[:2]
 
     def one(params: Any, carry: Any, noises: list[Any], index: Array, alive: Array) -> Step:
@@ -191,7 +186,7 @@ def run(loop: Loop, noises: Callable[[Array], list[Any]], decay: Array) -> State
 
     def body(state: State) -> State:
         one = jax.vmap(lambda *run: _one(loop, decay, *run), axis_name=RUNS)
-        drawn = _cast((jnp.arange(loop.num_runs, dtype=jnp.float32), noises(state.t)), loop.axes)
+        drawn = cast_varying((jnp.arange(loop.num_runs, dtype=jnp.float32), noises(state.t)), loop.axes)
         own = (state.alive, state.carry, state.values, state.num_steps, state.traces, state.slopes)
         alive, carry, values, num_steps, traces, slopes, parts = one(*drawn, *own)
         gradient = jax.tree.map(lambda g, part: g + jnp.mean(part, 0).astype(g.dtype), state.gradient, parts)
@@ -213,7 +208,7 @@ def _first(loop: Loop) -> State:
     state = State(
         jnp.uint32(0), each(loop.cond(loop.carry)), carry, values, counts, zeros(n, traces), zeros(n, size), zeros()
     )
-    return _cast(state, loop.axes)
+    return cast_varying(state, loop.axes)
 
 
 def _flat(leaves: list[Array]) -> tuple[Array, Callable[[Array], list[Array]]]:

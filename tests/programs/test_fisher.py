@@ -95,6 +95,10 @@ def test_in_a_users_shard_map_each_device_has_its_own_draws():
 def test_what_is_illegal():
     with pytest.raises(ValueError, match=r"lt.fisher\(damping=…\) needs a number of at least 0; got -1.0"):
         lt.fisher(log_prob, PARAMS, DRAWS, damping=-1.0)
+    with pytest.raises(ValueError, match=r"Fisher.solve_by_draws\(damping=…\) needs a positive number; got 0.0"):
+        lt.fisher(log_prob, PARAMS, DRAWS).solve_by_draws(PARAMS)
+    with pytest.raises(ValueError, match=r"Scores.rmatvec\(u=…\) needs shape \(5,\), a number a draw; got \(4,\)"):
+        lt.scores(log_prob, PARAMS, DRAWS).rmatvec(jnp.ones(4))
     for make in (lt.scores, lt.fisher):
         with pytest.raises(ValueError, match="no trainable parameters"):
             make(log_prob, {}, DRAWS)

@@ -1,0 +1,20 @@
+"""Benchmarks are scripts; here they are modules."""
+
+import importlib.util
+import pathlib
+import sys
+
+import pytest
+
+BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def script(request):
+    """The benchmark that the test's module is named after."""
+    name = request.module.__name__.rsplit(".", 1)[-1].removeprefix("test_")
+    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
