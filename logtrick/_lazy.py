@@ -1,0 +1,32 @@
+"""Public names that are imported on first use, so that `import logtrick` costs next to nothing (PEP 562)."""
+
+import ast
+import importlib
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def names_of_stub(package: str, path: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """`__getattr__`, `__dir__` and `__all__` of the package at `path`, from the imports in the stub file beside it.
+
+    The stub is what type checkers read: one list of the names serves both. A name found once is kept in the
+    package, so that the second look costs what an attribute costs.
+    """
+    stub = ast.parse(pathlib.Path(path).with_suffix(".pyi").read_text(encoding="utf-8"))
+    lines = [s for s in stub.body if isinstance(s, ast.ImportFrom)]
+    home = {n.asname or n.name: (line.module or package, n.name) for line in lines for n in line.names}
+
+    def get(name: str) -> Any:
+        if name not in home:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}", name=name, obj=sys.modules[package])
+        module, original = home[name]
+        if module == package:
+            value = importlib.import_module(f"{package}.{original}")
+        else:
+            value = getattr(importlib.import_module(module), original)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return get, lambda: sorted(home), sorted(home)
