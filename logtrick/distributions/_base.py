@@ -353,7 +353,11 @@ def _unaccounted(dist: Any) -> str:
 
 
 class Factorized(Distribution, abstract=True):
-    """A distribution of independent coordinates, as many as its parameters have: subclasses define `_log_factors`."""
+    """A distribution of independent coordinates, as many as its parameters have.
+
+    Subclasses define `_log_kernel(x)`, and `_log_normalizer()` where log p = kernel − normalizer with terms of the
+    parameters alone, which are then summed once and not for every draw. (Not where large terms cancel in each factor.)
+    """
 
     factorized = True
 
@@ -361,5 +365,18 @@ class Factorized(Distribution, abstract=True):
     def event_shape(self) -> tuple[int, ...]:
         return np.broadcast_shapes(*(np.shape(leaf) for leaf in jax.tree.leaves(self)))
 
+    def _log_kernel(self, x: Any) -> Array:
+        raise NotImplementedError
+
+    def _log_normalizer(self) -> Array | None:
+        return None
+
+    def _log_factors(self, x: Any) -> Array:
+        kernel, normalizer = self._log_kernel(x), self._log_normalizer()
+        return kernel if normalizer is None else kernel - normalizer
+
     def _log_prob(self, x: Any) -> Array:
-        return jnp.sum(self._log_factors(x))
+        kernel, normalizer = self._log_kernel(x), self._log_normalizer()
+        if normalizer is None:
+            return jnp.sum(kernel)
+        return jnp.sum(kernel) - jnp.sum(jnp.broadcast_to(normalizer, kernel.shape))

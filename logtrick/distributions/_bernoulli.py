@@ -49,7 +49,7 @@ class Bernoulli(Factorized):
     def _transform(self, noise: Array) -> Array:
         return (noise < jax.nn.sigmoid(self.logits)).astype(self.logits.dtype)
 
-    def _log_factors(self, x: Any) -> Array:
+    def _log_kernel(self, x: Any) -> Array:
         # Linear in x: with x inside the log-sigmoid, or selecting one, XLA recomputes the chain of earlier sites for
         # every consumer, and a chain of 100 sites compiles three times as long.
         x = jnp.asarray(x)

@@ -61,7 +61,7 @@ class Beta(Factorized):
         largest = 1 - jnp.finfo(x.dtype).epsneg
         return jnp.where((x == 1) & (b >= 0.5), largest, x)
 
-    def _log_factors(self, x: Any) -> Array:
+    def _log_kernel(self, x: Any) -> Array:
         # Not stats.beta.logpdf: its betaln is off by 1e-6 in float64.
         inside = (jnp.asarray(x) >= 0) & (jnp.asarray(x) <= 1)
         x = jnp.where(inside, x, 0.5)

@@ -55,7 +55,7 @@ class Categorical(Factorized):
     def _transform(self, noise: Array) -> Array:
         return inverse_cdf(self.logits, noise)
 
-    def _log_factors(self, x: Any) -> Array:
+    def _log_kernel(self, x: Any) -> Array:
         x, size = jnp.asarray(x), self.logits.shape[-1]
         inside = (x >= 0) & (x < size) & (x == jnp.floor(x))
         index = jnp.where(inside, x, 0).astype(jnp.int32)
@@ -124,11 +124,13 @@ class OneHotCategorical(Factorized):
     def _transform(self, noise: Array) -> Array:
         return jax.nn.one_hot(inverse_cdf(self.logits, noise), self.logits.shape[-1], dtype=self.logits.dtype)
 
-    def _log_factors(self, x: Any) -> Array:
+    def _log_kernel(self, x: Any) -> Array:
         x = jnp.asarray(x)
-        inside = jnp.all((x == 0) | (x == 1), axis=-1) & (jnp.sum(x, axis=-1) == 1)
-        chosen = jnp.sum(jnp.where(x == 1, self.logits, 0.0), axis=-1)
-        return where_inside(inside, chosen - jax.nn.logsumexp(self.logits, axis=-1))
+        chosen = jnp.sum(jnp.where(x == 1, self.logits, where_inside(x == 0, 0.0)), axis=-1)
+        return where_inside(jnp.sum(x, axis=-1) == 1, chosen)
+
+    def _log_normalizer(self) -> Array:
+        return jax.nn.logsumexp(self.logits, axis=-1)
 
     def _mean(self) -> Array:
         return jax.nn.softmax(self.logits, axis=-1)

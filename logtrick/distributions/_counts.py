@@ -14,7 +14,7 @@ from logtrick._core.smooth import log_sigmoid
 from logtrick._core.supports import IntegerBelow, NonNegativeInteger, Support, grid
 from logtrick.distributions._base import Factorized
 from logtrick.distributions._parameters import Array, broadcasting, finite, positive, where_inside, wide
-from logtrick.distributions._special import log_beta
+from logtrick.distributions._special import log_beta, log_choose
 
 
 class Binomial(Factorized):
@@ -63,13 +63,12 @@ class Binomial(Factorized):
         p, shape = jax.nn.sigmoid(self.logits), self.event_shape
         return jax.random.binomial(noise, self.total_count, p, shape=shape, dtype=self.logits.dtype)
 
-    def _log_factors(self, x: Any) -> Array:
+    def _log_kernel(self, x: Any) -> Array:
         x, n = jnp.asarray(x, self.logits.dtype), self.total_count
         inside = (x >= 0) & (x <= n) & (x == jnp.floor(x))
         x = jnp.where(inside, x, 0.0)
-        log_choose = -log_beta(x + 1, n - x + 1) - jnp.log(n + 1)
         log_p = x * log_sigmoid(self.logits) + (n - x) * log_sigmoid(-self.logits)
-        return where_inside(inside, log_choose + log_p)
+        return where_inside(inside, log_choose(n, x) + log_p)
 
     def _points(self) -> Array:
         assert self.static_count is not None
@@ -123,11 +122,14 @@ class Geometric(Factorized):
     def _transform(self, noise: Array) -> Array:
         return self._inverse_cdf(interior(noise))
 
-    def _log_factors(self, x: Any) -> Array:
+    def _log_kernel(self, x: Any) -> Array:
         x = jnp.asarray(x, self.logits.dtype)
         inside = (x >= 0) & (x < jnp.inf) & (x == jnp.floor(x))
         failures = jnp.where(inside, x, 0.0) * log_sigmoid(-self.logits)
-        return where_inside(inside, failures + log_sigmoid(self.logits))
+        return where_inside(inside, failures)
+
+    def _log_normalizer(self) -> Array:
+        return -log_sigmoid(self.logits)
 
     def _mean(self) -> Array:
         return jnp.exp(-self.logits)
@@ -193,7 +195,7 @@ class NegativeBinomial(Factorized):
         counts = jax.random.poisson(key_count, jnp.where(legal, rate, 1.0)).astype(total.dtype)
         return jnp.where(legal, counts, jnp.nan)
 
-    def _log_factors(self, x: Any) -> Array:
+    def _log_kernel(self, x: Any) -> Array:
         x, r = jnp.asarray(x, self.logits.dtype), self.total_count
         inside = (x >= 0) & (x < jnp.inf) & (x == jnp.floor(x))
         x = jnp.where(inside, x, 0.0)

@@ -61,11 +61,11 @@ class Dirichlet(Factorized):
         moved = implicit_logit(logit, a, others)
         return jnp.exp(jax.nn.log_softmax(log_gamma + (moved - lax.stop_gradient(moved)), axis=-1))
 
-    def _log_factors(self, x: Any) -> Array:
+    def _log_kernel(self, x: Any) -> Array:
         a, x = self.concentration, jnp.asarray(x)
         slack = 8 * a.shape[-1] * jnp.finfo(a.dtype).eps
         inside = jnp.all(x >= 0, axis=-1) & (jnp.abs(jnp.sum(x, axis=-1) - 1) <= slack)
-        safe = jnp.where(inside[..., None], x, 1.0)
+        safe = jnp.where(x >= 0, x, 1.0)
         log_normalizer = jnp.sum(gammaln(a), axis=-1) - gammaln(jnp.sum(a, axis=-1))
         return where_inside(inside, jnp.sum(xlogy(a - 1, safe), axis=-1) - log_normalizer)
 

@@ -54,12 +54,12 @@ class Gamma(Factorized):
         concentration = jnp.broadcast_to(self.concentration, self.event_shape)
         return jnp.exp(jax.random.loggamma(noise, concentration, dtype=concentration.dtype) - jnp.log(self.rate))
 
-    def _log_factors(self, x: Any) -> Array:
+    def _log_kernel(self, x: Any) -> Array:
         # Not stats.gamma.logpdf: it takes a scale, and 1/rate loses the smallest and largest rates.
         inside = jnp.asarray(x) >= 0
         m = jnp.where(inside, x, 1.0) * self.rate
-        log_density = xlogy(self.concentration - 1, m) - m + jnp.log(self.rate) - gammaln(self.concentration)
-        return where_inside(inside, log_density)
+        log_normalizer = gammaln(self.concentration) - jnp.log(self.rate)
+        return where_inside(inside, xlogy(self.concentration - 1, m) - m - log_normalizer)
 
     def _mean(self) -> Array:
         return self.concentration / self.rate
@@ -125,8 +125,11 @@ class Exponential(Factorized):
     def _transform(self, noise: Array) -> Array:
         return -jnp.log1p(-noise) / self.rate
 
-    def _log_factors(self, x: Any) -> Array:
-        return where_inside(jnp.asarray(x) >= 0, jnp.log(self.rate) - self.rate * x)
+    def _log_kernel(self, x: Any) -> Array:
+        return where_inside(jnp.asarray(x) >= 0, -self.rate * x)
+
+    def _log_normalizer(self) -> Array:
+        return -jnp.log(self.rate)
 
     def _mean(self) -> Array:
         return 1 / self.rate

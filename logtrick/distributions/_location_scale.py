@@ -5,7 +5,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy import stats
 from jax.scipy.special import betainc
 
 from logtrick._core.noise import KeyPerRun, Uniform, interior
@@ -51,8 +50,11 @@ class Laplace(Factorized):
     def _transform(self, noise: Array) -> Array:
         return self._inverse_cdf(interior(noise))
 
-    def _log_factors(self, x: Any) -> Array:
-        return stats.laplace.logpdf(standardized(x, self.loc, self.scale)) - jnp.log(self.scale)
+    def _log_kernel(self, x: Any) -> Array:
+        return -jnp.abs(standardized(x, self.loc, self.scale))
+
+    def _log_normalizer(self) -> Array:
+        return jnp.log(2 * self.scale)
 
     def _mean(self) -> Array:
         return jnp.broadcast_to(self.loc, self.event_shape)
@@ -114,9 +116,12 @@ class Cauchy(Factorized):
     def _transform(self, noise: Array) -> Array:
         return self._inverse_cdf(interior(noise))
 
-    def _log_factors(self, x: Any) -> Array:
+    def _log_kernel(self, x: Any) -> Array:
         # stats.cauchy.logpdf squares z, which overflows in its own tails.
-        return -_log_one_plus_square(standardized(x, self.loc, self.scale)) - jnp.log(jnp.pi * self.scale)
+        return -_log_one_plus_square(standardized(x, self.loc, self.scale))
+
+    def _log_normalizer(self) -> Array:
+        return jnp.log(jnp.pi * self.scale)
 
     def _entropy(self) -> Array:
         return jnp.sum(jnp.broadcast_to(jnp.log(4 * jnp.pi * self.scale), self.event_shape))
@@ -181,11 +186,14 @@ class StudentT(Factorized):
         size = jnp.exp(implicit_logit(logit, jnp.full_like(half, 0.5), half) / 2)
         return self.loc + self.scale * jnp.sqrt(self.df) * jnp.sign(normal) * size
 
-    def _log_factors(self, x: Any) -> Array:
-        # stats.t.logpdf subtracts two log-gammas, which loses all digits for a large df, and squares z.
+    def _log_kernel(self, x: Any) -> Array:
+        # stats.t.logpdf squares z.
         z = standardized(x, self.loc, self.scale * jnp.sqrt(self.df))
-        log_normalizer = log_beta(0.5, self.df / 2) + jnp.log(self.df) / 2 + jnp.log(self.scale)
-        return -log_normalizer - (self.df + 1) / 2 * _log_one_plus_square(z)
+        return -(self.df + 1) / 2 * _log_one_plus_square(z)
+
+    def _log_normalizer(self) -> Array:
+        # stats.t.logpdf subtracts two log-gammas, which loses all digits for a large df.
+        return log_beta(0.5, self.df / 2) + jnp.log(self.df) / 2 + jnp.log(self.scale)
 
     def _mean(self) -> Array:
         return jnp.broadcast_to(jnp.where(self.df > 1, self.loc, jnp.nan), self.event_shape)
@@ -208,7 +216,6 @@ class StudentT(Factorized):
 
 def _log_one_plus_square(z: Array) -> Array:
     """log(1 + z²) with one logarithm, without squaring a large z: log(1 + z²) is 2 log|z| from 1e9 on."""
-    size = jnp.abs(z)
-    large = size > 1e9
-    inner = jnp.where(large, size - 1, jnp.where(large, 0.0, size) ** 2)
-    return jnp.where(large, 2.0, 1.0).astype(size.dtype) * jnp.log1p(inner)
+    large = jnp.abs(z) > 1e9
+    squared = jnp.where(large, 0.0, z) ** 2
+    return jnp.where(large, 2.0, 1.0).astype(z.dtype) * jnp.log1p(jnp.where(large, jnp.abs(z) - 1, squared))

@@ -3,12 +3,12 @@
 from typing import Any
 
 import jax.numpy as jnp
-from jax.scipy import stats
 from jax.scipy.special import ndtr, ndtri
 
 from logtrick._core.noise import StandardNormal
 from logtrick._core.supports import Positive, Support
 from logtrick.distributions._base import Factorized
+from logtrick.distributions._normal import LOG_ROOT_2PI
 from logtrick.distributions._parameters import Array, broadcasting, finite, positive, standardized, where_inside, wide
 
 
@@ -49,12 +49,13 @@ class LogNormal(Factorized):
     def _transform(self, noise: Array) -> Array:
         return jnp.exp(self.loc + self.scale * noise)
 
-    def _log_factors(self, x: Any) -> Array:
+    def _log_kernel(self, x: Any) -> Array:
         inside = jnp.asarray(x) > 0
         log_x = jnp.log(jnp.where(inside, x, 1.0))
-        return where_inside(
-            inside, stats.norm.logpdf(standardized(log_x, self.loc, self.scale)) - jnp.log(self.scale) - log_x
-        )
+        return where_inside(inside, -0.5 * standardized(log_x, self.loc, self.scale) ** 2 - log_x)
+
+    def _log_normalizer(self) -> Array:
+        return jnp.log(self.scale) + LOG_ROOT_2PI
 
     def _mean(self) -> Array:
         return jnp.exp(self.loc + self.scale**2 / 2)

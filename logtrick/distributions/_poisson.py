@@ -51,7 +51,7 @@ class Poisson(Factorized):
         counts = jax.random.poisson(noise, self.rate).astype(self.rate.dtype)
         return jnp.where(counts >= 0, counts, jnp.nan)  # jax.random.poisson(nan) is -1
 
-    def _log_factors(self, x: Any) -> Array:
+    def _log_kernel(self, x: Any) -> Array:
         x = jnp.asarray(x, self.rate.dtype)
         inside = (x >= 0) & (x < jnp.inf) & (x == jnp.floor(x))
         # Not stats.poisson.logpmf: its terms, x log rate of 1e7 say, leave an error of a nat in float32.

@@ -13,12 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 from jax.scipy.special import digamma, gammaln
 
 Array = jax.Array
 _LARGE = 10.0  # from here on s(x) is right to 2e-14
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 _LOG_FACTORIALS = np.array([math.lgamma(k + 1) for k in range(10)])
+_REMAINDERS = np.array([math.lgamma(k + 1) - (k + 0.5) * math.log(max(k, 1)) + k - _HALF_LOG_2PI for k in range(10)])
 
 
 def _remainder(x: Array) -> Array:
@@ -27,8 +29,9 @@ def _remainder(x: Array) -> Array:
     return (1 / 12 - r * (1 / 360 - r * (1 / 1260 - r * (1 / 1680 - r / 1188)))) / x
 
 
+@jax.custom_jvp
 def log_beta(a: Any, b: Any) -> Array:
-    """log B(a, b) = log Γ(a) + log Γ(b) − log Γ(a + b), elementwise."""
+    """log B(a, b) = log Γ(a) + log Γ(b) − log Γ(a + b), elementwise; ∂ₐ log B = ψ(a) − ψ(a + b)."""
     a, b = jnp.minimum(a, b), jnp.maximum(a, b)
     small_a, small_b = jnp.minimum(a, _LARGE), jnp.minimum(b, _LARGE)
     both_small = gammaln(small_a) + gammaln(small_b) - gammaln(small_a + small_b)
@@ -42,6 +45,39 @@ def log_beta(a: Any, b: Any) -> Array:
     main = (large_a - 0.5) * jnp.log(large_a / total) - large_b * jnp.log1p(large_a / large_b) - 0.5 * jnp.log(large_b)
     both_large = main + _HALF_LOG_2PI + _remainder(large_a) + _remainder(large_b) - _remainder(total)
     return jnp.where(b < _LARGE, both_small, jnp.where(a < _LARGE, one_large, both_large))
+
+
+def _log_beta_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    a, b = primals
+    moving = [(x, y, t) for x, y, t in ((a, b, tangents[0]), (b, a, tangents[1])) if not isinstance(t, SymbolicZero)]
+    tangent = sum(-digamma_difference(x, y) * t for x, y, t in moving)
+    value = log_beta(a, b)
+    return value, jnp.broadcast_to(tangent, value.shape).astype(value.dtype)
+
+
+log_beta.defjvp(_log_beta_jvp, symbolic_zeros=True)
+
+
+def log_choose(n: Array, k: Array) -> Array:
+    """log n! / (k! (n − k)!) for whole 0 ≤ k ≤ n, n ≥ 1, elementwise; both are held constant.
+
+    With a the smaller of k and n − k, b the other:
+
+        (a + ½) log n/a + (b + ½) log(1 + a/b) − ½ log 2πn + s(n) − s(a) − s(b),    0 where a = 0.
+    """
+    n, k = lax.stop_gradient((n, k))
+    smaller = jnp.minimum(k, n - k)
+    a = jnp.maximum(smaller, 1.0)
+    b = jnp.maximum(n - smaller, 1.0)
+    main = (a + 0.5) * jnp.log(n / a) + (b + 0.5) * jnp.log1p(a / b)
+    rest = _whole_remainder(n) - 0.5 * jnp.log(n) - _HALF_LOG_2PI
+    return jnp.where(smaller > 0, main + (rest - _whole_remainder(a) - _whole_remainder(b)), 0.0)
+
+
+def _whole_remainder(k: Array) -> Array:
+    """s(k) for whole k ≥ 1."""
+    by_table = jnp.asarray(_REMAINDERS, k.dtype)[jnp.minimum(k, _LARGE - 1).astype(jnp.int32)]
+    return jnp.where(k < _LARGE, by_table, _remainder(jnp.maximum(k, _LARGE)))
 
 
 def poisson_log_density(x: Array, rate: Array) -> Array:

@@ -54,7 +54,7 @@ class Uniform(Factorized):
     def _transform(self, noise: Array) -> Array:
         return self._inverse_cdf(noise)
 
-    def _log_factors(self, x: Any) -> Array:
+    def _log_kernel(self, x: Any) -> Array:
         inside = (x >= self.low) & (x <= self.high)
         return where_inside(inside, -jnp.log(self.high - self.low))
 
