@@ -54,12 +54,9 @@ class Dirichlet(Factorized):
         return KeyPerRun()
 
     def _transform(self, noise: Array) -> Array:
-        a, axis = self.concentration, self.concentration.ndim - 1
+        a = self.concentration
         log_gamma = jax.random.loggamma(noise, lax.stop_gradient(a), dtype=a.dtype)
-        others = lax.stop_gradient(_without(a, lax.cumsum, jnp.add, 0.0, axis))
-        logit = log_gamma - _without(log_gamma, lax.cumlogsumexp, jnp.logaddexp, -jnp.inf, axis)
-        moved = implicit_logit(logit, a, others)
-        return jnp.exp(jax.nn.log_softmax(log_gamma + (moved - lax.stop_gradient(moved)), axis=-1))
+        return jnp.exp(jax.nn.log_softmax(_moving(log_gamma, a), axis=-1))
 
     def _log_kernel(self, x: Any) -> Array:
         a, x = self.concentration, jnp.asarray(x)
@@ -87,6 +84,20 @@ class Dirichlet(Factorized):
         total, others = jnp.sum(a, axis=-1), jnp.sum(b, axis=-1)
         log_normalizer = gammaln(total) - gammaln(others) - jnp.sum(gammaln(a) - gammaln(b), axis=-1)
         return jnp.sum(log_normalizer + jnp.sum((a - b) * (digamma(a) - digamma(total)[..., None]), axis=-1))
+
+
+@jax.custom_jvp
+def _moving(log_gamma: Array, a: Array) -> Array:
+    """`log_gamma` itself, each entry with the implicit derivative of its marginal's logit in its own a."""
+    return log_gamma
+
+
+@_moving.defjvp
+def _moving_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    log_gamma, a = primals
+    others = lax.stop_gradient(_without(a, lax.cumsum, jnp.add, 0.0, a.ndim - 1))
+    logit = log_gamma - _without(log_gamma, lax.cumlogsumexp, jnp.logaddexp, -jnp.inf, a.ndim - 1)
+    return log_gamma, jax.jvp(lambda a: implicit_logit(logit, a, others), (a,), (tangents[1],))[1]
 
 
 def _without(x: Array, cumulate: Any, combine: Any, empty: float, axis: int) -> Array:
