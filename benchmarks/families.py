@@ -1,6 +1,6 @@
 """What do a family's draws, log-prob and score cost against the bare `jax.random` and `jax.scipy.stats` calls?
 
-Events of 100 coordinates (rows of ten where a family has rows), 1,000 draws, float32; ours drawn as the estimators draw them.
+Events of 100 coordinates (rows of ten where a family has rows), 10,000 draws, float32; ours drawn as the estimators draw them.
 Interleaved calls, the median of their ratios; run it several times. `python benchmarks/families.py [--pairs 25] [--only Beta]`.
 """
 
@@ -18,7 +18,7 @@ from jax.scipy import stats
 import logtrick as lt
 from logtrick._core.noise import rows
 
-N, D, K = 1_000, 100, 10
+N, D, K = 10_000, 100, 10
 specification = importlib.util.spec_from_file_location(
     "expect_overhead", pathlib.Path(__file__).with_name("expect_overhead.py")
 )

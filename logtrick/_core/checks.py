@@ -88,11 +88,12 @@ def concrete(value: Any) -> np.ndarray | None:
 def require(where: str, name: str, value: Array, legal: Any, need: str) -> Array:
     """`value` where legal(value); concrete values that are not raise, traced ones become nan, never a wrong number.
 
-    By a factor and not by a choice, whose derivative would be 0: what is drawn from nan logits is a number again.
+    Not by a choice, whose derivative would be 0: what is drawn from nan logits is a number again. And by a divisor, not a
+    factor, which XLA takes for cheap enough to be worked out again for every draw.
     """
     known = concrete(value)
     if known is None:
-        return value * jnp.where(legal(value), jnp.ones((), value.dtype), jnp.nan)
+        return value / jnp.where(legal(value), jnp.ones((), value.dtype), jnp.nan)
     wrong = ~np.asarray(legal(known))
     if np.any(wrong):
         first = known[wrong].ravel()[0] if known.ndim else known

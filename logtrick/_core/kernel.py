@@ -183,7 +183,7 @@ def _sum_batch(axis: Any, xs: Any, dims: Any, *, block: int | None, others: bool
     if block is None:
         return jnp.broadcast_to(x.sum(d, keepdims=True), x.shape), d
     x = jnp.moveaxis(x, d, 0)
-    sums = x.reshape(-1, block, *x.shape[1:]).sum(1)
+    sums = x.reshape(x.shape[0] // block, block, *x.shape[1:]).sum(1)
     return jnp.repeat(_exclusive(sums) if others else sums, block, axis=0), 0
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks, keys
+from logtrick._core.jaxprs import largest
 from logtrick._core.meter import evaluations_counted
 from logtrick.training._adaptive import merge, partition
 
@@ -57,7 +58,7 @@ class Replicator:
                 if not counts and isinstance(self.objective, _JITTED):  # traced before, by its own jit
                     plain = inspect.unwrap(self.objective)
                     jax.eval_shape(lambda params, key: plain(params, key), params, key)  # anew: it caches by function
-            self._probed[kind] = (_largest(jaxpr.jaxpr), sum(counts) if counts else None, tuple(counts.biased))
+            self._probed[kind] = (largest(jaxpr.jaxpr.eqns), sum(counts) if counts else None, tuple(counts.biased))
         return self._probed[kind]
 
 
@@ -71,18 +72,6 @@ def replicator(where: str, objective: Any) -> Replicator:
     if not callable(objective):
         raise TypeError(f"{where}(objective=…) needs a function of (params, key); got {type(objective).__name__}.")
     return _cached(where, objective) if isinstance(objective, Hashable) else Replicator(where, objective)
-
-
-def _largest(jaxpr: Any) -> int:
-    """The elements of the largest array in a jaxpr, inner ones included."""
-    sizes = [1]
-    for eqn in jaxpr.eqns:
-        sizes += [v.aval.size for v in eqn.outvars if hasattr(v.aval, "size")]
-        for value in jax.tree.leaves(eqn.params, is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")):
-            inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns"):
-                sizes.append(_largest(inner))
-    return max(sizes)
 
 
 class Moments:

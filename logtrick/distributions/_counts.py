@@ -124,7 +124,7 @@ class Geometric(Factorized):
 
     def _log_kernel(self, x: Any) -> Array:
         x = jnp.asarray(x, self.logits.dtype)
-        inside = (x >= 0) & (x < jnp.inf) & (x == jnp.floor(x))
+        inside = (x >= 0) & (x - jnp.floor(x) == 0)  # inf − inf is nan
         failures = jnp.where(inside, x, 0.0) * log_sigmoid(-self.logits)
         return where_inside(inside, failures)
 
@@ -197,7 +197,7 @@ class NegativeBinomial(Factorized):
 
     def _log_kernel(self, x: Any) -> Array:
         x, r = jnp.asarray(x, self.logits.dtype), self.total_count
-        inside = (x >= 0) & (x < jnp.inf) & (x == jnp.floor(x))
+        inside = (x >= 0) & (x - jnp.floor(x) == 0)  # inf − inf is nan
         x = jnp.where(inside, x, 0.0)
         log_choose = -log_beta(x + 1, r) - jnp.log(x + r)
         log_p = x * log_sigmoid(self.logits) + r * log_sigmoid(-self.logits)

@@ -71,5 +71,6 @@ class LocalExpectation(Estimator):
         f = jnp.concatenate([here, costs.total[1:].reshape(log_p[:, 1:].shape)], axis=1)
         p = stop(jnp.exp(log_p))
         coefficient = p * (f - jnp.sum(p * f, axis=1, keepdims=True))  # Σ_v ∇p(v) = 0
-        weights = jnp.append(jnp.sum(p[:, 0]), p[:, 1:]) / log_p.shape[0]
+        # the mean over the coordinates; f(x) alone where there are none
+        weights = jnp.append(jnp.sum(p[:, 0]), p[:, 1:]) / len(p) if len(p) else jnp.ones(1, p.dtype)
         return costs.combine(weights, first_order("LocalExpectation", coefficient, jnp.where(possible, log_p, 0.0)))

@@ -105,12 +105,16 @@ class BlackBox:
 
 
 @contextlib.contextmanager
-def host_errors_surface(values: list[Any], differentiating: tuple[str, ...] = ()) -> Iterator[None]:
+def host_errors_surface(
+    values: list[Any], differentiating: tuple[str, ...] = (), boxes: list[BlackBox] | None = None
+) -> Iterator[None]:
     """What the host raises while the `values` appended here are worked out surfaces as `BlackBoxError`.
 
     `differentiating` names the estimators that need a derivative of f, for the message where a black box has none.
+    `boxes` are those that compiled code is known to call; those that are called while it is traced are added.
     """
-    called: list[BlackBox] = []
+    outer = _CALLED.get()
+    called: list[BlackBox] = [] if boxes is None else boxes
     token, needing = _CALLED.set(called), _NEEDING.set(differentiating)
     try:
         yield
@@ -123,6 +127,8 @@ def host_errors_surface(values: list[Any], differentiating: tuple[str, ...] = ()
         raise
     finally:
         _CALLED.reset(token)
+        if outer is not None:
+            outer.extend(called)
         _NEEDING.reset(needing)
 
 
@@ -146,9 +152,9 @@ def black_box(
     Raises:
       TypeError: differentiated, at trace time; f is not callable.
       BlackBoxError: f raised (its exception is the `__cause__`, with its traceback), or returned another shape or dtype.
-      JaxRuntimeError: the same inside a user's own `jax.jit`, or `lt.minimize`'s: there JAX lets no exception of the host
-        through, only its text, f's traceback included (as a `ValueError`, where the compiled code had run before: JAX's
-        issue 34083). `last_error` holds the exception itself.
+      JaxRuntimeError: the same inside a user's own `jax.jit`: there JAX lets no exception of the host through, only its
+        text, f's traceback included (as a `ValueError`, where the compiled code had run before: JAX's issue 34083).
+        `last_error` holds the exception itself.
     Example:
       >>> import jax, numpy as np, logtrick as lt
       >>> simulator = lt.black_box(lambda x: np.floor(np.exp(x)), batched=True)

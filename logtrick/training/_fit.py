@@ -13,6 +13,7 @@ from logtrick._core.compat import is_tracer
 from logtrick._core.errors import NonFiniteError
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, static
+from logtrick.programs._black_box import host_errors_surface
 from logtrick.training._adaptive import partition
 from logtrick.training._blame import blame
 from logtrick.training._interrupt import Interrupt
@@ -113,6 +114,7 @@ def minimize(
       TypeError: parameters that have no gradient (integers, bools, strings, complex numbers), no optax optimizer.
       ValueError: no parameters, an objective that is no scalar, rows that do not match, an optimizer with a line search,
         an estimator that learns and is not in `params`.
+      BlackBoxError: a host function of `lt.black_box` raised; what it raised is the `__cause__`.
     Example:
       >>> import jax, optax, logtrick as lt
       >>> def objective(logit, key):
@@ -249,6 +251,8 @@ class _Host:
         self.read = 0
 
     def run(self, state: FitState) -> FitResult:
+        for box in self.compiled.boxes:
+            box.last_error = None
         if self.bar:
             self.bar.start(self.num_steps)
         try:
@@ -265,7 +269,8 @@ class _Host:
         done, unread = 0, None
         while done < self.num_steps:
             count = min(self.chunk, self.num_steps - done)
-            state, records, in_a_row = self.compiled.advance(state, self.data, np.int32(count), chunk=self.chunk)
+            with host_errors_surface([], boxes=self.compiled.boxes):
+                state, records, in_a_row = self.compiled.advance(state, self.data, np.int32(count), chunk=self.chunk)
             done += count
             # A fit that reached its limit stands still, so its flag may be read one chunk late, while the next one runs.
             self._read(state, unread)
@@ -289,7 +294,8 @@ class _Host:
             return
         records, in_a_row, count = unread
         here = slice(self.read, self.read + count)
-        self.values[here] = np.asarray(records.value)[:count]
+        with host_errors_surface([], boxes=self.compiled.boxes):
+            self.values[here] = np.asarray(records.value)[:count]
         self.norms[here] = np.asarray(records.gradient_norm)[:count]
         self.trouble[here] = np.asarray(records.trouble)[:count]
         self.read += count

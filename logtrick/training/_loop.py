@@ -12,7 +12,9 @@ from jax import lax
 
 from logtrick._core import checks, keys
 from logtrick._core.module import Module, static
+from logtrick.programs._black_box import BlackBox
 from logtrick.training._adaptive import adaptive_loss, advanced_statistics, auxes, merge, partition
+from logtrick.training._ahead import BLOCK, worked_ahead
 
 Array = jax.Array
 
@@ -76,6 +78,7 @@ class Program:
         self.begin = jax.jit(functools.partial(_begin, task))
         self.advance = jax.jit(advance, static_argnames=("chunk",), donate_argnames=("state",))
         self.advance_traced = jax.jit(advance, static_argnames=("chunk",))  # under vmap, donated memory would not fit
+        self.boxes: list[BlackBox] = []  # found while tracing
 
 
 @functools.lru_cache(maxsize=32)
@@ -104,19 +107,30 @@ def _strong(x: Any) -> Array:
 def _advance(task: Task, state: FitState, data: Any, count: Array, *, chunk: int) -> tuple[FitState, Records, Array]:
     """`count` ≤ `chunk` steps. The number of steps is an argument, so a shorter last chunk is the same program."""
     base = jax.random.wrap_key_data(state.key_data, impl=state.key_impl)
-    size = max(chunk, 2)  # a buffer of one step would be seen through by the compiler, and give other bits
-    steps = state.step + jnp.arange(size, dtype=jnp.int32)
-    inputs = jax.vmap(lambda step: step_inputs(task, base, step, data))(steps)
-    records = Records(jnp.zeros(size), jnp.zeros(size), jnp.full(size, STOPPED, jnp.int32))
+    size = max(min(chunk, BLOCK), 2)  # a buffer of one step would be seen through by the compiler, and give other bits
+    room = -(-chunk // size) * size
+    records = Records(jnp.zeros(room), jnp.zeros(room), jnp.full(room, STOPPED, jnp.int32))
+    step = lambda given, state, data: _step(task, state, given[0], given[1], data)
+    first = state.step
 
-    def body(i: Array, carry: tuple[FitState, Records]) -> tuple[FitState, Records]:
-        state, records = carry
-        key, rows = _at(inputs, i)
-        state, new = _step(task, state, key, rows, data)
-        put = lambda buffer, x: lax.dynamic_update_index_in_dim(buffer, x.astype(buffer.dtype), i, 0)
-        return state, jax.tree.map(put, records, new)
+    def block(start: Array, carry: tuple[FitState, Records]) -> tuple[FitState, Records]:
+        steps = first + start + jnp.arange(size, dtype=jnp.int32)
+        inputs = jax.vmap(lambda step: step_inputs(task, base, step, data))(steps)
+        prepared, resume = worked_ahead(step, inputs, carry[0], data)
 
-    state, records = lax.fori_loop(0, count, body, (state, records))
+        def body(i: Array, carry: tuple[FitState, Records]) -> tuple[FitState, Records]:
+            state, records = carry
+            state, new = resume(_at(prepared, i), state, data)
+            put = lambda buffer, x: lax.dynamic_update_index_in_dim(buffer, x.astype(buffer.dtype), start + i, 0)
+            return state, jax.tree.map(put, records, new)
+
+        return lax.fori_loop(0, jnp.minimum(count - start, size), body, carry)
+
+    if room == size:
+        state, records = block(jnp.zeros((), jnp.int32), (state, records))
+    else:
+        blocks = (count + size - 1) // size
+        state, records = lax.fori_loop(0, blocks, lambda b, carry: block(b * size, carry), (state, records))
     records = jax.tree.map(lambda buffer: buffer[:chunk], records)
     return state, records, jnp.copy(state.skipped_in_a_row)  # a copy: the state is donated to the next chunk
 

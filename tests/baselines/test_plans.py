@@ -194,7 +194,7 @@ class Rejecting(Factorized):
     def _transform(self, noise):
         return jax.random.exponential(noise) / self.rate
 
-    def _log_factors(self, x):
+    def _log_kernel(self, x):
         return jnp.log(self.rate) - self.rate * x
 
     def _inverse_cdf(self, u):

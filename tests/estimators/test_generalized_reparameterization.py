@@ -29,7 +29,7 @@ class Given(Factorized):
     def _transform(self, noise):
         return noise
 
-    def _log_factors(self, x):
+    def _log_kernel(self, x):
         return self.inner.log_prob(x)
 
     def _standardization(self):

@@ -209,3 +209,22 @@ def test_a_site_among_others(name):
     want = jax.grad(lambda t: lt.expect_program(keys(1)[0], program, t, *every, num_samples=1))(t)
     draws = jax.jit(jax.vmap(jax.grad(call), (None, 0, None)))(t, keys(CALLS), estimator)
     lt.testing.assert_unbiased(np.asarray(draws), np.asarray(want), resolve=0.15)
+
+
+EMPTY = [
+    (name, family)
+    for name in ("ScoreFunction, optimal baseline", "LocalExpectation", "DisARM")
+    for family in ("bits", "one hot")
+]
+
+
+@pytest.mark.parametrize("name, problem", [case for case in EMPTY if case[1] in REGISTRY[case[0]].problems])
+def test_an_empty_event_leaves_f_alone(name, problem):
+    shape = (0,) if problem == "bits" else (0, 3)
+
+    def value(logits):
+        dist, f = PROBLEMS[problem].dist(logits), lambda x: jnp.sum(x) + 1.5
+        return lt.expect(jax.random.key(0), f, dist, estimator=REGISTRY[name].estimator, num_samples=6)
+
+    got, grad = jax.value_and_grad(value)(jnp.zeros(shape))
+    assert got == 1.5 and grad.shape == shape

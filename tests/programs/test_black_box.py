@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import logtrick as lt
@@ -110,6 +111,39 @@ def test_the_host_raises_inside_a_users_jit(batched):
         raised = f.last_error.__cause__
         assert isinstance(raised, ArithmeticError) and isinstance(raised.__cause__, KeyError)
         assert {"simulator", "table"} <= {entry.name for entry in _traceback(raised)}
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_the_host_raises_inside_minimize(batched):
+    """As itself, whether the loop was compiled before or not; and an error of an earlier fit is forgotten."""
+    broken = [True]
+
+    def simulator(x):
+        if broken[0]:
+            raise ArithmeticError("no such state")
+        return np.zeros(x.shape)
+
+    def breaks(result):
+        broken[0] = True
+
+    def refuses(result):
+        raise ValueError("of the callback")
+
+    f = lt.black_box(simulator, batched=batched)
+    objective = lambda l, key: lt.expect(key, f, lt.Bernoulli(l), num_samples=2) + 0 * f(jax.lax.stop_gradient(l))
+    fit = lambda **options: lt.minimize(KEY, objective, 0.3, optax.sgd(0.1), num_steps=4, chunk=2, **options)
+    for first in (True, False):
+        broken[0] = first
+        with pytest.raises(
+            lt.BlackBoxError, match=r"lt.black_box\(simulator\): the host function raised Arith"
+        ) as caught:
+            fit(callback=breaks)
+        assert isinstance(caught.value.__cause__, ArithmeticError)
+        assert any(entry.name == "simulator" for entry in _traceback(caught.value.__cause__))
+    broken[0] = False
+    assert fit().status == "max_steps" and f.last_error is None
+    with pytest.raises(ValueError, match="of the callback"):
+        fit(callback=refuses)
 
 
 def test_an_old_error_is_not_taken_for_a_new_one():
