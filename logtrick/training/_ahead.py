@@ -14,16 +14,16 @@ from logtrick._core.compat import jaxpr_of
 from logtrick._core.jaxprs import largest
 
 BLOCK = 128  # steps that are prepared at once
-_MOST = (
-    2**13
-)  # numbers of one step: more is no faster made for many steps at once, and a block has to stay in the caches
+# The numbers of a step that are prepared at most: more are no faster made for many steps at once, and a block has to stay
+# in the caches. Where a step's noise is more, its keys.
+_MOST, _KEYS = 2**13, 2**6
 _ON_THE_HOST = ("callback", "debug", "ffi")
 
 
 def worked_ahead(step: Callable[..., Any], inputs: Any, *args: Any) -> tuple[Any, Callable[..., Any]]:
     """`prepared` and `resume`, such that `resume(row of prepared, *args)` is `step(row of inputs, *args)` to rounding.
 
-    Whether anything is prepared hangs on one step's sizes alone, so that the bits do not hang on how many there are.
+    What is prepared hangs on one step's sizes alone, so that the bits do not hang on how many steps there are.
 
     Args:
       step: a pure function of a row of `inputs` and of `args`.
@@ -32,13 +32,9 @@ def worked_ahead(step: Callable[..., Any], inputs: Any, *args: Any) -> tuple[Any
     rows, tree = jax.tree.flatten(inputs)
     closed, shape = jaxpr_of(step, tree.unflatten([row[0] for row in rows]), *args)
     jaxpr = closed.jaxpr
-    early, late, known = _apart(jaxpr, jaxpr.invars[: len(rows)])
-    used = {v for eqn in late for v in eqn.invars if isinstance(v, Var)} | {
-        v for v in jaxpr.outvars if isinstance(v, Var)
-    }
-    kept = [v for v in known if v in used]
-    if max(largest(early), sum(v.aval.size for v in kept)) > _MOST:
-        return inputs, step
+    early, late, kept = _apart(jaxpr, jaxpr.invars[: len(rows)], _MOST)
+    if sum(v.aval.size for v in kept) > _MOST:
+        early, late, kept = _apart(jaxpr, jaxpr.invars[: len(rows)], _KEYS)
     first = jaxpr.replace(eqns=early, invars=jaxpr.invars[: len(rows)], outvars=kept, effects=set())
     second = jaxpr.replace(eqns=late, invars=[*kept, *jaxpr.invars[len(rows) :]])
     prepared = jax.vmap(jaxpr_as_fun(ClosedJaxpr(first, closed.consts)))(*rows)
@@ -50,15 +46,17 @@ def worked_ahead(step: Callable[..., Any], inputs: Any, *args: Any) -> tuple[Any
     return prepared, resume
 
 
-def _apart(jaxpr: Any, inputs: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
-    """The equations of `inputs` and constants alone, the others, and all that is known before the others run."""
+def _apart(jaxpr: Any, inputs: list[Any], most: int) -> tuple[list[Any], list[Any], list[Any]]:
+    """The equations of `inputs` and constants alone and of at most `most` numbers, the others, and what these read."""
     early, late, known, constant = [], [], dict.fromkeys(inputs), set(jaxpr.constvars)
     for eqn in jaxpr.eqns:
         read = [v for v in eqn.invars if isinstance(v, Var)]
         pure = not eqn.effects and not any(word in eqn.primitive.name for word in _ON_THE_HOST)
-        if pure and any(v in known for v in read) and all(v in known or v in constant for v in read):
+        ready = any(v in known for v in read) and all(v in known or v in constant for v in read)
+        if ready and pure and largest([eqn]) <= most:
             early.append(eqn)
             known.update(dict.fromkeys(eqn.outvars))
         else:
             late.append(eqn)
-    return early, late, list(known)
+    read_late = {v for v in (*(v for eqn in late for v in eqn.invars), *jaxpr.outvars) if isinstance(v, Var)}
+    return early, late, [v for v in known if v in read_late]

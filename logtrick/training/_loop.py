@@ -110,13 +110,15 @@ def _advance(task: Task, state: FitState, data: Any, count: Array, *, chunk: int
     size = max(min(chunk, BLOCK), 2)  # a buffer of one step would be seen through by the compiler, and give other bits
     room = -(-chunk // size) * size
     records = Records(jnp.zeros(room), jnp.zeros(room), jnp.full(room, STOPPED, jnp.int32))
-    step = lambda given, state, data: _step(task, state, given[0], given[1], data)
-    first = state.step
+    first, ahead = state.step, worked_ahead if keys.vectorizes(base) else lambda step, steps, *_: (steps, step)
+
+    def step(index: Array, state: FitState, data: Any) -> tuple[FitState, Records]:
+        key, rows = step_inputs(task, base, index, data)
+        return _step(task, state, key, rows, data)
 
     def block(start: Array, carry: tuple[FitState, Records]) -> tuple[FitState, Records]:
         steps = first + start + jnp.arange(size, dtype=jnp.int32)
-        inputs = jax.vmap(lambda step: step_inputs(task, base, step, data))(steps)
-        prepared, resume = worked_ahead(step, inputs, carry[0], data)
+        prepared, resume = ahead(step, steps, carry[0], data)
 
         def body(i: Array, carry: tuple[FitState, Records]) -> tuple[FitState, Records]:
             state, records = carry

@@ -33,14 +33,39 @@ def test_the_noise_is_made_before_and_the_rest_after():
             np.testing.assert_array_equal(got, want)
 
 
-def test_what_is_large_stays_inside():
+@pytest.mark.parametrize("use", [lambda x: x, jnp.sum])
+def test_what_is_large_stays_inside(use):
     """Kept or only passing: the sum of many draws is one number, but 128 steps of it would need all the draws."""
-    draws = lambda key, count: jax.random.normal(key, (count,))
-    for use in (lambda x: x, jnp.sum):
-        for count, moved in ((2**13, True), (2**13 + 1, False)):
-            large = lambda key, x: x * use(draws(key, count))
-            prepared, resume = worked_ahead(large, KEYS, PLACE)
-            assert (prepared is not KEYS) == (resume is not large) == moved
+    for count, moved in ((2**13, True), (2**13 + 1, False)):
+        draws = lambda key, x: x * use(jax.random.normal(jax.random.fold_in(key, 1), (count,)))
+        prepared, resume = worked_ahead(draws, KEYS, PLACE)
+        (leaf,) = jax.tree.leaves(prepared)
+        assert jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) != moved
+        row = [leaf[1]]
+        np.testing.assert_allclose(resume(row, PLACE), draws(KEYS[1], PLACE), rtol=2e-5)
+
+
+def test_of_many_draws_too_large_together_the_keys_are_prepared():
+    def draws(key, x):
+        return [x * jax.random.normal(jax.random.fold_in(key, i), (2**12,)) for i in range(3)]
+
+    leaves = jax.tree.leaves(worked_ahead(draws, KEYS, PLACE)[0])
+    assert [leaf.shape for leaf in leaves] == [(5,)] * 3
+
+
+@pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
+def test_other_generators_draw_step_by_step(impl):
+    """Their bits under vmap depend on the batch, here on the chunk."""
+
+    def objective(p, key):
+        return jnp.sum((p - jax.random.normal(key, (3,))) ** 2)
+
+    fit = lambda chunk: lt.minimize(key, objective, jnp.zeros(3), optax.sgd(0.1), num_steps=8, chunk=chunk).params
+    key, by_hand = jax.random.key(0, impl=impl), jnp.zeros(3)
+    for t in range(8):
+        by_hand -= 0.1 * jax.grad(objective)(by_hand, jax.random.fold_in(jax.random.fold_in(key, t), 1))
+    for chunk in (3, 8):
+        np.testing.assert_allclose(fit(chunk), by_hand, rtol=1e-5)
 
 
 def test_what_has_an_effect_or_asks_the_host_is_done_in_its_step():
