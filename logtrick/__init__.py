@@ -2,4 +2,4 @@
 
 from logtrick import _lazy
 
-__getattr__, __dir__, __all__ = _lazy.names_of_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = _lazy.names_of_stub(__name__)

@@ -2,19 +2,19 @@
 
 import ast
 import importlib
-import pathlib
+import pkgutil
 import sys
 from collections.abc import Callable
 from typing import Any
 
 
-def names_of_stub(package: str, path: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """`__getattr__`, `__dir__` and `__all__` of the package at `path`, from the imports in the stub file beside it.
+def names_of_stub(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """`__getattr__`, `__dir__` and `__all__` of a package, from the imports in its stub file.
 
     The stub is what type checkers read: one list of the names serves both. A name found once is kept in the
     package, so that the second look costs what an attribute costs.
     """
-    stub = ast.parse(pathlib.Path(path).with_suffix(".pyi").read_text(encoding="utf-8"))
+    stub = ast.parse(pkgutil.get_data(package, "__init__.pyi") or b"")
     lines = [s for s in stub.body if isinstance(s, ast.ImportFrom)]
     home = {n.asname or n.name: (line.module or package, n.name) for line in lines for n in line.names}
 

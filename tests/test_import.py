@@ -2,6 +2,8 @@
 
 import inspect
 import os
+import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -74,6 +76,12 @@ def test_an_unknown_name_is_an_attribute_error_that_offers_the_nearest():
     with pytest.raises(ImportError, match="cannot import name 'Norml'"):
         from logtrick import Norml  # noqa: F401
     assert "Did you mean: 'Normal'" in failing("import logtrick; logtrick.Norml")
+
+
+def test_from_a_zip(tmp_path):
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", pathlib.Path(lt.__file__).parents[1], "logtrick")
+    code = f"import sys; sys.path.insert(0, {packed!r}); import logtrick as lt; print(lt.__file__, lt.Normal.__name__)"
+    assert run(code) == f"{pathlib.Path(packed) / 'logtrick' / '__init__.py'} Normal"
 
 
 def test_every_public_name_is_there():

@@ -48,11 +48,6 @@ def key(seed: int) -> jax.Array:
     return jax.random.wrap_key_data(jnp.asarray(data))
 
 
-def vectorizes(key: jax.Array) -> bool:
-    """Whether bits drawn under vmap over keys like `key` are those drawn in a loop: of some generators they are not."""
-    return str(jax.random.key_impl(key)) == "threefry2x32"
-
-
 def as_key(key: Any) -> jax.Array:
     """A typed key, or an error that says how to get one; raw uint32 keys are wrapped."""
     if is_key(key):

@@ -356,7 +356,8 @@ class Factorized(Distribution, abstract=True):
     """A distribution of independent coordinates, as many as its parameters have.
 
     Subclasses define `_log_kernel(x)`, and `_log_normalizer()` where log p = kernel − normalizer with terms of the
-    parameters alone, which are then summed once and not for every draw. (Not where large terms cancel in each factor.)
+    parameters alone, which are then summed once and not for every draw. (Not where large terms cancel in each factor, nor
+    where x can be outside of the support: there the derivative is 0.)
     """
 
     factorized = True

@@ -126,11 +126,9 @@ class OneHotCategorical(Factorized):
 
     def _log_kernel(self, x: Any) -> Array:
         x = jnp.asarray(x)
-        chosen = jnp.sum(jnp.where(x == 1, self.logits, where_inside(x == 0, 0.0)), axis=-1)
-        return where_inside(jnp.sum(x, axis=-1) == 1, chosen)
-
-    def _log_normalizer(self) -> Array:
-        return jax.nn.logsumexp(self.logits, axis=-1)
+        ones = jnp.sum(jnp.where((x == 0) | (x == 1), x, jnp.nan), axis=-1)  # one sum: a second one costs as much again
+        chosen = jnp.sum(jnp.where(x == 1, self.logits, 0.0), axis=-1)
+        return where_inside(ones == 1, chosen - jax.nn.logsumexp(self.logits, axis=-1))
 
     def _mean(self) -> Array:
         return jax.nn.softmax(self.logits, axis=-1)

@@ -65,7 +65,7 @@ class Binomial(Factorized):
 
     def _log_kernel(self, x: Any) -> Array:
         x, n = jnp.asarray(x, self.logits.dtype), self.total_count
-        inside = (x >= 0) & (x <= n) & (x == jnp.floor(x))
+        inside = (x >= 0) & ~(x > n) & (x == jnp.floor(x))  # a count that is nan is for log p to tell
         x = jnp.where(inside, x, 0.0)
         log_p = x * log_sigmoid(self.logits) + (n - x) * log_sigmoid(-self.logits)
         return where_inside(inside, log_choose(n, x) + log_p)
@@ -126,10 +126,7 @@ class Geometric(Factorized):
         x = jnp.asarray(x, self.logits.dtype)
         inside = (x >= 0) & (x - jnp.floor(x) == 0)  # inf − inf is nan
         failures = jnp.where(inside, x, 0.0) * log_sigmoid(-self.logits)
-        return where_inside(inside, failures)
-
-    def _log_normalizer(self) -> Array:
-        return -log_sigmoid(self.logits)
+        return where_inside(inside, failures + log_sigmoid(self.logits))
 
     def _mean(self) -> Array:
         return jnp.exp(-self.logits)

@@ -62,7 +62,7 @@ class Dirichlet(Factorized):
         a, x = self.concentration, jnp.asarray(x)
         slack = 8 * a.shape[-1] * jnp.finfo(a.dtype).eps
         inside = jnp.all(x >= 0, axis=-1) & (jnp.abs(jnp.sum(x, axis=-1) - 1) <= slack)
-        safe = jnp.where(x >= 0, x, 1.0)
+        safe = jnp.where(inside[..., None], x, 1.0)
         log_normalizer = jnp.sum(gammaln(a), axis=-1) - gammaln(jnp.sum(a, axis=-1))
         return where_inside(inside, jnp.sum(xlogy(a - 1, safe), axis=-1) - log_normalizer)
 

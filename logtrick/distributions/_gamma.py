@@ -126,10 +126,7 @@ class Exponential(Factorized):
         return -jnp.log1p(-noise) / self.rate
 
     def _log_kernel(self, x: Any) -> Array:
-        return where_inside(jnp.asarray(x) >= 0, -self.rate * x)
-
-    def _log_normalizer(self) -> Array:
-        return -jnp.log(self.rate)
+        return where_inside(jnp.asarray(x) >= 0, jnp.log(self.rate) - self.rate * x)
 
     def _mean(self) -> Array:
         return 1 / self.rate

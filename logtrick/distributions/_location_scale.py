@@ -1,5 +1,6 @@
 """Laplace, Cauchy and Student's t: a location, a scale, heavier tails than the normal."""
 
+import math
 from typing import Any
 
 import jax
@@ -54,7 +55,7 @@ class Laplace(Factorized):
         return -jnp.abs(standardized(x, self.loc, self.scale))
 
     def _log_normalizer(self) -> Array:
-        return jnp.log(2 * self.scale)
+        return jnp.log(self.scale) + math.log(2)
 
     def _mean(self) -> Array:
         return jnp.broadcast_to(self.loc, self.event_shape)

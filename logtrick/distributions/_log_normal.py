@@ -52,10 +52,8 @@ class LogNormal(Factorized):
     def _log_kernel(self, x: Any) -> Array:
         inside = jnp.asarray(x) > 0
         log_x = jnp.log(jnp.where(inside, x, 1.0))
-        return where_inside(inside, -0.5 * standardized(log_x, self.loc, self.scale) ** 2 - log_x)
-
-    def _log_normalizer(self) -> Array:
-        return jnp.log(self.scale) + LOG_ROOT_2PI
+        log_density = -0.5 * standardized(log_x, self.loc, self.scale) ** 2 - (jnp.log(self.scale) + LOG_ROOT_2PI)
+        return where_inside(inside, log_density - log_x)
 
     def _mean(self) -> Array:
         return jnp.exp(self.loc + self.scale**2 / 2)

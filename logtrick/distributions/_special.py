@@ -103,9 +103,14 @@ def _deviance(x: Array, m: Array) -> Array:
 
 
 def digamma_difference(x: Array, step: Any) -> Array:
-    """ψ(x + step) − ψ(x); for large x without a difference of logs, by ψ(x) − log x = −1/2x − 1/12x² + 1/120x⁴ − …"""
-    large = jnp.where(x > 20, x, 20.0)
-    stepped = jnp.maximum(large + step, 20.0)
-    rest = lambda x: -(1 / (2 * x)) * (1 + 1 / (6 * x) * (1 - 1 / (10 * x**2) * (1 - 10 / (21 * x**2))))
-    far = jnp.log1p((stepped - large) / large) + rest(stepped) - rest(large)
-    return jnp.where((x > 20) & (x + step >= 20), far, digamma(x + step) - digamma(x))
+    """ψ(x + step) − ψ(x).
+
+    For large x by ψ(x) = log x − 1/2x − 1/12x² + 1/120x⁴ − 1/252x⁶ + …, whose terms are subtracted on paper.
+    """
+    far_off = (x > 20) & (x + step >= 20)
+    large, by = jnp.where(far_off, x, 20.0), jnp.where(far_off, step, 0.0)
+    u, v = 1 / large, 1 / (large + by)
+    inverses = by * u * v  # u − v; a step may be too small to be seen in x + step
+    series = 1 / 2 + (u + v) * (1 / 12 - (u**2 + v**2) / 120 + (u**4 + u**2 * v**2 + v**4) / 252)
+    far = jnp.log1p(by * u) + inverses * series
+    return jnp.where(far_off, far, digamma(x + step) - digamma(x))

@@ -55,8 +55,9 @@ class Uniform(Factorized):
         return self._inverse_cdf(noise)
 
     def _log_kernel(self, x: Any) -> Array:
-        inside = (x >= self.low) & (x <= self.high)
-        return where_inside(inside, -jnp.log(self.high - self.low))
+        width = self.high - self.low
+        inside = (x >= self.low) & (x <= self.high) | jnp.isnan(width)
+        return where_inside(inside, -jnp.log(width))
 
     def _mean(self) -> Array:
         return (self.low + self.high) / 2

@@ -21,6 +21,7 @@ from logtrick.training._loop import STOPPED, FitState, Program, Records, Task, p
 from logtrick.training._progress import ProgressBar, TqdmBar
 
 LIMIT = 10
+_MOST_STEPS = 1_000  # in a call of the compiled program, which draws ahead for all of them
 
 
 class History(Module):
@@ -114,7 +115,8 @@ def minimize(
       TypeError: parameters that have no gradient (integers, bools, strings, complex numbers), no optax optimizer.
       ValueError: no parameters, an objective that is no scalar, rows that do not match, an optimizer with a line search,
         an estimator that learns and is not in `params`.
-      BlackBoxError: a host function of `lt.black_box` raised; what it raised is the `__cause__`.
+      BlackBoxError: a host function of `lt.black_box` raised; what it raised is the `__cause__`. (JAX's own error under
+        `jax.vmap`, and where the objective is jitted and was traced before.)
     Example:
       >>> import jax, optax, logtrick as lt
       >>> def objective(logit, key):
@@ -245,6 +247,7 @@ class _Host:
     ) -> None:
         self.task, self.compiled, self.data = task, compiled, data
         self.num_steps, self.chunk, self.callback, self.bar = num_steps, chunk, callback, bar
+        self.most = min(chunk, _MOST_STEPS)
         self.values = np.zeros(num_steps, np.dtype(jnp.result_type(float)))
         self.norms = np.zeros_like(self.values)
         self.trouble = np.full(num_steps, STOPPED, np.int32)
@@ -268,14 +271,14 @@ class _Host:
     def _chunks(self, state: FitState, interrupt: Interrupt) -> tuple[FitState, str]:
         done, unread = 0, None
         while done < self.num_steps:
-            count = min(self.chunk, self.num_steps - done)
+            count = min(self.chunk - done % self.chunk, self.most, self.num_steps - done)
             with host_errors_surface([], boxes=self.compiled.boxes):
-                state, records, in_a_row = self.compiled.advance(state, self.data, np.int32(count), chunk=self.chunk)
+                state, records, in_a_row = self.compiled.advance(state, self.data, np.int32(count), chunk=self.most)
             done += count
             # A fit that reached its limit stands still, so its flag may be read one chunk late, while the next one runs.
             self._read(state, unread)
             unread = (records, in_a_row, count)
-            if self.callback is not None:
+            if self.callback is not None and (done % self.chunk == 0 or done == self.num_steps):
                 self._read(state, unread)
                 unread = None
                 copy = jax.tree.map(jnp.copy, state)  # the next chunk takes the state's memory

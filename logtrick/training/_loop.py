@@ -14,7 +14,7 @@ from logtrick._core import checks, keys
 from logtrick._core.module import Module, static
 from logtrick.programs._black_box import BlackBox
 from logtrick.training._adaptive import adaptive_loss, advanced_statistics, auxes, merge, partition
-from logtrick.training._ahead import BLOCK, worked_ahead
+from logtrick.training._ahead import worked_ahead
 
 Array = jax.Array
 
@@ -74,10 +74,11 @@ class Program:
     """The compiled functions of a task."""
 
     def __init__(self, task: Task) -> None:
-        advance = functools.partial(_advance, task)
+        advance = lambda ahead: functools.partial(_advance, task, ahead=ahead)
         self.begin = jax.jit(functools.partial(_begin, task))
-        self.advance = jax.jit(advance, static_argnames=("chunk",), donate_argnames=("state",))
-        self.advance_traced = jax.jit(advance, static_argnames=("chunk",))  # under vmap, donated memory would not fit
+        self.advance = jax.jit(advance(True), static_argnames=("chunk",), donate_argnames=("state",))
+        # Under vmap donated memory would not fit, nor would all steps' noise: there the chunk is the whole fit.
+        self.advance_traced = jax.jit(advance(False), static_argnames=("chunk",))
         self.boxes: list[BlackBox] = []  # found while tracing
 
 
@@ -104,35 +105,28 @@ def _strong(x: Any) -> Array:
     return lax.convert_element_type(x, jnp.result_type(x))
 
 
-def _advance(task: Task, state: FitState, data: Any, count: Array, *, chunk: int) -> tuple[FitState, Records, Array]:
+def _advance(
+    task: Task, state: FitState, data: Any, count: Array, *, chunk: int, ahead: bool
+) -> tuple[FitState, Records, Array]:
     """`count` ≤ `chunk` steps. The number of steps is an argument, so a shorter last chunk is the same program."""
     base = jax.random.wrap_key_data(state.key_data, impl=state.key_impl)
-    size = max(min(chunk, BLOCK), 2)  # a buffer of one step would be seen through by the compiler, and give other bits
-    room = -(-chunk // size) * size
-    records = Records(jnp.zeros(room), jnp.zeros(room), jnp.full(room, STOPPED, jnp.int32))
-    first, ahead = state.step, worked_ahead if keys.vectorizes(base) else lambda step, steps, *_: (steps, step)
+    size = max(chunk, 2)  # a buffer of one step would be seen through by the compiler, and give other bits
+    steps = state.step + jnp.arange(size, dtype=jnp.int32)
+    records = Records(jnp.zeros(size), jnp.zeros(size), jnp.full(size, STOPPED, jnp.int32))
 
     def step(index: Array, state: FitState, data: Any) -> tuple[FitState, Records]:
         key, rows = step_inputs(task, base, index, data)
         return _step(task, state, key, rows, data)
 
-    def block(start: Array, carry: tuple[FitState, Records]) -> tuple[FitState, Records]:
-        steps = first + start + jnp.arange(size, dtype=jnp.int32)
-        prepared, resume = ahead(step, steps, carry[0], data)
+    prepared, resume = worked_ahead(step, steps, state, data) if ahead else (steps, step)
 
-        def body(i: Array, carry: tuple[FitState, Records]) -> tuple[FitState, Records]:
-            state, records = carry
-            state, new = resume(_at(prepared, i), state, data)
-            put = lambda buffer, x: lax.dynamic_update_index_in_dim(buffer, x.astype(buffer.dtype), start + i, 0)
-            return state, jax.tree.map(put, records, new)
+    def body(i: Array, carry: tuple[FitState, Records]) -> tuple[FitState, Records]:
+        state, records = carry
+        state, new = resume(_at(prepared, i), state, data)
+        put = lambda buffer, x: lax.dynamic_update_index_in_dim(buffer, x.astype(buffer.dtype), i, 0)
+        return state, jax.tree.map(put, records, new)
 
-        return lax.fori_loop(0, jnp.minimum(count - start, size), body, carry)
-
-    if room == size:
-        state, records = block(jnp.zeros((), jnp.int32), (state, records))
-    else:
-        blocks = (count + size - 1) // size
-        state, records = lax.fori_loop(0, blocks, lambda b, carry: block(b * size, carry), (state, records))
+    state, records = lax.fori_loop(0, count, body, (state, records))
     records = jax.tree.map(lambda buffer: buffer[:chunk], records)
     return state, records, jnp.copy(state.skipped_in_a_row)  # a copy: the state is donated to the next chunk
 

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 import logtrick as lt
+from logtrick.distributions._special import digamma_difference, log_beta, log_choose
 
 SCALED = {
     "Normal": lt.Normal,
@@ -134,6 +135,65 @@ def test_traced_illegal_parameters_make_no_numbers() -> None:
         (lambda v: lt.Uniform(0.0, v), -1.0),
         (lambda v: lt.Dirichlet(jnp.stack([v, 1.0])), -1.0),
         (lambda v: lt.NegativeBinomial(v, 0.0), -1.0),
+        (lambda v: lt.Binomial(v, 0.0), 0.0),
     ):
-        x = jax.jit(lambda v: make(v).sample(key))(value)
+        x, at_a_draw = jax.jit(lambda v: (make(v).sample(key), make(v).log_prob(make(1.0).sample(key))))(value)
         assert np.isnan(x).any(), make(1.0)
+        assert np.isnan(at_a_draw), make(1.0)
+
+
+def test_steps_too_small_to_be_seen_in_the_sum() -> None:
+    """float32: 30 + 1e-6 is 30. ψ(x + h) − ψ(x) = h ψ′(x) to the second order in h/x."""
+    x, h = np.array([30.0, 100.0, 1e3, 1e6, 1e8]), np.array([1e-6, 1e-5, 1e-4, 1e-3, 1.0])
+    want = h * special.polygamma(1, x)
+    np.testing.assert_allclose(digamma_difference(jnp.float32(x), jnp.float32(h)), want, rtol=1e-6)
+    slope = jax.vmap(jax.grad(log_beta))(jnp.float32(x), jnp.float32(h))
+    np.testing.assert_allclose(slope, -want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("r", [1e8, 1e9])
+def test_the_score_of_a_negative_binomial_that_is_nearly_a_poisson(r: float) -> None:
+    """d log P(x) / dr = Σ_{i<x} 1/(r + i) − log(1 + eˡ), at e^l = 4/r."""
+    logit, x = jnp.log(4 / jnp.float32(r)), jnp.array([0.0, 1.0, 3.0, 7.0, 12.0])
+    score = jax.vmap(jax.grad(lambda r, x: lt.NegativeBinomial(r, logit).log_prob(x)), (None, 0))
+    np.testing.assert_allclose(score(jnp.float32(r), x) * r, x - 4, rtol=1e-5, atol=1e-5)
+
+
+def test_binomial_coefficients() -> None:
+    """Against Python's integers, relative to the logarithm or to one nat."""
+    for n in (1, 2, 9, 10, 11, 19, 20, 21, 60, 1000):
+        k = np.arange(n + 1)
+        want = special.gammaln(n + 1.0) - special.gammaln(k + 1.0) - special.gammaln(n - k + 1.0)
+        np.testing.assert_allclose(log_choose(jnp.full(n + 1, float(n)), jnp.float32(k)), want, rtol=5e-7, atol=5e-7)
+    few = [float(np.log(float(10**6 * (10**6 - 1) // 2))), float(np.log(2.0**29))]
+    got = log_choose(jnp.float32([10**6, 2**29, 2**29]), jnp.float32([2, 1, 2**29]))
+    np.testing.assert_allclose(got, [*few, 0.0], rtol=3e-7)
+
+
+OUTSIDE = {
+    "Exponential": (lt.Exponential, jnp.array(2.0), -1.0),
+    "Gamma": (lambda a: lt.Gamma(a, 1.0), jnp.array(2.0), -1.0),
+    "LogNormal": (lambda s: lt.LogNormal(0.0, s), jnp.array(0.7), -1.0),
+    "Geometric": (lt.Geometric, jnp.array(0.7), 0.5),
+    "Poisson": (lt.Poisson, jnp.array(0.7), 0.5),
+    "OneHotCategorical": (lt.OneHotCategorical, jnp.array([0.3, 0.1, -1.0]), jnp.array([0.5, 0.5, 0.0])),
+    "OneHotCategorical, sum of one": (lt.OneHotCategorical, jnp.array([0.3, 0.1, -1.0]), jnp.array([1.0, 1.0, -1.0])),
+    "Dirichlet": (lt.Dirichlet, jnp.array([2.0, 2.0, 2.0]), jnp.zeros(3)),
+    "Dirichlet, infinite": (lt.Dirichlet, jnp.array([2.0, 2.0, 2.0]), jnp.array([jnp.inf, 0.0, 0.0])),
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_outside_of_the_support_the_score_is_zero(name: str) -> None:
+    """Not nan, which a mask over padded rows would let through, nor the normalizer's."""
+    family, parameter, x = OUTSIDE[name]
+    value, score = jax.value_and_grad(lambda p: family(p).log_prob(x))(parameter)
+    assert value == -jnp.inf
+    np.testing.assert_array_equal(score, jnp.zeros_like(parameter))
+
+
+def test_the_largest_scales() -> None:
+    for family in (lt.Normal, lt.Laplace, lambda m, s: lt.StudentT(5.0, m, s)):
+        np.testing.assert_allclose(
+            family(0.0, 2e38).log_prob(0.0), family(0.0, 1.0).log_prob(0.0) - np.log(2e38), rtol=1e-6
+        )
