@@ -5,13 +5,12 @@ Interleaved calls, the median of their ratios; run it several times. `python ben
 """
 
 import argparse
-import importlib.util
-import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from expect_overhead import ratio
 from jax import random
 from jax.scipy import stats
 
@@ -19,11 +18,6 @@ import logtrick as lt
 from logtrick._core.noise import rows
 
 N, D, K = 10_000, 100, 10
-specification = importlib.util.spec_from_file_location(
-    "expect_overhead", pathlib.Path(__file__).with_name("expect_overhead.py")
-)
-expect_overhead: Any = importlib.util.module_from_spec(specification)  # type: ignore[arg-type]
-specification.loader.exec_module(expect_overhead)  # type: ignore[union-attr]
 
 
 class Case(NamedTuple):
@@ -173,8 +167,8 @@ def main() -> None:
             "score": (score(ours_log_prob), score(bare_log_prob)),
         }
         for what, (ours, bare) in pairs.items():
-            ratio, seconds = expect_overhead.ratio(jax.jit(ours), jax.jit(bare), given, args.pairs)
-            print(f"{name:20s} {what:10s} {ratio:9.2f} {seconds * 1e6:10.1f}", flush=True)
+            times, seconds = ratio(jax.jit(ours), jax.jit(bare), given, args.pairs)
+            print(f"{name:20s} {what:10s} {times:9.2f} {seconds * 1e6:10.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from logtrick._core.noise import KeyPerRun, Uniform, interior
 from logtrick._core.smooth import log_sigmoid
 from logtrick._core.supports import IntegerBelow, NonNegativeInteger, Support, grid
 from logtrick.distributions._base import Factorized
-from logtrick.distributions._parameters import Array, broadcasting, finite, positive, where_inside, wide
+from logtrick.distributions._parameters import Array, broadcasting, finite, is_count, positive, where_inside, wide
 from logtrick.distributions._special import log_beta, log_choose
 
 
@@ -65,7 +65,7 @@ class Binomial(Factorized):
 
     def _log_kernel(self, x: Any) -> Array:
         x, n = jnp.asarray(x, self.logits.dtype), self.total_count
-        inside = (x >= 0) & ~(x > n) & (x == jnp.floor(x))  # a count that is nan is for log p to tell
+        inside = is_count(x) & ~(x > n)  # a count that is nan is for log p to tell
         x = jnp.where(inside, x, 0.0)
         log_p = x * log_sigmoid(self.logits) + (n - x) * log_sigmoid(-self.logits)
         return where_inside(inside, log_choose(n, x) + log_p)
@@ -124,7 +124,7 @@ class Geometric(Factorized):
 
     def _log_kernel(self, x: Any) -> Array:
         x = jnp.asarray(x, self.logits.dtype)
-        inside = (x >= 0) & (x - jnp.floor(x) == 0)  # inf − inf is nan
+        inside = is_count(x)
         failures = jnp.where(inside, x, 0.0) * log_sigmoid(-self.logits)
         return where_inside(inside, failures + log_sigmoid(self.logits))
 
@@ -194,7 +194,7 @@ class NegativeBinomial(Factorized):
 
     def _log_kernel(self, x: Any) -> Array:
         x, r = jnp.asarray(x, self.logits.dtype), self.total_count
-        inside = (x >= 0) & (x - jnp.floor(x) == 0)  # inf − inf is nan
+        inside = is_count(x)
         x = jnp.where(inside, x, 0.0)
         log_choose = -log_beta(x + 1, r) - jnp.log(x + r)
         log_p = x * log_sigmoid(self.logits) + r * log_sigmoid(-self.logits)

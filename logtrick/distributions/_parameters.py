@@ -84,6 +84,11 @@ def is_inexact(x: Any) -> bool:
     return hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.inexact)
 
 
+def is_count(x: Array) -> Array:
+    """Whether a real number is one of 0, 1, 2, … (inf − inf is nan)."""
+    return (x >= 0) & (x - jnp.floor(x) == 0)
+
+
 def where_inside(inside: Any, log_density: Any) -> Array:
     """−inf outside the support. (`log_density` must be finite there, or its gradient is not.)"""
     return jnp.where(inside, log_density, -jnp.inf)

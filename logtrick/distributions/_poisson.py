@@ -11,7 +11,7 @@ from logtrick._core.module import assign
 from logtrick._core.noise import KeyPerRun
 from logtrick._core.supports import NonNegativeInteger, Support
 from logtrick.distributions._base import Factorized
-from logtrick.distributions._parameters import Array, broadcasting, where_inside
+from logtrick.distributions._parameters import Array, broadcasting, is_count, where_inside
 from logtrick.distributions._special import poisson_log_density
 
 
@@ -53,7 +53,7 @@ class Poisson(Factorized):
 
     def _log_kernel(self, x: Any) -> Array:
         x = jnp.asarray(x, self.rate.dtype)
-        inside = (x >= 0) & (x - jnp.floor(x) == 0)  # inf − inf is nan
+        inside = is_count(x)
         # Not stats.poisson.logpmf: its terms, x log rate of 1e7 say, leave an error of a nat in float32.
         return where_inside(inside, poisson_log_density(jnp.where(inside, x, 0.0), self.rate))
 

@@ -103,7 +103,7 @@ def minimize(
       num_steps: how many steps, at least 1.
       data: a pytree of arrays with a common leading axis of rows.
       batch_size: rows per step, drawn uniformly with replacement by the step's key; None passes all of `data`.
-      chunk: steps per call into the compiled program.
+      chunk: steps between callbacks, taken by the compiled program in calls of at most 1,000.
       callback: `callback(result)`, a `FitResult` so far, after every chunk.
       progress: show progress; True for a `ProgressBar`, or a bar of `lt.training`.
       nonfinite: "skip" skips such steps and ends the fit after 10 of them in a row, "raise" at the first, an int n
@@ -156,7 +156,7 @@ def maximize(
       num_steps: how many steps, at least 1.
       data: a pytree of arrays with a common leading axis of rows.
       batch_size: rows per step; None passes all of `data`.
-      chunk: steps per call into the compiled program.
+      chunk: steps between callbacks, taken by the compiled program in calls of at most 1,000.
       callback: `callback(result)` after every chunk.
       progress: show progress.
       nonfinite: "skip", "raise", or how many steps in a row may be skipped.
