@@ -122,7 +122,7 @@ class Cauchy(Factorized):
         return -_log_one_plus_square(standardized(x, self.loc, self.scale))
 
     def _log_normalizer(self) -> Array:
-        return jnp.log(jnp.pi * self.scale)
+        return jnp.log(self.scale) + math.log(math.pi)
 
     def _entropy(self) -> Array:
         return jnp.sum(jnp.broadcast_to(jnp.log(4 * jnp.pi * self.scale), self.event_shape))

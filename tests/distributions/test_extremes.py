@@ -193,7 +193,7 @@ def test_outside_of_the_support_the_score_is_zero(name: str) -> None:
 
 
 def test_the_largest_scales() -> None:
-    for family in (lt.Normal, lt.Laplace, lambda m, s: lt.StudentT(5.0, m, s)):
+    for family in (lt.Normal, lt.Laplace, lt.Cauchy, lambda m, s: lt.StudentT(5.0, m, s)):
         np.testing.assert_allclose(
             family(0.0, 2e38).log_prob(0.0), family(0.0, 1.0).log_prob(0.0) - np.log(2e38), rtol=1e-6
         )
