@@ -58,7 +58,9 @@ def measure(batched: bool, n: int, rounds: int) -> dict[str, float]:
     jax.block_until_ready(in_box(loc, key))
     calls = simulator.calls
     directly = (lambda: simulator(points)) if batched else (lambda: [simulator(x) for x in points])
-    host, jitted, box = medians([directly, lambda: in_jax(loc, key), lambda: in_box(loc, key)], rounds)
+    host, jitted, box = medians(
+        [directly, lambda: in_jax(loc, key), lambda: in_box(loc, key)], rounds
+    )
     scale = 1e6
     return {
         "calls": calls,
@@ -73,7 +75,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=31)
     args = parser.parse_args()
-    print("microseconds      draws  calls   direct  expect, JAX cost  expect, black box  overhead a call")
+    print(
+        "microseconds      draws  calls   direct  expect, JAX cost  expect, black box  overhead a call"
+    )
     for batched, n in CASES:
         r = measure(batched, n, args.rounds)
         print(

@@ -65,9 +65,13 @@ def main() -> None:
     args = parser.parse_args()
     for program in (ours, hand):
         seconds(program, 3)
-    print(f"{'sites':>5s} {'trace: ours':>12s} {'hand':>6s} {'compile: ours':>14s} {'hand':>6s} {'ratio':>6s}")
+    print(
+        f"{'sites':>5s} {'trace: ours':>12s} {'hand':>6s} {'compile: ours':>14s} {'hand':>6s} {'ratio':>6s}"
+    )
     for sites in args.sites:
-        (our_trace, our_compile), (hand_trace, hand_compile) = (seconds(program, sites) for program in (ours, hand))
+        (our_trace, our_compile), (hand_trace, hand_compile) = (
+            seconds(program, sites) for program in (ours, hand)
+        )
         print(
             f"{sites:5d} {our_trace:10.2f} s {hand_trace:4.2f} s {our_compile:12.2f} s {hand_compile:4.1f} s "
             f"{our_compile / hand_compile:6.2f}",

@@ -28,7 +28,12 @@ OPTIMIZER = optax.adam(3e-3)
 
 
 def start() -> Any:
-    sizes = {"up1": (PIXELS, WIDTH), "up2": (WIDTH, WIDTH), "down2": (WIDTH, WIDTH), "down1": (WIDTH, PIXELS)}
+    sizes = {
+        "up1": (PIXELS, WIDTH),
+        "up2": (WIDTH, WIDTH),
+        "down2": (WIDTH, WIDTH),
+        "down1": (WIDTH, PIXELS),
+    }
     keys = jax.random.split(jax.random.key(0), len(sizes))
     layers = {
         name: (jax.random.normal(k, size) / size[0] ** 0.5, jnp.zeros(size[1]))
@@ -104,8 +109,12 @@ def gradients_agree() -> float:
     """How many standard errors the means of the two gradients are apart, at most, in 100 random directions."""
     params, keys = start(), jax.random.split(jax.random.key(1), 64)
     leaves, tree = jax.tree.flatten(params)
-    random = [jax.random.normal(jax.random.key(i), (100, leaf.size)) for i, leaf in enumerate(leaves)]
-    project = lambda g: sum(r @ leaf.ravel() for r, leaf in zip(random, tree.flatten_up_to(g), strict=True))
+    random = [
+        jax.random.normal(jax.random.key(i), (100, leaf.size)) for i, leaf in enumerate(leaves)
+    ]
+    project = lambda g: sum(
+        r @ leaf.ravel() for r, leaf in zip(random, tree.flatten_up_to(g), strict=True)
+    )
     found = []
     for loss in (negative_elbo, hand_negative_elbo):
         one = jax.jit(lambda key, loss=loss: project(jax.grad(loss)(params, key, IMAGES[:BATCH])))
@@ -117,7 +126,9 @@ def gradients_agree() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=25)
-    parser.add_argument("--train", type=int, default=1000, help="steps of training to show the ELBO of")
+    parser.add_argument(
+        "--train", type=int, default=1000, help="steps of training to show the ELBO of"
+    )
     args = parser.parse_args()
     runs = {"ours": steps_of(negative_elbo), "hand": steps_of(hand_negative_elbo)}
     carry = (start(), OPTIMIZER.init(start()))
@@ -136,7 +147,9 @@ def main() -> None:
     step = {name: 1e3 * statistics.median(s) / STEPS for name, s in seconds.items()}
     print(f"step: ours {step['ours']:.2f} ms, hand {step['hand']:.2f} ms, ratio {ratio:.2f}")
     print(f"first call: ours {first['ours']:.2f} s, hand {first['hand']:.2f} s")
-    print(f"gradients: means at most {gradients_agree():.1f} standard errors apart in 100 directions")
+    print(
+        f"gradients: means at most {gradients_agree():.1f} standard errors apart in 100 directions"
+    )
     for name, run in runs.items():
         state = carry
         for i in range(args.train // STEPS):

@@ -64,7 +64,9 @@ def hand_unordered(logits: jax.Array, key: jax.Array) -> Any:
             row = [
                 jnp.ones(()) * single[i]
                 if i == j
-                else probability(p[jnp.array([m for m in range(K) if m not in (i, j)])], p[i] + p[j], K - 2)
+                else probability(
+                    p[jnp.array([m for m in range(K) if m not in (i, j)])], p[i] + p[j], K - 2
+                )
                 for j in range(K)
             ]
             rows.append(jnp.stack(row) / single[i])
@@ -119,7 +121,9 @@ def hand_measure_valued(params: jax.Array, key: jax.Array) -> Any:
     x = loc + scale * jax.random.normal(keys[3], shape)
 
     def one(x: jax.Array, *replacements: jax.Array) -> Any:
-        moved = [jnp.where(jnp.eye(COORDINATES, dtype=bool), loc + scale * z, x) for z in replacements]
+        moved = [
+            jnp.where(jnp.eye(COORDINATES, dtype=bool), loc + scale * z, x) for z in replacements
+        ]
         f = jax.vmap(normal_cost)(jnp.concatenate([x[None], *moved]))
         up, down, far, near = f[1:].reshape(4, COORDINATES)
         in_loc, in_scale = (up - down) / (scale * (2 * jnp.pi) ** 0.5), (far - near) / scale
@@ -131,7 +135,9 @@ def hand_measure_valued(params: jax.Array, key: jax.Array) -> Any:
 
 def ours(f: Any, dist: Any, estimator: Any) -> Callable[..., Any]:
     def value(params: jax.Array, key: jax.Array) -> Any:
-        out = lt.expect(key, f, dist(params), estimator=estimator, num_samples=N, has_aux=estimator.adaptive)
+        out = lt.expect(
+            key, f, dist(params), estimator=estimator, num_samples=N, has_aux=estimator.adaptive
+        )
         return out[0] if estimator.adaptive else out
 
     return jax.value_and_grad(value)
@@ -164,7 +170,9 @@ def main() -> None:
         keys = jax.block_until_ready(list(jax.random.split(jax.random.key(0), 200)))
         grads = [np.array([f(params, k)[1] for k in keys]) for f in (a, b)]
         spread = np.sqrt(sum(g.var(0, ddof=1) for g in grads) / len(keys))
-        apart = float(np.abs((grads[0] - grads[1]).mean(0) / spread).max())  # the same expectation, of other draws
+        apart = float(
+            np.abs((grads[0] - grads[1]).mean(0) / spread).max()
+        )  # the same expectation, of other draws
         times = []
         for i, k in enumerate(keys[:pairs]):  # each of the two goes first as often
             second = seconds(b, params, k) if i % 2 else None

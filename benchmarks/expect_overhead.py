@@ -39,14 +39,19 @@ def hand_normal(params: Any, key: jax.Array, dim: int, n: int) -> jax.Array:
     scale = jnp.exp(log_scale)
     x = stop(loc + scale * jax.random.normal(key, (n, dim)))
     constant = 0.5 * jnp.log(2 * jnp.pi)
-    return leave_one_out_surrogate(x, lambda x: jnp.sum(-0.5 * ((x - loc) / scale) ** 2 - log_scale - constant, axis=1))
+    return leave_one_out_surrogate(
+        x, lambda x: jnp.sum(-0.5 * ((x - loc) / scale) ** 2 - log_scale - constant, axis=1)
+    )
 
 
 def hand_bernoulli(params: Any, key: jax.Array, dim: int, n: int) -> jax.Array:
     (logits,) = params
     x = stop((jax.random.uniform(key, (n, dim)) < jax.nn.sigmoid(logits)).astype(logits.dtype))
     return leave_one_out_surrogate(
-        x, lambda x: jnp.sum(x * jax.nn.log_sigmoid(logits) + (1 - x) * jax.nn.log_sigmoid(-logits), axis=1)
+        x,
+        lambda x: jnp.sum(
+            x * jax.nn.log_sigmoid(logits) + (1 - x) * jax.nn.log_sigmoid(-logits), axis=1
+        ),
     )
 
 
@@ -61,7 +66,11 @@ def ours_bernoulli(params: Any, key: jax.Array, dim: int, n: int) -> jax.Array:
 
 def compiled(transform: Any, function: Any, params: Any, dim: int, n: int) -> tuple[Any, float]:
     start = time.perf_counter()
-    run = jax.jit(transform(lambda p, k: function(p, k, dim, n))).lower(params, jax.random.key(0)).compile()
+    run = (
+        jax.jit(transform(lambda p, k: function(p, k, dim, n)))
+        .lower(params, jax.random.key(0))
+        .compile()
+    )
     return run, time.perf_counter() - start
 
 
@@ -95,13 +104,22 @@ def main() -> None:
         name = f"{family}-{dim}-{n}"
         if args.only not in name:
             continue
-        params = (jnp.full(dim, 0.1), jnp.zeros(dim)) if family == "normal" else (jnp.linspace(-1.0, 1.0, dim),)
-        ours, hand = (ours_normal, hand_normal) if family == "normal" else (ours_bernoulli, hand_bernoulli)
+        params = (
+            (jnp.full(dim, 0.1), jnp.zeros(dim))
+            if family == "normal"
+            else (jnp.linspace(-1.0, 1.0, dim),)
+        )
+        ours, hand = (
+            (ours_normal, hand_normal) if family == "normal" else (ours_bernoulli, hand_bernoulli)
+        )
         for what, transform in (("value and grad", jax.value_and_grad), ("grad", jax.grad)):
             hand_run, hand_compile = compiled(transform, hand, params, dim, n)
             our_run, our_compile = compiled(transform, ours, params, dim, n)
             r, seconds = ratio(our_run, hand_run, params, args.pairs)
-            print(f"{name:22s} {what:15s} {r:9.2f} {seconds * 1e6:10.1f} {our_compile / hand_compile:8.2f}", flush=True)
+            print(
+                f"{name:22s} {what:15s} {r:9.2f} {seconds * 1e6:10.1f} {our_compile / hand_compile:8.2f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from jax import random
 from jax.scipy import stats
 
 import logtrick as lt
-from logtrick._core.noise import rows
+from logtrick.noise import rows
 
 N, D, K = 10_000, 100, 10
 
@@ -58,7 +58,9 @@ def multivariate_normal_log_prob(x: jax.Array, loc: jax.Array, tril: jax.Array) 
 
 tril = jnp.eye(K) + 0.1 * jnp.tril(jnp.ones((K, K)), -1)
 CASES = {
-    "Normal": Case(lt.Normal, (ones, spread), lambda k, m, s: m + s * random.normal(k, many), stats.norm.logpdf),
+    "Normal": Case(
+        lt.Normal, (ones, spread), lambda k, m, s: m + s * random.normal(k, many), stats.norm.logpdf
+    ),
     "MultivariateNormal": Case(
         lt.MultivariateNormal, (ones[:K], tril), multivariate_normal, multivariate_normal_log_prob
     ),
@@ -66,12 +68,27 @@ CASES = {
         lt.LogNormal,
         (ones, spread),
         lambda k, m, s: jnp.exp(m + s * random.normal(k, many)),
-        lambda x, m, s: jnp.where(x > 0, stats.norm.logpdf(jnp.log(x), m, s) - jnp.log(x), -jnp.inf),
+        lambda x, m, s: jnp.where(
+            x > 0, stats.norm.logpdf(jnp.log(x), m, s) - jnp.log(x), -jnp.inf
+        ),
     ),
-    "Laplace": Case(lt.Laplace, (ones, spread), lambda k, m, s: m + s * random.laplace(k, many), stats.laplace.logpdf),
-    "Cauchy": Case(lt.Cauchy, (ones, spread), lambda k, m, s: m + s * random.cauchy(k, many), stats.cauchy.logpdf),
+    "Laplace": Case(
+        lt.Laplace,
+        (ones, spread),
+        lambda k, m, s: m + s * random.laplace(k, many),
+        stats.laplace.logpdf,
+    ),
+    "Cauchy": Case(
+        lt.Cauchy,
+        (ones, spread),
+        lambda k, m, s: m + s * random.cauchy(k, many),
+        stats.cauchy.logpdf,
+    ),
     "StudentT": Case(
-        lt.StudentT, (2 + spread, ones, spread), lambda k, d, m, s: m + s * random.t(k, d, many), stats.t.logpdf
+        lt.StudentT,
+        (2 + spread, ones, spread),
+        lambda k, d, m, s: m + s * random.t(k, d, many),
+        stats.t.logpdf,
     ),
     "Uniform": Case(
         lt.Uniform,
@@ -91,7 +108,12 @@ CASES = {
         lambda k, a, r: random.gamma(k, a, many) / r,
         lambda x, a, r: stats.gamma.logpdf(x, a, scale=1 / r),
     ),
-    "Beta": Case(lt.Beta, (spread, spread[::-1]), lambda k, a, b: random.beta(k, a, b, many), stats.beta.logpdf),
+    "Beta": Case(
+        lt.Beta,
+        (spread, spread[::-1]),
+        lambda k, a, b: random.beta(k, a, b, many),
+        stats.beta.logpdf,
+    ),
     "Dirichlet": Case(
         lt.Dirichlet,
         (spread.reshape(-1, K),),
@@ -105,7 +127,10 @@ CASES = {
         lambda x, l: x * jax.nn.log_sigmoid(l) + (1 - x) * jax.nn.log_sigmoid(-l),
     ),
     "Categorical": Case(
-        lt.Categorical, (weights,), lambda k, l: random.categorical(k, l, shape=(N, D // K)), categorical_log_prob
+        lt.Categorical,
+        (weights,),
+        lambda k, l: random.categorical(k, l, shape=(N, D // K)),
+        categorical_log_prob,
     ),
     "OneHotCategorical": Case(
         lt.OneHotCategorical,
@@ -114,7 +139,10 @@ CASES = {
         one_hot_log_prob,
     ),
     "Poisson": Case(
-        lt.Poisson, (spread,), lambda k, r: random.poisson(k, r, many).astype(r.dtype), stats.poisson.logpmf
+        lt.Poisson,
+        (spread,),
+        lambda k, r: random.poisson(k, r, many).astype(r.dtype),
+        stats.poisson.logpmf,
     ),
     "Binomial": Case(
         lambda l: lt.Binomial(9, l),
@@ -131,7 +159,9 @@ CASES = {
     "NegativeBinomial": Case(
         lt.NegativeBinomial,
         (3 * spread, logits),
-        lambda k, r, l: random.poisson(k, random.gamma(random.fold_in(k, 1), r, many) * jnp.exp(l)).astype(l.dtype),
+        lambda k, r, l: random.poisson(
+            k, random.gamma(random.fold_in(k, 1), r, many) * jnp.exp(l)
+        ).astype(l.dtype),
         lambda x, r, l: stats.nbinom.logpmf(x, r, jax.nn.sigmoid(-l)),
     ),
     "PlackettLuce": Case(
@@ -159,8 +189,12 @@ def main() -> None:
 
         given = (case.params, jax.jit(draw)((case.params, None), jax.random.key(0)))
         ours_log_prob = lambda given, key: jax.vmap(case.family(*given[0]).log_prob)(given[1])
-        bare_log_prob = lambda given, key: jnp.sum(case.log_prob(given[1], *given[0]).reshape(N, -1), axis=1)
-        score = lambda f: lambda given, key: jax.grad(lambda p: jnp.sum(f((p, given[1]), key)))(given[0])
+        bare_log_prob = lambda given, key: jnp.sum(
+            case.log_prob(given[1], *given[0]).reshape(N, -1), axis=1
+        )
+        score = lambda f: (
+            lambda given, key: jax.grad(lambda p: jnp.sum(f((p, given[1]), key)))(given[0])
+        )
         pairs = {
             "sample": (draw, lambda given, key: case.sample(key, *given[0])),
             "log_prob": (ours_log_prob, bare_log_prob),

@@ -41,7 +41,9 @@ class Row:
 
 def moments(gradient: Callable[[Any], Any], calls: int) -> tuple[float, float]:
     """Mean and variance of a scalar gradient estimate over `calls` keys."""
-    draws = np.asarray(jax.jit(jax.vmap(gradient))(jax.random.split(jax.random.key(0), calls)), np.float64)
+    draws = np.asarray(
+        jax.jit(jax.vmap(gradient))(jax.random.split(jax.random.key(0), calls)), np.float64
+    )
     return float(draws.mean()), float(draws.var(ddof=1))
 
 
@@ -75,8 +77,18 @@ def arms_toy() -> list[Row]:
 def titsias_shi() -> list[Row]:
     """Titsias & Shi (2022), figure 1: f = mean (b − .499)², D = 200, two samples, one coordinate's variance."""
     expected = {
-        0.5: {"LOO": 1.25e-9, "DisARM": 1.24375e-9, "double CV": 1.248e-9, "R*: the exact mean": 6.21875e-10},
-        0.7: {"LOO": 8.837e-10, "DisARM": 8.8053e-10, "double CV": 1.11834e-11, "R*: the exact mean": 4.40475e-10},
+        0.5: {
+            "LOO": 1.25e-9,
+            "DisARM": 1.24375e-9,
+            "double CV": 1.248e-9,
+            "R*: the exact mean": 6.21875e-10,
+        },
+        0.7: {
+            "LOO": 8.837e-10,
+            "DisARM": 8.8053e-10,
+            "double CV": 1.11834e-11,
+            "R*: the exact mean": 4.40475e-10,
+        },
     }
     best = {0.5: -0.0015974441, 0.7: -0.0048878899}  # α*
     rows = []
@@ -86,11 +98,18 @@ def titsias_shi() -> list[Row]:
             "LOO": (lt.ScoreFunction(), 2),
             "DisARM": (lt.DisARM(), 1),
             "double CV": (lt.DoubleCV(best[theta]), 2),
-            "R*: the exact mean": (lt.ScoreFunction(lt.ConstantBaseline(theta * 0.501**2 + (1 - theta) * 0.499**2)), 2),
+            "R*: the exact mean": (
+                lt.ScoreFunction(lt.ConstantBaseline(theta * 0.501**2 + (1 - theta) * 0.499**2)),
+                2,
+            ),
         }
         for name, (estimator, runs) in estimators.items():
             value = lambda l, key: lt.expect(
-                key, lambda x: jnp.mean((x - 0.499) ** 2), lt.Bernoulli(l), estimator=estimator, num_samples=runs
+                key,
+                lambda x: jnp.mean((x - 0.499) ** 2),
+                lt.Bernoulli(l),
+                estimator=estimator,
+                num_samples=runs,
             )
             _, variance = moments(lambda key: jax.grad(value)(logits, key)[0], 50_000)
             rows.append(Row(f"variance at θ = {theta}, {name}", want[name], variance, 0.05))
@@ -104,7 +123,9 @@ def kool() -> list[Row]:
     def gradient(estimator: Any, runs: int) -> Callable[[Any], Any]:
         def value(eta: Any, key: Any) -> Any:
             dist = lt.Bernoulli(jnp.broadcast_to(eta, (3,)))
-            return lt.expect(key, lambda x: jnp.sum((x - p0) ** 2), dist, estimator=estimator, num_samples=runs)
+            return lt.expect(
+                key, lambda x: jnp.sum((x - p0) ** 2), dist, estimator=estimator, num_samples=runs
+            )
 
         return lambda key: jax.grad(value)(0.0, key)
 
@@ -112,7 +133,12 @@ def kool() -> list[Row]:
     rows = []
     for k, expected in {2: 7.275e-3, 3: 3.20e-3, 4: 1.99e-3}.items():
         rows.append(
-            Row(f"variance, LOO, k = {k}", expected, moments(gradient(lt.ScoreFunction(), k), 100_000)[1], 0.05)
+            Row(
+                f"variance, LOO, k = {k}",
+                expected,
+                moments(gradient(lt.ScoreFunction(), k), 100_000)[1],
+                0.05,
+            )
         )
     for k, expected in unordered.items():
         mean, variance = moments(gradient(lt.UnorderedSet(k), 1), 100_000)
@@ -136,8 +162,18 @@ def reinmax_polynomial() -> list[Row]:
     return [
         Row("gradient, p = 2, ReinMax (no bias)", exact[2.0], mean(lt.ReinMax(), 2.0), 0.03),
         Row("gradient, p = 1.5, ReinMax (biased)", 1.01411223e-4, mean(lt.ReinMax(), 1.5), 0.05),
-        Row("gradient, p = 1.5, straight-through (biased)", 4.02626661e-4, mean(lt.StraightThrough(), 1.5), 0.03),
-        Row("gradient, p = 2, straight-through / exact", 2.5, mean(lt.StraightThrough(), 2.0) / exact[2.0], 0.05),
+        Row(
+            "gradient, p = 1.5, straight-through (biased)",
+            4.02626661e-4,
+            mean(lt.StraightThrough(), 1.5),
+            0.03,
+        ),
+        Row(
+            "gradient, p = 2, straight-through / exact",
+            2.5,
+            mean(lt.StraightThrough(), 2.0) / exact[2.0],
+            0.05,
+        ),
     ]
 
 
@@ -155,7 +191,9 @@ def train_one_bit(estimator: Any, runs: int, t: float, steps: int, seeds: int) -
             return (optax.apply_updates(logit, updates), state), None
 
         start = jnp.zeros(())
-        (logit, _), _ = jax.lax.scan(step, (start, optimizer.init(start)), jax.random.split(key, steps))
+        (logit, _), _ = jax.lax.scan(
+            step, (start, optimizer.init(start)), jax.random.split(key, steps)
+        )
         return jax.nn.sigmoid(logit)
 
     return float(jnp.median(jax.jit(jax.vmap(fit))(jax.random.split(jax.random.key(0), seeds))))
@@ -170,7 +208,12 @@ def train_moving_average(t: float, steps: int, seeds: int) -> float:
 
         def loss(l: Any) -> Any:
             value, aux = lt.expect(
-                key, lambda x: (x - t) ** 2, lt.Bernoulli(l), estimator=estimator, num_samples=1, has_aux=True
+                key,
+                lambda x: (x - t) ** 2,
+                lt.Bernoulli(l),
+                estimator=estimator,
+                num_samples=1,
+                has_aux=True,
             )
             return value, aux.estimator
 
@@ -179,7 +222,11 @@ def train_moving_average(t: float, steps: int, seeds: int) -> float:
         return (optax.apply_updates(logit, updates), state, estimator), None
 
     def fit(key: Any) -> Any:
-        start = (jnp.zeros(()), optimizer.init(jnp.zeros(())), lt.ScoreFunction(lt.MovingAverage(0.9)))
+        start = (
+            jnp.zeros(()),
+            optimizer.init(jnp.zeros(())),
+            lt.ScoreFunction(lt.MovingAverage(0.9)),
+        )
         return jax.nn.sigmoid(jax.lax.scan(step, start, jax.random.split(key, steps))[0][0])
 
     return float(jnp.median(jax.jit(jax.vmap(fit))(jax.random.split(jax.random.key(0), seeds))))
@@ -195,7 +242,12 @@ def train_relax(t: float, steps: int, seeds: int) -> float:
     def loss(params: Any, key: Any) -> Any:
         estimator = lt.RELAX(surrogate, params["w"], jnp.exp(params["log temperature"]))
         value, aux = lt.expect(
-            key, lambda x: (x - t) ** 2, lt.Bernoulli(params["logit"]), estimator=estimator, num_samples=1, has_aux=True
+            key,
+            lambda x: (x - t) ** 2,
+            lt.Bernoulli(params["logit"]),
+            estimator=estimator,
+            num_samples=1,
+            has_aux=True,
         )
         return value + aux.adaptive_loss
 
@@ -232,20 +284,35 @@ def rebar_toy() -> list[Row]:
         "Gumbel-softmax, τ = 1": (lt.GumbelSoftmax(1.0), 0.377),
     }
     rows = [
-        Row(f"median p, t = .499, 1,000 steps, {name}", expected, train_one_bit(e, runs, 0.499, 1000, 200), within)
+        Row(
+            f"median p, t = .499, 1,000 steps, {name}",
+            expected,
+            train_one_bit(e, runs, 0.499, 1000, 200),
+            within,
+        )
         for name, (e, runs, expected, within) in near.items()
     ]
     average = train_moving_average(0.499, 1000, 200)
     rows.append(Row("median p, t = .499, 1,000 steps, moving average", 0.29, average, 0.15))
     learned = [(0.499, 1000, 0.442, 0.04), (0.499, 3000, 0.245, 0.13), (0.45, 1000, 0.0407, 0.2)]
     rows += [
-        Row(f"median p, t = {f'{t}'[1:]}, {steps:,} steps, RELAX, trained", p, train_relax(t, steps, 200), within)
+        Row(
+            f"median p, t = {f'{t}'[1:]}, {steps:,} steps, RELAX, trained",
+            p,
+            train_relax(t, steps, 200),
+            within,
+        )
         for t, steps, p, within in learned
     ]
     rebar = train_one_bit(lt.REBAR(), 1, 0.45, 1000, 200)
     rows.append(Row("median p, t = .45, 1,000 steps, REBAR (η = 1, τ = .5)", 0.1975, rebar, 0.1))
     rows += [
-        Row(f"median p, t = .45, 10,000 steps, {name}: stuck", p, train_one_bit(e, 1, 0.45, 10_000, 200), 0.02 / p)
+        Row(
+            f"median p, t = .45, 10,000 steps, {name}: stuck",
+            p,
+            train_one_bit(e, 1, 0.45, 10_000, 200),
+            0.02 / p,
+        )
         for name, (e, p) in far.items()
     ]
     return rows
@@ -258,7 +325,9 @@ def rqmc() -> list[Row]:
 
     def slope(estimator: Any) -> float:
         def variance(n: int) -> float:
-            value = lambda mu, key: lt.expect(key, f, lt.Normal(mu, 1.0), estimator=estimator, num_samples=n)
+            value = lambda mu, key: lt.expect(
+                key, f, lt.Normal(mu, 1.0), estimator=estimator, num_samples=n
+            )
             one = lambda key: jax.grad(value)(jnp.full(4, 0.3), key)
             draws = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=50))(
                 jax.random.split(jax.random.key(0), 200)
@@ -271,8 +340,18 @@ def rqmc() -> list[Row]:
     return [
         Row("slope, pathwise, independent draws", -1.0, slope(lt.Pathwise()), 0.1),
         Row("slope, score function, independent draws", -1.0, slope(score(lt.IID())), 0.1),
-        Row("slope, pathwise, scrambled Sobol': at most", -1.6, slope(lt.Pathwise(lt.Sobol())), at_most=True),
-        Row("slope, score function, scrambled Sobol': at most", -1.6, slope(score(lt.Sobol())), at_most=True),
+        Row(
+            "slope, pathwise, scrambled Sobol': at most",
+            -1.6,
+            slope(lt.Pathwise(lt.Sobol())),
+            at_most=True,
+        ),
+        Row(
+            "slope, score function, scrambled Sobol': at most",
+            -1.6,
+            slope(score(lt.Sobol())),
+            at_most=True,
+        ),
     ]
 
 
@@ -295,7 +374,9 @@ def main() -> None:
             print(f"\n{name}: {(figure.__doc__ or '').strip()}")
             for row in figure():
                 mark = "" if row.right else "   <-- off"
-                print(f"  {row.quantity:<52} expected {row.expected:<12.5g} obtained {row.obtained:<12.5g}{mark}")
+                print(
+                    f"  {row.quantity:<52} expected {row.expected:<12.5g} obtained {row.obtained:<12.5g}{mark}"
+                )
 
 
 if __name__ == "__main__":

@@ -54,7 +54,9 @@ def walk(p: Any, steps: int, pays: str) -> Any:
 def obtained(steps: int, pays: str, calls: int) -> tuple[float, float]:
     """Mean and variance of the gradient over calls of one run each."""
     value = lambda p, key: lt.expect_program(key, walk, p, steps, pays, num_samples=1)
-    gradients = jax.jit(lambda keys: jax.lax.map(lambda k: jax.grad(value)(2.0 * steps, k), keys, batch_size=10_000))
+    gradients = jax.jit(
+        lambda keys: jax.lax.map(lambda k: jax.grad(value)(2.0 * steps, k), keys, batch_size=10_000)
+    )
     found = np.asarray(gradients(jax.random.split(jax.random.key(0), calls)), np.float64)
     return float(found.mean()), float(found.var(ddof=1))
 
@@ -76,8 +78,14 @@ def expected(steps: int, pays: str) -> tuple[float, float]:
     moments = {power: np.zeros(steps + 1) for power in powers}
     moments[0, 0][0] = 1.0
     for t in range(steps):
-        cost = np.zeros_like(x) if pays == "the end" and t < steps - 1 else x**2 / (1 if pays == "the end" else steps)
-        risen, fallen = (_weighted(_shifted(moments, s), r) for s, r in ((score_up, up), (score_down, 1 - up)))
+        cost = (
+            np.zeros_like(x)
+            if pays == "the end" and t < steps - 1
+            else x**2 / (1 if pays == "the end" else steps)
+        )
+        risen, fallen = (
+            _weighted(_shifted(moments, s), r) for s, r in ((score_up, up), (score_down, 1 - up))
+        )
         for power in powers:
             moments[power] = np.append(0.0, risen[power][:-1]) + np.append(fallen[power][1:], 0.0)
         moments = _paid(moments, cost, pays == "the whole")
@@ -93,7 +101,10 @@ def _weighted(moments: Moments, rate: np.ndarray) -> Moments:
 def _shifted(moments: Moments, score: np.ndarray) -> Moments:
     """Those of (S + score)^i G^j."""
     return {
-        (i, j): sum((_choose(i, k) * score ** (i - k) * moments[k, j] for k in range(i + 1)), np.zeros_like(score))
+        (i, j): sum(
+            (_choose(i, k) * score ** (i - k) * moments[k, j] for k in range(i + 1)),
+            np.zeros_like(score),
+        )
         for i, j in moments
     }
 
@@ -102,7 +113,10 @@ def _paid(moments: Moments, cost: np.ndarray, whole: bool) -> Moments:
     """Those of S^i (G + cost)^j, or of S^i (G + cost S)^j, which needs higher powers of S where i > 0: these are left out."""
     if whole:
         return {
-            (i, j): sum((_choose(j, k) * cost ** (j - k) * moments[i, k] for k in range(j + 1)), np.zeros_like(cost))
+            (i, j): sum(
+                (_choose(j, k) * cost ** (j - k) * moments[i, k] for k in range(j + 1)),
+                np.zeros_like(cost),
+            )
             for i, j in moments
         }
     paid = dict(moments)
@@ -123,20 +137,26 @@ def rows(steps: int = 100, calls: int = 100_000) -> list[Row]:
     for pays in ("each step", "the whole", "the end"):
         (mean, variance), (want, spread) = obtained(steps, pays, calls), expected(steps, pays)
         variances[pays] = (spread, variance)
-        found.append(Row(f"gradient, {pays}", want, mean, wider(6 * spread**0.5 / want / 100_000**0.5)))
+        found.append(
+            Row(f"gradient, {pays}", want, mean, wider(6 * spread**0.5 / want / 100_000**0.5))
+        )
         found.append(Row(f"variance, {pays}", spread, variance, wider(0.08)))
     ratios = [variances["the whole"][i] / variances["each step"][i] for i in (0, 1)]
     return [*found, Row("variance of the whole return / of reward-to-go", *ratios, wider(0.1))]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--calls", type=int, default=100_000)
     arguments = parser.parse_args()
     for row in rows(arguments.steps, arguments.calls):
         mark = "" if row.right else "   <-- off"
-        print(f"  {row.quantity:<50} expected {row.expected:<12.6g} obtained {row.obtained:<12.6g}{mark}")
+        print(
+            f"  {row.quantity:<50} expected {row.expected:<12.6g} obtained {row.obtained:<12.6g}{mark}"
+        )
 
 
 if __name__ == "__main__":

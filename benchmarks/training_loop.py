@@ -32,7 +32,9 @@ def problem() -> tuple[jax.Array, jax.Array]:
 
 def log_joint(w: jax.Array, data: Any) -> jax.Array:
     features, signs = data
-    return jnp.sum(jax.nn.log_sigmoid(signs * (features @ w))) + jnp.sum(jax.scipy.stats.norm.logpdf(w))
+    return jnp.sum(jax.nn.log_sigmoid(signs * (features @ w))) + jnp.sum(
+        jax.scipy.stats.norm.logpdf(w)
+    )
 
 
 def log_q(params: Any, w: jax.Array) -> jax.Array:
@@ -61,7 +63,9 @@ def hand_fit(optimizer: Any, steps: int, pathwise: bool) -> Callable[..., Any]:
             updates, state = optimizer.update(grad, state, params)
             return (optax.apply_updates(params, updates), state), value
 
-        (params, _), values = jax.lax.scan(step, (params, optimizer.init(params)), jax.random.split(key, steps))
+        (params, _), values = jax.lax.scan(
+            step, (params, optimizer.init(params)), jax.random.split(key, steps)
+        )
         return params, values
 
     return run
@@ -71,9 +75,17 @@ def our_objective(pathwise: bool) -> Callable[..., jax.Array]:
     estimator = lt.Pathwise() if pathwise else lt.ScoreFunction()
 
     def objective(params: Any, key: jax.Array, data: Any) -> jax.Array:
-        held = params if pathwise else stop(params)  # the mean of the score is 0, as the hand-written surrogate knows
+        held = (
+            params if pathwise else stop(params)
+        )  # the mean of the score is 0, as the hand-written surrogate knows
         cost = lambda w: log_q(held, w) - log_joint(w, data)
-        return lt.expect(key, cost, lt.Normal(params[0], jnp.exp(params[1])), estimator=estimator, num_samples=DRAWS)
+        return lt.expect(
+            key,
+            cost,
+            lt.Normal(params[0], jnp.exp(params[1])),
+            estimator=estimator,
+            num_samples=DRAWS,
+        )
 
     return objective
 
@@ -87,7 +99,9 @@ def main() -> None:
     optimizer = optax.adam(1e-2)
     for pathwise in (False, True):
         objective, hand = our_objective(pathwise), hand_fit(optimizer, args.steps, pathwise)
-        ours = lambda key: lt.minimize(key, objective, start, optimizer, num_steps=args.steps, data=data)
+        ours = lambda key: lt.minimize(
+            key, objective, start, optimizer, num_steps=args.steps, data=data
+        )
         runs = (
             lambda key: jax.block_until_ready(ours(key).params),
             lambda key: jax.block_until_ready(hand(start, key, data)),

@@ -7,7 +7,10 @@ from logtrick import (
     diagnostics as diagnostics,
     distributions as distributions,
     estimators as estimators,
+    noise as noise,
+    plans as plans,
     programs as programs,
+    supports as supports,
     testing as testing,
     training as training,
 )
@@ -22,8 +25,6 @@ from logtrick._core.keys import key as key
 from logtrick._core.trick import density_and_grad as density_and_grad, score as score
 from logtrick._version import __version__ as __version__
 from logtrick.baselines import (
-    IID as IID,
-    Antithetic as Antithetic,
     Baseline as Baseline,
     ConstantBaseline as ConstantBaseline,
     ControlVariate as ControlVariate,
@@ -34,9 +35,6 @@ from logtrick.baselines import (
     MuProp as MuProp,
     NoBaseline as NoBaseline,
     OptimalBaseline as OptimalBaseline,
-    Plan as Plan,
-    Sobol as Sobol,
-    Stratified as Stratified,
 )
 from logtrick.diagnostics import (
     Comparison as Comparison,
@@ -98,6 +96,13 @@ from logtrick.estimators import (
     SumAndSample as SumAndSample,
     UnorderedSet as UnorderedSet,
     cite as cite,
+)
+from logtrick.plans import (
+    IID as IID,
+    Antithetic as Antithetic,
+    Plan as Plan,
+    Sobol as Sobol,
+    Stratified as Stratified,
 )
 from logtrick.programs import (
     Aux as Aux,

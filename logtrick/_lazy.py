@@ -16,11 +16,15 @@ def names_of_stub(package: str) -> tuple[Callable[[str], Any], Callable[[], list
     """
     stub = ast.parse(pkgutil.get_data(package, "__init__.pyi") or b"")
     lines = [s for s in stub.body if isinstance(s, ast.ImportFrom)]
-    home = {n.asname or n.name: (line.module or package, n.name) for line in lines for n in line.names}
+    home = {
+        n.asname or n.name: (line.module or package, n.name) for line in lines for n in line.names
+    }
 
     def get(name: str) -> Any:
         if name not in home:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}", name=name, obj=sys.modules[package])
+            raise AttributeError(
+                f"module {package!r} has no attribute {name!r}", name=name, obj=sys.modules[package]
+            )
         module, original = home[name]
         if module == package:
             value = importlib.import_module(f"{package}.{original}")

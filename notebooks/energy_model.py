@@ -60,7 +60,11 @@ def show(heading, **columns):
 def moments(theta, draws):
     def moment(k):
         return lt.expect_given(
-            draws, lambda x: statistics(x)[k], log_density(theta), normalized=False, num_chains=len(draws)
+            draws,
+            lambda x: statistics(x)[k],
+            log_density(theta),
+            normalized=False,
+            num_chains=len(draws),
         )
 
     return jnp.stack([moment(k) for k in range(len(NAMES))])
@@ -99,7 +103,11 @@ draws = nuts_chains(jax.random.key(2), TRUTH, warm_up[:, -1])
 value, derivative = moments_and_derivative(TRUTH, draws)
 exact, exact_derivative = exact_moments(TRUTH), jax.jacobian(exact_moments)(TRUTH)
 show(f"moments, NUTS, {CHAINS} chains × {LENGTH:,} draws", expected=exact, obtained=value)
-show("their derivative in the second parameter", expected=exact_derivative[:, 1], obtained=derivative[:, 1])
+show(
+    "their derivative in the second parameter",
+    expected=exact_derivative[:, 1],
+    obtained=derivative[:, 1],
+)
 error = jnp.max(jnp.abs(derivative - exact_derivative)) / jnp.max(jnp.abs(exact_derivative))
 print(f"largest error of the 3 × 3 derivative: {error:.2%} of its largest entry\n")
 assert error < 0.05
@@ -155,7 +163,13 @@ def last_step(theta, draws, inverse):
 draws = nuts_chains(jax.random.key(100), theta, draws[:, -1])
 inverse = jnp.linalg.inv(moments_and_derivative(theta, draws)[1])
 found, error = last_step(theta, draws, inverse)
-show("maximum likelihood: θ of …", truth=TRUTH, exact_maximum=best, from_the_chains=found, Monte_Carlo_error=error)
+show(
+    "maximum likelihood: θ of …",
+    truth=TRUTH,
+    exact_maximum=best,
+    from_the_chains=found,
+    Monte_Carlo_error=error,
+)
 print()
 assert jnp.all(jnp.abs(found - best) < 4.5 * error) and jnp.max(error) < 0.03
 
@@ -178,7 +192,9 @@ def repeats(key):
 
     def one(draws, **how):
         product = lambda x: x[0] * x[1]
-        value, aux = lt.expect_given(draws, product, log_density(TRUTH), normalized=False, has_aux=True, **how)
+        value, aux = lt.expect_given(
+            draws, product, log_density(TRUTH), normalized=False, has_aux=True, **how
+        )
         return value, aux.standard_error, aux.autocorrelation_time
 
     as_chains = jax.vmap(lambda x: one(x, num_chains=FEW))(draws)
@@ -187,11 +203,21 @@ def repeats(key):
 
 (values, errors, times), (_, naive, _) = repeats(jax.random.key(6))
 spread = jnp.std(values, ddof=1)
-print(f"E[x₁ x₂]: expected {exact[1]:.4f}, obtained {values.mean():.4f} ± {spread / np.sqrt(REPEATS):.4f}")
-print(f"autocorrelation time {times.mean():.0f}; standard deviation of the {REPEATS} estimates {spread:.4f}")
+print(
+    f"E[x₁ x₂]: expected {exact[1]:.4f}, obtained {values.mean():.4f} ± {spread / np.sqrt(REPEATS):.4f}"
+)
+print(
+    f"autocorrelation time {times.mean():.0f}; standard deviation of the {REPEATS} estimates {spread:.4f}"
+)
 for name, e in (("chains × draws", errors), ("as if independent", naive)):
     missed = jnp.mean(jnp.abs(values - exact[1]) > 1.96 * e)
-    print(f"  {name:18s} standard error {jnp.sqrt(jnp.mean(e**2)):.4f}; misses the truth by 1.96 of them: {missed:.1%}")
+    print(
+        f"  {name:18s} standard error {jnp.sqrt(jnp.mean(e**2)):.4f}; misses the truth by 1.96 of them: {missed:.1%}"
+    )
 ratio = jnp.sqrt(jnp.mean(errors**2)) / spread
 assert 0.85 < ratio < 1.15  # the spread of 400 is known to 3.5%
-assert jnp.mean(jnp.abs(values - exact[1]) > 1.96 * errors) < 0.11 < jnp.mean(jnp.abs(values - exact[1]) > 1.96 * naive)
+assert (
+    jnp.mean(jnp.abs(values - exact[1]) > 1.96 * errors)
+    < 0.11
+    < jnp.mean(jnp.abs(values - exact[1]) > 1.96 * naive)
+)

@@ -63,7 +63,9 @@ def local_energy(w, s):
 def energy_of(w, samples, **how):
     """E and, by its derivative, 2 Cov(e, ∇log ψ), from draws of ψ²."""
     log_density = lambda s: 2 * log_psi(w, s)
-    return lt.expect_given(samples, lambda s: local_energy(w, s), log_density, normalized=False, **how)
+    return lt.expect_given(
+        samples, lambda s: local_energy(w, s), log_density, normalized=False, **how
+    )
 
 
 @jax.jit
@@ -71,7 +73,11 @@ def exact_energy_of(w):
     """The same by the sum over all 256 states of the normalized distribution."""
     density = lt.Categorical(jax.vmap(lambda s: 2 * log_psi(w, s))(STATES))
     return lt.expect(
-        jax.random.key(0), lambda i: local_energy(w, STATES[i]), density, estimator=lt.Enumerate(), num_samples=1
+        jax.random.key(0),
+        lambda i: local_energy(w, STATES[i]),
+        density,
+        estimator=lt.Enumerate(),
+        num_samples=1,
     )
 
 
@@ -94,7 +100,9 @@ def gradients(w, key):
 
 exact_gradient = jax.grad(exact_energy_of)(far)
 norm = jnp.linalg.norm(exact_gradient)
-lt.testing.assert_unbiased(gradients(far, jax.random.key(2)), exact_gradient, resolve=0.05, scale=float(norm))
+lt.testing.assert_unbiased(
+    gradients(far, jax.random.key(2)), exact_gradient, resolve=0.05, scale=float(norm)
+)
 print(f"gradient, norm {norm:.2f}: unbiased in every one of its {exact_gradient.size} coordinates")
 
 # %% [markdown]
@@ -146,7 +154,9 @@ for i in (0, 25, 50, 100, STEPS - 1):
 
 reached = exact_energy_of(trained).item()
 relative_error = (reached - EXACT) / abs(EXACT)
-print(f"the trained state, exactly: {reached:.6f}, above the ground state by {relative_error:.2e} of it")
+print(
+    f"the trained state, exactly: {reached:.6f}, above the ground state by {relative_error:.2e} of it"
+)
 assert -1e-6 < relative_error < 2e-3  # variational: never below, but for float32's rounding
 
 # %% [markdown]
@@ -158,9 +168,15 @@ assert -1e-6 < relative_error < 2e-3  # variational: never below, but for float3
 LENGTH, FEW = 2000, 16
 _, draws = jax.jit(flips, static_argnums=3)(jax.random.key(4), trained, chains[:FEW], LENGTH)
 energy, aux = jax.jit(lambda w, x: energy_of(w, x, num_chains=FEW, has_aux=True))(trained, draws)
-_, independent = jax.jit(lambda w, x: energy_of(w, x, has_aux=True))(trained, draws.reshape(-1, SITES))
-print(f"{FEW} chains × {LENGTH} draws: {energy:.5f} ± {aux.standard_error:.5f}, exact {reached:.5f}")
-print(f"autocorrelation time {aux.autocorrelation_time:.1f}, {aux.effective_sample_size:.0f} effective draws")
+_, independent = jax.jit(lambda w, x: energy_of(w, x, has_aux=True))(
+    trained, draws.reshape(-1, SITES)
+)
+print(
+    f"{FEW} chains × {LENGTH} draws: {energy:.5f} ± {aux.standard_error:.5f}, exact {reached:.5f}"
+)
+print(
+    f"autocorrelation time {aux.autocorrelation_time:.1f}, {aux.effective_sample_size:.0f} effective draws"
+)
 print(f"as if independent: ± {independent.standard_error:.5f}")
 assert abs(energy - reached) < 5 * aux.standard_error < 0.01 * abs(reached)
 assert aux.standard_error > 1.5 * independent.standard_error

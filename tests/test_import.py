@@ -22,7 +22,10 @@ LAYERS = (
     "diagnostics",
     "distributions",
     "estimators",
+    "noise",
+    "plans",
     "programs",
+    "supports",
     "testing",
     "training",
 )
@@ -30,7 +33,12 @@ LAYERS = (
 
 def python(code: str) -> subprocess.CompletedProcess:
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    return subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
 
 
 def run(code: str) -> str:
@@ -58,15 +66,25 @@ def test_allocates_no_array():
 def test_import_time():
     """Seconds of the processor, which others' work hardly moves: the quickest of several, in turns."""
     clock = "import time; import {}; print(time.process_time())"
-    base, ours = zip(*((float(run(clock.format(m))) for m in ("jax, optax", "jax, optax, logtrick")) for _ in range(5)))
+    base, ours = zip(
+        *(
+            (float(run(clock.format(m))) for m in ("jax, optax", "jax, optax, logtrick"))
+            for _ in range(5)
+        )
+    )
     assert min(ours) / min(base) < 1.3, (base, ours)
 
 
 def test_names_are_imported_on_first_use():
-    late = "import logtrick as lt, sys; print([m for m in sys.modules if m.startswith('logtrick.')])"
+    late = (
+        "import logtrick as lt, sys; print([m for m in sys.modules if m.startswith('logtrick.')])"
+    )
     assert run(late) == "['logtrick._lazy']"
     assert (
-        run("import logtrick as lt; print(lt.Normal is lt.distributions.Normal, 'Normal' in vars(lt))") == "True True"
+        run(
+            "import logtrick as lt; print(lt.Normal is lt.distributions.Normal, 'Normal' in vars(lt))"
+        )
+        == "True True"
     )
 
 
@@ -79,7 +97,9 @@ def test_an_unknown_name_is_an_attribute_error_that_offers_the_nearest():
 
 
 def test_from_a_zip(tmp_path):
-    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", pathlib.Path(lt.__file__).parents[1], "logtrick")
+    packed = shutil.make_archive(
+        str(tmp_path / "packed"), "zip", pathlib.Path(lt.__file__).parents[1], "logtrick"
+    )
     code = f"import sys; sys.path.insert(0, {packed!r}); import logtrick as lt; print(lt.__file__, lt.Normal.__name__)"
     assert run(code) == f"{pathlib.Path(packed) / 'logtrick' / '__init__.py'} Normal"
 

@@ -10,14 +10,19 @@ import pytest
 from tests.adapters.conftest import require
 
 NOTEBOOKS = sorted((pathlib.Path(__file__).parents[1] / "notebooks").glob("*.py"))
-FOREIGN = {"blackjax"}  # what `pip install 'logtrick[test-adapters]'` brings beyond everybody's test command
+FOREIGN = {
+    "blackjax"
+}  # what `pip install 'logtrick[test-adapters]'` brings beyond everybody's test command
 
 
 def imported(path):
     """The packages that a notebook imports."""
     nodes = list(ast.walk(ast.parse(path.read_text())))
     plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    return {name.split(".")[0] for name in plain | {n.module for n in nodes if isinstance(n, ast.ImportFrom)}}
+    return {
+        name.split(".")[0]
+        for name in plain | {n.module for n in nodes if isinstance(n, ast.ImportFrom)}
+    }
 
 
 def test_there_are_some():

@@ -16,7 +16,9 @@ def positive_int(where: str, name: str, value: Any, least: int = 1) -> int:
     """A static int of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         got = "a traced value" if is_tracer(value) else f"{type(value).__name__} {value!r}"
-        raise TypeError(f"{where}({name}=…) needs a static positive int; got {got}. Pass a Python int.")
+        raise TypeError(
+            f"{where}({name}=…) needs a static positive int; got {got}. Pass a Python int."
+        )
     if value < least:
         raise ValueError(f"{where}({name}=…) needs an int of at least {least}; got {value}.")
     return int(value)
@@ -61,7 +63,9 @@ def differentiable(where: str, params: Any, *, empty: bool = True) -> None:
     """Every leaf of `params` can carry a gradient."""
     leaves = jax.tree_util.tree_flatten_with_path(params)[0]
     if empty and not leaves:
-        raise ValueError(f"{where}: no trainable parameters in {params!r}. Pass a pytree with at least one float leaf.")
+        raise ValueError(
+            f"{where}: no trainable parameters in {params!r}. Pass a pytree with at least one float leaf."
+        )
     for path, leaf in leaves:
         name = "params" + jax.tree_util.keystr(path)
         if not is_array(leaf):

@@ -10,7 +10,9 @@ def equations(eqns: Iterable[Any]) -> Iterator[Any]:
     """Equations and, after each, those inside it."""
     for eqn in eqns:
         yield eqn
-        for value in jax.tree.leaves(eqn.params, is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")):
+        for value in jax.tree.leaves(
+            eqn.params, is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")
+        ):
             yield from equations(getattr(getattr(value, "jaxpr", value), "eqns", ()))
 
 

@@ -26,12 +26,15 @@ def _elementwise(name: str, value: Callable[..., Any], jvp: Callable[..., Any]) 
     primitive = Primitive("logtrick_" + name)
     primitive.def_impl(lambda *xs, **_: value(*xs))
     primitive.def_abstract_eval(lambda x, *_, **__: x)
-    mlir.register_lowering(primitive, mlir.lower_fun(lambda *xs, **_: value(*xs), multiple_results=False))
+    mlir.register_lowering(
+        primitive, mlir.lower_fun(lambda *xs, **_: value(*xs), multiple_results=False)
+    )
 
     def batch(xs: Any, dims: Any, **params: Any) -> tuple[Any, int]:
         size = next(x.shape[d] for x, d in zip(xs, dims) if d is not None)
         front = [
-            jnp.broadcast_to(x, (size, *x.shape)) if d is None else jnp.moveaxis(x, d, 0) for x, d in zip(xs, dims)
+            jnp.broadcast_to(x, (size, *x.shape)) if d is None else jnp.moveaxis(x, d, 0)
+            for x, d in zip(xs, dims)
         ]
         return primitive.bind(*alike(*front), **params), 0
 
@@ -133,8 +136,12 @@ def _first_order_jvp(primals: Any, tangents: Any, *, error: Any) -> Any:
     if not isinstance(dx, ad.Zero):
         parts.append(_once_p.bind(*alike(c, x), error=error) * dx)
     if not isinstance(dc, ad.Zero):
-        at = jnp.where(jnp.isinf(x), 0.0, x)  # an infinite logit has no derivative, and ∞ − ∞ is nan
-        parts.append(dc * (at - stop(at)))  # zero, but it keeps the legal derivatives in x of a derivative in c
+        at = jnp.where(
+            jnp.isinf(x), 0.0, x
+        )  # an infinite logit has no derivative, and ∞ − ∞ is nan
+        parts.append(
+            dc * (at - stop(at))
+        )  # zero, but it keeps the legal derivatives in x of a derivative in c
     return _first_order_p.bind(c, x, error=error), sum(parts[1:], parts[0])
 
 
@@ -173,7 +180,9 @@ RUNS = _Runs()  # jax.vmap(one_run, axis_name=RUNS)
 _sum_p = Primitive("logtrick_sample_sum")
 _sum_p.def_impl(lambda x, **_: x)
 _sum_p.def_abstract_eval(lambda x, **_: x)
-mlir.register_lowering(_sum_p, lambda ctx, x, **_: [x])  # reached only where the axis was summed before
+mlir.register_lowering(
+    _sum_p, lambda ctx, x, **_: [x]
+)  # reached only where the axis was summed before
 
 
 def _sum_batch(axis: Any, xs: Any, dims: Any, *, block: int | None, others: bool) -> Any:

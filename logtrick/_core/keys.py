@@ -34,14 +34,20 @@ def key(seed: int) -> jax.Array:
       [1, 0]
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise TypeError(f"lt.key(seed=…) needs a Python int; got {type(seed).__name__} {seed!r}. Pass lt.key(0), say.")
+        raise TypeError(
+            f"lt.key(seed=…) needs a Python int; got {type(seed).__name__} {seed!r}. Pass lt.key(0), say."
+        )
     seed = int(seed)
     if seed < 0:
-        raise ValueError(f"lt.key(seed=…) needs a non-negative int; got {seed}. Pass its absolute value.")
+        raise ValueError(
+            f"lt.key(seed=…) needs a non-negative int; got {seed}. Pass its absolute value."
+        )
     if seed < 2**32:
         return jax.random.key(np.uint32(seed))
     if seed >= 2**64:
-        digest = hashlib.blake2b(seed.to_bytes((seed.bit_length() + 7) // 8, "little"), digest_size=8)
+        digest = hashlib.blake2b(
+            seed.to_bytes((seed.bit_length() + 7) // 8, "little"), digest_size=8
+        )
         seed = int.from_bytes(digest.digest(), "little")
     words = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0))).shape[0]
     data = np.array([seed >> 32, seed & 0xFFFFFFFF] * (words // 2), np.uint32)
@@ -52,18 +58,26 @@ def as_key(key: Any) -> jax.Array:
     """A typed key, or an error that says how to get one; raw uint32 keys are wrapped."""
     if is_key(key):
         if key.shape:
-            raise ValueError(f"key must be one key; got an array of shape {key.shape}. Use jax.vmap over the keys.")
+            raise ValueError(
+                f"key must be one key; got an array of shape {key.shape}. Use jax.vmap over the keys."
+            )
         return key
     if isinstance(key, jax.Array | np.ndarray) and key.dtype == np.uint32:
         words = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0))).shape[0]
         if key.shape == (words,):
             return jax.random.wrap_key_data(jnp.asarray(key))
         if key.ndim == 2 and key.shape[1] == words:
-            raise ValueError(f"key must be one key; got raw keys of shape {key.shape}. Use jax.vmap over the keys.")
+            raise ValueError(
+                f"key must be one key; got raw keys of shape {key.shape}. Use jax.vmap over the keys."
+            )
     got = (
-        f"{type(key).__name__} {key!r}" if not isinstance(key, jax.Array) else f"an array {key.dtype}{list(key.shape)}"
+        f"{type(key).__name__} {key!r}"
+        if not isinstance(key, jax.Array)
+        else f"an array {key.dtype}{list(key.shape)}"
     )
-    raise TypeError(f"key must be a PRNG key; got {got}. Pass jax.random.key(seed), and keys come first.")
+    raise TypeError(
+        f"key must be a PRNG key; got {got}. Pass jax.random.key(seed), and keys come first."
+    )
 
 
 def site_keys(key: jax.Array, count: int) -> list[jax.Array]:

@@ -13,7 +13,9 @@ class Counts(list[int]):
         self.biased: list[str] = []
 
 
-_COUNTS: contextvars.ContextVar[Counts | None] = contextvars.ContextVar("logtrick_evaluations", default=None)
+_COUNTS: contextvars.ContextVar[Counts | None] = contextvars.ContextVar(
+    "logtrick_evaluations", default=None
+)
 
 
 @contextlib.contextmanager

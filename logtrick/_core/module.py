@@ -78,7 +78,9 @@ def replace(module: T, **values: Any) -> T:
     """A copy of `module` with some fields changed; no `__post_init__` runs."""
     new = object.__new__(type(module))
     for f in dataclasses.fields(module):  # type: ignore[arg-type]  # modules are dataclasses
-        object.__setattr__(new, f.name, values.pop(f.name) if f.name in values else getattr(module, f.name))
+        object.__setattr__(
+            new, f.name, values.pop(f.name) if f.name in values else getattr(module, f.name)
+        )
     if values:
         raise TypeError(f"{type(module).__name__} has no fields {sorted(values)}.")
     return new

@@ -75,5 +75,7 @@ def density_and_grad(log_prob: LogProb, params: Any, x: Any, *, scaled: bool = F
         log_scale = jnp.where(jnp.isfinite(log_p), log_p, jnp.zeros_like(log_p))
         p = jnp.exp(log_p - log_scale)
         return log_scale, p, jax.tree.map(lambda s: p.astype(s.dtype) * s, s)
-    grad = jax.tree.map(lambda s: jnp.sign(s) * jnp.exp(log_p.astype(s.dtype) + jnp.log(jnp.abs(s))), s)
+    grad = jax.tree.map(
+        lambda s: jnp.sign(s) * jnp.exp(log_p.astype(s.dtype) + jnp.log(jnp.abs(s))), s
+    )
     return jnp.exp(log_p), grad

@@ -40,7 +40,9 @@ def worked_out(make: Callable[[], Any], *seeds: Array) -> Any:
     shapes = jax.eval_shape(make)
 
     def nothing() -> Any:
-        zero = sum((s ^ s).astype(jnp.uint32) for s in seeds)  # varies over the mesh axes that the seeds vary over
+        zero = sum(
+            (s ^ s).astype(jnp.uint32) for s in seeds
+        )  # varies over the mesh axes that the seeds vary over
         return jax.tree.map(lambda s: jnp.broadcast_to(zero, s.shape).astype(s.dtype), shapes)
 
     return lax.cond(_true_p.bind(seeds[0]), make, nothing)

@@ -27,11 +27,21 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> _Parser:
     parser = _Parser("python -m logtrick", description=_DESCRIPTION, allow_abbrev=False)
-    parser.add_argument("--seed", type=_seed, default=0, help="a non-negative integer of any size (default: 0)")
-    parser.add_argument("--plot", metavar="FILE.png", help="write a figure of the fit and the race (extra `plot`)")
+    parser.add_argument(
+        "--seed", type=_seed, default=0, help="a non-negative integer of any size (default: 0)"
+    )
+    parser.add_argument(
+        "--plot", metavar="FILE.png", help="write a figure of the fit and the race (extra `plot`)"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the numbers")
-    parser.add_argument("--data", metavar="FILE.csv", help="your own regression table: a line of names, then numbers")
-    parser.add_argument("--target", metavar="COLUMN", help="the column of --data to be predicted from the others")
+    parser.add_argument(
+        "--data",
+        metavar="FILE.csv",
+        help="your own regression table: a line of names, then numbers",
+    )
+    parser.add_argument(
+        "--target", metavar="COLUMN", help="the column of --data to be predicted from the others"
+    )
     parser.add_argument("--version", action="version", version=f"logtrick {lt.__version__}")
     return parser
 
@@ -44,7 +54,11 @@ def _seed(text: str) -> int:
 
 def _table(parser: _Parser, options: argparse.Namespace) -> data.Table:
     if (options.data is None) != (options.target is None):
-        given, missing = ("--data", "--target COLUMN") if options.target is None else ("--target", "--data FILE.csv")
+        given, missing = (
+            ("--data", "--target COLUMN")
+            if options.target is None
+            else ("--target", "--data FILE.csv")
+        )
         parser.error(f"{given} needs {missing} beside it")
     return data.diabetes() if options.data is None else data.read(options.data, options.target)
 
@@ -54,7 +68,9 @@ def _check_outputs(parser: _Parser, options: argparse.Namespace) -> None:
     for option in ("plot", "json"):
         path = getattr(options, option)
         if path is not None and (Path(path).is_dir() or not Path(path).absolute().parent.is_dir()):
-            parser.error(f"--{option} {path}: no file can be written there. Give a path in a folder that exists")
+            parser.error(
+                f"--{option} {path}: no file can be written there. Give a path in a folder that exists"
+            )
     if options.plot is None:
         return
     if Path(options.plot).suffix.lower() != ".png":
@@ -66,7 +82,9 @@ def _check_outputs(parser: _Parser, options: argparse.Namespace) -> None:
 def _write(parser: _Parser, options: argparse.Namespace, result: job.Result) -> None:
     try:
         if options.json is not None:
-            Path(options.json).write_text(json.dumps(as_json(result), indent=2) + "\n", encoding="utf-8")
+            Path(options.json).write_text(
+                json.dumps(as_json(result), indent=2) + "\n", encoding="utf-8"
+            )
             print(f"Wrote {options.json}")
         if options.plot is not None:
             from logtrick._variable_selection import figure
@@ -90,7 +108,9 @@ def as_json(result: job.Result) -> dict[str, Any]:
             }
             for fit in result.fits
         },
-        "exact_inclusion": None if posterior is None else dict(zip(names, posterior.inclusion.tolist())),
+        "exact_inclusion": None
+        if posterior is None
+        else dict(zip(names, posterior.inclusion.tolist())),
         "race": {heat.where: heat.numbers for heat in result.race},
     }
 

@@ -65,16 +65,23 @@ def read(path: str, target: str) -> Table:
     except UnicodeDecodeError:
         raise TableError(f"--data {path}: not a UTF-8 text file. Give a CSV file.") from None
     except OSError as error:
-        raise TableError(f"--data {path}: cannot be read ({error.strerror}). Give the path of a CSV file.") from None
+        raise TableError(
+            f"--data {path}: cannot be read ({error.strerror}). Give the path of a CSV file."
+        ) from None
     return _table(
-        text, path, target, "Which of {predictors} predictors of {target!r} belong in the model ({rows} rows)?"
+        text,
+        path,
+        target,
+        "Which of {predictors} predictors of {target!r} belong in the model ({rows} rows)?",
     )
 
 
 def _table(text: str, path: str, target: str, about: str) -> Table:
     names, values = _parse(text, f"--data {path}")
     if target not in names:
-        raise TableError(f"--target {target}: {path} has no such column. Its columns are {', '.join(names)}.")
+        raise TableError(
+            f"--target {target}: {path} has no such column. Its columns are {', '.join(names)}."
+        )
     if len(names) < 2:
         raise TableError(
             f"--data {path}: only the column {target!r}, no predictor. Give more columns, separated by commas."
@@ -93,7 +100,9 @@ def _parse(text: str, where: str) -> tuple[list[str], np.ndarray]:
     _, names = next(rows, (0, []))
     names = [name.strip() for name in names]
     if not names:
-        raise TableError(f"{where}: the file is empty. Give a line of column names, then one line a row.")
+        raise TableError(
+            f"{where}: the file is empty. Give a line of column names, then one line a row."
+        )
     for i, name in enumerate(names):
         if not name or name in names[:i]:
             got = f"the name {name!r} again" if name else "no name"
@@ -101,7 +110,9 @@ def _parse(text: str, where: str) -> tuple[list[str], np.ndarray]:
     values = []
     for line, cells in rows:
         if len(cells) != len(names):
-            raise TableError(f"{where}: line {line} has {len(cells)} cells, the header {len(names)}. Mend that line.")
+            raise TableError(
+                f"{where}: line {line} has {len(cells)} cells, the header {len(names)}. Mend that line."
+            )
         values.append([_number(cell, name, line, where) for cell, name in zip(cells, names)])
     return names, np.array(values, np.float64).reshape(len(values), len(names))
 
@@ -123,7 +134,9 @@ def _number(cell: str, name: str, line: int, where: str) -> float:
             f"{where}: column {name!r}, line {line} is {got}. Code it as a number, or leave out the column or the row."
         ) from None
     if not math.isfinite(value):
-        raise TableError(f"{where}: column {name!r}, line {line} is {cell.strip()}. Fill it in, or leave out the row.")
+        raise TableError(
+            f"{where}: column {name!r}, line {line} is {cell.strip()}. Fill it in, or leave out the row."
+        )
     return value
 
 

@@ -61,10 +61,23 @@ def _way(axes: Any, result: Result) -> None:
         low, high = np.quantile(np.concatenate([fit.history for fit in result.fits]), (0.02, 1.0))
         axes.set(ylim=(low, high + 0.05 * (high - low)), ylabel="ELBO, nats above the null model")
     else:
-        axes.set(yscale="log", ylim=(min(0.01, min(ends) / 3), None), ylabel="log evidence − ELBO, nats")
-    axes.set(xscale="log", xlim=(1, 3 * max(len(fit.history) for fit in result.fits)), xlabel="step")
-    axes.set_title("The ELBO on the way" if exact is None else "How far the ELBO is below the log evidence", pad=26)
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 0.99), ncols=2, handletextpad=0.5, columnspacing=1.2)
+        axes.set(
+            yscale="log", ylim=(min(0.01, min(ends) / 3), None), ylabel="log evidence − ELBO, nats"
+        )
+    axes.set(
+        xscale="log", xlim=(1, 3 * max(len(fit.history) for fit in result.fits)), xlabel="step"
+    )
+    axes.set_title(
+        "The ELBO on the way" if exact is None else "How far the ELBO is below the log evidence",
+        pad=26,
+    )
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.01, 0.99),
+        ncols=2,
+        handletextpad=0.5,
+        columnspacing=1.2,
+    )
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
@@ -82,7 +95,16 @@ def _inclusion(axes: Any, result: Result) -> None:
     if result.posterior is not None:
         axes.bar(where, result.posterior.inclusion, width=0.62, color="#d9dce1", label="exact")
     for fit, color, marker, shift in zip(result.fits, _GUIDES, "so", (-0.13, 0.13)):
-        axes.plot(where + shift, fit.inclusion, marker, color=color, ms=7, mec="white", mew=0.8, label=fit.guide.name)
+        axes.plot(
+            where + shift,
+            fit.inclusion,
+            marker,
+            color=color,
+            ms=7,
+            mec="white",
+            mew=0.8,
+            label=fit.guide.name,
+        )
     crowded = len(names) > 12
     axes.set_xticks(where, names)
     if crowded or max(map(len, names)) > 6:
@@ -91,7 +113,13 @@ def _inclusion(axes: Any, result: Result) -> None:
             tick.set(ha="right", rotation_mode="anchor", fontsize=8 if crowded else 10)
     axes.set(ylim=(-0.03, 1.05), xlim=(-0.6, len(names) - 0.4), ylabel="inclusion probability")
     axes.set_title("Which predictors belong in the model", pad=26)
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 0.99), ncols=3, handletextpad=0.3, columnspacing=1.2)
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.01, 0.99),
+        ncols=3,
+        handletextpad=0.3,
+        columnspacing=1.2,
+    )
 
 
 def _race(figure: Any, result: Result) -> None:
@@ -103,7 +131,12 @@ def _race(figure: Any, result: Result) -> None:
     low, high = min(shown) / 4, max(shown) * 20
     for heat, axes in zip(result.race, panels):
         axes.set_title(heat.where)
-        axes.set(xscale="log", xlim=(low, high), ylim=(0.4, len(names) + 0.6), xlabel="variance × evaluations of f")
+        axes.set(
+            xscale="log",
+            xlim=(low, high),
+            ylim=(0.4, len(names) + 0.6),
+            xlabel="variance × evaluations of f",
+        )
         axes.set_yticks(range(len(names), 0, -1), names)
         axes.tick_params(axis="y", length=0, pad=8)
         axes.grid(axis="x", color="#eceef1", lw=0.8)
@@ -127,7 +160,13 @@ def _lollipop(axes: Any, name: str, heat: Heat, y: int, low: float) -> None:
     if cost == 0:
         axes.plot(low, y, "D", color=_EXACT, ms=8, clip_on=False)
         evaluations = heat.rows[name].evaluations
-        axes.text(low * 1.6, y, f"exact: variance 0, {evaluations:,} evaluations", va="center", color=_EXACT)
+        axes.text(
+            low * 1.6,
+            y,
+            f"exact: variance 0, {evaluations:,} evaluations",
+            va="center",
+            color=_EXACT,
+        )
         return
     color = _RACERS[list(RACERS).index(base) % len(_RACERS)]
     axes.plot([low, cost], [y, y], color=color, lw=2.5, alpha=0.45, solid_capstyle="butt")

@@ -21,7 +21,9 @@ Objective = Callable[[Any, Array], Array]
 _DRAWS = 2**16
 
 
-def elbo(model: Model, guide: Guide, estimator: lt.Estimator, constant: float | Array = 0.0) -> Objective:
+def elbo(
+    model: Model, guide: Guide, estimator: lt.Estimator, constant: float | Array = 0.0
+) -> Objective:
     """ELBO(θ) = E_{γ∼q_θ}[log p(y, γ) − log q_θ(γ)] as an objective: `(params, key) -> scalar`.
 
     f depends on θ through log q; the expectation of that direct term, −E[∇ log q], is 0, and its samples would only add
@@ -69,19 +71,25 @@ class Fitted:
 
 def assess(key: Array, model: Model, guide: Guide, params: Any, history: np.ndarray) -> Fitted:
     """The ELBO and the inclusion probabilities of a guide."""
-    found = _exactly(model, guide, params) if model.enumerable else _by_draws(key, model, guide, params)
+    found = (
+        _exactly(model, guide, params) if model.enumerable else _by_draws(key, model, guide, params)
+    )
     return Fitted(guide, params, history, *found)
 
 
 def _exactly(model: Model, guide: Guide, params: Any) -> tuple[float, float, np.ndarray]:
     posterior = model.posterior
-    log_q = jax.jit(jax.vmap(guide.family(params).log_prob))(jnp.asarray(posterior.points, jnp.float32))
+    log_q = jax.jit(jax.vmap(guide.family(params).log_prob))(
+        jnp.asarray(posterior.points, jnp.float32)
+    )
     log_q = np.asarray(log_q, np.float64)
     q = np.exp(log_q)
     return float(q @ (posterior.log_joint - log_q)), 0.0, q @ posterior.points
 
 
-def _by_draws(key: Array, model: Model, guide: Guide, params: Any) -> tuple[float, float, np.ndarray]:
+def _by_draws(
+    key: Array, model: Model, guide: Guide, params: Any
+) -> tuple[float, float, np.ndarray]:
     q = guide.family(params)
 
     @jax.jit
@@ -111,4 +119,6 @@ def fit(key: Array, model: Model, guide: Guide, progress: Progress) -> Fitted:
     )
     if result.status == "interrupted":
         raise KeyboardInterrupt
-    return assess(jax.random.fold_in(key, 1), model, guide, result.params, np.asarray(result.history.value))
+    return assess(
+        jax.random.fold_in(key, 1), model, guide, result.params, np.asarray(result.history.value)
+    )

@@ -38,7 +38,11 @@ class Result:
 
 
 def run(
-    table: Table, key: jax.Array, stream: TextIO, guides: tuple[Guide, ...] = GUIDES, num_replicates: int | None = None
+    table: Table,
+    key: jax.Array,
+    stream: TextIO,
+    guides: tuple[Guide, ...] = GUIDES,
+    num_replicates: int | None = None,
 ) -> Result:
     """Fit `guides` and let the estimators race on the first of them; progress goes to `stream`."""
     # shares in rough seconds, of which most is compilation
@@ -52,7 +56,9 @@ def run(
         progress.begin(stage)
         fits.append(fit(jax.random.fold_in(key, i), model, guide, progress))
     progress.begin("the race")
-    num_replicates = num_replicates or max(200, int(REPLICATES * min(1.0, DEAR / model.num_predictors) ** 3))
+    num_replicates = num_replicates or max(
+        200, int(REPLICATES * min(1.0, DEAR / model.num_predictors) ** 3)
+    )
     heats = race.run(jax.random.fold_in(key, len(guides)), model, fits[0], num_replicates, progress)
     progress.end()
     return Result(table, model, posterior, fits, heats, num_replicates)

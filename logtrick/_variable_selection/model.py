@@ -58,7 +58,9 @@ class Model:
         g, n, k = self.num_rows, self.num_rows, jnp.sum(inclusion)
         unexplained = unexplained_fraction(jnp.asarray(self.factor, inclusion.dtype), inclusion)
         # the closed form with (1 + g)^{(n−1)/2} taken into the second factor, where it costs no digits
-        log_likelihood = -0.5 * k * math.log1p(g) - 0.5 * (n - 1) * jnp.log((1 + g * unexplained) / (1 + g))
+        log_likelihood = -0.5 * k * math.log1p(g) - 0.5 * (n - 1) * jnp.log(
+            (1 + g * unexplained) / (1 + g)
+        )
         return log_likelihood - self.num_predictors * math.log(2.0)
 
     def inclusions(self) -> Array:

@@ -50,7 +50,9 @@ class Heat:
     numbers: dict[str, dict[str, Any]]
 
 
-def run(key: Array, model: Model, fitted: Fitted, num_replicates: int, progress: Progress) -> list[Heat]:
+def run(
+    key: Array, model: Model, fitted: Fitted, num_replicates: int, progress: Progress
+) -> list[Heat]:
     """The race at every point, against the exact gradient where the models are enumerated."""
     objectives = objectives_of(model, fitted.guide)
     still = [name for name in objectives if RACERS[name].deterministic]
@@ -60,12 +62,16 @@ def run(key: Array, model: Model, fitted: Fitted, num_replicates: int, progress:
         logits = scale * fitted.params
         exact = (exact_gradient(model.posterior, logits), 0.0) if model.enumerable else None
 
-        def compare(names: Iterable[str], constant: float, count: int, suffix: str = "") -> Comparison:
+        def compare(
+            names: Iterable[str], constant: float, count: int, suffix: str = ""
+        ) -> Comparison:
             chosen = {name + suffix: objectives[name] for name in names}
             params = (logits, jnp.float32(constant))
             here = jax.random.fold_in(key, i)
             # untimed: single calls this small would time the dispatch
-            return lt.compare_estimators(here, chosen, params, num_replicates=count, reference=exact, num_timings=0)
+            return lt.compare_estimators(
+                here, chosen, params, num_replicates=count, reference=exact, num_timings=0
+            )
 
         outcomes = [
             compare(moving, 0.0, num_replicates),

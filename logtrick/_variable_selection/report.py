@@ -31,7 +31,9 @@ def evidence(posterior: Posterior | None, fits: list[Fitted]) -> str:
     """The ELBOs beside the exact log evidence."""
     lines = ["Evidence, in nats relative to the model without predictors"]
     if posterior is None:
-        lines.append(f"  {'exact log evidence':<20}{'–':>9}   more than {MAX_ENUMERATED} predictors: not enumerated")
+        lines.append(
+            f"  {'exact log evidence':<20}{'–':>9}   more than {MAX_ENUMERATED} predictors: not enumerated"
+        )
     else:
         lines.append(f"  {'exact log evidence':<20}{posterior.log_evidence:9.3f}")
     for fit in fits:
@@ -48,7 +50,10 @@ def inclusions(model: Model, posterior: Posterior | None, fits: list[Fitted]) ->
     exact = None if posterior is None else posterior.inclusion
     width = max(10, *(len(name) for name in model.names)) + 2
     heads = ["exact"] * (exact is not None) + [fit.guide.name for fit in fits]
-    lines = ["Inclusion probabilities", "  " + " " * width + "".join(f"{head:>15} " for head in heads)]
+    lines = [
+        "Inclusion probabilities",
+        "  " + " " * width + "".join(f"{head:>15} " for head in heads),
+    ]
     for j, name in enumerate(model.names):
         cells = [] if exact is None else [f"{exact[j]:15.3f} "]
         for fit in fits:
@@ -81,7 +86,9 @@ def _words(model: Model, posterior: Posterior, fit: Fitted) -> str:
     worst = int(np.argmax(error))
     off = [j for j in range(len(error)) if error[j] > _OFF]
     if not off:
-        return _wrap(f"The {fit.guide.name} guide: every inclusion within {error[worst]:.3f} of the exact one.")
+        return _wrap(
+            f"The {fit.guide.name} guide: every inclusion within {error[worst]:.3f} of the exact one."
+        )
     names = model.names
     apart = (
         f"The {fit.guide.name} guide is off (*) at {_listed([names[j] for j in off])}: {names[worst]} is "
@@ -126,7 +133,11 @@ def race(model: Model, heats: list[Heat], num_replicates: int) -> str:
         f"The race: the gradient of the independent guide's ELBO, {num_replicates:,} gradients each\n"
         f"(bias z: the largest |z| of a coordinate; variance: summed over the coordinates; evaluations: of f)",
         *map(_table, heats),
-        *(f"{racer.name} is refused: {racer.error}" for racer in heats[0].rows.values() if racer.error is not None),
+        *(
+            f"{racer.name} is refused: {racer.error}"
+            for racer in heats[0].rows.values()
+            if racer.error is not None
+        ),
     ]
     words = (
         "f is known up to a constant: it is taken relative to the model without predictors; “other constant” takes it "
@@ -160,7 +171,10 @@ def _table(heat: Heat) -> str:
             lines.append(f"  {name:<{width}}{'refused':>{len(heads[0]) + 3}}")
             continue
         cells = _cells(racer)
-        lines.append(f"  {name:<{width}}" + "".join(f"{cell:>{len(head) + 3}}" for head, cell in zip(heads, cells)))
+        lines.append(
+            f"  {name:<{width}}"
+            + "".join(f"{cell:>{len(head) + 3}}" for head, cell in zip(heads, cells))
+        )
     return "\n".join(lines)
 
 

@@ -5,9 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from logtrick._core import supports
+from logtrick import supports
 from logtrick._core.module import static
-from logtrick._core.supports import Support
 from logtrick.adapters._foreign import (
     Countable,
     Foreign,
@@ -20,6 +19,7 @@ from logtrick.adapters._foreign import (
     whole_shape,
 )
 from logtrick.distributions import Distribution
+from logtrick.supports import Support
 
 Array = jax.Array
 _WHERE = "lt.adapters.from_distrax"
@@ -82,7 +82,11 @@ class _Distrax(Foreign):
 
 
 def from_distrax(
-    dist: Any, event_ndims: int | None = None, *, reparameterized: bool | None = None, fixed_support: bool = False
+    dist: Any,
+    event_ndims: int | None = None,
+    *,
+    reparameterized: bool | None = None,
+    fixed_support: bool = False,
 ) -> Distribution:
     """A Distrax distribution as one of logtrick's.
 
@@ -118,7 +122,9 @@ def from_distrax(
         raise TypeError(
             f"{_WHERE}(dist=…) needs a distribution over one array; got Joint. Use lt.Joint of the adapted parts."
         )
-    shape = whole_shape(_WHERE, "distrax.Independent", dist.batch_shape, dist.event_shape, event_ndims)
+    shape = whole_shape(
+        _WHERE, "distrax.Independent", dist.batch_shape, dist.event_shape, event_ndims
+    )
     pathwise = _is_reparameterized(dist) if reparameterized is None else bool(reparameterized)
     return _Distrax(*apart(dist), pathwise, fixed_support, False, shape)
 
@@ -149,7 +155,10 @@ def _moving(dist: Any) -> list[Any]:
     if _is(dist, "MixtureSameFamily"):
         return _moving(dist.components_distribution)
     if _is(dist, "MixtureOfTwo"):
-        return [*_moving(dist._component_a), *_moving(dist._component_b)]  # Distrax has no public name for them
+        return [
+            *_moving(dist._component_a),
+            *_moving(dist._component_b),
+        ]  # Distrax has no public name for them
     return [getattr(dist, name) for name in _BOUNDS.get(type(dist).__name__, ())]
 
 

@@ -4,16 +4,19 @@ from typing import Any
 
 import jax
 
-from logtrick._core import checks, supports
+from logtrick import supports
+from logtrick._core import checks
 from logtrick._core.module import static
-from logtrick._core.supports import Support
 from logtrick.adapters._foreign import Foreign, apart, instance, load, moved, names
 from logtrick.distributions import Distribution
+from logtrick.supports import Support
 
 Array = jax.Array
 _WHERE = "lt.adapters.from_flowjax"
 # FlowJAX declares nothing, so these lists do, by exact class. What is transformed counts as its base does.
-_REAL = names("StandardNormal _StandardGumbel _StandardCauchy _StandardStudentT _StandardLaplace _StandardLogistic")
+_REAL = names(
+    "StandardNormal _StandardGumbel _StandardCauchy _StandardStudentT _StandardLaplace _StandardLogistic"
+)
 _REPARAMETERIZED = _REAL | {"_StandardUniform", "_StandardExponential", "_StandardGamma", "Beta"}
 _SUPPORTS: dict[str, type[Support]] = {
     **dict.fromkeys(_REAL, supports.Real),
@@ -39,7 +42,11 @@ class _FlowJAX(Foreign):
     def support(self) -> Support:
         dist, _ = self.foreign
         base, steps = _taken_apart(dist)
-        return supports.Unknown() if steps and not _onto(dist) else _SUPPORTS.get(_class(base), supports.Unknown)()
+        return (
+            supports.Unknown()
+            if steps and not _onto(dist)
+            else _SUPPORTS.get(_class(base), supports.Unknown)()
+        )
 
     def _sample(self, key: Array) -> Array:
         dist, condition = self.foreign
@@ -92,7 +99,9 @@ def from_flowjax(
     distributions = load(_WHERE, "flowjax", "flowjax.distributions")
     instance(_WHERE, dist, distributions.AbstractDistribution)
     shape = tuple(dist.shape)
-    if event_ndims is not None and checks.positive_int(_WHERE, "event_ndims", event_ndims, 0) != len(shape):
+    if event_ndims is not None and checks.positive_int(
+        _WHERE, "event_ndims", event_ndims, 0
+    ) != len(shape):
         raise ValueError(
             f"{_WHERE}(event_ndims=…) needs all dimensions of a draw, shape {shape}; got {event_ndims}. Leave it out: "
             "FlowJAX has no batch shape; for a batch of expectations use jax.vmap."
@@ -108,7 +117,11 @@ def from_flowjax(
 
 def _class(thing: Any) -> str:
     """The name of a class of FlowJAX's (or of its wrappers'), nothing for a user's own."""
-    return type(thing).__name__ if type(thing).__module__.split(".")[0] in ("flowjax", "paramax") else ""
+    return (
+        type(thing).__name__
+        if type(thing).__module__.split(".")[0] in ("flowjax", "paramax")
+        else ""
+    )
 
 
 def _taken_apart(dist: Any) -> tuple[Any, list[Any]]:
@@ -132,7 +145,12 @@ def _is_reparameterized(dist: Any) -> bool:
 
 def _is_onto(bijection: Any) -> bool:
     name = _class(bijection)
-    inner = {"Invert": "bijection", "Scan": "bijection", "Vmap": "bijection", "NonTrainable": "tree"}.get(name)
+    inner = {
+        "Invert": "bijection",
+        "Scan": "bijection",
+        "Vmap": "bijection",
+        "NonTrainable": "tree",
+    }.get(name)
     if inner is not None:
         return all(_is_onto(step) for step in _steps(getattr(bijection, inner)))
     return name in _ONTO
@@ -148,6 +166,8 @@ def _moving(dist: Any) -> list[Any]:
     base, steps = _taken_apart(dist)
     if _class(base) == "VmapMixture":
         return _moving(base.dist)
-    if _SUPPORTS.get(_class(base)) is supports.Positive and all(_class(step) == "Scale" for step in steps):
+    if _SUPPORTS.get(_class(base)) is supports.Positive and all(
+        _class(step) == "Scale" for step in steps
+    ):
         return []  # scaling leaves (0, ∞) where it is
     return moved(_class(base) in _REAL, steps, _is_onto)

@@ -11,9 +11,9 @@ import numpy as np
 from logtrick._core import checks
 from logtrick._core.kernel import refuse
 from logtrick._core.module import replace, static
-from logtrick._core.noise import KeyPerRun
-from logtrick._core.supports import Boolean, IntegerBelow, OneHot, Support, grid
 from logtrick.distributions import Distribution
+from logtrick.noise import KeyPerRun
+from logtrick.supports import Boolean, IntegerBelow, OneHot, Support, grid
 
 Array = jax.Array
 
@@ -57,7 +57,9 @@ class Foreign(Distribution, abstract=True):
         """The foreign object."""
         tree, others = self.structure
         arrays = iter(self.leaves)
-        return jax.tree.unflatten(tree, [next(arrays) if other is _ARRAY else other for other in others])
+        return jax.tree.unflatten(
+            tree, [next(arrays) if other is _ARRAY else other for other in others]
+        )
 
     @property
     def reparameterized(self) -> bool:
@@ -93,10 +95,16 @@ class Foreign(Distribution, abstract=True):
         return ()
 
     def _moving(self) -> list[Any]:
-        return [] if self.fixed else [leaf for leaf in jax.tree.leaves(self._bounds()) if is_parameter(leaf)]
+        return (
+            []
+            if self.fixed
+            else [leaf for leaf in jax.tree.leaves(self._bounds()) if is_parameter(leaf)]
+        )
 
     def _transform(self, noise: Any) -> Any:
-        with jax.numpy_rank_promotion("allow"):  # foreign code promotes ranks, also where the caller forbids it
+        with jax.numpy_rank_promotion(
+            "allow"
+        ):  # foreign code promotes ranks, also where the caller forbids it
             return self._sample(noise)
 
     def _outside(self, change: Callable[[Any], Any], noise: Any) -> Any:
@@ -154,7 +162,9 @@ def _is_array(leaf: Any) -> bool:
 
 def is_parameter(leaf: Any) -> bool:
     """Whether a derivative may be taken in `leaf`."""
-    return isinstance(leaf, jax.Array | np.ndarray) and bool(jnp.issubdtype(leaf.dtype, jnp.inexact))
+    return isinstance(leaf, jax.Array | np.ndarray) and bool(
+        jnp.issubdtype(leaf.dtype, jnp.inexact)
+    )
 
 
 def load(where: str, extra: str, module: str) -> Any:

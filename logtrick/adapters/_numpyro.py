@@ -7,12 +7,21 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
-from logtrick._core import supports
+from logtrick import supports
 from logtrick._core.module import static
 from logtrick._core.smooth import log_sigmoid
-from logtrick._core.supports import Support
-from logtrick.adapters._foreign import Countable, Finite, Foreign, apart, instance, load, moved, whole_shape
+from logtrick.adapters._foreign import (
+    Countable,
+    Finite,
+    Foreign,
+    apart,
+    instance,
+    load,
+    moved,
+    whole_shape,
+)
 from logtrick.distributions import Distribution
+from logtrick.supports import Support
 
 Array = jax.Array
 _WHERE = "lt.adapters.from_numpyro"
@@ -31,7 +40,9 @@ class _NumPyro(Foreign):
     def support(self) -> Support:
         dist = self.foreign
         declared = support_of(dist.support)
-        if declared.everything and any(hasattr(part, "transforms") and _movers(part) for part in _parts(dist)):
+        if declared.everything and any(
+            hasattr(part, "transforms") and _movers(part) for part in _parts(dist)
+        ):
             return supports.Unknown()  # NumPyro takes every affine map's image for the real line
         if _lists(dist):
             return declared if declared.finite else Finite()
@@ -52,7 +63,9 @@ class _NumPyro(Foreign):
         return _moving(self.foreign)
 
 
-def from_numpyro(dist: Any, event_ndims: int | None = None, *, fixed_support: bool = False) -> Distribution:
+def from_numpyro(
+    dist: Any, event_ndims: int | None = None, *, fixed_support: bool = False
+) -> Distribution:
     """A NumPyro distribution as one of logtrick's.
 
     What NumPyro declares decides what is legal: `has_rsample` allows `Pathwise`, `has_enumerate_support` allows
@@ -90,7 +103,13 @@ def from_numpyro(dist: Any, event_ndims: int | None = None, *, fixed_support: bo
             f"{_WHERE}(dist=…) needs a distribution whose log_prob is that of its draws; got a masked one. Multiply the "
             "cost by the mask instead."
         )
-    shape = whole_shape(_WHERE, f".to_event({len(dist.batch_shape)})", dist.batch_shape, dist.event_shape, event_ndims)
+    shape = whole_shape(
+        _WHERE,
+        f".to_event({len(dist.batch_shape)})",
+        dist.batch_shape,
+        dist.event_shape,
+        event_ndims,
+    )
     return _NumPyro(*apart(dist), _is_reparameterized(dist), fixed_support, False, shape)
 
 
@@ -115,7 +134,11 @@ def _is_reparameterized(dist: Any) -> bool:
     nd = load(_WHERE, "numpyro", "numpyro.distributions")
     inner = _parts(dist)[-1]
     own = type(inner).has_rsample is not nd.Distribution.has_rsample
-    return bool(dist.has_rsample) and bool(inner.has_rsample) and (own or bool(inner.reparametrized_params))
+    return (
+        bool(dist.has_rsample)
+        and bool(inner.has_rsample)
+        and (own or bool(inner.reparametrized_params))
+    )
 
 
 def _logits_log_prob(base: Any) -> Callable[[Any], Array] | None:
@@ -130,7 +153,11 @@ def _logits_log_prob(base: Any) -> Callable[[Any], Array] | None:
         x = jnp.asarray(x)
         n, l = (jnp.broadcast_to(a, x.shape) for a in (counts, jnp.asarray(base.logits)))
         k = jnp.clip(x, 0, n).astype(l.dtype)
-        choose = 0.0 if kind is nd.discrete.BernoulliLogits else gammaln(n + 1.0) - gammaln(k + 1) - gammaln(n - k + 1)
+        choose = (
+            0.0
+            if kind is nd.discrete.BernoulliLogits
+            else gammaln(n + 1.0) - gammaln(k + 1) - gammaln(n - k + 1)
+        )
         log_p = choose + k * log_sigmoid(l) + (n - k) * log_sigmoid(-l)
         return jnp.where((x == k) & (k == jnp.floor(k)), log_p, -jnp.inf)
 
@@ -157,7 +184,11 @@ def _movers(dist: Any) -> list[Any]:
     """The transforms of a transformed distribution that may move its support."""
     t = load(_WHERE, "numpyro", "numpyro.distributions.transforms")
     onto = (t.AffineTransform, t.LowerCholeskyAffine, t.IdentityTransform, t.PermuteTransform)
-    return moved(support_of(dist.base_dist.support).everything, dist.transforms, lambda b: isinstance(b, onto))
+    return moved(
+        support_of(dist.base_dist.support).everything,
+        dist.transforms,
+        lambda b: isinstance(b, onto),
+    )
 
 
 def support_of(constraint: Any) -> Support:

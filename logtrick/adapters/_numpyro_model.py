@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core.compat import is_tracer
-from logtrick._core.supports import Support
 from logtrick.adapters._foreign import load
 from logtrick.adapters._numpyro import support_of
+from logtrick.supports import Support
 
 Array = jax.Array
 _WHERE = "lt.adapters.from_numpyro_model"
@@ -98,7 +98,9 @@ def from_numpyro_model(model: Callable[..., Any], *args: Any, **kwargs: Any) -> 
                 )
         return jnp.asarray(log_density(model, args, kwargs, z)[0])
 
-    return NumPyroModel(density, {name: support_of(site["fn"].support) for name, site in latents.items()}, like)
+    return NumPyroModel(
+        density, {name: support_of(site["fn"].support) for name, site in latents.items()}, like
+    )
 
 
 def _latents(trace: Any) -> dict[str, Any]:
@@ -118,11 +120,15 @@ def _latents(trace: Any) -> dict[str, Any]:
 
 def _refuse_moving(numpyro: Any, seeded: Any, args: Any, kwargs: Any, values: Any) -> None:
     """No support may depend on the value of a site: differentiation shows which bounds do."""
-    floats = {name: value for name, value in values.items() if jnp.issubdtype(value.dtype, jnp.floating)}
+    floats = {
+        name: value for name, value in values.items() if jnp.issubdtype(value.dtype, jnp.floating)
+    }
 
     def trace(floats: Any) -> Any:
         conditioned = numpyro.handlers.substitute(seeded, data={**values, **floats})
-        for name, site in _latents(numpyro.handlers.trace(conditioned).get_trace(*args, **kwargs)).items():
+        for name, site in _latents(
+            numpyro.handlers.trace(conditioned).get_trace(*args, **kwargs)
+        ).items():
             if any(is_tracer(bound) for bound in jax.tree.leaves(site["fn"].support)):
                 raise ValueError(
                     f"{_WHERE}(model=…) needs supports that stand still; that of site {name!r} depends on another site (or on "

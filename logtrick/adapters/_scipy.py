@@ -11,9 +11,9 @@ from logtrick import distributions as lt
 from logtrick._core.compat import is_tracer
 from logtrick._core.kernel import as_inexact, is_array, refuse
 from logtrick._core.module import static
-from logtrick._core.noise import KeyPerRun
-from logtrick._core.supports import Support, Unknown, grid
 from logtrick.adapters._foreign import Countable, Finite, load, whole_shape
+from logtrick.noise import KeyPerRun
+from logtrick.supports import Support, Unknown, grid
 
 Array = jax.Array
 Twin = Callable[[dict[str, Any]], lt.Distribution | None]
@@ -43,29 +43,43 @@ class _SciPy(lt.Distribution):
     def _transform(self, noise: Any) -> Array:
         def draw(words: Any) -> np.ndarray:
             rows = np.asarray(words).reshape(-1, words.shape[-1])
-            draws = [self.frozen.rvs(size=self.shape, random_state=np.random.default_rng(row.tolist())) for row in rows]
+            draws = [
+                self.frozen.rvs(size=self.shape, random_state=np.random.default_rng(row.tolist()))
+                for row in rows
+            ]
             return np.asarray(draws, result.dtype).reshape((*words.shape[:-1], *self.shape))
 
         result = jax.ShapeDtypeStruct(self.shape, jnp.result_type(float))
-        return jax.pure_callback(draw, result, jax.random.key_data(noise), vmap_method="broadcast_all")
+        return jax.pure_callback(
+            draw, result, jax.random.key_data(noise), vmap_method="broadcast_all"
+        )
 
     def _log_prob(self, x: Any) -> Array:
         def score(x: Any) -> np.ndarray:
             log_p = getattr(self.frozen, "logpmf", None) or self.frozen.logpdf
             values = np.asarray(log_p(np.asarray(x, np.float64)))
-            return np.sum(values, axis=tuple(range(values.ndim - len(self.shape), values.ndim))).astype(result.dtype)
+            return np.sum(
+                values, axis=tuple(range(values.ndim - len(self.shape), values.ndim))
+            ).astype(result.dtype)
 
         message = (
             f"SciPy.log_prob(x=…) of {self.frozen.dist.name} is worked out on the host and has no derivative in x. Use a "
             "family of logtrick's, or stop_gradient on x."
         )
         result = jax.ShapeDtypeStruct((), jnp.result_type(float))
-        return jax.pure_callback(score, result, refuse(as_inexact(x), message, TypeError), vmap_method="broadcast_all")
+        return jax.pure_callback(
+            score, result, refuse(as_inexact(x), message, TypeError), vmap_method="broadcast_all"
+        )
 
     def _values(self) -> np.ndarray | None:
         """The values of a coordinate, where they are finitely many and the same for all coordinates."""
         low, high = (np.unique(end) for end in self.frozen.support())
-        if low.size > 1 or high.size > 1 or not np.isfinite([low[0], high[0]]).all() or high[0] - low[0] >= 2**20:
+        if (
+            low.size > 1
+            or high.size > 1
+            or not np.isfinite([low[0], high[0]]).all()
+            or high[0] - low[0] >= 2**20
+        ):
             return None
         return np.arange(low[0], high[0] + 1.0)
 
@@ -120,7 +134,9 @@ def from_scipy(frozen: Any, event_ndims: int | None = None) -> lt.Distribution:
     batch = np.broadcast_shapes(*(np.shape(value) for value in values.values()))
     shape = whole_shape(_WHERE, "scalar parameters", batch, (), event_ndims)
     known = _TWINS.get(frozen.dist.name)
-    twin = known(values) if known and type(frozen.dist).__module__.startswith("scipy.stats") else None
+    twin = (
+        known(values) if known and type(frozen.dist).__module__.startswith("scipy.stats") else None
+    )
     return _host(frozen, values, shape) if twin is None else twin
 
 

@@ -5,9 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from logtrick._core import supports
+from logtrick import supports
 from logtrick._core.module import static
-from logtrick._core.supports import Support
 from logtrick.adapters._foreign import (
     Countable,
     Foreign,
@@ -20,6 +19,7 @@ from logtrick.adapters._foreign import (
     whole_shape,
 )
 from logtrick.distributions import Distribution
+from logtrick.supports import Support
 
 Array = jax.Array
 _WHERE = "lt.adapters.from_tfp"
@@ -33,8 +33,14 @@ _SUPPORTS: dict[str, type[Support]] = {
         ),
         supports.Real,
     ),
-    **dict.fromkeys(names("Gamma InverseGamma Exponential LogNormal HalfNormal Weibull Chi2 Chi"), supports.Positive),
-    **dict.fromkeys(names("Beta LogitNormal Kumaraswamy RelaxedBernoulli ContinuousBernoulli"), supports.UnitInterval),
+    **dict.fromkeys(
+        names("Gamma InverseGamma Exponential LogNormal HalfNormal Weibull Chi2 Chi"),
+        supports.Positive,
+    ),
+    **dict.fromkeys(
+        names("Beta LogitNormal Kumaraswamy RelaxedBernoulli ContinuousBernoulli"),
+        supports.UnitInterval,
+    ),
     **dict.fromkeys(names("Poisson NegativeBinomial Geometric"), supports.NonNegativeInteger),
     **dict.fromkeys(
         names(
@@ -91,7 +97,9 @@ class _TFP(Foreign):
         return _moving(self.foreign)
 
 
-def from_tfp(dist: Any, event_ndims: int | None = None, *, fixed_support: bool = False) -> Distribution:
+def from_tfp(
+    dist: Any, event_ndims: int | None = None, *, fixed_support: bool = False
+) -> Distribution:
     """A distribution of TensorFlow Probability's JAX substrate as one of logtrick's.
 
     Its `reparameterization_type` decides whether `Pathwise` is legal: FULLY_REPARAMETERIZED only. TFP declares no support:
@@ -163,7 +171,10 @@ def _moving(dist: Any) -> list[Any]:
     if name == "TransformedDistribution":
         everything = _SUPPORTS.get(type(_base(dist.distribution)).__name__) is supports.Real
         steps = _steps(dist.bijector)
-        return [*_moving(dist.distribution), *moved(everything, steps, lambda b: type(b).__name__ in _ONTO)]
+        return [
+            *_moving(dist.distribution),
+            *moved(everything, steps, lambda b: type(b).__name__ in _ONTO),
+        ]
     if name == "MixtureSameFamily":
         return _moving(dist.components_distribution)
     if name == "Mixture":

@@ -11,8 +11,6 @@ from logtrick.baselines._control_variate import ControlVariate as ControlVariate
 from logtrick.baselines._learned import LearnedBaseline as LearnedBaseline
 from logtrick.baselines._moving_average import MovingAverage as MovingAverage
 from logtrick.baselines._optimal import OptimalBaseline as OptimalBaseline
-from logtrick.baselines._plans import IID as IID, Antithetic as Antithetic, Plan as Plan
-from logtrick.baselines._quasi_random import Sobol as Sobol, Stratified as Stratified
 from logtrick.baselines._simple import (
     ConstantBaseline as ConstantBaseline,
     LeaveOneOut as LeaveOneOut,

@@ -39,7 +39,10 @@ class Site:
 
     def score(self) -> list[Array]:
         """The score in the distribution's own leaves (`leaves`), held constant, in at least float32."""
-        wide = [leaf if leaf.dtype.itemsize >= 4 else leaf.astype(jnp.float32) for leaf in stop(self.leaves)]
+        wide = [
+            leaf if leaf.dtype.itemsize >= 4 else leaf.astype(jnp.float32)
+            for leaf in stop(self.leaves)
+        ]
         log_prob = lambda leaves: with_leaves(self.dist, leaves).log_prob(self.x)
         return stop(jax.grad(log_prob)(*local(log_prob, wide)))
 
@@ -64,7 +67,11 @@ def with_leaves(dist: Distribution, values: list[Array]) -> Distribution:
 
 
 def _inexact(leaves: list[Any]) -> list[int]:
-    return [i for i, x in enumerate(leaves) if is_array(x) and jnp.issubdtype(jnp.result_type(x), jnp.floating)]
+    return [
+        i
+        for i, x in enumerate(leaves)
+        if is_array(x) and jnp.issubdtype(jnp.result_type(x), jnp.floating)
+    ]
 
 
 class Baseline(Module, abstract=True):

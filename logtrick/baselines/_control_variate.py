@@ -50,7 +50,9 @@ class ControlVariate(Baseline):
     def __post_init__(self) -> None:
         for name in ("h", "expected_h"):
             if not callable(getattr(self, name)):
-                raise TypeError(f"ControlVariate({name}=…) needs a function; got {getattr(self, name)!r}.")
+                raise TypeError(
+                    f"ControlVariate({name}=…) needs a function; got {getattr(self, name)!r}."
+                )
 
     def term(self, site: Site) -> Array:
         h = stop(checks.scalar_cost("ControlVariate: h", self.h(site.x)))
@@ -69,7 +71,10 @@ class ControlVariate(Baseline):
 
 def _regression(f: Array, h: Array, runs: Runs) -> Array:
     """The slope of f on h over the other runs; 0 where their h are all alike."""
-    f, h = f - runs.sum(f) / runs.count, h - runs.sum(h) / runs.count  # only the rounding depends on these
+    f, h = (
+        f - runs.sum(f) / runs.count,
+        h - runs.sum(h) / runs.count,
+    )  # only the rounding depends on these
     others, count = runs.sum_of_others, runs.count - runs.block
     norm = others(h * h)
     variance = norm - others(h) ** 2 / count

@@ -42,11 +42,15 @@ class LearnedBaseline(Baseline):
     fn: Callable[[Any], Any] = static()
     params: Any
     adaptive: ClassVar[bool] = True
-    reference: ClassVar[str] = "Mnih & Gregor (2014), Neural Variational Inference and Learning in Belief Networks."
+    reference: ClassVar[str] = (
+        "Mnih & Gregor (2014), Neural Variational Inference and Learning in Belief Networks."
+    )
 
     def __post_init__(self) -> None:
         if not callable(self.fn):
-            raise TypeError(f"LearnedBaseline(fn=…) needs a function of its params; got {self.fn!r}. Write fn(params).")
+            raise TypeError(
+                f"LearnedBaseline(fn=…) needs a function of its params; got {self.fn!r}. Write fn(params)."
+            )
         checks.differentiable("LearnedBaseline", self.params)
 
     def term(self, site: Site) -> Array:

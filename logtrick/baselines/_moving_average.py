@@ -55,18 +55,23 @@ class MovingAverage(RunBaseline):
                 f"MovingAverage(decay=…) needs a static number in [0, 1); got {self.decay}. Pass 0.9, say."
             )
         start = {
-            n: jnp.zeros(()) if getattr(self, n) is None else jnp.asarray(getattr(self, n)) for n in self.statistics
+            n: jnp.zeros(()) if getattr(self, n) is None else jnp.asarray(getattr(self, n))
+            for n in self.statistics
         }
         assign(self, **start)
 
     def value(self, total: Array, runs: Runs) -> Array:
-        return jnp.where(self.weight > 0, self.average / jnp.where(self.weight > 0, self.weight, 1.0), 0.0)
+        return jnp.where(
+            self.weight > 0, self.average / jnp.where(self.weight > 0, self.weight, 1.0), 0.0
+        )
 
     def observe(self, site: Site) -> Array:
         return site.total
 
     def advance(self, observed: Array) -> "MovingAverage":
         def moved(old: Array, new: Any) -> Array:
-            return jnp.where(jnp.isfinite(observed), self.decay * old + (1 - self.decay) * new, old).astype(old.dtype)
+            return jnp.where(
+                jnp.isfinite(observed), self.decay * old + (1 - self.decay) * new, old
+            ).astype(old.dtype)
 
         return replace(self, average=moved(self.average, observed), weight=moved(self.weight, 1.0))

@@ -45,7 +45,9 @@ class OptimalBaseline(Baseline):
 
     def term(self, site: Site) -> Array:
         parts = [
-            first_order("ScoreFunction(OptimalBaseline())", -_best(site.total, s, site.runs) * s, leaf)
+            first_order(
+                "ScoreFunction(OptimalBaseline())", -_best(site.total, s, site.runs) * s, leaf
+            )
             for s, leaf in zip(site.score(), site.leaves)
         ]
         return sum(parts[1:], parts[0])

@@ -18,7 +18,9 @@ class NoBaseline(RunBaseline):
     """
 
     affine: ClassVar[bool] = True
-    reference: ClassVar[str] = "Williams (1992), Simple Statistical Gradient-Following Algorithms, Machine Learning 8."
+    reference: ClassVar[str] = (
+        "Williams (1992), Simple Statistical Gradient-Following Algorithms, Machine Learning 8."
+    )
 
     def value(self, total: Array, runs: Runs) -> None:
         return None
@@ -37,7 +39,9 @@ class ConstantBaseline(RunBaseline):
 
     constant: Any = 0.0
     affine: ClassVar[bool] = True
-    reference: ClassVar[str] = "Williams (1992), Simple Statistical Gradient-Following Algorithms, Machine Learning 8."
+    reference: ClassVar[str] = (
+        "Williams (1992), Simple Statistical Gradient-Following Algorithms, Machine Learning 8."
+    )
 
     def value(self, total: Array, runs: Runs) -> Array:
         return jnp.asarray(self.constant)

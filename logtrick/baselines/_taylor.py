@@ -7,9 +7,9 @@ import jax.numpy as jnp
 
 from logtrick._core.kernel import stop
 from logtrick._core.module import static
-from logtrick._core.supports import Boolean
 from logtrick.baselines._base import Array, Baseline, Site
 from logtrick.distributions import Distribution
+from logtrick.supports import Boolean
 
 
 class DeltaMethod(Baseline):
@@ -38,7 +38,9 @@ class DeltaMethod(Baseline):
     """
 
     order: int = static(default=2)
-    reference: ClassVar[str] = "Paisley, Blei & Jordan (2012), Variational Bayesian Inference with Stochastic Search."
+    reference: ClassVar[str] = (
+        "Paisley, Blei & Jordan (2012), Variational Bayesian Inference with Stochastic Search."
+    )
 
     def __post_init__(self) -> None:
         if self.order not in (1, 2):
@@ -51,7 +53,9 @@ class DeltaMethod(Baseline):
     def check(self, dist: Distribution) -> None:
         family = type(dist).__name__.lstrip("_")
         if "mean" not in dist.provides:
-            raise ValueError(f"DeltaMethod() needs a mean in closed form; {family} has none. Use LeaveOneOut().")
+            raise ValueError(
+                f"DeltaMethod() needs a mean in closed form; {family} has none. Use LeaveOneOut()."
+            )
         if self.order == 2 and not ("variance" in dist.provides and _independent_coordinates(dist)):
             raise ValueError(
                 f"DeltaMethod(order=2) needs independent coordinates with variances in closed form; {family} has none. "
@@ -93,7 +97,11 @@ class MuProp(Baseline):
     def check(self, dist: Distribution) -> None:
         if not isinstance(dist.support, Boolean) or "mean" not in dist.provides:
             family = type(dist).__name__.lstrip("_")
-            instead = "DeltaMethod(order=1), or LeaveOneOut()" if "mean" in dist.provides else "LeaveOneOut()"
+            instead = (
+                "DeltaMethod(order=1), or LeaveOneOut()"
+                if "mean" in dist.provides
+                else "LeaveOneOut()"
+            )
             raise ValueError(f"MuProp() needs Bernoullis; got {family}. Use {instead}.")
 
     def term(self, site: Site) -> Array:

@@ -15,4 +15,8 @@ from logtrick.bijectors._elementwise import (
     Softplus as Softplus,
 )
 from logtrick.bijectors._to import bijector_to as bijector_to
-from logtrick.bijectors._vectors import Ordered as Ordered, Permute as Permute, StickBreaking as StickBreaking
+from logtrick.bijectors._vectors import (
+    Ordered as Ordered,
+    Permute as Permute,
+    StickBreaking as StickBreaking,
+)

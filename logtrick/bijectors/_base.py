@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core.module import Module
-from logtrick._core.supports import Real, Support, Unknown
+from logtrick.supports import Real, Support, Unknown
 
 Array = jax.Array
 Shape = tuple[int, ...]

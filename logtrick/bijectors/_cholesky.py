@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from logtrick._core.supports import CorrelationCholesky, CovarianceCholesky, Support, Unknown
 from logtrick.bijectors._base import Array, Bijector, Shape
+from logtrick.supports import CorrelationCholesky, CovarianceCholesky, Support, Unknown
 
 
 class CholeskyCovariance(Bijector):
@@ -31,7 +31,9 @@ class CholeskyCovariance(Bijector):
 
     def inverse(self, y: Array) -> Array:
         diagonal = jnp.eye(y.shape[-1], dtype=bool)
-        return jnp.where(diagonal, jnp.log(jnp.where(diagonal, y, 1.0)), y)[np.tril_indices(y.shape[-1])]
+        return jnp.where(diagonal, jnp.log(jnp.where(diagonal, y, 1.0)), y)[
+            np.tril_indices(y.shape[-1])
+        ]
 
     def log_det(self, x: Array) -> Array:
         size = _size("CholeskyCovariance", x.shape, 1)
@@ -103,7 +105,9 @@ def _size(where: str, shape: Shape, sign: int) -> int:
     size = (math.isqrt(8 * shape[0] + 1) - sign) // 2 if len(shape) == 1 else 0
     if not size or size * (size + sign) // 2 != shape[0]:
         part = "+" if sign > 0 else "−"
-        raise ValueError(f"{where}.forward(x=…) needs a vector of D(D {part} 1)/2 entries; got shape {shape}.")
+        raise ValueError(
+            f"{where}.forward(x=…) needs a vector of D(D {part} 1)/2 entries; got shape {shape}."
+        )
     return size
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from logtrick._core.module import assign
-from logtrick._core.supports import Real, Support
 from logtrick.bijectors._base import Array, Bijector, Shape
+from logtrick.supports import Real, Support
 
 
 class Chain(Bijector):
@@ -108,7 +108,11 @@ class Invert(Bijector):
 
     def image(self, support: Support) -> Support:
         # of the whole image of `base`, which is what its image of Rⁿ says
-        return Real() if type(support) is type(self.base.image(Real())) else Bijector.image(self, support)
+        return (
+            Real()
+            if type(support) is type(self.base.image(Real()))
+            else Bijector.image(self, support)
+        )
 
     def moves(self, support: Support) -> bool:
         return self.base.moves(Real()) or self.base.moves(support)

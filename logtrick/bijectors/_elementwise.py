@@ -9,8 +9,8 @@ from logtrick._core import checks
 from logtrick._core.kernel import as_inexact
 from logtrick._core.module import assign
 from logtrick._core.smooth import log_sigmoid, softplus
-from logtrick._core.supports import Interval as IntervalSupport, Positive, Support, UnitInterval, Unknown
 from logtrick.bijectors._base import Array, Bijector
+from logtrick.supports import Interval as IntervalSupport, Positive, Support, UnitInterval, Unknown
 
 
 class Identity(Bijector):
@@ -129,7 +129,9 @@ class Interval(Bijector):
 
     def __post_init__(self) -> None:
         low, high = as_inexact(self.low), as_inexact(self.high)
-        width = checks.require("Interval", "high - low", high - low, lambda w: w > 0, "high above low")
+        width = checks.require(
+            "Interval", "high - low", high - low, lambda w: w > 0, "high above low"
+        )
         assign(self, low=low, high=jnp.where(jnp.isnan(width), jnp.nan, high))
 
     def forward(self, x: Array) -> Array:
@@ -172,7 +174,9 @@ class Affine(Bijector):
 
     def __post_init__(self) -> None:
         legal = lambda s: (abs(s) > 0) & (abs(s) < jnp.inf)
-        scale = checks.require("Affine", "scale", as_inexact(self.scale), legal, "finite numbers that are not 0")
+        scale = checks.require(
+            "Affine", "scale", as_inexact(self.scale), legal, "finite numbers that are not 0"
+        )
         assign(self, loc=as_inexact(self.loc), scale=scale)
 
     def forward(self, x: Array) -> Array:

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from logtrick._core import supports
-from logtrick._core.supports import Support
+from logtrick import supports
 from logtrick.bijectors._base import Bijector
 from logtrick.bijectors._cholesky import CholeskyCorrelation, CholeskyCovariance
 from logtrick.bijectors._elementwise import Exp, Identity, Interval, Sigmoid
 from logtrick.bijectors._vectors import Ordered, StickBreaking
+from logtrick.supports import Support
 
 _TO: dict[type, Callable[[Any], Bijector]] = {
     supports.Real: lambda _: Identity(),
@@ -40,5 +40,7 @@ def bijector_to(support: Support) -> Bijector:
     if type(support) not in _TO:
         kind = "discrete" if support.discrete else "not declared as one of the continuous ones"
         names = ", ".join(sorted(cls.__name__ for cls in _TO))
-        raise ValueError(f"bijector_to(support=…) needs one of {names}; got {support!r}, which is {kind}.")
+        raise ValueError(
+            f"bijector_to(support=…) needs one of {names}; got {support!r}, which is {kind}."
+        )
     return _TO[type(support)](support)

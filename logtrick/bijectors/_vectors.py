@@ -6,8 +6,8 @@ from jax import lax
 
 from logtrick._core.module import assign, static
 from logtrick._core.smooth import log_sigmoid
-from logtrick._core.supports import Ordered as OrderedSupport, Simplex, Support, Unknown
 from logtrick.bijectors._base import Array, Bijector, Shape
+from logtrick.supports import Ordered as OrderedSupport, Simplex, Support, Unknown
 
 
 class Ordered(Bijector):
@@ -106,7 +106,9 @@ class Permute(Bijector):
     def __post_init__(self) -> None:
         order = tuple(int(i) for i in self.order)
         if sorted(order) != list(range(len(order))):
-            raise ValueError(f"Permute(order=…) needs a permutation of 0 … {len(order) - 1}; got {order}.")
+            raise ValueError(
+                f"Permute(order=…) needs a permutation of 0 … {len(order) - 1}; got {order}."
+            )
         assign(self, order=order)
 
     def forward(self, x: Array) -> Array:

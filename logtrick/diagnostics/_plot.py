@@ -9,7 +9,9 @@ def figure(racers: Sequence[Any]) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("Comparison.plot() needs matplotlib. Run pip install 'logtrick[plot]'.") from error
+        raise ImportError(
+            "Comparison.plot() needs matplotlib. Run pip install 'logtrick[plot]'."
+        ) from error
     panels = [
         ("variance of one gradient", lambda r: r.variance),
         ("variance × evaluations of f", lambda r: r.variance_x_evaluations),
@@ -41,6 +43,19 @@ def _bar(axis: Any, row: int, racer: Any, value: float | None) -> None:
         axis.annotate(f" {value:.3g}", (value, row), va="center", fontsize=8)
         return
     word = (
-        "refused" if racer.error is not None else "exact" if racer.exact else "–" if value is None else f"{value:.3g}"
+        "refused"
+        if racer.error is not None
+        else "exact"
+        if racer.exact
+        else "–"
+        if value is None
+        else f"{value:.3g}"
     )
-    axis.annotate(f" {word}", (0, row), xycoords=("axes fraction", "data"), va="center", fontsize=8, color="#666666")
+    axis.annotate(
+        f" {word}",
+        (0, row),
+        xycoords=("axes fraction", "data"),
+        va="center",
+        fontsize=8,
+        color="#666666",
+    )

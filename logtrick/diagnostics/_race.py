@@ -145,7 +145,9 @@ def compare_estimators(
     """
     where = "lt.compare_estimators"
     if not isinstance(objectives, Mapping):
-        raise TypeError(f"{where}(objectives=…) needs a dict of functions by name; got {type(objectives).__name__}.")
+        raise TypeError(
+            f"{where}(objectives=…) needs a dict of functions by name; got {type(objectives).__name__}."
+        )
     if not objectives:
         raise ValueError(f"{where}(objectives=…) needs at least one objective; got none.")
     key, params, reference = prepared(where, key, params, num_replicates, reference)
@@ -154,9 +156,14 @@ def compare_estimators(
     if block_size is not None:
         checks.positive_int(where, "block_size", block_size)
     works = {name: replicator(where, objective) for name, objective in objectives.items()}
-    refused = {name: error for name, work in works.items() if (error := _refusal(work, key, params))}
+    refused = {
+        name: error for name, work in works.items() if (error := _refusal(work, key, params))
+    }
     running = {name: work for name, work in works.items() if name not in refused}
-    found = {n: statistics(work, key, params, num_replicates, reference, block_size) for n, work in running.items()}
+    found = {
+        n: statistics(work, key, params, num_replicates, reference, block_size)
+        for n, work in running.items()
+    }
     seconds = _times(running, key, params, num_timings)
 
     def racer(name: str) -> Racer:
@@ -218,13 +225,25 @@ def _finite(x: float | None) -> float | None:
 
 # --- the table
 
-_HEAD = ["estimator", "bias z", "variance", "f evaluations", "seconds", "variance × evaluations", "variance × seconds"]
+_HEAD = [
+    "estimator",
+    "bias z",
+    "variance",
+    "f evaluations",
+    "seconds",
+    "variance × evaluations",
+    "variance × seconds",
+]
 
 
 def _cells(r: Racer) -> list[str]:
     if r.error is not None:
         return [r.name, f"refused: {r.error}"]
-    variance, by_evaluations, by_seconds = r.variance, r.variance_x_evaluations, r.variance_x_seconds
+    variance, by_evaluations, by_seconds = (
+        r.variance,
+        r.variance_x_evaluations,
+        r.variance_x_seconds,
+    )
     if r.exact:  # what is left is rounding
         variance = 0.0
         by_evaluations = None if by_evaluations is None else 0.0
@@ -233,7 +252,13 @@ def _cells(r: Racer) -> list[str]:
     evaluations = "–" if r.evaluations is None else f"{r.evaluations:,}"
     if r.biased:
         z += ", declared biased"
-    return [r.name, z, *map(_number, (variance,)), evaluations, *map(_number, (r.seconds, by_evaluations, by_seconds))]
+    return [
+        r.name,
+        z,
+        *map(_number, (variance,)),
+        evaluations,
+        *map(_number, (r.seconds, by_evaluations, by_seconds)),
+    ]
 
 
 def _number(x: float | None) -> str:
@@ -248,6 +273,8 @@ def _table(rows: list[list[str]]) -> str:
     lines = []
     for row in rows:
         cells = [row[0].ljust(widths[0])]
-        cells += [c.rjust(w) for c, w in zip(row[1:], widths[1:])] if len(row) == len(_HEAD) else row[1:]
+        cells += (
+            [c.rjust(w) for c, w in zip(row[1:], widths[1:])] if len(row) == len(_HEAD) else row[1:]
+        )
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)

@@ -55,10 +55,18 @@ class Replicator:
         if kind not in self._probed:
             with evaluations_counted() as counts:
                 jaxpr = self.single.trace(params, key).jaxpr
-                if not counts and isinstance(self.objective, _JITTED):  # traced before, by its own jit
+                if not counts and isinstance(
+                    self.objective, _JITTED
+                ):  # traced before, by its own jit
                     plain = inspect.unwrap(self.objective)
-                    jax.eval_shape(lambda params, key: plain(params, key), params, key)  # anew: it caches by function
-            self._probed[kind] = (largest(jaxpr.jaxpr.eqns), sum(counts) if counts else None, tuple(counts.biased))
+                    jax.eval_shape(
+                        lambda params, key: plain(params, key), params, key
+                    )  # anew: it caches by function
+            self._probed[kind] = (
+                largest(jaxpr.jaxpr.eqns),
+                sum(counts) if counts else None,
+                tuple(counts.biased),
+            )
         return self._probed[kind]
 
 
@@ -70,8 +78,14 @@ def _cached(where: str, objective: Callable[..., Any]) -> Replicator:
 def replicator(where: str, objective: Any) -> Replicator:
     """The compiled functions of `objective`, cached for the 32 objectives used last."""
     if not callable(objective):
-        raise TypeError(f"{where}(objective=…) needs a function of (params, key); got {type(objective).__name__}.")
-    return _cached(where, objective) if isinstance(objective, Hashable) else Replicator(where, objective)
+        raise TypeError(
+            f"{where}(objective=…) needs a function of (params, key); got {type(objective).__name__}."
+        )
+    return (
+        _cached(where, objective)
+        if isinstance(objective, Hashable)
+        else Replicator(where, objective)
+    )
 
 
 class Moments:
@@ -91,7 +105,9 @@ class Moments:
         with np.errstate(over="ignore", invalid="ignore"):  # inf and nan come out as such
             shift = mean - self.mean
             total = self.count + count
-            self.squares = self.squares + ((rows - mean) ** 2).sum(0) + shift**2 * (self.count * count / total)
+            self.squares = (
+                self.squares + ((rows - mean) ** 2).sum(0) + shift**2 * (self.count * count / total)
+            )
             self.mean = self.mean + shift * (count / total)
         self.count = total
         self.peak = max(self.peak, float(np.max(np.abs(rows), initial=0.0)))
@@ -102,12 +118,16 @@ class Moments:
         return np.asarray(self.squares / (self.count - 1))
 
 
-def moments(work: Replicator, key: Array, params: Any, count: int, block: int | None) -> tuple[Moments, list[Moments]]:
+def moments(
+    work: Replicator, key: Array, params: Any, count: int, block: int | None
+) -> tuple[Moments, list[Moments]]:
     """The moments of the value, and of each leaf of the gradient, over `count` replicates."""
     base = jax.random.fold_in(key, keys.REPLICATE)
     largest, *_ = work.probe(params, base)
     most = min(count, block or max(1, _BLOCK_ELEMENTS // largest))
-    size = -(-count // -(-count // most))  # even blocks: of the last one no more than the surplus is thrown away
+    size = -(
+        -count // -(-count // most)
+    )  # even blocks: of the last one no more than the surplus is thrown away
     value, leaves = Moments(), [Moments() for _ in jax.tree.leaves(partition(params)[0])]
     for start in range(0, count, size):
         values, grads = work.block(params, base, np.int32(start), size=size)

@@ -81,10 +81,14 @@ def gradient_statistics(
     key, params, reference = prepared(where, key, params, num_replicates, reference)
     if block_size is not None:
         checks.positive_int(where, "block_size", block_size)
-    return statistics(replicator(where, objective), key, params, num_replicates, reference, block_size)
+    return statistics(
+        replicator(where, objective), key, params, num_replicates, reference, block_size
+    )
 
 
-def prepared(where: str, key: Any, params: Any, num_replicates: int, reference: Any) -> tuple[Any, Any, Any]:
+def prepared(
+    where: str, key: Any, params: Any, num_replicates: int, reference: Any
+) -> tuple[Any, Any, Any]:
     """The arguments, checked: typed key, arrays without weak types, the reference's leaves."""
     key = as_key(key)
     checks.positive_int(where, "num_replicates", num_replicates, 2)
@@ -95,7 +99,10 @@ def prepared(where: str, key: Any, params: Any, num_replicates: int, reference: 
         want = jax.tree.map(jnp.shape, trained)
         if jax.tree.structure(reference) == jax.tree.structure(params):
             reference = partition(reference)[0]
-        if jax.tree.structure(reference) != jax.tree.structure(trained) or jax.tree.map(np.shape, reference) != want:
+        if (
+            jax.tree.structure(reference) != jax.tree.structure(trained)
+            or jax.tree.map(np.shape, reference) != want
+        ):
             raise ValueError(
                 f"{where}(reference=…) needs a pytree like params, of shapes {want}; got {jax.tree.map(np.shape, reference)}."
             )
@@ -104,7 +111,12 @@ def prepared(where: str, key: Any, params: Any, num_replicates: int, reference: 
 
 
 def statistics(
-    work: Replicator, key: Any, params: Any, count: int, reference: list[np.ndarray] | None, block: int | None
+    work: Replicator,
+    key: Any,
+    params: Any,
+    count: int,
+    reference: list[np.ndarray] | None,
+    block: int | None,
 ) -> GradientStatistics:
     """The statistics of arguments that were checked."""
     value, leaves = moments(work, key, params, count, block)
@@ -118,7 +130,9 @@ def statistics(
         mean=tree.unflatten([np.asarray(m.mean) for m in leaves]),
         variance=tree.unflatten([m.variance for m in leaves]),
         standard_error=tree.unflatten([np.sqrt(m.variance / count) for m in leaves]),
-        signal_to_noise=tree.unflatten([_ratio(np.abs(m.mean), np.sqrt(m.variance)) for m in leaves]),
+        signal_to_noise=tree.unflatten(
+            [_ratio(np.abs(m.mean), np.sqrt(m.variance)) for m in leaves]
+        ),
         bias_z=None if judged is None else tree.unflatten([z for z, _ in judged]),
         exact=judged is not None and all(exact for _, exact in judged),
         value=float(value.mean),
@@ -131,12 +145,18 @@ def _ratio(above: Any, below: Any) -> np.ndarray:
         return np.where((above == 0) & (below == 0), 0.0, np.divide(above, below))
 
 
-def _judge(moment: Moments, reference: np.ndarray, epsilon: float, value: float) -> tuple[np.ndarray, bool]:
+def _judge(
+    moment: Moments, reference: np.ndarray, epsilon: float, value: float
+) -> tuple[np.ndarray, bool]:
     """z per coordinate, and whether the leaf is exact. An exact sum is exact to the rounding of its terms, which are of
     the size of the value, however small the sum is."""
     error, deviation = np.asarray(moment.mean - reference), np.sqrt(moment.variance)
     floor = _SPREAD * epsilon * moment.peak
     rounding = _ERROR * epsilon * (value + moment.peak + np.max(np.abs(reference), initial=0.0))
     still, right = deviation <= floor, np.abs(error) <= rounding
-    spread = np.where(still, max(rounding, np.finfo(float).tiny), np.sqrt(moment.variance / moment.count))
-    return np.where(still & right, 0.0, error / np.where(spread > 0, spread, 1.0)), bool(np.all(still & right))
+    spread = np.where(
+        still, max(rounding, np.finfo(float).tiny), np.sqrt(moment.variance / moment.count)
+    )
+    return np.where(still & right, 0.0, error / np.where(spread > 0, spread, 1.0)), bool(
+        np.all(still & right)
+    )

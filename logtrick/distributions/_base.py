@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from logtrick._core import noise as _noise
+from logtrick import noise as _noise
 from logtrick._core.kernel import detached, refuse
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, replace
-from logtrick._core.supports import Support
 from logtrick.distributions._links import Link
 from logtrick.distributions._parameters import is_inexact, widened
 from logtrick.distributions._weak import WeakDerivative, spread
+from logtrick.supports import Support
 
 Array = jax.Array
 
@@ -138,7 +138,9 @@ class Distribution(Module, abstract=True):
     def _weak_noise_spec(self, coupled: bool) -> Any:
         raise NotImplementedError
 
-    def _weak_derivatives(self, x: Any, noise: Any, coupled: bool) -> dict[str, tuple[Array, Any, Any]]:
+    def _weak_derivatives(
+        self, x: Any, noise: Any, coupled: bool
+    ) -> dict[str, tuple[Array, Any, Any]]:
         """For each parameter, the coefficient, and the entries of x that take an entry's place at plus and minus."""
         raise NotImplementedError
 
@@ -174,7 +176,9 @@ class Distribution(Module, abstract=True):
         if wide is self:
             return self._transform(noise)
         dtype = jnp.result_type(*jax.tree.leaves(self))
-        return jax.tree.map(lambda x: x.astype(dtype) if is_inexact(x) else x, wide._transform(noise))
+        return jax.tree.map(
+            lambda x: x.astype(dtype) if is_inexact(x) else x, wide._transform(noise)
+        )
 
     def sample(self, key: Any) -> Any:
         """One draw.
@@ -204,7 +208,9 @@ class Distribution(Module, abstract=True):
           ValueError: the family does not factorise, or `x` is not shaped like one draw.
         """
         if not self.factorized:
-            raise ValueError(f"{type(self).__name__} declares no independent factors. Use log_prob.")
+            raise ValueError(
+                f"{type(self).__name__} declares no independent factors. Use log_prob."
+            )
         self._check_draw("log_prob_factors", x)
         return widened(self)._log_factors(widened(x))
 
@@ -224,8 +230,12 @@ class Distribution(Module, abstract=True):
           ValueError: the noise is a key a run.
         """
         if not self.splits:
-            raise ValueError(f"{type(self).__name__} draws from a key a run, which has no antithesis. Use IID().")
-        return jax.tree.map(lambda spec, value: spec.reflect(value), self.noise_spec, noise, is_leaf=_noise.is_noise)
+            raise ValueError(
+                f"{type(self).__name__} draws from a key a run, which has no antithesis. Use IID()."
+            )
+        return jax.tree.map(
+            lambda spec, value: spec.reflect(value), self.noise_spec, noise, is_leaf=_noise.is_noise
+        )
 
     def fixed_support(self) -> "Distribution":
         """The same distribution, refusing derivatives in the parameters that move its support.
@@ -239,7 +249,9 @@ class Distribution(Module, abstract=True):
             f"{name}: the support moves with {', '.join(self.moving_support)}, so the score function misses the "
             f"boundary's term. Use Pathwise() with {name}, or stop_gradient on those parameters."
         )
-        return replace(self, **{n: refuse(getattr(self, n), message, ValueError) for n in self.moving_support})
+        return replace(
+            self, **{n: refuse(getattr(self, n), message, ValueError) for n in self.moving_support}
+        )
 
     # --- closed forms, where `provides` names them
 
@@ -312,10 +324,16 @@ class Distribution(Module, abstract=True):
             f"weak derivatives in {', '.join(self.weak_parameters)} only. Use ScoreFunction(), or stop_gradient on the other "
             "parameters."
         )
-        others = {n: refuse(getattr(wide, n), message, ValueError) for n in leaves if n not in self.weak_parameters}
+        others = {
+            n: refuse(getattr(wide, n), message, ValueError)
+            for n in leaves
+            if n not in self.weak_parameters
+        }
         parts = replace(held, **others)._weak_derivatives(widened(x), noise["weak"], coupled)
         factors = jax.eval_shape(self._log_factors, x).shape
-        return tuple(spread(getattr(self, name), x, factors, *parts[name]) for name in self.weak_parameters)
+        return tuple(
+            spread(getattr(self, name), x, factors, *parts[name]) for name in self.weak_parameters
+        )
 
     def _closed_form(self, name: str, *args: Any) -> Any:
         self._check_provides(name)
@@ -329,7 +347,9 @@ class Distribution(Module, abstract=True):
 
     def _check_weak(self) -> None:
         if not self.weak_parameters:
-            raise ValueError(f"{type(self).__name__} declares no weak derivatives. Use ScoreFunction().")
+            raise ValueError(
+                f"{type(self).__name__} declares no weak derivatives. Use ScoreFunction()."
+            )
 
     def enumerate(self) -> Any:
         """Every point of the support, with a leading axis.

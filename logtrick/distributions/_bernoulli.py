@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from logtrick._core.noise import Uniform
 from logtrick._core.smooth import log_sigmoid, softplus
-from logtrick._core.supports import Boolean, Support, grid
 from logtrick.distributions._base import Factorized
 from logtrick.distributions._links import Sigmoid
 from logtrick.distributions._parameters import Array, finite, parameters, where_inside, wide
+from logtrick.noise import Uniform
+from logtrick.supports import Boolean, Support, grid
 
 
 class Bernoulli(Factorized):

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import betainc, digamma, polygamma, xlog1py, xlogy
 
-from logtrick._core.noise import KeyPerRun
-from logtrick._core.supports import Support, UnitInterval
 from logtrick.distributions._base import Factorized
 from logtrick.distributions._implicit import implicit_logit
 from logtrick.distributions._parameters import Array, broadcasting, positive, where_inside
 from logtrick.distributions._special import log_beta
+from logtrick.noise import KeyPerRun
+from logtrick.supports import Support, UnitInterval
 
 
 class Beta(Factorized):
@@ -56,7 +56,9 @@ class Beta(Factorized):
         a, b = jnp.broadcast_arrays(self.a, self.b)
         key_a, key_b = jax.random.split(noise)
         held_a, held_b = lax.stop_gradient((a, b))
-        logit = jax.random.loggamma(key_a, held_a, dtype=a.dtype) - jax.random.loggamma(key_b, held_b, dtype=b.dtype)
+        logit = jax.random.loggamma(key_a, held_a, dtype=a.dtype) - jax.random.loggamma(
+            key_b, held_b, dtype=b.dtype
+        )
         x = jax.nn.sigmoid(implicit_logit(logit, a, b))
         largest = 1 - jnp.finfo(x.dtype).epsneg
         return jnp.where((x == 1) & (b >= 0.5), largest, x)
@@ -65,7 +67,9 @@ class Beta(Factorized):
         # Not stats.beta.logpdf: its betaln is off by 1e-6 in float64.
         inside = (jnp.asarray(x) >= 0) & (jnp.asarray(x) <= 1)
         x = jnp.where(inside, x, 0.5)
-        return where_inside(inside, xlogy(self.a - 1, x) + xlog1py(self.b - 1, -x) - log_beta(self.a, self.b))
+        return where_inside(
+            inside, xlogy(self.a - 1, x) + xlog1py(self.b - 1, -x) - log_beta(self.a, self.b)
+        )
 
     def _mean(self) -> Array:
         return self.a / (self.a + self.b)
@@ -75,7 +79,9 @@ class Beta(Factorized):
         return (self.a / total) * (self.b / total) / (total + 1)
 
     def _standardization(self) -> tuple[Array, Array]:
-        return digamma(self.a) - digamma(self.b), jnp.sqrt(polygamma(1, self.a) + polygamma(1, self.b))
+        return digamma(self.a) - digamma(self.b), jnp.sqrt(
+            polygamma(1, self.a) + polygamma(1, self.b)
+        )
 
     def _entropy(self) -> Array:
         a, b = self.a, self.b

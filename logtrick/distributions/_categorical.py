@@ -9,11 +9,11 @@ from jax import lax
 
 from logtrick._core import checks
 from logtrick._core.module import assign
-from logtrick._core.noise import Uniform
-from logtrick._core.supports import IntegerBelow, OneHot, Support, grid
 from logtrick.distributions._base import Factorized
 from logtrick.distributions._links import Softmax
 from logtrick.distributions._parameters import Array, parameters, where_inside, wide
+from logtrick.noise import Uniform
+from logtrick.supports import IntegerBelow, OneHot, Support, grid
 
 
 class Categorical(Factorized):
@@ -122,11 +122,15 @@ class OneHotCategorical(Factorized):
         return Uniform(self.logits.shape[:-1], wide(self.logits.dtype))
 
     def _transform(self, noise: Array) -> Array:
-        return jax.nn.one_hot(inverse_cdf(self.logits, noise), self.logits.shape[-1], dtype=self.logits.dtype)
+        return jax.nn.one_hot(
+            inverse_cdf(self.logits, noise), self.logits.shape[-1], dtype=self.logits.dtype
+        )
 
     def _log_kernel(self, x: Any) -> Array:
         x = jnp.asarray(x)
-        ones = jnp.sum(jnp.where((x == 0) | (x == 1), x, jnp.nan), axis=-1)  # one sum: a second one costs as much again
+        ones = jnp.sum(
+            jnp.where((x == 0) | (x == 1), x, jnp.nan), axis=-1
+        )  # one sum: a second one costs as much again
         chosen = jnp.sum(jnp.where(x == 1, self.logits, 0.0), axis=-1)
         return where_inside(ones == 1, chosen - jax.nn.logsumexp(self.logits, axis=-1))
 
@@ -166,7 +170,9 @@ def check_rows(dist: Any, name: str) -> None:
     """Refuse rows of logits that are no distribution: concrete ones raise, traced ones become nan."""
     value, where = getattr(dist, name), type(dist).__name__
     if value.ndim == 0 or value.shape[-1] == 0:
-        raise ValueError(f"{where}({name}=…) needs shape (…, K), K at least 1; got {value.shape}. Reshape them.")
+        raise ValueError(
+            f"{where}({name}=…) needs shape (…, K), K at least 1; got {value.shape}. Reshape them."
+        )
     legal = lambda l: (l < np.inf) & (l.max(-1, keepdims=True) > -np.inf)
     need = "rows of numbers below inf, not all of them -inf"
     assign(dist, **{name: checks.require(where, name, value, legal, need)})
@@ -179,7 +185,9 @@ def inverse_cdf(logits: Array, uniform: Array) -> Array:
     cumulative weight (a parallel cumsum need not), so that none is ever drawn; u < 1 keeps the last class in range.
     """
     weights = jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True))
-    cumulative = lax.cummax(jnp.where(weights > 0, jnp.cumsum(weights, axis=-1), 0.0), axis=logits.ndim - 1)
+    cumulative = lax.cummax(
+        jnp.where(weights > 0, jnp.cumsum(weights, axis=-1), 0.0), axis=logits.ndim - 1
+    )
     target = uniform[..., None] * cumulative[..., -1:]
     return jnp.sum(cumulative <= target, axis=-1, dtype=jnp.int32)
 
@@ -203,7 +211,9 @@ def _one_against_others(logits: Array, uniform: Array) -> tuple[Array, Array, Ar
     classes = jnp.broadcast_to(jnp.arange(size), logits.shape)
     others = jnp.where(jnp.eye(size, dtype=bool), -jnp.inf, logits[..., None, :])
     alone = jnp.max(others, axis=-1) == -jnp.inf  # no other class is possible: the coefficient is 0
-    other = inverse_cdf(jnp.where(alone[..., None], 0.0, others), jnp.broadcast_to(uniform[..., None], logits.shape))
+    other = inverse_cdf(
+        jnp.where(alone[..., None], 0.0, others), jnp.broadcast_to(uniform[..., None], logits.shape)
+    )
     share = jax.nn.softmax(logits, axis=-1)
     minus = jnp.where(alone, classes, other)
     plus = jnp.where(share > 0, classes, minus)  # f need not be defined at an impossible class

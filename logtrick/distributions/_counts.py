@@ -9,12 +9,20 @@ from jax import lax
 
 from logtrick._core import checks
 from logtrick._core.module import assign, static
-from logtrick._core.noise import KeyPerRun, Uniform, interior
 from logtrick._core.smooth import log_sigmoid
-from logtrick._core.supports import IntegerBelow, NonNegativeInteger, Support, grid
 from logtrick.distributions._base import Factorized
-from logtrick.distributions._parameters import Array, broadcasting, finite, is_count, positive, where_inside, wide
+from logtrick.distributions._parameters import (
+    Array,
+    broadcasting,
+    finite,
+    is_count,
+    positive,
+    where_inside,
+    wide,
+)
 from logtrick.distributions._special import log_beta, log_choose
+from logtrick.noise import KeyPerRun, Uniform, interior
+from logtrick.supports import IntegerBelow, NonNegativeInteger, Support, grid
 
 
 class Binomial(Factorized):
@@ -43,8 +51,12 @@ class Binomial(Factorized):
             assign(self, static_count=int(self.total_count))
         broadcasting(self, total_count=self.total_count, logits=self.logits)
         finite(self, "logits")
-        whole = lambda n: (n >= 1) & (n / 2.0**15 < 2.0**15) & (n == n // 1)  # a float16 holds 2**15, not 2**30
-        count = checks.require("Binomial", "total_count", self.total_count, whole, "whole numbers of at least 1")
+        whole = lambda n: (
+            (n >= 1) & (n / 2.0**15 < 2.0**15) & (n == n // 1)
+        )  # a float16 holds 2**15, not 2**30
+        count = checks.require(
+            "Binomial", "total_count", self.total_count, whole, "whole numbers of at least 1"
+        )
         assign(self, total_count=lax.stop_gradient(count))
 
     @property
@@ -53,7 +65,11 @@ class Binomial(Factorized):
 
     @property
     def support(self) -> Support:
-        return NonNegativeInteger() if self.static_count is None else IntegerBelow(self.static_count + 1)
+        return (
+            NonNegativeInteger()
+            if self.static_count is None
+            else IntegerBelow(self.static_count + 1)
+        )
 
     @property
     def noise_spec(self) -> KeyPerRun:
@@ -86,7 +102,9 @@ class Binomial(Factorized):
         one = jax.nn.sigmoid(l) * (log_sigmoid(l) - log_sigmoid(m))
         per = one + jax.nn.sigmoid(-l) * (log_sigmoid(-l) - log_sigmoid(-m))
         otherwise = jnp.where(self.total_count > other.total_count, jnp.inf, jnp.nan)
-        return jnp.sum(jnp.where(self.total_count == other.total_count, self.total_count * per, otherwise))
+        return jnp.sum(
+            jnp.where(self.total_count == other.total_count, self.total_count * per, otherwise)
+        )
 
 
 class Geometric(Factorized):

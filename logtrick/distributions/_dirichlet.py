@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import digamma, gammaln, xlogy
 
-from logtrick._core.noise import KeyPerRun
-from logtrick._core.supports import Simplex, Support
 from logtrick.distributions._base import Factorized
 from logtrick.distributions._implicit import implicit_logit
 from logtrick.distributions._parameters import Array, parameters, positive, where_inside
+from logtrick.noise import KeyPerRun
+from logtrick.supports import Simplex, Support
 
 
 class Dirichlet(Factorized):
@@ -77,13 +77,19 @@ class Dirichlet(Factorized):
         a = self.concentration
         total = jnp.sum(a, axis=-1)
         log_normalizer = jnp.sum(gammaln(a), axis=-1) - gammaln(total)
-        return jnp.sum(log_normalizer - jnp.sum((a - 1) * (digamma(a) - digamma(total)[..., None]), axis=-1))
+        return jnp.sum(
+            log_normalizer - jnp.sum((a - 1) * (digamma(a) - digamma(total)[..., None]), axis=-1)
+        )
 
     def _kl_divergence(self, other: Any) -> Array:
         a, b = self.concentration, other.concentration
         total, others = jnp.sum(a, axis=-1), jnp.sum(b, axis=-1)
-        log_normalizer = gammaln(total) - gammaln(others) - jnp.sum(gammaln(a) - gammaln(b), axis=-1)
-        return jnp.sum(log_normalizer + jnp.sum((a - b) * (digamma(a) - digamma(total)[..., None]), axis=-1))
+        log_normalizer = (
+            gammaln(total) - gammaln(others) - jnp.sum(gammaln(a) - gammaln(b), axis=-1)
+        )
+        return jnp.sum(
+            log_normalizer + jnp.sum((a - b) * (digamma(a) - digamma(total)[..., None]), axis=-1)
+        )
 
 
 @jax.custom_jvp

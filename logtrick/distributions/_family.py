@@ -8,10 +8,10 @@ import jax
 from logtrick._core import checks
 from logtrick._core.kernel import is_array
 from logtrick._core.module import Module, static
-from logtrick._core.noise import KeyPerRun
-from logtrick._core.supports import Support, Unknown
 from logtrick.distributions._base import Distribution
 from logtrick.distributions._parameters import Array
+from logtrick.noise import KeyPerRun
+from logtrick.supports import Support, Unknown
 
 LogProb = Callable[[Any, Any], Any]
 Sampler = Callable[[Any, Any], Any]
@@ -46,7 +46,9 @@ class _Custom(Distribution):
 
         def sample(noise: Any, arrays: list[Any]) -> Any:
             given = iter(arrays)
-            params = jax.tree.unflatten(tree, [next(given) if is_array(leaf) else leaf for leaf in leaves])
+            params = jax.tree.unflatten(
+                tree, [next(given) if is_array(leaf) else leaf for leaf in leaves]
+            )
             return self.functions[1](noise, params)
 
         converted, outside = jax.closure_convert(sample, noise, arrays)
@@ -85,5 +87,7 @@ def distribution(log_prob: LogProb, sample: Sampler) -> Family:
     """
     for name, function in (("log_prob", log_prob), ("sample", sample)):
         if not callable(function):
-            raise TypeError(f"lt.distribution({name}=…) needs a function; got {type(function).__name__}.")
+            raise TypeError(
+                f"lt.distribution({name}=…) needs a function; got {type(function).__name__}."
+            )
     return Family((log_prob, sample))

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jax.scipy.special import digamma, gammainc, gammaln, polygamma, xlogy
 
 from logtrick._core.module import replace
-from logtrick._core.noise import KeyPerRun, Uniform
-from logtrick._core.supports import Positive, Support
 from logtrick.distributions._base import Factorized
 from logtrick.distributions._parameters import Array, broadcasting, positive, where_inside, wide
+from logtrick.noise import KeyPerRun, Uniform
+from logtrick.supports import Positive, Support
 
 
 class Gamma(Factorized):
@@ -35,7 +35,9 @@ class Gamma(Factorized):
     concentration: Any
     rate: Any
     reparameterized = True
-    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "standardization"})
+    provides = frozenset(
+        {"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "standardization"}
+    )
     weak_parameters = ("rate",)
 
     def __post_init__(self) -> None:
@@ -52,7 +54,10 @@ class Gamma(Factorized):
 
     def _transform(self, noise: Array) -> Array:
         concentration = jnp.broadcast_to(self.concentration, self.event_shape)
-        return jnp.exp(jax.random.loggamma(noise, concentration, dtype=concentration.dtype) - jnp.log(self.rate))
+        return jnp.exp(
+            jax.random.loggamma(noise, concentration, dtype=concentration.dtype)
+            - jnp.log(self.rate)
+        )
 
     def _log_kernel(self, x: Any) -> Array:
         # Not stats.gamma.logpdf: it takes a scale, and 1/rate loses the smallest and largest rates.
@@ -68,7 +73,9 @@ class Gamma(Factorized):
         return self.concentration / self.rate**2
 
     def _standardization(self) -> tuple[Array, Array]:
-        return digamma(self.concentration) - jnp.log(self.rate), jnp.sqrt(polygamma(1, self.concentration))
+        return digamma(self.concentration) - jnp.log(self.rate), jnp.sqrt(
+            polygamma(1, self.concentration)
+        )
 
     def _entropy(self) -> Array:
         a = self.concentration
@@ -76,7 +83,9 @@ class Gamma(Factorized):
 
     def _kl_divergence(self, other: Any) -> Array:
         a, b, ratio = self.concentration, other.concentration, other.rate / self.rate
-        return jnp.sum((a - b) * digamma(a) - gammaln(a) + gammaln(b) - b * jnp.log(ratio) + a * (ratio - 1))
+        return jnp.sum(
+            (a - b) * digamma(a) - gammaln(a) + gammaln(b) - b * jnp.log(ratio) + a * (ratio - 1)
+        )
 
     def _cdf(self, x: Any) -> Array:
         return gammainc(self.concentration, jnp.maximum(x, 0.0) * self.rate)
@@ -89,7 +98,13 @@ class Gamma(Factorized):
         coefficient = jnp.broadcast_to(self.concentration / self.rate, self.event_shape)
         if coupled:
             return {"rate": (coefficient, None, x - jnp.log1p(-noise) / self.rate)}
-        return {"rate": (coefficient, None, replace(self, concentration=self.concentration + 1)._transform(noise))}
+        return {
+            "rate": (
+                coefficient,
+                None,
+                replace(self, concentration=self.concentration + 1)._transform(noise),
+            )
+        }
 
 
 class Exponential(Factorized):
@@ -107,7 +122,9 @@ class Exponential(Factorized):
 
     rate: Any
     reparameterized = True
-    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf"})
+    provides = frozenset(
+        {"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf"}
+    )
     weak_parameters = ("rate",)
 
     def __post_init__(self) -> None:

@@ -79,8 +79,12 @@ def _continued_fraction(x: Array, a: Array, b: Array) -> tuple[Array, Array, Arr
 
     def body(carry: Any) -> Any:
         m, _, state, along_a, along_b = carry
-        (state, factor), (along_a, change_a) = jax.jvp(lambda s, a: turn(s, m, a, b), (state, a), (along_a, ones))
-        _, (along_b, change_b) = jax.jvp(lambda s, b: turn(s, m, a, b), (carry[2], b), (along_b, ones))
+        (state, factor), (along_a, change_a) = jax.jvp(
+            lambda s, a: turn(s, m, a, b), (state, a), (along_a, ones)
+        )
+        _, (along_b, change_b) = jax.jvp(
+            lambda s, b: turn(s, m, a, b), (carry[2], b), (along_b, ones)
+        )
         moved = jnp.maximum(jnp.abs(factor - 1), jnp.maximum(jnp.abs(change_a), jnp.abs(change_b)))
         return m + 1, moved, state, along_a, along_b
 

@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from logtrick._core.supports import Product, Support
 from logtrick.distributions._base import Distribution
 from logtrick.distributions._parameters import Array
+from logtrick.supports import Product, Support
 
 
 class Joint(Distribution):
@@ -39,7 +39,9 @@ class Joint(Distribution):
         wrong = [leaf for leaf in leaves if not isinstance(leaf, Distribution)]
         if wrong or not leaves:
             got = type(wrong[0]).__name__ if wrong else "no leaves"
-            raise TypeError(f"Joint(parts=…) needs a pytree of distributions; got {got}. Pass lt.Normal(…), say.")
+            raise TypeError(
+                f"Joint(parts=…) needs a pytree of distributions; got {got}. Pass lt.Normal(…), say."
+            )
 
     @property
     def _leaves(self) -> list[Any]:
@@ -68,7 +70,11 @@ class Joint(Distribution):
     @property
     def event_shape(self) -> Any:
         shapes = [part.event_shape for part in self._leaves]
-        return None if any(shape is None for shape in shapes) else self._map(lambda part: part.event_shape)
+        return (
+            None
+            if any(shape is None for shape in shapes)
+            else self._map(lambda part: part.event_shape)
+        )
 
     @property
     def support(self) -> Support:
@@ -97,7 +103,9 @@ class Joint(Distribution):
         each = [part.enumerate() for part in self._leaves]
         counts = [jax.tree.leaves(points)[0].shape[0] for points in each]
         if math.prod(counts) > 2**20:
-            raise ValueError(f"enumerating {math.prod(counts)} points exceeds {2**20}. Use ScoreFunction().")
+            raise ValueError(
+                f"enumerating {math.prod(counts)} points exceeds {2**20}. Use ScoreFunction()."
+            )
         index = np.indices(counts).reshape(len(counts), -1)
         chosen = iter([jax.tree.map(lambda p: p[i], points) for points, i in zip(each, index)])
         return self._map(lambda _: next(chosen))

@@ -8,8 +8,8 @@ import numpy as np
 
 from logtrick._core.kernel import stop
 from logtrick._core.module import Module
-from logtrick._core.noise import interior
 from logtrick._core.smooth import log_sigmoid, softplus
+from logtrick.noise import interior
 
 Array = jax.Array
 
@@ -97,7 +97,9 @@ class Sigmoid(Link):
     def conditional(self, logits: Array, x: Array, noise: Array) -> Array:
         sign = 2 * x - 1
         # both softplus of the logits, which under a vmap over runs are worked out once
-        return sign * softplus(sign * noise + jnp.where(x == 1, softplus(logits), softplus(-logits)))
+        return sign * softplus(
+            sign * noise + jnp.where(x == 1, softplus(logits), softplus(-logits))
+        )
 
     def coupled(self, logits: Array, x: Array, z: Array) -> Array:
         sign = 2 * x - 1

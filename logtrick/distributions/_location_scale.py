@@ -8,12 +8,19 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import betainc
 
-from logtrick._core.noise import KeyPerRun, Uniform, interior
-from logtrick._core.supports import Real, Support
 from logtrick.distributions._base import Factorized
 from logtrick.distributions._implicit import implicit_logit
-from logtrick.distributions._parameters import Array, broadcasting, finite, positive, standardized, wide
+from logtrick.distributions._parameters import (
+    Array,
+    broadcasting,
+    finite,
+    positive,
+    standardized,
+    wide,
+)
 from logtrick.distributions._special import digamma_difference, log_beta
+from logtrick.noise import KeyPerRun, Uniform, interior
+from logtrick.supports import Real, Support
 
 
 class Laplace(Factorized):
@@ -33,7 +40,9 @@ class Laplace(Factorized):
     loc: Any
     scale: Any
     reparameterized = True
-    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf"})
+    provides = frozenset(
+        {"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf"}
+    )
 
     def __post_init__(self) -> None:
         broadcasting(self, loc=self.loc, scale=self.scale)
@@ -68,7 +77,9 @@ class Laplace(Factorized):
 
     def _kl_divergence(self, other: Any) -> Array:
         ratio, shift = self.scale / other.scale, jnp.abs(self.loc - other.loc)
-        return jnp.sum(ratio * jnp.exp(-shift / self.scale) + shift / other.scale - 1 - jnp.log(ratio))
+        return jnp.sum(
+            ratio * jnp.exp(-shift / self.scale) + shift / other.scale - 1 - jnp.log(ratio)
+        )
 
     def _cdf(self, x: Any) -> Array:
         z = standardized(x, self.loc, self.scale)
@@ -132,7 +143,10 @@ class Cauchy(Factorized):
         return jnp.sum(jnp.log((total**2 + shift**2) / (4 * self.scale * other.scale)))
 
     def _cdf(self, x: Any) -> Array:
-        return jnp.arctan2(jnp.ones(self.event_shape, self.loc.dtype), (self.loc - x) / self.scale) / jnp.pi
+        return (
+            jnp.arctan2(jnp.ones(self.event_shape, self.loc.dtype), (self.loc - x) / self.scale)
+            / jnp.pi
+        )
 
     def _inverse_cdf(self, u: Array) -> Array:
         # tan(π (u − ½)) = −1 / tan(π u): π u is exact near the end, π/2 is not
@@ -183,7 +197,9 @@ class StudentT(Factorized):
         half = jnp.broadcast_to(self.df / 2, self.event_shape)
         normal = jax.random.normal(key_normal, half.shape, half.dtype)
         log_square = jnp.log(jnp.maximum(normal**2, jnp.finfo(half.dtype).tiny) / 2)
-        logit = log_square - jax.random.loggamma(key_gamma, lax.stop_gradient(half), dtype=half.dtype)
+        logit = log_square - jax.random.loggamma(
+            key_gamma, lax.stop_gradient(half), dtype=half.dtype
+        )
         size = jnp.exp(implicit_logit(logit, jnp.full_like(half, 0.5), half) / 2)
         return self.loc + self.scale * jnp.sqrt(self.df) * jnp.sign(normal) * size
 
@@ -207,7 +223,9 @@ class StudentT(Factorized):
     def _entropy(self) -> Array:
         half = (self.df + 1) / 2
         per = half * (digamma_difference(self.df / 2, 0.5)) + log_beta(0.5, self.df / 2)
-        return jnp.sum(jnp.broadcast_to(per + jnp.log(self.df) / 2 + jnp.log(self.scale), self.event_shape))
+        return jnp.sum(
+            jnp.broadcast_to(per + jnp.log(self.df) / 2 + jnp.log(self.scale), self.event_shape)
+        )
 
     def _cdf(self, x: Any) -> Array:
         z = standardized(x, self.loc, self.scale)
@@ -219,4 +237,6 @@ def _log_one_plus_square(z: Array) -> Array:
     """log(1 + z²) with one logarithm, without squaring a large z: log(1 + z²) is 2 log|z| from 1e9 on."""
     large = jnp.abs(z) > 1e9
     squared = jnp.where(large, 0.0, z) ** 2
-    return jnp.where(large, 2.0, 1.0).astype(z.dtype) * jnp.log1p(jnp.where(large, jnp.abs(z) - 1, squared))
+    return jnp.where(large, 2.0, 1.0).astype(z.dtype) * jnp.log1p(
+        jnp.where(large, jnp.abs(z) - 1, squared)
+    )

@@ -5,11 +5,19 @@ from typing import Any
 import jax.numpy as jnp
 from jax.scipy.special import ndtr, ndtri
 
-from logtrick._core.noise import StandardNormal
-from logtrick._core.supports import Positive, Support
 from logtrick.distributions._base import Factorized
 from logtrick.distributions._normal import LOG_ROOT_2PI
-from logtrick.distributions._parameters import Array, broadcasting, finite, positive, standardized, where_inside, wide
+from logtrick.distributions._parameters import (
+    Array,
+    broadcasting,
+    finite,
+    positive,
+    standardized,
+    where_inside,
+    wide,
+)
+from logtrick.noise import StandardNormal
+from logtrick.supports import Positive, Support
 
 
 class LogNormal(Factorized):
@@ -30,7 +38,16 @@ class LogNormal(Factorized):
     scale: Any
     reparameterized = True
     provides = frozenset(
-        {"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf", "standardization"}
+        {
+            "mean",
+            "variance",
+            "entropy",
+            "kl_divergence",
+            "cdf",
+            "cdf_derivative",
+            "inverse_cdf",
+            "standardization",
+        }
     )
 
     def __post_init__(self) -> None:
@@ -52,7 +69,9 @@ class LogNormal(Factorized):
     def _log_kernel(self, x: Any) -> Array:
         inside = jnp.asarray(x) > 0
         log_x = jnp.log(jnp.where(inside, x, 1.0))
-        log_density = -0.5 * standardized(log_x, self.loc, self.scale) ** 2 - (jnp.log(self.scale) + LOG_ROOT_2PI)
+        log_density = -0.5 * standardized(log_x, self.loc, self.scale) ** 2 - (
+            jnp.log(self.scale) + LOG_ROOT_2PI
+        )
         return where_inside(inside, log_density - log_x)
 
     def _mean(self) -> Array:
@@ -74,7 +93,9 @@ class LogNormal(Factorized):
 
     def _cdf(self, x: Any) -> Array:
         inside = jnp.asarray(x) > 0
-        return jnp.where(inside, ndtr((jnp.log(jnp.where(inside, x, 1.0)) - self.loc) / self.scale), 0.0)
+        return jnp.where(
+            inside, ndtr((jnp.log(jnp.where(inside, x, 1.0)) - self.loc) / self.scale), 0.0
+        )
 
     def _inverse_cdf(self, u: Array) -> Array:
         return jnp.exp(self.loc + self.scale * ndtri(u))

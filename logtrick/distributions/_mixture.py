@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from logtrick._core import checks
 from logtrick._core.kernel import detached, first_order
 from logtrick._core.module import assign
-from logtrick._core.noise import Uniform
-from logtrick._core.supports import Support, Unknown
 from logtrick.distributions._base import Distribution
 from logtrick.distributions._categorical import check_rows, inverse_cdf
 from logtrick.distributions._parameters import Array, parameters, wide, widened
+from logtrick.noise import Uniform
+from logtrick.supports import Support, Unknown
 
 
 class Mixture(Distribution):
@@ -57,7 +57,9 @@ class Mixture(Distribution):
         parameters(self, logits=self.logits)
         check_rows(self, "logits")
         if self.logits.ndim != 1:
-            raise ValueError(f"Mixture(logits=…) needs shape (K,); got {self.logits.shape}. Use Joint for several.")
+            raise ValueError(
+                f"Mixture(logits=…) needs shape (K,); got {self.logits.shape}. Use Joint for several."
+            )
         if not isinstance(self.components, Distribution):
             assign(self, components=_stacked(tuple(self.components)))
         _check_components(self)
@@ -107,7 +109,9 @@ class Mixture(Distribution):
             )
         concrete = checks.concrete(k)
         if concrete is not None and not 0 <= concrete < size:
-            raise ValueError(f"Mixture.component(k=…) needs k in 0 … {size - 1}; got {concrete}. Count from 0.")
+            raise ValueError(
+                f"Mixture.component(k=…) needs k in 0 … {size - 1}; got {concrete}. Count from 0."
+            )
         if self._alike:
             return self._at(jnp.clip(k, 0, size - 1))
         if concrete is not None:
@@ -186,7 +190,9 @@ class Mixture(Distribution):
 
     def _variance(self) -> Array:
         means = self._each(lambda part: part.mean())
-        return self._average(self._each(lambda part: part.variance()) + (means - self._average(means)[None]) ** 2)
+        return self._average(
+            self._each(lambda part: part.variance()) + (means - self._average(means)[None]) ** 2
+        )
 
     def _cdf(self, x: Any) -> Array:
         return self._average(self._each(lambda part: part.cdf(x)))
@@ -196,8 +202,13 @@ def _stacked(parts: tuple[Any, ...]) -> Any:
     """Components of one family and shape as one distribution with a leading axis; others as they are."""
     for part in parts:
         if not isinstance(part, Distribution):
-            raise TypeError(f"Mixture(components=…) needs distributions; got {type(part).__name__}.")
-    leaves = [[(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(part)] for part in parts]
+            raise TypeError(
+                f"Mixture(components=…) needs distributions; got {type(part).__name__}."
+            )
+    leaves = [
+        [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(part)]
+        for part in parts
+    ]
     kinds: list[Any] = [jax.tree.structure(part) for part in parts]
     if all(kind == kinds[0] for kind in kinds) and all(shapes == leaves[0] for shapes in leaves):
         return jax.tree.map(lambda *each: jnp.stack(each), *parts)
@@ -214,7 +225,9 @@ def _check_components(dist: Mixture) -> None:
         )
     events = {str(part.event_shape) for part in dist._list}
     if len(events) > 1:
-        raise ValueError(f"Mixture(components=…) needs components of one event shape; got {sorted(events)}.")
+        raise ValueError(
+            f"Mixture(components=…) needs components of one event shape; got {sorted(events)}."
+        )
     if len({part.support.discrete for part in dist._list}) > 1:
         raise ValueError(
             "Mixture(components=…) mixes discrete and continuous components, which have no common density."

@@ -9,10 +9,17 @@ from jax.scipy.special import ndtr, ndtri
 
 from logtrick._core import checks
 from logtrick._core.module import assign
-from logtrick._core.noise import StandardNormal, Uniform
-from logtrick._core.supports import Real, Support
 from logtrick.distributions._base import Distribution, Factorized
-from logtrick.distributions._parameters import Array, broadcasting, parameters, positive, standardized, wide
+from logtrick.distributions._parameters import (
+    Array,
+    broadcasting,
+    parameters,
+    positive,
+    standardized,
+    wide,
+)
+from logtrick.noise import StandardNormal, Uniform
+from logtrick.supports import Real, Support
 
 LOG_ROOT_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -35,7 +42,16 @@ class Normal(Factorized):
     scale: Any
     reparameterized = True
     provides = frozenset(
-        {"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf", "standardization"}
+        {
+            "mean",
+            "variance",
+            "entropy",
+            "kl_divergence",
+            "cdf",
+            "cdf_derivative",
+            "inverse_cdf",
+            "standardization",
+        }
     )
     weak_parameters = ("loc", "scale")
 
@@ -71,7 +87,9 @@ class Normal(Factorized):
         return self.loc, self.scale
 
     def _entropy(self) -> Array:
-        return jnp.sum(jnp.broadcast_to(jnp.log(self.scale), self.event_shape) + (0.5 + LOG_ROOT_2PI))
+        return jnp.sum(
+            jnp.broadcast_to(jnp.log(self.scale), self.event_shape) + (0.5 + LOG_ROOT_2PI)
+        )
 
     def _kl_divergence(self, other: Any) -> Array:
         ratio, shift = self.scale / other.scale, (self.loc - other.loc) / other.scale
@@ -85,7 +103,11 @@ class Normal(Factorized):
 
     def _weak_noise_spec(self, coupled: bool) -> dict[str, Any]:
         shape, dtype = self.event_shape, wide(self.loc.dtype)
-        apart = {} if coupled else {"weibull": Uniform(shape, dtype), "normal": StandardNormal(shape, dtype)}
+        apart = (
+            {}
+            if coupled
+            else {"weibull": Uniform(shape, dtype), "normal": StandardNormal(shape, dtype)}
+        )
         return {
             "shared": Uniform(shape, dtype),
             "maxwell": StandardNormal((*shape, 3), dtype),
@@ -135,7 +157,9 @@ class MultivariateNormal(Distribution):
                 f"got {self.loc.shape} and {shape}."
             )
         diagonal = jnp.diagonal(self.scale_tril)
-        known = checks.require("MultivariateNormal", "scale_tril", diagonal, lambda d: d > 0, "a positive diagonal")
+        known = checks.require(
+            "MultivariateNormal", "scale_tril", diagonal, lambda d: d > 0, "a positive diagonal"
+        )
         if known is not diagonal:  # traced: nan where it is illegal
             assign(self, scale_tril=jnp.where(jnp.isnan(known)[:, None], jnp.nan, self.scale_tril))
 

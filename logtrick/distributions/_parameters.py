@@ -28,14 +28,18 @@ def broadcasting(dist: Any, **named: Any) -> None:
     parameters(dist, **named)
     arrays = {name: getattr(dist, name) for name in named}
     rank = len(_broadcast(dist, *arrays.values()))
-    full = lambda v: v.reshape((1,) * (rank - v.ndim) + v.shape) if v.ndim else v  # no rank promotion later on
+    full = lambda v: (
+        v.reshape((1,) * (rank - v.ndim) + v.shape) if v.ndim else v
+    )  # no rank promotion later on
     assign(dist, **{name: full(value) for name, value in arrays.items()})
 
 
 def positive(dist: Any, *names: str) -> None:
     """Refuse what is not a positive finite number: concrete parameters raise, traced ones become nan."""
     for name in names:
-        value = checks.require(type(dist).__name__, name, getattr(dist, name), _is_positive, "positive finite numbers")
+        value = checks.require(
+            type(dist).__name__, name, getattr(dist, name), _is_positive, "positive finite numbers"
+        )
         assign(dist, **{name: value})
 
 
@@ -61,7 +65,9 @@ def _broadcast(dist: Any, *values: Array) -> tuple[int, ...]:
         return np.broadcast_shapes(*(v.shape for v in values))
     except ValueError:
         name, shapes = type(dist).__name__, ", ".join(str(v.shape) for v in values)
-        raise ValueError(f"{name}: parameters of shapes {shapes} do not broadcast to one event.") from None
+        raise ValueError(
+            f"{name}: parameters of shapes {shapes} do not broadcast to one event."
+        ) from None
 
 
 # Half precision: the noise is drawn, the draw worked out and log p summed in float32; only draws are rounded. (A bf16

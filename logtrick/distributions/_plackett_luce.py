@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from logtrick._core.noise import Uniform, interior
-from logtrick._core.supports import Permutation, Support
 from logtrick.distributions._base import Distribution
 from logtrick.distributions._parameters import Array, finite, parameters, where_inside, wide
+from logtrick.noise import Uniform, interior
+from logtrick.supports import Permutation, Support
 
 
 class PlackettLuce(Distribution):
@@ -71,5 +71,9 @@ class PlackettLuce(Distribution):
     def _points(self) -> Array:
         size = self.logits.shape[0]
         if math.factorial(size) > 2**20:
-            raise ValueError(f"enumerating {size}! permutations exceeds {2**20}. Use ScoreFunction().")
-        return jnp.asarray(np.array(list(itertools.permutations(range(size))), np.int32).reshape(-1, size))
+            raise ValueError(
+                f"enumerating {size}! permutations exceeds {2**20}. Use ScoreFunction()."
+            )
+        return jnp.asarray(
+            np.array(list(itertools.permutations(range(size))), np.int32).reshape(-1, size)
+        )

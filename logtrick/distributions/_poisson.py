@@ -8,11 +8,11 @@ from jax.scipy import stats
 
 from logtrick._core import checks
 from logtrick._core.module import assign
-from logtrick._core.noise import KeyPerRun
-from logtrick._core.supports import NonNegativeInteger, Support
 from logtrick.distributions._base import Factorized
 from logtrick.distributions._parameters import Array, broadcasting, is_count, where_inside
 from logtrick.distributions._special import poisson_log_density
+from logtrick.noise import KeyPerRun
+from logtrick.supports import NonNegativeInteger, Support
 
 
 class Poisson(Factorized):
@@ -37,7 +37,10 @@ class Poisson(Factorized):
     def __post_init__(self) -> None:
         broadcasting(self, rate=self.rate)
         legal = lambda r: (r > 0) & (r / 2.0**15 < 2.0**15)  # a float16 holds 2**15, not 2**30
-        assign(self, rate=checks.require("Poisson", "rate", self.rate, legal, "numbers between 0 and 2**30"))
+        assign(
+            self,
+            rate=checks.require("Poisson", "rate", self.rate, legal, "numbers between 0 and 2**30"),
+        )
 
     @property
     def support(self) -> Support:

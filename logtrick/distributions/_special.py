@@ -20,7 +20,9 @@ Array = jax.Array
 _LARGE = 10.0  # from here on s(x) is right to 2e-14
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 _LOG_FACTORIALS = np.array([math.lgamma(k + 1) for k in range(10)])
-_REMAINDERS = np.array([math.lgamma(k + 1) - (k + 0.5) * math.log(max(k, 1)) + k - _HALF_LOG_2PI for k in range(10)])
+_REMAINDERS = np.array(
+    [math.lgamma(k + 1) - (k + 0.5) * math.log(max(k, 1)) + k - _HALF_LOG_2PI for k in range(10)]
+)
 
 
 def _remainder(x: Array) -> Array:
@@ -42,14 +44,24 @@ def log_beta(a: Any, b: Any) -> Array:
     one_large = gammaln(small_a) + ratio + _remainder(large_b) - _remainder(total)
 
     total = large_a + large_b
-    main = (large_a - 0.5) * jnp.log(large_a / total) - large_b * jnp.log1p(large_a / large_b) - 0.5 * jnp.log(large_b)
-    both_large = main + _HALF_LOG_2PI + _remainder(large_a) + _remainder(large_b) - _remainder(total)
+    main = (
+        (large_a - 0.5) * jnp.log(large_a / total)
+        - large_b * jnp.log1p(large_a / large_b)
+        - 0.5 * jnp.log(large_b)
+    )
+    both_large = (
+        main + _HALF_LOG_2PI + _remainder(large_a) + _remainder(large_b) - _remainder(total)
+    )
     return jnp.where(b < _LARGE, both_small, jnp.where(a < _LARGE, one_large, both_large))
 
 
 def _log_beta_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     a, b = primals
-    moving = [(x, y, t) for x, y, t in ((a, b, tangents[0]), (b, a, tangents[1])) if not isinstance(t, SymbolicZero)]
+    moving = [
+        (x, y, t)
+        for x, y, t in ((a, b, tangents[0]), (b, a, tangents[1]))
+        if not isinstance(t, SymbolicZero)
+    ]
     tangent = sum(-digamma_difference(x, y) * t for x, y, t in moving)
     value = log_beta(a, b)
     return value, jnp.broadcast_to(tangent, value.shape).astype(value.dtype)
@@ -89,7 +101,11 @@ def poisson_log_density(x: Array, rate: Array) -> Array:
     log_rate, held = jnp.log(rate), lax.stop_gradient(rate)
     large = jnp.maximum(x, _LARGE)
     below = jnp.minimum(x, _LARGE - 1)
-    by_table = below * jnp.log(held) - held - jnp.asarray(_LOG_FACTORIALS, held.dtype)[below.astype(jnp.int32)]
+    by_table = (
+        below * jnp.log(held)
+        - held
+        - jnp.asarray(_LOG_FACTORIALS, held.dtype)[below.astype(jnp.int32)]
+    )
     by_stirling = -_deviance(large, held) - 0.5 * jnp.log(large) - _HALF_LOG_2PI - _remainder(large)
     value = lax.stop_gradient(jnp.where(x < _LARGE, by_table, by_stirling))
     return value + x * (log_rate - lax.stop_gradient(log_rate)) - (rate - held)

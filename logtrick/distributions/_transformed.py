@@ -6,10 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from logtrick._core.supports import Support
 from logtrick.bijectors import Bijector
 from logtrick.distributions._base import Distribution
 from logtrick.distributions._parameters import Array
+from logtrick.supports import Support
 
 
 class Transformed(Distribution):
@@ -37,11 +37,17 @@ class Transformed(Distribution):
 
     def __post_init__(self) -> None:
         if not isinstance(self.base, Distribution):
-            raise TypeError(f"Transformed(base=…) needs a distribution; got {type(self.base).__name__}.")
+            raise TypeError(
+                f"Transformed(base=…) needs a distribution; got {type(self.base).__name__}."
+            )
         if not isinstance(self.bijector, Bijector):
-            raise TypeError(f"Transformed(bijector=…) needs a bijector; got {type(self.bijector).__name__}.")
+            raise TypeError(
+                f"Transformed(bijector=…) needs a bijector; got {type(self.bijector).__name__}."
+            )
         if self.base.support.discrete:
-            raise ValueError(f"Transformed(base=…) needs a continuous distribution; got {type(self.base).__name__}.")
+            raise ValueError(
+                f"Transformed(base=…) needs a continuous distribution; got {type(self.base).__name__}."
+            )
 
     @property
     def reparameterized(self) -> bool:
@@ -78,7 +84,9 @@ class Transformed(Distribution):
     def _log_prob(self, y: Any) -> Array:
         y = jnp.asarray(y)
         inside = self.bijector.inside(y)
-        if self.base.event_shape is not None:  # an inner point takes the place of one outside, whose gradient is nan
+        if (
+            self.base.event_shape is not None
+        ):  # an inner point takes the place of one outside, whose gradient is nan
             inner = jnp.zeros(self.base.event_shape, y.dtype)
             y = jnp.where(inside, y, jax.lax.stop_gradient(self.bijector.forward(inner)))
         x = self.bijector.inverse(y)

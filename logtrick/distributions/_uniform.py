@@ -6,10 +6,10 @@ import jax.numpy as jnp
 
 from logtrick._core import checks
 from logtrick._core.module import assign
-from logtrick._core.noise import Uniform as UniformNoise
-from logtrick._core.supports import Interval, Support
 from logtrick.distributions._base import Factorized
 from logtrick.distributions._parameters import Array, broadcasting, finite, where_inside, wide
+from logtrick.noise import Uniform as UniformNoise
+from logtrick.supports import Interval, Support
 
 
 class Uniform(Factorized):
@@ -33,7 +33,9 @@ class Uniform(Factorized):
     high: Any
     reparameterized = True
     moving_support = ("low", "high")
-    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf"})
+    provides = frozenset(
+        {"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf"}
+    )
 
     def __post_init__(self) -> None:
         broadcasting(self, low=self.low, high=self.high)
@@ -70,7 +72,9 @@ class Uniform(Factorized):
 
     def _kl_divergence(self, other: Any) -> Array:
         inside = (other.low <= self.low) & (self.high <= other.high)
-        return jnp.sum(jnp.where(inside, jnp.log((other.high - other.low) / (self.high - self.low)), jnp.inf))
+        return jnp.sum(
+            jnp.where(inside, jnp.log((other.high - other.low) / (self.high - self.low)), jnp.inf)
+        )
 
     def _cdf(self, x: Any) -> Array:
         return jnp.clip((x - self.low) / (self.high - self.low), 0.0, 1.0)

@@ -40,7 +40,9 @@ class WeakDerivative(Module):
     minus_is_draw: bool = static(default=False)
 
 
-def spread(parameter: Array, x: Array, factors: tuple[int, ...], coefficient: Array, plus: Any, minus: Any) -> Any:
+def spread(
+    parameter: Array, x: Array, factors: tuple[int, ...], coefficient: Array, plus: Any, minus: Any
+) -> Any:
     """The points where one entry of x after the other is replaced.
 
     Args:
@@ -58,7 +60,11 @@ def spread(parameter: Array, x: Array, factors: tuple[int, ...], coefficient: Ar
         if values is None:
             return x[None]
         entries = jnp.asarray(values, x.dtype).reshape(count, each, 1, *row)
-        return jnp.where(here, entries, x.reshape(1, 1, count, *row)).reshape(count * each, *x.shape)
+        return jnp.where(here, entries, x.reshape(1, 1, count, *row)).reshape(
+            count * each, *x.shape
+        )
 
     theta = jnp.broadcast_to(parameter, coefficient.shape).ravel()
-    return WeakDerivative(theta, coefficient.ravel(), points(plus), points(minus), plus is None, minus is None)
+    return WeakDerivative(
+        theta, coefficient.ravel(), points(plus), points(minus), plus is None, minus is None
+    )

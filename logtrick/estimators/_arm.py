@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core.kernel import first_order
-from logtrick._core.noise import Uniform, interior
 from logtrick._core.runs import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator, Rest
 from logtrick.estimators._costs import Costs
 from logtrick.estimators._disarm import antithetic_pair
 from logtrick.estimators._logits import logits_of, uniforms
+from logtrick.noise import Uniform, interior
 
 
 class ARM(Estimator):
@@ -59,5 +59,9 @@ class ARM(Estimator):
         logits = logits_of(dist)
         costs = jax.vmap(rest)(antithetic_pair(noise, dist))
         coefficient = (costs.total[0] - costs.total[1]) * (interior(noise) - 0.5)
-        coefficient = jnp.where(jnp.isnan(logits), jnp.nan, coefficient)  # its two draws are alike there: 0 otherwise
-        return costs.combine(jnp.full(2, 0.5, logits.dtype), first_order("ARM", coefficient, logits))
+        coefficient = jnp.where(
+            jnp.isnan(logits), jnp.nan, coefficient
+        )  # its two draws are alike there: 0 otherwise
+        return costs.combine(
+            jnp.full(2, 0.5, logits.dtype), first_order("ARM", coefficient, logits)
+        )

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 from logtrick._core import checks
 from logtrick._core.kernel import first_order, stop
 from logtrick._core.module import static
-from logtrick._core.noise import Uniform, interior
 from logtrick._core.runs import Runs
 from logtrick._core.smooth import log_sigmoid
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator, Rest
 from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._logits import against, as_draw, logits_of, uniforms
+from logtrick.noise import Uniform, interior
 
 
 class ARMS(Estimator):
@@ -75,7 +75,9 @@ class ARMS(Estimator):
         # Σ (fᵢ − f̄) p = 0: bits less one of them, so that coordinates in which all agree are exactly 0
         apart = (bits - bits[:1]).astype(logits.dtype)
         coefficient = against(apart, deviations) * _debiasing(stop(logits), n)
-        return costs.combine(jnp.full(n, 1 / n, logits.dtype), first_order("ARMS", coefficient, logits))
+        return costs.combine(
+            jnp.full(n, 1 / n, logits.dtype), first_order("ARMS", coefficient, logits)
+        )
 
 
 def _log_rarer(logits: Array) -> Array:
@@ -96,5 +98,7 @@ def _coupled_bits(noise: Array, dist: Distribution) -> Array:
 def _debiasing(logits: Array, n: int) -> Array:
     """ρ."""
     log_m = _log_rarer(logits)
-    both = jnp.maximum(2 - jnp.exp(jnp.minimum(-log_m / (n - 1), math.log(2))), 0.0) ** (n - 1)  # P(both rare) / m
+    both = jnp.maximum(2 - jnp.exp(jnp.minimum(-log_m / (n - 1), math.log(2))), 0.0) ** (
+        n - 1
+    )  # P(both rare) / m
     return jax.nn.sigmoid(jnp.abs(logits)) / (1 - both)

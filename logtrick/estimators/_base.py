@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 from logtrick._core.module import Module
 from logtrick._core.runs import Runs
-from logtrick.baselines import Plan
 from logtrick.distributions import Distribution
 from logtrick.estimators._costs import Array, Costs
+from logtrick.plans import Plan
 
 Rest = Callable[[Any], Costs]
 
@@ -142,13 +142,17 @@ def check_needs(estimator: Estimator, dist: Distribution) -> None:
     }
     for need in sorted(estimator.needs & offers.keys()):
         if not offers[need]:
-            raise ValueError(f"{name}() needs a {need} distribution; {family} is not. Use {alternative(dist)}.")
+            raise ValueError(
+                f"{name}() needs a {need} distribution; {family} is not. Use {alternative(dist)}."
+            )
 
 
 def check_plan(estimator: Estimator, plan: Any) -> None:
     """`plan` is a sampling plan."""
     if not isinstance(plan, Plan):
-        raise TypeError(f"{type(estimator).__name__}(plan=…) needs a sampling plan; got {plan!r}. Pass lt.IID().")
+        raise TypeError(
+            f"{type(estimator).__name__}(plan=…) needs a sampling plan; got {plan!r}. Pass lt.IID()."
+        )
 
 
 def alternative(dist: Distribution) -> str:

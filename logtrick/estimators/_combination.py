@@ -53,11 +53,17 @@ class Combination(Estimator):
     estimators: tuple[Any, ...]
     weights: tuple[Any, ...]
     learn: bool = static(default=False)
-    reference: ClassVar[str] = "Geffner & Domke (2018), Using Large Ensembles of Control Variates for VI."
+    reference: ClassVar[str] = (
+        "Geffner & Domke (2018), Using Large Ensembles of Control Variates for VI."
+    )
 
     def __post_init__(self) -> None:
-        if not isinstance(self.estimators, tuple) or not all(isinstance(e, Estimator) for e in self.estimators):
-            raise TypeError(f"Combination(estimators=…) needs a tuple of estimators; got {self.estimators!r}.")
+        if not isinstance(self.estimators, tuple) or not all(
+            isinstance(e, Estimator) for e in self.estimators
+        ):
+            raise TypeError(
+                f"Combination(estimators=…) needs a tuple of estimators; got {self.estimators!r}."
+            )
         if len(self.weights) != len(self.estimators) or not self.estimators:
             raise ValueError(
                 f"Combination(weights=…) needs one weight an estimator; got {len(self.weights)} for "
@@ -121,7 +127,9 @@ class Combination(Estimator):
         weights = jnp.stack([jnp.asarray(w, float) for w in self.weights])
         weights = weights / jnp.sum(weights)
 
-        def totals(leaves: list[Array], dist: Distribution, evaluate: Any) -> tuple[Array, tuple[list[Costs], Costs]]:
+        def totals(
+            leaves: list[Array], dist: Distribution, evaluate: Any
+        ) -> tuple[Array, tuple[list[Costs], Costs]]:
             parts, every = self._parts(noise, with_leaves(dist, leaves), evaluate, runs)
             return jnp.stack([part.total for part in parts]), (parts, every)
 
@@ -152,7 +160,9 @@ class Combination(Estimator):
         squares = [jnp.sum(jnp.tensordot(weights.astype(g.dtype), g, 1) ** 2) for g in gradients]
         return self._combined(stop(weights), parts, sum(squares, jnp.zeros((), weights.dtype)))
 
-    def _parts(self, noise: Any, dist: Distribution, evaluate: Any, runs: Runs) -> tuple[list[Costs], Costs]:
+    def _parts(
+        self, noise: Any, dist: Distribution, evaluate: Any, runs: Runs
+    ) -> tuple[list[Costs], Costs]:
         """What each estimator makes of the costs at its own points, and the costs at all points."""
         drawn = [e.draw(n, dist) if e.one_point else None for e, n in zip(self.estimators, noise)]
         stacks = [
@@ -164,7 +174,11 @@ class Combination(Estimator):
         parts = []
         for e, n, p, start, end in zip(self.estimators, noise, drawn, [0, *ends], ends):
             own = jax.tree.map(lambda a: a[start:end], every)
-            parts.append(with_costs(e, n, dist, own, runs) if p is None else e.close(own.point(0, 1), p, runs))
+            parts.append(
+                with_costs(e, n, dist, own, runs)
+                if p is None
+                else e.close(own.point(0, 1), p, runs)
+            )
         return parts, every
 
     def _combined(self, weights: Array, parts: list[Costs], loss: Array | None) -> Costs:
@@ -177,7 +191,10 @@ class Combination(Estimator):
         statistics = tuple(o.get("statistics") for o in own)
         shared = [{k: v for k, v in part.aux.items() if k != "own"} for part in parts]
         aux = jax.tree.map(
-            lambda *a: jnp.tensordot(weights.astype(jnp.result_type(a[0], weights)), jnp.stack(a), 1), *shared
+            lambda *a: jnp.tensordot(
+                weights.astype(jnp.result_type(a[0], weights)), jnp.stack(a), 1
+            ),
+            *shared,
         )
         average = Costs(mine, parts[0].others, aux, sum(part.evaluations for part in parts))
         return average.combine(

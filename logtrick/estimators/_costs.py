@@ -37,7 +37,9 @@ class Costs:
         """The sum of the costs credited to this site, shape (), or (points,) under a vmap."""
         return sum(self.mine.values(), jnp.asarray(0.0))  # weakly typed: the costs keep their dtype
 
-    def combine(self, weights: Array | None = None, zero: Array | None = None, **aux: Any) -> "Costs":
+    def combine(
+        self, weights: Array | None = None, zero: Array | None = None, **aux: Any
+    ) -> "Costs":
         """The estimate from the points evaluated.
 
         Args:
@@ -64,13 +66,19 @@ class Costs:
         return Costs(
             {k: weights.astype(c.dtype) @ c for k, c in self.mine.items()},
             {k: c[0] for k, c in self.others.items()},
-            jax.tree.map(lambda a: jnp.tensordot(held.astype(jnp.result_type(a, held)), a, 1), self.aux),
+            jax.tree.map(
+                lambda a: jnp.tensordot(held.astype(jnp.result_type(a, held)), a, 1), self.aux
+            ),
             points * self.evaluations,
         )
 
     def point(self, index: int, points: int) -> "Costs":
         """The costs at one of `points` evaluated points."""
-        return dataclasses.replace(jax.tree.map(lambda a: a[index], self), evaluations=points * self.evaluations)
+        return dataclasses.replace(
+            jax.tree.map(lambda a: a[index], self), evaluations=points * self.evaluations
+        )
 
 
-jax.tree_util.register_dataclass(Costs, data_fields=["mine", "others", "aux"], meta_fields=["evaluations"])
+jax.tree_util.register_dataclass(
+    Costs, data_fields=["mine", "others", "aux"], meta_fields=["evaluations"]
+)

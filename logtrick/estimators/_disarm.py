@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core.kernel import first_order, stop
-from logtrick._core.noise import Uniform, interior
 from logtrick._core.runs import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator, Rest
 from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._logits import as_draw, logits_of, uniforms
+from logtrick.noise import Uniform, interior
 
 
 class DisARM(Estimator):
@@ -62,7 +62,9 @@ class DisARM(Estimator):
         # (−1)^b̃ 1[b ≠ b̃] = b − b̃
         apart = (pair[0] - pair[1]).astype(logits.dtype) * jax.nn.sigmoid(jnp.abs(stop(logits)))
         coefficient = 0.5 * (costs.total[0] - costs.total[1]) * apart
-        return costs.combine(jnp.full(2, 0.5, logits.dtype), first_order("DisARM", coefficient, logits))
+        return costs.combine(
+            jnp.full(2, 0.5, logits.dtype), first_order("DisARM", coefficient, logits)
+        )
 
 
 def antithetic_pair(noise: Array, dist: Distribution) -> Array:

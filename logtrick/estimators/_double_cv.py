@@ -7,13 +7,13 @@ import jax.numpy as jnp
 
 from logtrick._core.kernel import first_order, stop
 from logtrick._core.module import static
-from logtrick._core.noise import Uniform
 from logtrick._core.runs import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator, Rest, check_needs
 from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._linearized import linearized
 from logtrick.estimators._logits import as_draw, link_of, logits_of, score, uniforms
+from logtrick.noise import Uniform
 
 
 class DoubleCV(Estimator):
@@ -74,11 +74,15 @@ class DoubleCV(Estimator):
         f, s = stop(costs.total), stop(score(dist, x.astype(logits.dtype)))
         p, slope = jax.nn.sigmoid(logits), slope.astype(logits.dtype)
         # This run's share of the sum: the others' −h in this run's bracket go to the runs that they come from.
-        linear = jnp.sum(s * runs.leave_one_out(slope)) * (s - runs.leave_one_out(s)) - slope * p * (1 - p)
+        linear = jnp.sum(s * runs.leave_one_out(slope)) * (
+            s - runs.leave_one_out(s)
+        ) - slope * p * (1 - p)
         share = (f - runs.leave_one_out(f)) * s + self.alpha * linear
         coefficient = stop(share) + (costs.total - f) * s
         adaptive = squared_mean(share, runs) if self.learn else None
-        return costs.combine(None, first_order("DoubleCV", coefficient, logits_of(dist)), adaptive=adaptive)
+        return costs.combine(
+            None, first_order("DoubleCV", coefficient, logits_of(dist)), adaptive=adaptive
+        )
 
 
 def check_runs(name: str, num_runs: int) -> None:

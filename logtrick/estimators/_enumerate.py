@@ -5,11 +5,11 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from logtrick._core.noise import NoNoise
 from logtrick._core.runs import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator, Rest
 from logtrick.estimators._costs import Costs
+from logtrick.noise import NoNoise
 
 
 class Enumerate(Estimator):
@@ -52,5 +52,7 @@ class Enumerate(Estimator):
         empty = log_p == -jnp.inf
         weights = jnp.where(empty, 0.0, jnp.exp(jnp.where(empty, 0.0, log_p)))
         likely = jnp.argmax(log_p)
-        legal = jax.tree.map(lambda x: jnp.where(empty.reshape(-1, *[1] * (x.ndim - 1)), x[likely], x), points)
+        legal = jax.tree.map(
+            lambda x: jnp.where(empty.reshape(-1, *[1] * (x.ndim - 1)), x[likely], x), points
+        )
         return jax.vmap(rest)(legal).combine(weights)

@@ -42,7 +42,9 @@ class GeneralizedReparameterization(OnePointEstimator):
 
     baseline: RunBaseline = LeaveOneOut()
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable f"})
-    reference: ClassVar[str] = "Ruiz, Titsias & Blei (2016), The Generalized Reparameterization Gradient."
+    reference: ClassVar[str] = (
+        "Ruiz, Titsias & Blei (2016), The Generalized Reparameterization Gradient."
+    )
 
     def __post_init__(self) -> None:
         if not isinstance(self.baseline, RunBaseline) or self.baseline.adaptive:
@@ -72,7 +74,11 @@ class GeneralizedReparameterization(OnePointEstimator):
         free = mean + deviation * standard
         moved = to_support.forward(free)
         x = x + (moved - stop(moved))  # the draw itself, without the rounding of there and back
-        log_prob = dist.log_prob(x) + to_support.log_det(free) + jnp.sum(jnp.log(deviation) + jnp.zeros_like(free))
+        log_prob = (
+            dist.log_prob(x)
+            + to_support.log_det(free)
+            + jnp.sum(jnp.log(deviation) + jnp.zeros_like(free))
+        )
         return Point(x, dist, nan_unless_finite(log_prob, dist))
 
     def close(self, costs: Costs, point: Point, runs: Runs) -> Costs:

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 
 from logtrick._core import checks
 from logtrick._core.module import assign, static
-from logtrick._core.noise import Uniform
 from logtrick._core.runs import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import OnePointEstimator, Point
 from logtrick.estimators._costs import Costs
 from logtrick.estimators._logits import as_draw, link_of, logits_of, uniforms
 from logtrick.estimators._relaxed import positive_scalar, straight_through
+from logtrick.noise import Uniform
 
 
 class GumbelRao(OnePointEstimator):

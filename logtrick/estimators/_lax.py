@@ -58,7 +58,9 @@ class LAX(Estimator):
 
     def __post_init__(self) -> None:
         if not callable(self.fn):
-            raise TypeError(f"LAX(fn=…) needs a function fn(params, x); got {type(self.fn).__name__}.")
+            raise TypeError(
+                f"LAX(fn=…) needs a function fn(params, x); got {type(self.fn).__name__}."
+            )
         checks.differentiable("LAX", self.params)
 
     @property

@@ -59,7 +59,9 @@ def linearized(name: str, rest: Rest, x: Any, *, bend: bool = False) -> Lineariz
     else:
         held, push = jax.linearize(lambda v, o: rest(v, *o), stop(values), stop(others))
         along, bent, moved = (lambda v: push(v, still)), None, push(*_away(values, others))
-        (slope,) = jax.linear_transpose(lambda v: sum_of(along(v)), stop(values))(jnp.ones_like(sum_of(held)))
+        (slope,) = jax.linear_transpose(lambda v: sum_of(along(v)), stop(values))(
+            jnp.ones_like(sum_of(held))
+        )
     return Linearized(_moved(name, held, moved, refused), held, along, stop(slope), bent)
 
 
@@ -134,7 +136,9 @@ def _error(kinds: Any, function: Callable[..., Any], *args: Any) -> Exception | 
     return None
 
 
-def _differentiable(rest: Callable[..., Costs], values: Values, others: Any) -> tuple[Any, Any, list[Array]]:
+def _differentiable(
+    rest: Callable[..., Costs], values: Values, others: Any
+) -> tuple[Any, Any, list[Array]]:
     """`rest` as a function of those of the `others` in which it may be differentiated, these, and the others, under guards.
 
     What the rest closes over is linearised whether the user differentiates it or not; where it is guarded (the parameters
@@ -165,13 +169,21 @@ def _moved(name: str, held: Costs, moved: Costs, refused: list[Array]) -> Costs:
 
     def one(value: Array, change: Array) -> Array:
         value = straight_through(name, value, change)
-        return straight_through(name, value, jnp.broadcast_to(guard, value.shape)) if refused else value
+        return (
+            straight_through(name, value, jnp.broadcast_to(guard, value.shape))
+            if refused
+            else value
+        )
 
     live = lambda value, change: jax.tree.map(one, value, change)
-    costs = dataclasses.replace(held, mine=live(held.mine, moved.mine), others=live(held.others, moved.others))
+    costs = dataclasses.replace(
+        held, mine=live(held.mine, moved.mine), others=live(held.others, moved.others)
+    )
     if "adaptive" not in held.aux:
         return costs
-    return dataclasses.replace(costs, aux={**held.aux, "adaptive": live(held.aux["adaptive"], moved.aux["adaptive"])})
+    return dataclasses.replace(
+        costs, aux={**held.aux, "adaptive": live(held.aux["adaptive"], moved.aux["adaptive"])}
+    )
 
 
 def _is_inexact(x: Any) -> bool:

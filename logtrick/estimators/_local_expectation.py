@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core.kernel import first_order, stop
-from logtrick._core.noise import Uniform
 from logtrick._core.runs import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator, Rest
 from logtrick.estimators._costs import Costs
 from logtrick.estimators._logits import as_draw, link_of, logits_of, uniforms
+from logtrick.noise import Uniform
 
 
 class LocalExpectation(Estimator):
@@ -62,7 +62,9 @@ class LocalExpectation(Estimator):
     def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
         link, logits = link_of(dist), logits_of(dist)
         x = self.example(noise, dist)
-        log_p = link.local_log_probs(logits, x.astype(logits.dtype))  # (coordinates, values), x's own first
+        log_p = link.local_log_probs(
+            logits, x.astype(logits.dtype)
+        )  # (coordinates, values), x's own first
         possible = log_p > -jnp.inf
         changed = possible[:, 1:].reshape(-1, *[1] * x.ndim)
         points = jnp.where(changed, link.changes(x), x[None])
@@ -72,5 +74,9 @@ class LocalExpectation(Estimator):
         p = stop(jnp.exp(log_p))
         coefficient = p * (f - jnp.sum(p * f, axis=1, keepdims=True))  # Σ_v ∇p(v) = 0
         # the mean over the coordinates; f(x) alone where there are none
-        weights = jnp.append(jnp.sum(p[:, 0]), p[:, 1:]) / len(p) if len(p) else jnp.ones(1, p.dtype)
-        return costs.combine(weights, first_order("LocalExpectation", coefficient, jnp.where(possible, log_p, 0.0)))
+        weights = (
+            jnp.append(jnp.sum(p[:, 0]), p[:, 1:]) / len(p) if len(p) else jnp.ones(1, p.dtype)
+        )
+        return costs.combine(
+            weights, first_order("LocalExpectation", coefficient, jnp.where(possible, log_p, 0.0))
+        )

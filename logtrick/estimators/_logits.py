@@ -5,10 +5,10 @@ from typing import Any
 import jax
 
 from logtrick._core.kernel import stop
-from logtrick._core.noise import Uniform
 from logtrick.distributions import Distribution
 from logtrick.distributions._links import Link
 from logtrick.distributions._parameters import widened
+from logtrick.noise import Uniform
 
 Array = jax.Array
 

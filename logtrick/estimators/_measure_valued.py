@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from logtrick._core import noise as _noise
+from logtrick import noise as _noise
 from logtrick._core.kernel import first_order, stop
 from logtrick._core.module import static
 from logtrick._core.runs import Runs
@@ -61,8 +61,12 @@ class MeasureValued(Estimator):
 
     def count_evaluations(self, dist: Distribution) -> int:
         noise = _noise.example(self.noise_spec(dist))
-        terms = jax.eval_shape(lambda noise: dist.weak_derivatives(noise, coupled=self.coupled), noise)
-        return 1 + sum(jax.tree.leaves(stack)[0].shape[0] for term in terms for stack in _apart(term))
+        terms = jax.eval_shape(
+            lambda noise: dist.weak_derivatives(noise, coupled=self.coupled), noise
+        )
+        return 1 + sum(
+            jax.tree.leaves(stack)[0].shape[0] for term in terms for stack in _apart(term)
+        )
 
     def check(self, dist: Distribution, num_runs: int) -> None:
         check_needs(self, dist)
@@ -85,12 +89,19 @@ class MeasureValued(Estimator):
         points = jax.tree.map(lambda *a: jnp.concatenate(a), *stacks)
         sizes = [jax.tree.leaves(stack)[0].shape[0] for stack in stacks]
         costs = jax.vmap(rest)(points)
-        here, *totals = jnp.split(stop(costs.total), [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)])
+        here, *totals = jnp.split(
+            stop(costs.total), [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
+        )
         others = iter(totals)
         parts = []
         for term in terms:
-            plus, minus = (here if is_draw else next(others) for is_draw in (term.plus_is_draw, term.minus_is_draw))
-            parts.append(first_order("MeasureValued", term.coefficient * (plus - minus), term.parameter))
+            plus, minus = (
+                here if is_draw else next(others)
+                for is_draw in (term.plus_is_draw, term.minus_is_draw)
+            )
+            parts.append(
+                first_order("MeasureValued", term.coefficient * (plus - minus), term.parameter)
+            )
         return costs.point(0, sum(sizes)).combine(zero=sum(parts[1:], parts[0]))
 
 

@@ -3,10 +3,10 @@
 from typing import Any, ClassVar
 
 from logtrick._core.runs import Runs
-from logtrick.baselines import IID, Plan
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import OnePointEstimator, Point, check_needs, check_plan
 from logtrick.estimators._costs import Costs
+from logtrick.plans import IID, Plan
 
 
 class Pathwise(OnePointEstimator):
@@ -32,7 +32,9 @@ class Pathwise(OnePointEstimator):
 
     plan: Plan = IID()
     needs: ClassVar[frozenset[str]] = frozenset({"reparameterized", "differentiable f"})
-    reference: ClassVar[str] = "Kingma & Welling (2014), Auto-Encoding Variational Bayes; Rezende et al. (2014)."
+    reference: ClassVar[str] = (
+        "Kingma & Welling (2014), Auto-Encoding Variational Bayes; Rezende et al. (2014)."
+    )
 
     def __post_init__(self) -> None:
         check_plan(self, self.plan)

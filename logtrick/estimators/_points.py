@@ -37,11 +37,14 @@ _level_p = Primitive("logtrick_level")
 _level_p.multiple_results = True
 
 
-def _batch(axis: Any, xs: Any, dims: Any, *, at: Callable[..., list[Any]]) -> tuple[list[Any], list[int]]:
+def _batch(
+    axis: Any, xs: Any, dims: Any, *, at: Callable[..., list[Any]]
+) -> tuple[list[Any], list[int]]:
     if axis.name is RUNS:
         raise _Single
     front = [
-        jnp.broadcast_to(x, (axis.size, *x.shape)) if d is None else jnp.moveaxis(x, d, 0) for x, d in zip(xs, dims)
+        jnp.broadcast_to(x, (axis.size, *x.shape)) if d is None else jnp.moveaxis(x, d, 0)
+        for x, d in zip(xs, dims)
     ]
     outs = at(front)
     return outs, [0] * len(outs)
@@ -67,7 +70,9 @@ def _level_batch(axis: Any, xs: Any, dims: Any) -> Any:
 batching.fancy_primitive_batchers[_rest_p] = _batch
 batching.fancy_primitive_batchers[_level_p] = _level_batch
 ad.primitive_jvps[_rest_p] = ad.primitive_jvps[_level_p] = _differentiated
-_rest_p.def_abstract_eval(_differentiated)  # traced to be differentiated, apart from what surrounds it
+_rest_p.def_abstract_eval(
+    _differentiated
+)  # traced to be differentiated, apart from what surrounds it
 _level_p.def_impl(_reached)
 _level_p.def_abstract_eval(_reached)
 
@@ -96,7 +101,9 @@ def points_of(estimator: Estimator, noise: Any, dist: Distribution, runs: Runs) 
     raise AssertionError(f"{type(estimator).__name__} did not call rest")
 
 
-def with_costs(estimator: Estimator, noise: Any, dist: Distribution, costs: Costs, runs: Runs) -> Costs:
+def with_costs(
+    estimator: Estimator, noise: Any, dist: Distribution, costs: Costs, runs: Runs
+) -> Costs:
     """What `estimator` makes of the costs at its stack of points."""
     leaves, tree = jax.tree.flatten(costs)
 

@@ -10,7 +10,6 @@ from logtrick._core.compat import local
 from logtrick._core.errors import DerivativeOrderError
 from logtrick._core.kernel import first_order, refuse, stop
 from logtrick._core.module import assign, static
-from logtrick._core.noise import Uniform
 from logtrick._core.runs import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator, Rest
@@ -18,6 +17,7 @@ from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._linearized import Linearized, linearized
 from logtrick.estimators._logits import as_draw, link_of, logits_of, score, uniforms
 from logtrick.estimators._relaxed import positive_scalar
+from logtrick.noise import Uniform
 
 _NO_SECOND = (
     "REBAR(learn=True): the loss of the temperature needs the second derivative of the rest of the program, and a later site "
@@ -106,7 +106,9 @@ class REBAR(Estimator):
     def _learned(self, noise: Array, dist: Distribution, rest: Rest) -> tuple[Costs, Array]:
         """The costs at the three points, and the adaptive loss, whose gradient reaches τ and η alone."""
         knobs = jax.tree.map(jnp.asarray, (self.temperature, self.scale))
-        at = linearized("REBAR", jax.vmap(rest), self._points(stop(knobs[0]), noise, dist), bend=True)
+        at = linearized(
+            "REBAR", jax.vmap(rest), self._points(stop(knobs[0]), noise, dist), bend=True
+        )
         of_knobs = lambda knobs: self._loss(knobs, at, noise, dist)
         loss, slopes = jax.value_and_grad(of_knobs)(*local(of_knobs, stop(knobs)))
         if at.bend is None:
@@ -121,7 +123,9 @@ class REBAR(Estimator):
         relax = _relaxations(noise, dist, x, self.coupled)
         of_logits = lambda l: relax(l, temperature)
         relaxed, through = jax.vjp(of_logits, *local(of_logits, logits))
-        away = [jnp.concatenate([jnp.zeros_like(x)[None], (relaxed - stop(relaxed)).astype(x.dtype)])]
+        away = [
+            jnp.concatenate([jnp.zeros_like(x)[None], (relaxed - stop(relaxed)).astype(x.dtype)])
+        ]
         f, slopes = at.held.total + at.push(away).total, at.slope[0]
         slopes = slopes if at.bend is None else slopes + at.bend(away)[0]
         signs = jnp.array([1.0, -1.0], logits.dtype).reshape(2, *[1] * logits.ndim)
@@ -130,11 +134,15 @@ class REBAR(Estimator):
         return jnp.sum(gradient**2)
 
 
-def _relaxations(noise: Array, dist: Distribution, x: Array, coupled: bool) -> Callable[[Array, Any], Array]:
+def _relaxations(
+    noise: Array, dist: Distribution, x: Array, coupled: bool
+) -> Callable[[Array, Any], Array]:
     """(logits, τ) -> y(z) and y(z̃), stacked."""
     link, held = link_of(dist), stop(logits_of(dist))
     hard = x.astype(held.dtype)
-    free = link.coupled(held, hard, link.perturbed(held, noise[0])) if coupled else link.free(noise[1])
+    free = (
+        link.coupled(held, hard, link.perturbed(held, noise[0])) if coupled else link.free(noise[1])
+    )
 
     def relax(logits: Array, temperature: Any) -> Array:
         z, conditional = link.perturbed(logits, noise[0]), link.conditional(logits, hard, free)

@@ -3,13 +3,13 @@
 from typing import Any, ClassVar
 
 from logtrick._core.module import assign
-from logtrick._core.noise import Uniform
 from logtrick._core.runs import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import OnePointEstimator, Point
 from logtrick.estimators._costs import Costs
 from logtrick.estimators._logits import as_draw, link_of, logits_of, uniforms
 from logtrick.estimators._relaxed import positive_scalar, straight_through
+from logtrick.noise import Uniform
 
 
 class ReinMax(OnePointEstimator):

@@ -10,7 +10,6 @@ from logtrick._core import checks
 from logtrick._core.compat import local
 from logtrick._core.kernel import first_order, stop
 from logtrick._core.module import assign, static
-from logtrick._core.noise import Uniform
 from logtrick._core.runs import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator, Rest
@@ -18,6 +17,7 @@ from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._logits import as_draw, link_of, logits_of, score, uniforms
 from logtrick.estimators._relaxed import positive_scalar
 from logtrick.estimators._surrogate import surrogate
+from logtrick.noise import Uniform
 
 
 class RELAX(Estimator):
@@ -71,7 +71,9 @@ class RELAX(Estimator):
 
     def __post_init__(self) -> None:
         if not callable(self.fn):
-            raise TypeError(f"RELAX(fn=…) needs a function fn(params, y); got {type(self.fn).__name__}.")
+            raise TypeError(
+                f"RELAX(fn=…) needs a function fn(params, y); got {type(self.fn).__name__}."
+            )
         assign(self, temperature=positive_scalar("RELAX", "temperature", self.temperature))
 
     @property
@@ -96,7 +98,9 @@ class RELAX(Estimator):
         f = costs.total
         gradient = (stop(f) - level) * s + paths
         coefficient = (f - stop(level)) * s + stop(paths)
-        return costs.combine(None, first_order("RELAX", coefficient, logits), adaptive=jnp.sum(gradient**2))
+        return costs.combine(
+            None, first_order("RELAX", coefficient, logits), adaptive=jnp.sum(gradient**2)
+        )
 
     def _surrogate(self, draw: Array, dist: Distribution, noise: Any) -> tuple[Array, Array]:
         """c(z̃) and ∇_φ c(z) − ∇_φ c(z̃), which reach the surrogate's parameters, τ and η but not the logits."""
@@ -105,7 +109,9 @@ class RELAX(Estimator):
 
         def c(z: Array) -> Array:
             y = link.relaxed(z, self.temperature).astype(draw.dtype)
-            return self.scale * checks.scalar_cost("RELAX(fn=…)", surrogate("RELAX", self.fn, self.params, y))
+            return self.scale * checks.scalar_cost(
+                "RELAX(fn=…)", surrogate("RELAX", self.fn, self.params, y)
+            )
 
         def both(logits: Array) -> tuple[Array, Array]:
             level = c(link.conditional(logits, x, free))

@@ -15,8 +15,12 @@ Array = jax.Array
 def positive_scalar(where: str, name: str, value: Any) -> Any:
     """A positive number: a concrete one that is not raises, a traced one becomes nan."""
     if np.shape(value) != ():
-        raise ValueError(f"{where}({name}=…) needs a scalar; got shape {np.shape(value)}. Pass one number.")
-    return checks.require(where, name, value, lambda v: (v > 0) & (v < np.inf), "a positive finite number")
+        raise ValueError(
+            f"{where}({name}=…) needs a scalar; got shape {np.shape(value)}. Pass one number."
+        )
+    return checks.require(
+        where, name, value, lambda v: (v > 0) & (v < np.inf), "a positive finite number"
+    )
 
 
 def straight_through(name: str, x: Array, target: Array) -> Array:

@@ -9,7 +9,6 @@ import numpy as np
 
 from logtrick._core.kernel import first_order, stop
 from logtrick._core.module import static
-from logtrick._core.noise import Uniform
 from logtrick._core.runs import Runs
 from logtrick.distributions import Distribution
 from logtrick.distributions._links import Sigmoid
@@ -18,6 +17,7 @@ from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._double_cv import check_runs, squared_mean, value_and_slope
 from logtrick.estimators._logits import against, as_draw, link_of, logits_of, score, uniforms
 from logtrick.estimators._surrogate import surrogate
+from logtrick.noise import Uniform
 
 
 class RODEO(Estimator):
@@ -66,7 +66,9 @@ class RODEO(Estimator):
 
     def __post_init__(self) -> None:
         if not callable(self.fn):
-            raise TypeError(f"RODEO(fn=…) needs a function fn(params, u); got {type(self.fn).__name__}.")
+            raise TypeError(
+                f"RODEO(fn=…) needs a function fn(params, u); got {type(self.fn).__name__}."
+            )
 
     @property
     def adaptive(self) -> bool:
@@ -97,7 +99,9 @@ class RODEO(Estimator):
         zero = first_order("RODEO", coefficient, logits_of(dist))
         return costs.combine(None, zero, adaptive=squared_mean(share, runs))
 
-    def _stein(self, features: Callable[[Array], Array], x: Array, logits: Array) -> tuple[Array, Array]:
+    def _stein(
+        self, features: Callable[[Array], Array], x: Array, logits: Array
+    ) -> tuple[Array, Array]:
         """(A h)(x), shaped like x, and (A c)(x), shape ()."""
         points = jnp.concatenate([x[None], Sigmoid().changes(x)])
         heads = jax.vmap(lambda y: self._heads(features(y)))(points)

@@ -10,11 +10,17 @@ from logtrick._core import checks
 from logtrick._core.kernel import is_array, magic_box, stop
 from logtrick._core.module import replace
 from logtrick._core.runs import Runs
-from logtrick.baselines import IID, Baseline, LeaveOneOut, Plan, Site
+from logtrick.baselines import Baseline, LeaveOneOut, Site
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import OnePointEstimator, Point, Rest, check_needs, check_plan
 from logtrick.estimators._costs import Array, Costs
-from logtrick.estimators._linearized import check_local, hoisted, second_derivative_of_the_rest, sum_of
+from logtrick.estimators._linearized import (
+    check_local,
+    hoisted,
+    second_derivative_of_the_rest,
+    sum_of,
+)
+from logtrick.plans import IID, Plan
 
 
 def nan_unless_finite(log_prob: Array, dist: Distribution) -> Array:
@@ -25,10 +31,16 @@ def nan_unless_finite(log_prob: Array, dist: Distribution) -> Array:
     """
     finite = stop(jnp.isfinite(log_prob))
     leaves = [
-        leaf for leaf in jax.tree.leaves(dist) if is_array(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+        leaf
+        for leaf in jax.tree.leaves(dist)
+        if is_array(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
     ]
-    everything = sum((jnp.sum(leaf, dtype=log_prob.dtype) for leaf in leaves), jnp.zeros((), log_prob.dtype))
-    one, nothing = (jnp.where(finite, jnp.asarray(value, log_prob.dtype), jnp.nan) for value in (1, 0))
+    everything = sum(
+        (jnp.sum(leaf, dtype=log_prob.dtype) for leaf in leaves), jnp.zeros((), log_prob.dtype)
+    )
+    one, nothing = (
+        jnp.where(finite, jnp.asarray(value, log_prob.dtype), jnp.nan) for value in (1, 0)
+    )
     return one * log_prob + nothing * everything
 
 
@@ -119,7 +131,9 @@ class ScoreFunction(OnePointEstimator):
 
     def draw(self, noise: Any, dist: Distribution) -> Point:
         x = self.plan.draw(dist, noise)
-        log_prob = checks.scalar_log_prob(type(dist).__name__.lstrip("_"), dist.fixed_support().log_prob(x))
+        log_prob = checks.scalar_log_prob(
+            type(dist).__name__.lstrip("_"), dist.fixed_support().log_prob(x)
+        )
         return Point(x, dist, nan_unless_finite(log_prob, dist))
 
     def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:

@@ -2,13 +2,13 @@
 
 from typing import Any, ClassVar
 
-from logtrick._core.noise import Uniform
 from logtrick._core.runs import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import OnePointEstimator, Point
 from logtrick.estimators._costs import Costs
 from logtrick.estimators._logits import as_draw, link_of, logits_of, uniforms
 from logtrick.estimators._relaxed import straight_through
+from logtrick.noise import Uniform
 
 
 class StraightThrough(OnePointEstimator):
@@ -50,7 +50,11 @@ class StraightThrough(OnePointEstimator):
     def draw(self, noise: Any, dist: Distribution) -> Point:
         link, logits = link_of(dist), logits_of(dist)
         x = as_draw(link.hard(link.perturbed(logits, noise)), dist)
-        return Point(straight_through("StraightThrough", x, link.slope(link.mean(logits), logits)), dist, None)
+        return Point(
+            straight_through("StraightThrough", x, link.slope(link.mean(logits), logits)),
+            dist,
+            None,
+        )
 
     def close(self, costs: Costs, point: Point, runs: Runs) -> Costs:
         return costs.combine()

@@ -9,13 +9,13 @@ from jax import lax
 from logtrick._core import checks
 from logtrick._core.kernel import magic_box, stop
 from logtrick._core.module import static
-from logtrick._core.noise import Uniform
 from logtrick._core.runs import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator, Rest, check_needs
 from logtrick.estimators._costs import Costs
 from logtrick.estimators._support import check_draws, chosen, masses, uniforms_over
 from logtrick.estimators._unordered_set import top_k
+from logtrick.noise import Uniform
 
 
 class SumAndSample(Estimator):

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core.kernel import detached
-from logtrick._core.noise import Uniform
 from logtrick.distributions import Distribution
+from logtrick.noise import Uniform
 
 Array = jax.Array
 

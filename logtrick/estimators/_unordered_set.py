@@ -10,12 +10,12 @@ from jax import lax
 from logtrick._core import checks
 from logtrick._core.kernel import magic_box, stop
 from logtrick._core.module import static
-from logtrick._core.noise import Uniform, interior
 from logtrick._core.runs import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator, Rest, check_needs
 from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._support import check_draws, chosen, masses, uniforms_over
+from logtrick.noise import Uniform, interior
 
 _MOST = 12
 
@@ -91,7 +91,11 @@ class UnorderedSet(Estimator):
         costs, boxes = jax.vmap(rest)(draws), magic_box(log_probs)
         f = stop(costs.total)
         # f(s) less its baseline is Σ_{s′} p(s′) R(…) (f(s) − f(s′)): the weights of all s′, s included, sum to 1
-        baseline = f - jnp.sum(others * (f[:, None] - f[None, :]), axis=1) if self.num_draws > 1 else jnp.zeros_like(f)
+        baseline = (
+            f - jnp.sum(others * (f[:, None] - f[None, :]), axis=1)
+            if self.num_draws > 1
+            else jnp.zeros_like(f)
+        )
         return costs.combine(weights * boxes, jnp.sum(stop(weights * baseline) * (1 - boxes)))
 
 
@@ -123,7 +127,9 @@ def _log_remaining(inside: Array, outside: Array) -> Array:
     log_q = jnp.zeros(2**k, inside.dtype)
     for size in range(k - 1, -1, -1):
         subsets = np.flatnonzero(drawn.sum(1) == size)
-        after = log_q[subsets[:, None] | (1 << np.arange(k))]  # what is drawn already is masked by `left`
+        after = log_q[
+            subsets[:, None] | (1 << np.arange(k))
+        ]  # what is drawn already is masked by `left`
         new = jax.nn.logsumexp(left[subsets] + after, axis=1) - log_mass[subsets]
         # where only points of probability zero are left, they come last, surely
         log_q = log_q.at[subsets].set(jnp.where(log_mass[subsets] == -jnp.inf, 0.0, new))

@@ -14,9 +14,13 @@ from logtrick._core.errors import BlackBoxError
 from logtrick._core.kernel import refuse
 
 # The black boxes that the expectation being evaluated has called, to find what the host raised.
-_CALLED: contextvars.ContextVar[list["BlackBox"] | None] = contextvars.ContextVar("logtrick_black_boxes", default=None)
+_CALLED: contextvars.ContextVar[list["BlackBox"] | None] = contextvars.ContextVar(
+    "logtrick_black_boxes", default=None
+)
 # The names of those of its estimators that differentiate f, to say which needs it.
-_NEEDING: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("logtrick_differentiating", default=())
+_NEEDING: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar(
+    "logtrick_differentiating", default=()
+)
 
 
 class BlackBox:
@@ -27,7 +31,9 @@ class BlackBox:
         `__cause__`, with its traceback.
     """
 
-    def __init__(self, f: Callable[..., Any], result_shape: tuple[int, ...], batched: bool, dtype: Any) -> None:
+    def __init__(
+        self, f: Callable[..., Any], result_shape: tuple[int, ...], batched: bool, dtype: Any
+    ) -> None:
         self.f, self.result_shape, self.batched, self.dtype = f, result_shape, batched, dtype
         self.name = getattr(f, "__name__", type(f).__name__)
         self.last_error: BlackBoxError | None = None
@@ -60,15 +66,23 @@ class BlackBox:
             raise failure.__cause__ or failure
 
         if not any(is_tracer(leaf) for leaf in leaves):
-            return jnp.asarray(self._on_host(tree, ranks, [np.asarray(leaf) for leaf in leaves], dtype))
+            return jnp.asarray(
+                self._on_host(tree, ranks, [np.asarray(leaf) for leaf in leaves], dtype)
+            )
         return jax.pure_callback(host, shape, *leaves, vmap_method="expand_dims")
 
-    def _on_host(self, tree: Any, ranks: list[int], leaves: list[np.ndarray], dtype: Any) -> np.ndarray:
+    def _on_host(
+        self, tree: Any, ranks: list[int], leaves: list[np.ndarray], dtype: Any
+    ) -> np.ndarray:
         """All points of a batch: one call where f is batched, a loop on the host where it is not."""
-        lead = np.broadcast_shapes(*(leaf.shape[: leaf.ndim - rank] for leaf, rank in zip(leaves, ranks)))
+        lead = np.broadcast_shapes(
+            *(leaf.shape[: leaf.ndim - rank] for leaf, rank in zip(leaves, ranks))
+        )
         size = int(np.prod(lead, dtype=int))
         rows = [
-            np.broadcast_to(leaf, lead + leaf.shape[leaf.ndim - rank :]).reshape(size, *leaf.shape[leaf.ndim - rank :])
+            np.broadcast_to(leaf, lead + leaf.shape[leaf.ndim - rank :]).reshape(
+                size, *leaf.shape[leaf.ndim - rank :]
+            )
             for leaf, rank in zip(leaves, ranks)
         ]
         if self.batched:
@@ -82,7 +96,9 @@ class BlackBox:
         try:
             raw = np.asarray(self.f(*args))
         except Exception as error:
-            raise BlackBoxError(f"lt.black_box({self.name}): the host function raised {error!r}.") from error
+            raise BlackBoxError(
+                f"lt.black_box({self.name}): the host function raised {error!r}."
+            ) from error
         if raw.shape != shape:
             raise BlackBoxError(
                 f"lt.black_box({self.name}) returned shape {raw.shape}; result_shape={self.result_shape} with "
@@ -101,7 +117,9 @@ class BlackBox:
         with np.errstate(over="ignore"):
             result = raw.astype(dtype)
         if np.any(np.isinf(result) & np.isfinite(raw)):
-            raise BlackBoxError(f"lt.black_box({self.name}) returned {raw.max()}, too large for {dtype}. Scale it.")
+            raise BlackBoxError(
+                f"lt.black_box({self.name}) returned {raw.max()}, too large for {dtype}. Scale it."
+            )
         return result
 
 
@@ -121,7 +139,10 @@ def host_errors_surface(
         yield
         if called and not any(is_tracer(leaf) for leaf in jax.tree.leaves(values)):
             jax.block_until_ready(values)
-    except (jax.errors.JaxRuntimeError, ValueError):  # the latter where compiled code runs again, since jax 0.7.2
+    except (
+        jax.errors.JaxRuntimeError,
+        ValueError,
+    ):  # the latter where compiled code runs again, since jax 0.7.2
         for box in called:
             if box.last_error is not None:
                 raise box.last_error from box.last_error.__cause__
@@ -134,7 +155,11 @@ def host_errors_surface(
 
 
 def black_box(
-    f: Callable[..., Any], *, result_shape: tuple[int, ...] = (), batched: bool = False, dtype: Any = None
+    f: Callable[..., Any],
+    *,
+    result_shape: tuple[int, ...] = (),
+    batched: bool = False,
+    dtype: Any = None,
 ) -> BlackBox:
     """A host function (NumPy, a simulator) that JAX code may call: as a cost in any estimator that does not differentiate it.
 

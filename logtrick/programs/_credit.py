@@ -29,7 +29,10 @@ def _identity(name: str) -> core.Primitive:
     primitive = core.Primitive(name)
     primitive.def_impl(lambda x, *, site: x)
     primitive.def_abstract_eval(lambda x, *, site: x)
-    batching.primitive_batchers[primitive] = lambda xs, dims, *, site: (primitive.bind(xs[0], site=site), dims[0])
+    batching.primitive_batchers[primitive] = lambda xs, dims, *, site: (
+        primitive.bind(xs[0], site=site),
+        dims[0],
+    )
     ad.primitive_jvps[primitive] = lambda xs, ts, *, site: (primitive.bind(xs[0], site=site), ts[0])
     return primitive
 
@@ -95,7 +98,11 @@ def _through(eqn: Any, ins: list[Sites], refine: Refine | None) -> list[Sites]:
         return rule(eqn.params, ins, refine)
     for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         inner = _open(eqn.params.get(key))
-        if inner is not None and len(inner.invars) == len(ins) and len(inner.outvars) == len(eqn.outvars):
+        if (
+            inner is not None
+            and len(inner.invars) == len(ins)
+            and len(inner.outvars) == len(eqn.outvars)
+        ):
             return dependencies(inner, ins, refine)
     return [_union(ins)] * len(eqn.outvars)
 
@@ -159,7 +166,9 @@ def _from_outside(jaxpr: Any, var: Any, known: set[Any]) -> bool:
     body = _open(made_by.params["jaxpr"])
     consts = zip(body.invars[: scan_sizes(made_by.params)[0]], made_by.invars)
     constant = {inner for inner, outer in consts if _from_outside(jaxpr, outer, known)}
-    return _from_outside(body, body.outvars[made_by.outvars.index(var)], {*body.constvars, *constant})
+    return _from_outside(
+        body, body.outvars[made_by.outvars.index(var)], {*body.constvars, *constant}
+    )
 
 
 def credit(run: Callable[[], tuple[list[Any], list[Any], list[Any]]]) -> Credit:

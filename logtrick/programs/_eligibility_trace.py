@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from logtrick._core import checks, keys, meter, noise as _noise
+from logtrick import noise as _noise
+from logtrick._core import checks, keys, meter
 from logtrick._core.compat import varying
 from logtrick._core.errors import DerivativeOrderError
 from logtrick._core.kernel import refuse
@@ -107,9 +108,15 @@ def eligibility_trace(
     key, n = as_key(key), checks.positive_int(WHERE, "num_samples", num_samples)
     checks.differentiable(WHERE, params)
     beta = checks.require(
-        WHERE, "decay", jnp.asarray(decay, float), lambda b: (b >= 0) & (b <= 1), "a number in [0, 1]"
+        WHERE,
+        "decay",
+        jnp.asarray(decay, float),
+        lambda b: (b >= 0) & (b <= 1),
+        "a number in [0, 1]",
     )
-    carry, params, beta = refuse(jax.tree.map(jnp.asarray, (carry, params, beta)), ORDER, DerivativeOrderError)
+    carry, params, beta = refuse(
+        jax.tree.map(jnp.asarray, (carry, params, beta)), ORDER, DerivativeOrderError
+    )
     loop = loop_of(cond, step, carry, params, n, varying(key))
     meter.report_biased(type(s.estimator).__name__ for s in loop.sites if not s.estimator.unbiased)
     base = jax.random.fold_in(key, keys.SAMPLE)
@@ -119,7 +126,10 @@ def eligibility_trace(
         return [_noise.rows(site.noise, k, 0, n, n) for site, k in zip(loop.sites, at)]
 
     end = run(loop, noises, beta)
-    value, gradient = jnp.mean(end.values), jax.tree.map(lambda g, p: g.astype(p.dtype), end.gradient, params)
+    value, gradient = (
+        jnp.mean(end.values),
+        jax.tree.map(lambda g, p: g.astype(p.dtype), end.gradient, params),
+    )
     if not has_aux:
         return value, gradient
     return (value, TraceAux(standard_error(end.values), end.num_steps, end.carry)), gradient

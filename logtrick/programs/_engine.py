@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from logtrick._core import checks, keys, meter, noise as _noise
+from logtrick import noise as _noise
+from logtrick._core import checks, keys, meter
 from logtrick._core.kernel import RUNS
 from logtrick._core.runs import Runs
 from logtrick.estimators import Costs
@@ -28,7 +29,9 @@ Groups = dict[tuple[int, ...], Array]
 def _credited(costs: Costs, site: int) -> Costs:
     """The costs seen from `site`: its own, and the others."""
     inside = {k: v for k, v in costs.mine.items() if site in k}
-    return dataclasses.replace(costs, mine=inside, others={k: v for k, v in costs.mine.items() if site not in k})
+    return dataclasses.replace(
+        costs, mine=inside, others={k: v for k, v in costs.mine.items() if site not in k}
+    )
 
 
 def _closed(costs: Costs, site: int) -> Costs:
@@ -40,7 +43,9 @@ def _closed(costs: Costs, site: int) -> Costs:
     aux = dict(costs.aux)
     own = aux.pop("own", {})
     if "adaptive" in own:
-        aux["adaptive"] = aux["adaptive"] + own["adaptive"] if "adaptive" in aux else own["adaptive"]
+        aux["adaptive"] = (
+            aux["adaptive"] + own["adaptive"] if "adaptive" in aux else own["adaptive"]
+        )
     if "statistics" in own:
         aux["statistics"] = {**aux.get("statistics", {}), site: own["statistics"]}
     return Costs(groups, {}, aux, costs.evaluations)
@@ -98,7 +103,9 @@ class _Run:
             raise changed("sites")
         reply, record = run_loop(item, plan, self.noises[site])
         aux.draws[site], aux.loop_costs[site] = draws_of(plan, record), costs_of(plan, record)
-        return reply, lambda costs: close_loop(plan, record, costs, self.runs, self.outline.ancestors(site))
+        return reply, lambda costs: close_loop(
+            plan, record, costs, self.runs, self.outline.ancestors(site)
+        )
 
     def _finished(self, sites: int, costs: int) -> None:
         if sites != len(self.outline.sites):
@@ -123,7 +130,9 @@ class _Run:
 
         out = item.estimator(self.noises[site], item.dist, rest, self.runs)
         if not calls:
-            raise ValueError(f"{type(item.estimator).__name__} did not call rest. Call it exactly once.")
+            raise ValueError(
+                f"{type(item.estimator).__name__} did not call rest. Call it exactly once."
+            )
         return _closed(out, site)
 
     def _with(self, tail: Costs, here: list[Array], collected: "_Collected", paid: int) -> Costs:
@@ -134,7 +143,11 @@ class _Run:
             groups[k] = groups[k] + value if k in groups else value
         if self.collect:
             costs = {paid + i: v for i, v in enumerate(here)}
-            for name, values in {"draws": collected.draws, "costs": costs, "loop_costs": collected.loop_costs}.items():
+            for name, values in {
+                "draws": collected.draws,
+                "costs": costs,
+                "loop_costs": collected.loop_costs,
+            }.items():
                 aux[name] = {**aux.get(name, {}), **values}
         return Costs(groups, {}, aux, tail.evaluations)
 
@@ -158,13 +171,17 @@ class Block:
 jax.tree_util.register_dataclass(Block, data_fields=["totals", "aux"], meta_fields=[])
 
 
-def run_block(begin: Start, outline: Outline, noises: list[Any], count: int, collect: bool) -> tuple[Block, int]:
+def run_block(
+    begin: Start, outline: Outline, noises: list[Any], count: int, collect: bool
+) -> tuple[Block, int]:
     """`count` runs from their noises (each with a leading axis of runs); also the evaluations of f per run."""
     evaluations = 0
 
     def one_run(index: Array, noises: list[Any]) -> Block:
         nonlocal evaluations
-        costs = _Run(Running(begin()), outline, noises, Runs(index, count), collect).resume(None, 0, 0)
+        costs = _Run(Running(begin()), outline, noises, Runs(index, count), collect).resume(
+            None, 0, 0
+        )
         evaluations = costs.evaluations
         total = functools.reduce(jnp.add, costs.mine.values())
         return Block(total, costs.aux)
@@ -183,7 +200,9 @@ def draw_noises(outline: Outline, key: Array, start: Any, count: int, total: int
     for sites in alike.values():
         spec = outline.sites[sites[0]].noise
         if len(sites) == 1:
-            noises[sites[0]] = _noise.rows(spec, jax.random.fold_in(base, sites[0]), start, count, total)
+            noises[sites[0]] = _noise.rows(
+                spec, jax.random.fold_in(base, sites[0]), start, count, total
+            )
             continue
         site_keys = jax.vmap(lambda i: jax.random.fold_in(base, i))(jnp.array(sites, jnp.uint32))
         drawn = jax.vmap(lambda k: _noise.rows(spec, k, start, count, total))(site_keys)
@@ -202,7 +221,9 @@ def block_sizes(count: int, chunk: int | None) -> list[int]:
     return [chunk] * full + [rest] * (rest > 0)
 
 
-def run_all(key: Array, begin: Start, outline: Outline, count: int, chunk: int | None, collect: bool) -> Block:
+def run_all(
+    key: Array, begin: Start, outline: Outline, count: int, chunk: int | None, collect: bool
+) -> Block:
     """All runs, in chunks: the same rows of noise whatever the chunks; a remainder of one joins the chunk before it."""
     evaluations = 0
 

@@ -17,7 +17,16 @@ from logtrick.estimators import Estimator, ScoreFunction
 from logtrick.programs._black_box import host_errors_surface
 from logtrick.programs._engine import Block, block_sizes, run_all
 from logtrick.programs._items import Cost, Program, Sample, check_distribution, check_estimator
-from logtrick.programs._outline import CostOutline, Outline, SiteOutline, leaves_of, outline, single, start, unique
+from logtrick.programs._outline import (
+    CostOutline,
+    Outline,
+    SiteOutline,
+    leaves_of,
+    outline,
+    single,
+    start,
+    unique,
+)
 
 Array = jax.Array
 
@@ -108,7 +117,9 @@ def expect(
         value = f(x)
         several = isinstance(value, tuple)
         if several and not value:
-            raise ValueError("f must return a scalar or a tuple of scalars; got an empty tuple. Return a number.")
+            raise ValueError(
+                "f must return a scalar or a tuple of scalars; got an empty tuple. Return a number."
+            )
         for c in value if several else (value,):
             yield Cost(checks.scalar_cost("f", c), None)
 
@@ -167,12 +178,24 @@ def expect_program(
     """
     begin = start(program, args)
     return _expectation(
-        "lt.expect_program", key, begin, lambda runs: outline(begin, runs), num_samples, chunk_size, has_aux
+        "lt.expect_program",
+        key,
+        begin,
+        lambda runs: outline(begin, runs),
+        num_samples,
+        chunk_size,
+        has_aux,
     )
 
 
 def _expectation(
-    where: str, key: Any, begin: Any, make_outline: Any, num_samples: int, chunk_size: int | None, has_aux: bool
+    where: str,
+    key: Any,
+    begin: Any,
+    make_outline: Any,
+    num_samples: int,
+    chunk_size: int | None,
+    has_aux: bool,
 ) -> Any:
     key = as_key(key)
     checks.positive_int(where, "num_samples", num_samples)
@@ -191,12 +214,18 @@ def _expectation(
             "has_aux=True and add aux.adaptive_loss to the loss (lt.minimize does)."
         )
     _check_blocks(where, sites, num_samples, chunk_size)
-    meter.report_biased(type(site.estimator).__name__ for _, site in sites if not site.estimator.unbiased)
+    meter.report_biased(
+        type(site.estimator).__name__ for _, site in sites if not site.estimator.unbiased
+    )
     random = not all(site.estimator.deterministic for _, site in sites)
     results: list[Any] = []
-    needing = tuple(type(s.estimator).__name__ for _, s in sites if "differentiable f" in s.estimator.needs)
+    needing = tuple(
+        type(s.estimator).__name__ for _, s in sites if "differentiable f" in s.estimator.needs
+    )
     with host_errors_surface(results, needing):
-        block = run_all(key, begin, plan, num_samples if random else 1, chunk_size if random else None, has_aux)
+        block = run_all(
+            key, begin, plan, num_samples if random else 1, chunk_size if random else None, has_aux
+        )
         value = jnp.mean(block.totals)
         results.append(value)
     return (value, _aux(block, plan, random)) if has_aux else value
@@ -218,15 +247,22 @@ def _aux(block: Block, plan: Outline, random: bool) -> Aux:
     totals, blocks = block.totals, [site.estimator.block for _, site in plan.all_sites()]
     found = detached({name: value for name, value in block.aux.items() if name != "adaptive"})
     draws, loop_costs, statistics = (
-        [found.get(part, {}).get(i) for i in range(len(plan.sites))] for part in ("draws", "loop_costs", "statistics")
+        [found.get(part, {}).get(i) for i in range(len(plan.sites))]
+        for part in ("draws", "loop_costs", "statistics")
     )
     paid = [(plan.cost_names[i], c) for i, c in sorted(found["costs"].items())]
     advanced = [
-        site.estimator if s is None else site.estimator.advance(jax.tree.map(lambda a: jnp.mean(a, 0), s))
-        for (_, site), (_, s) in zip(plan.all_sites(), leaves_of(plan.sites, SiteOutline, statistics))
+        site.estimator
+        if s is None
+        else site.estimator.advance(jax.tree.map(lambda a: jnp.mean(a, 0), s))
+        for (_, site), (_, s) in zip(
+            plan.all_sites(), leaves_of(plan.sites, SiteOutline, statistics)
+        )
     ]
     return Aux(
-        detached(_standard_error(block.totals, blocks) if random else jnp.zeros((), block.totals.dtype)),
+        detached(
+            _standard_error(block.totals, blocks) if random else jnp.zeros((), block.totals.dtype)
+        ),
         _named("lt.cost", [*paid, *leaves_of(plan.sites, CostOutline, loop_costs)]),
         _named("lt.sample", list(leaves_of(plan.sites, SiteOutline, draws))),
         jnp.mean(block.aux["adaptive"]) if "adaptive" in block.aux else jnp.zeros((), totals.dtype),

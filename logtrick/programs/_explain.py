@@ -9,7 +9,15 @@ import numpy as np
 
 from logtrick.programs._credit import Sites, dependencies, marked
 from logtrick.programs._items import Program
-from logtrick.programs._outline import CostOutline, LoopOutline, Outline, SiteOutline, leaves_of, outline, start
+from logtrick.programs._outline import (
+    CostOutline,
+    LoopOutline,
+    Outline,
+    SiteOutline,
+    leaves_of,
+    outline,
+    start,
+)
 
 _COMPARE = frozenset({"gt", "lt", "ge", "le", "eq", "ne"})
 _STEPS = frozenset({"round", "floor", "ceil", "sign", "argmax", "argmin"})
@@ -47,13 +55,34 @@ class Explanation:
     warnings: tuple[str, ...]
 
     def __str__(self) -> str:
-        head = ("site", "distribution", "estimator", "baseline", "credited with", "biased", "order", "evaluations")
+        head = (
+            "site",
+            "distribution",
+            "estimator",
+            "baseline",
+            "credited with",
+            "biased",
+            "order",
+            "evaluations",
+        )
         rows = [head]
         for s in self.sites:
             order = "any" if s.max_order == math.inf else str(int(s.max_order))
-            costs, biased = ", ".join(map(str, s.costs)) or "nothing", "BIASED" if s.biased else "no"
+            costs, biased = (
+                ", ".join(map(str, s.costs)) or "nothing",
+                "BIASED" if s.biased else "no",
+            )
             rows.append(
-                (str(s.name), s.distribution, s.estimator, s.baseline, costs, biased, order, str(s.evaluations))
+                (
+                    str(s.name),
+                    s.distribution,
+                    s.estimator,
+                    s.baseline,
+                    costs,
+                    biased,
+                    order,
+                    str(s.evaluations),
+                )
             )
         widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
@@ -120,10 +149,16 @@ def _credited_costs(plan: Outline) -> dict[Any, list[Any]]:
     result: dict[Any, list[Any]] = {}
     for index, site in enumerate(plan.sites):
         direct = [n for n, sites in zip(plan.cost_names, found.costs) if index in sites]
-        loops = [s for i, s in enumerate(plan.sites) if isinstance(s, LoopOutline) and index in found.sites[i]]
+        loops = [
+            s
+            for i, s in enumerate(plan.sites)
+            if isinstance(s, LoopOutline) and index in found.sites[i]
+        ]
         direct += [name for loop in loops for name, _ in leaves_of([loop], CostOutline)]
         for _ in leaves_of([site], SiteOutline):
-            result[next(names)] = direct  # by time: a step's later costs, later steps', and those after the loop
+            result[next(names)] = (
+                direct  # by time: a step's later costs, later steps', and those after the loop
+            )
     return result
 
 
@@ -137,7 +172,9 @@ def _warnings(plan: Outline) -> list[str]:
     ]
     for name, sites in zip(plan.cost_names, found.costs):
         if not sites:
-            warnings.append(f"cost {name!r} depends on no draw: no site reaches it, and it needs no expectation.")
+            warnings.append(
+                f"cost {name!r} depends on no draw: no site reaches it, and it needs no expectation."
+            )
     return warnings + _discontinuities(plan)
 
 
@@ -145,14 +182,21 @@ def _discontinuities(plan: Outline) -> list[str]:
     """Costs that depend on the draw of an estimator that differentiates f through a discontinuity."""
     assert plan.credit is not None
     sites = plan.all_sites()
-    smooth = frozenset(i for i, (_, site) in enumerate(sites) if "differentiable f" in site.estimator.needs)
+    smooth = frozenset(
+        i for i, (_, site) in enumerate(sites) if "differentiable f" in site.estimator.needs
+    )
     if not smooth:
         return []
     walk = _Jumps(smooth, _paths(plan.sites))
     found = dependencies(plan.credit.jaxpr, [], walk.refine)
     outside, made_of, _ = jax.tree.unflatten(plan.credit.tree, found)
-    parts = [part[1] if isinstance(site, LoopOutline) else part for site, part in zip(plan.sites, made_of)]
-    through = [frozenset[int]().union(*law) for _, (law, _) in leaves_of(plan.sites, SiteOutline, parts)]
+    parts = [
+        part[1] if isinstance(site, LoopOutline) else part
+        for site, part in zip(plan.sites, made_of)
+    ]
+    through = [
+        frozenset[int]().union(*law) for _, (law, _) in leaves_of(plan.sites, SiteOutline, parts)
+    ]
     warnings = []
     for name, part in [*zip(plan.cost_names, outside), *leaves_of(plan.sites, CostOutline, parts)]:
         for s in sorted(_jumps(_with_ancestors(part, through))):
@@ -202,7 +246,9 @@ class _Jumps:
         every, path = frozenset().union(*ins), marked(eqn)
         if path is not None:  # what a loop replies is what its steps made
             return [frozenset([self.number[path]])] if path in self.number else ins
-        if any(_is_nan(v) for v in eqn.invars):  # a choice between something and nan is a check, no step of f
+        if any(
+            _is_nan(v) for v in eqn.invars
+        ):  # a choice between something and nan is a check, no step of f
             new, outs = frozenset[int](), [o & every for o in outs]
         else:
             new = self._new(eqn, ins, every)
@@ -220,13 +266,19 @@ class _Jumps:
         if name in _STEPS:
             return self._jump(smooth, name)
         if name == "convert_element_type":
-            turned = smooth if _floating(eqn.invars[0]) and not _floating(eqn.outvars[0]) else frozenset(decided)
+            turned = (
+                smooth
+                if _floating(eqn.invars[0]) and not _floating(eqn.outvars[0])
+                else frozenset(decided)
+            )
             return self._jump(turned, name)
         if name == "select_n":
             chosen = frozenset().union(*ins[1:])
             return self._jump({s for s in decided if s not in chosen}, name)
         if name in ("cond", "while"):
-            return self._jump({(-label - 1) // 2 for label in ins[0] if label < 0 and label % 2}, name)
+            return self._jump(
+                {(-label - 1) // 2 for label in ins[0] if label < 0 and label % 2}, name
+            )
         return frozenset()
 
 

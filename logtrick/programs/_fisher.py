@@ -39,7 +39,9 @@ class Scores(Module):
         return int(jax.tree.leaves(self.samples)[0].shape[0])
 
     def _log_probs(self, params: Any, samples: Any) -> Array:
-        return jax.vmap(lambda x: checks.scalar_log_prob("lt.scores", self.log_prob(params, x)))(samples)
+        return jax.vmap(lambda x: checks.scalar_log_prob("lt.scores", self.log_prob(params, x)))(
+            samples
+        )
 
     def _like_params(self, v: Any) -> Any:
         """`v` in the parameters' dtypes, varying over the mesh axes of a user's `shard_map` over which these do."""
@@ -48,7 +50,9 @@ class Scores(Module):
     def _center(self, u: Array) -> Array:
         return u - jnp.mean(u) if self.centered else u
 
-    def _by_chunks(self, body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any) -> tuple[Any, Any]:
+    def _by_chunks(
+        self, body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any
+    ) -> tuple[Any, Any]:
         """A scan of `body` over chunks of draws, and once more over what is left; outputs along the axis of draws."""
         n, size = self.count, self.chunk_size or self.count
         full = n - n % size
@@ -73,12 +77,16 @@ class Scores(Module):
         """Sᵀ u, a pytree like the parameters, for `u` of shape (n,): one reverse-mode product."""
         u = jnp.asarray(u)
         if u.shape != (self.count,):
-            raise ValueError(f"Scores.rmatvec(u=…) needs shape ({self.count},), a number a draw; got {u.shape}.")
+            raise ValueError(
+                f"Scores.rmatvec(u=…) needs shape ({self.count},), a number a draw; got {u.shape}."
+            )
 
         def chunk(total: Any, xs: Any) -> tuple[Any, None]:
             x, u = xs
             values, pull = jax.vjp(lambda p: self._log_probs(p, x), self.params)
-            return jax.tree.map(jnp.add, total, pull(alike(u.astype(values.dtype), values)[0])[0]), None
+            return jax.tree.map(
+                jnp.add, total, pull(alike(u.astype(values.dtype), values)[0])[0]
+            ), None
 
         zero = jax.tree.map(jnp.zeros_like, self.params)
         return self._by_chunks(chunk, zero, (self.samples, self._center(u)))[0]
@@ -126,10 +134,14 @@ def scores(
         checks.positive_int("lt.scores", "chunk_size", chunk_size)
     samples = jax.tree.map(jnp.asarray, samples)
     if len({leaf.shape[:1] for leaf in jax.tree.leaves(samples)} - {()}) != 1:
-        raise ValueError("lt.scores(samples=…) needs one leading axis (n,) common to every leaf. Stack the draws.")
+        raise ValueError(
+            "lt.scores(samples=…) needs one leading axis (n,) common to every leaf. Stack the draws."
+        )
     params = jax.tree.map(jnp.asarray, params)
     one = jax.tree.map(lambda a: a[0], samples)
-    (params,) = local(lambda p: log_prob(p, one), params)  # each device's own draws, not their sum over a user's mesh
+    (params,) = local(
+        lambda p: log_prob(p, one), params
+    )  # each device's own draws, not their sum over a user's mesh
     return Scores(params, samples, log_prob, centered, chunk_size)
 
 
@@ -176,10 +188,14 @@ class Fisher(Module):
         Raises:
           ValueError: λ = 0, which has no such form.
         """
-        damping = checks.require("Fisher.solve_by_draws", "damping", self.damping, lambda d: d > 0, "a positive number")
+        damping = checks.require(
+            "Fisher.solve_by_draws", "damping", self.damping, lambda d: d > 0, "a positive number"
+        )
         g = self.scores._like_params(g)
         root = jnp.sqrt(self.weights)
-        kernel = root[:, None] * self.scores.gram() * root[None] + damping * jnp.eye(self.scores.count)
+        kernel = root[:, None] * self.scores.gram() * root[None] + damping * jnp.eye(
+            self.scores.count
+        )
         inner = jax.scipy.linalg.solve(kernel, root * self.scores.matvec(g), assume_a="pos")
         back = self.scores.rmatvec(root * inner)
         return jax.tree.map(lambda a, b: (a - b) / damping, g, back)
@@ -239,6 +255,10 @@ def fisher(
                 f"lt.fisher(weights=…) needs shape ({s.count},), and centered=False; got {w.shape} and centered={centered}."
             )
     damping = checks.require(
-        "lt.fisher", "damping", jnp.asarray(damping, float), lambda d: d >= 0, "a number of at least 0"
+        "lt.fisher",
+        "damping",
+        jnp.asarray(damping, float),
+        lambda d: d >= 0,
+        "a number of at least 0",
     )
     return Fisher(s, w, damping)

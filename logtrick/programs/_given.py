@@ -106,7 +106,9 @@ def expect_given(
 
     def one(x: Any, absent: Array) -> tuple[Array, Array]:
         value, lp = f(x), checks.scalar_log_prob(_WHERE, log_prob(x))
-        costs = [checks.scalar_cost("f", c) for c in (value if isinstance(value, tuple) else (value,))]
+        costs = [
+            checks.scalar_cost("f", c) for c in (value if isinstance(value, tuple) else (value,))
+        ]
         # weight 0 is p_θ(x) = 0, where ∇p = p ∇log p is 0; a draw that counts and that p_θ cannot make is a mistake
         return sum(costs[1:], costs[0]), nan_unless_finite(jnp.where(absent, 0.0, lp), dist)
 
@@ -143,7 +145,9 @@ def _blocked(samples: Any, num_chains: int | None) -> tuple[Any, tuple[int, ...]
     shapes = {leaf.shape[:axes] for leaf in jax.tree.leaves(samples)}
     if len(shapes) != 1 or len(lead := shapes.pop()) != axes:
         need = "(n,)" if num_chains is None else "(chains, draws)"
-        raise ValueError(f"{_WHERE}(samples=…) needs the same leading axes {need} on every leaf; stack the draws.")
+        raise ValueError(
+            f"{_WHERE}(samples=…) needs the same leading axes {need} on every leaf; stack the draws."
+        )
     if num_chains is not None:
         if lead[0] != num_chains:
             raise ValueError(
@@ -153,7 +157,9 @@ def _blocked(samples: Any, num_chains: int | None) -> tuple[Any, tuple[int, ...]
     return jax.tree.map(lambda a: a[:, None], samples), lead
 
 
-def _check(lead: Any, log_weights: Any, normalized: bool, baseline: Any, num_chains: Any, max_weight: Any) -> None:
+def _check(
+    lead: Any, log_weights: Any, normalized: bool, baseline: Any, num_chains: Any, max_weight: Any
+) -> None:
     if log_weights is not None and jnp.shape(log_weights) != lead:
         raise ValueError(
             f"{_WHERE}(log_weights=…) needs one for each draw, shape {lead}; got {jnp.shape(log_weights)}."
@@ -161,8 +167,14 @@ def _check(lead: Any, log_weights: Any, normalized: bool, baseline: Any, num_cha
     if max_weight is not None and not max_weight > 0:
         raise ValueError(f"{_WHERE}(max_weight=…) needs a positive number; got {max_weight}.")
     if not isinstance(baseline, RunBaseline) or baseline.adaptive:
-        raise TypeError(f"{_WHERE}(baseline=…) needs a baseline that is one number a run; got {baseline!r}.")
-    least, what = (baseline.least_runs, "draws" if num_chains is None else "chains") if normalized else (2, "draws")
+        raise TypeError(
+            f"{_WHERE}(baseline=…) needs a baseline that is one number a run; got {baseline!r}."
+        )
+    least, what = (
+        (baseline.least_runs, "draws" if num_chains is None else "chains")
+        if normalized
+        else (2, "draws")
+    )
     have = lead[0] if normalized else _size(lead)
     if have < least:
         raise ValueError(
@@ -199,10 +211,14 @@ def _centred(weights: Array, costs: Array, log_probs: Array) -> Array:
     """The covariance form, for weights that sum to 1 and log densities up to a constant."""
     value, held = jnp.sum(weights * costs), stop(costs)
     centred = weights * (held - jnp.sum(weights * held)) / (1 - jnp.sum(weights**2))
-    return value + first_order("lt.expect_given(normalized=False)", centred, log_probs).astype(value.dtype)
+    return value + first_order("lt.expect_given(normalized=False)", centred, log_probs).astype(
+        value.dtype
+    )
 
 
-def _aux(weights: Array, costs: Array, normalized: bool, clipped: Array, lead: tuple[int, ...]) -> GivenAux:
+def _aux(
+    weights: Array, costs: Array, normalized: bool, clipped: Array, lead: tuple[int, ...]
+) -> GivenAux:
     size = weights.size
     mean = jnp.sum(weights * costs) / size
     terms = weights * costs if normalized else weights * (costs - mean)

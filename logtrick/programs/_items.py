@@ -10,7 +10,9 @@ from logtrick.estimators import Estimator, ScoreFunction
 Program = Callable[..., Generator[Any, Any, Any]]
 
 # What the program that is running has made, to find at its end what it forgot to yield.
-MADE: contextvars.ContextVar[list["Item"] | None] = contextvars.ContextVar("logtrick_made", default=None)
+MADE: contextvars.ContextVar[list["Item"] | None] = contextvars.ContextVar(
+    "logtrick_made", default=None
+)
 
 
 class Item:
@@ -20,15 +22,21 @@ class Item:
     yielded = False
 
     def _unyielded(self, *_: Any) -> Any:
-        raise TypeError(f"lt.{self.called}(…) was not yielded. Write `x = yield lt.{self.called}(…)`.")
+        raise TypeError(
+            f"lt.{self.called}(…) was not yielded. Write `x = yield lt.{self.called}(…)`."
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # what Python, copy and NumPy look for
             raise AttributeError(name)
         return self._unyielded()
 
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _unyielded
-    __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __neg__ = __abs__ = __getitem__ = __iter__ = _unyielded
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = (
+        _unyielded
+    )
+    __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __neg__ = __abs__ = __getitem__ = __iter__ = (
+        _unyielded
+    )
     __lt__ = __le__ = __gt__ = __ge__ = __float__ = __int__ = __bool__ = _unyielded
 
 
@@ -53,8 +61,17 @@ class Loop(Item):
 
     called = "scan"
 
-    def __init__(self, step: Program, carry: Any, xs: Any, length: int | None, name: str | None, remat: bool) -> None:
-        self.step, self.carry, self.xs, self.length, self.name, self.remat = step, carry, xs, length, name, remat
+    def __init__(
+        self, step: Program, carry: Any, xs: Any, length: int | None, name: str | None, remat: bool
+    ) -> None:
+        self.step, self.carry, self.xs, self.length, self.name, self.remat = (
+            step,
+            carry,
+            xs,
+            length,
+            name,
+            remat,
+        )
 
 
 def made(item: Any) -> Any:
@@ -65,7 +82,9 @@ def made(item: Any) -> Any:
     return item
 
 
-def sample(dist: Distribution, estimator: Estimator | None = None, name: str | None = None) -> Sample:
+def sample(
+    dist: Distribution, estimator: Estimator | None = None, name: str | None = None
+) -> Sample:
     """A draw, to be yielded by a program: `x = yield lt.sample(dist, estimator)`.
 
     Args:
@@ -121,7 +140,9 @@ def check_distribution(where: str, dist: Any) -> None:
 
 def check_estimator(where: str, estimator: Any) -> None:
     if isinstance(estimator, type) and issubclass(estimator, Estimator):
-        raise TypeError(f"{where}(estimator=…) needs an instance; got the class. Write {estimator.__name__}().")
+        raise TypeError(
+            f"{where}(estimator=…) needs an instance; got the class. Write {estimator.__name__}()."
+        )
     if not isinstance(estimator, Estimator):
         raise TypeError(
             f"{where}(estimator=…) needs an estimator; got {type(estimator).__name__}. Pass lt.ScoreFunction(), say."
@@ -130,4 +151,6 @@ def check_estimator(where: str, estimator: Any) -> None:
 
 def check_name(where: str, name: Any) -> None:
     if name is not None and not isinstance(name, str):
-        raise TypeError(f'{where}(name=…) needs a string; got {type(name).__name__} {name!r}. Pass name="z", say.')
+        raise TypeError(
+            f'{where}(name=…) needs a string; got {type(name).__name__} {name!r}. Pass name="z", say.'
+        )

@@ -38,9 +38,13 @@ def _settled(body: Body, carry: Any, xs: Any) -> Any:
         after: list[frozenset[Any]] = []
 
         def once(leaves: list[Any] = leaves, after: list[Any] = after) -> None:
-            after[:] = [varying(leaf) for leaf in jax.tree.leaves(body(tree.unflatten(leaves), first)[0])]
+            after[:] = [
+                varying(leaf) for leaf in jax.tree.leaves(body(tree.unflatten(leaves), first)[0])
+            ]
 
         jax.eval_shape(once)
-        if len(after) != len(leaves) or all(new <= varying(leaf) for new, leaf in zip(after, leaves)):
+        if len(after) != len(leaves) or all(
+            new <= varying(leaf) for new, leaf in zip(after, leaves)
+        ):
             return tree.unflatten(leaves)
         leaves = [cast_varying(leaf, new) for leaf, new in zip(leaves, after)]

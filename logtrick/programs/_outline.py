@@ -8,11 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from logtrick._core import checks, noise as _noise
+from logtrick import noise as _noise
+from logtrick._core import checks
 from logtrick._core.compat import is_tracer
-from logtrick._core.steps import INDEPENDENT, Steps
 from logtrick.distributions import Distribution
 from logtrick.estimators import Estimator
+from logtrick.noise import INDEPENDENT, Steps
 from logtrick.programs import _mesh
 from logtrick.programs._credit import Credit, credit, mark, mark_inside
 from logtrick.programs._items import MADE, Cost, Item, Loop, Sample
@@ -50,7 +51,10 @@ class LoopOutline:
     def noise(self) -> list[Any]:
         """The noise of all steps, for each item that draws."""
         drawn = [item.noise for item in self.items if not isinstance(item, CostOutline)]
-        return [jax.tree.map(lambda n: Steps(n, self.length), spec, is_leaf=_noise.is_noise) for spec in drawn]
+        return [
+            jax.tree.map(lambda n: Steps(n, self.length), spec, is_leaf=_noise.is_noise)
+            for spec in drawn
+        ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,10 +78,14 @@ class Outline:
     def all_sites(self) -> list[tuple[Any, SiteOutline]]:
         """Every site by its full name, those of loops as "loop.site"."""
         found = list(leaves_of(self.sites, SiteOutline))
-        return list(zip(unique("lt.sample", [name for name, _ in found]), [site for _, site in found]))
+        return list(
+            zip(unique("lt.sample", [name for name, _ in found]), [site for _, site in found])
+        )
 
 
-def leaves_of(items: Sequence[Any], kind: type, values: Any = None, prefix: str = "") -> Iterator[tuple[Any, Any]]:
+def leaves_of(
+    items: Sequence[Any], kind: type, values: Any = None, prefix: str = ""
+) -> Iterator[tuple[Any, Any]]:
     """Items of a `kind`, through loops, by their full names; with `values`, a list like `items`, those instead."""
     values = items if values is None else values
     for item, value in zip(items, values):
@@ -91,13 +99,17 @@ def leaves_of(items: Sequence[Any], kind: type, values: Any = None, prefix: str 
 
 def changed(what: str) -> ValueError:
     """The error for a program whose structure is not the same in every run."""
-    return ValueError(f"the program has other {what} in one run than in another. Its structure must not change.")
+    return ValueError(
+        f"the program has other {what} in one run than in another. Its structure must not change."
+    )
 
 
 def start(program: Any, args: tuple[Any, ...]) -> Start:
     """A function that starts the program anew."""
     if inspect.isgenerator(program):
-        raise TypeError("a program is run several times; got a running generator. Pass the generator function itself.")
+        raise TypeError(
+            "a program is run several times; got a running generator. Pass the generator function itself."
+        )
     if not callable(program):
         raise TypeError(
             f"a program is a generator function; got {type(program).__name__}. Write `def program(): yield …`."
@@ -164,14 +176,18 @@ def site_outline(item: Sample, index: int, num_runs: int) -> SiteOutline:
     item.estimator.check(item.dist, num_runs)
     name, spec = index if item.name is None else item.name, item.estimator.noise_spec(item.dist)
     family = type(item.dist).__name__.lstrip("_")
-    return SiteOutline(name, family, item.estimator, spec, item.estimator.count_evaluations(item.dist))
+    return SiteOutline(
+        name, family, item.estimator, spec, item.estimator.count_evaluations(item.dist)
+    )
 
 
 def check_site(item: Sample, planned: Any) -> SiteOutline:
     """The site that comes is the one that was planned."""
     if not isinstance(planned, SiteOutline):
         raise changed("sites")
-    same = jax.tree.structure(item.estimator.noise_spec(item.dist)) == jax.tree.structure(planned.noise)
+    same = jax.tree.structure(item.estimator.noise_spec(item.dist)) == jax.tree.structure(
+        planned.noise
+    )
     if not same or type(item.estimator) is not type(planned.estimator):
         raise changed(f"distributions or estimators at site {planned.name!r}")
     return planned
@@ -210,15 +226,24 @@ def outline(begin: Start, num_runs: int) -> Outline:
 
     found = credit(run)
     if not list(leaves_of(sites, SiteOutline)):
-        raise ValueError("the program yields no lt.sample: nothing is random. Call the function itself.")
+        raise ValueError(
+            "the program yields no lt.sample: nothing is random. Call the function itself."
+        )
     if not names and not list(leaves_of(sites, CostOutline)):
         raise ValueError(
             "the program yields no lt.cost: there is nothing to take the expectation of. Yield lt.cost(…)."
         )
     _check_estimators(sites, found)
-    named = [dataclasses.replace(s, name=n) for s, n in zip(sites, unique("lt.sample", [s.name for s in sites]))]
+    named = [
+        dataclasses.replace(s, name=n)
+        for s, n in zip(sites, unique("lt.sample", [s.name for s in sites]))
+    ]
     return Outline(
-        named, unique("lt.cost", names), lambda costs: _same(found.costs, costs), lambda i: found.sites[i], found
+        named,
+        unique("lt.cost", names),
+        lambda costs: _same(found.costs, costs),
+        lambda i: found.sites[i],
+        found,
     )
 
 
@@ -258,7 +283,9 @@ def outline_loop(
 
     carry, (ys, parts, estimators) = _mesh.scan(body, item.carry, item.xs, item.length)
     if not items:
-        raise ValueError("the step of lt.scan yields no lt.sample and no lt.cost. Use jax.lax.scan.")
+        raise ValueError(
+            "the step of lt.scan yields no lt.sample and no lt.cost. Use jax.lax.scan."
+        )
     unique("lt.sample", [i.name for i in items if not isinstance(i, CostOutline)])
     unique("lt.cost", [i.name for i in items if isinstance(i, CostOutline)])
     steps = jax.tree.leaves(item.xs)
@@ -298,7 +325,9 @@ def check_in_loop(where: str, item: Sample) -> None:
 
 def single(item: Sample, num_runs: int, credits: Callable[[int], list[tuple[int, ...]]]) -> Outline:
     """The outline of one site without a run; who is credited is looked up only where there are several costs."""
-    look_up: Callable[[int], list[tuple[int, ...]]] = lambda costs: [(0,)] if costs == 1 else credits(costs)
+    look_up: Callable[[int], list[tuple[int, ...]]] = lambda costs: (
+        [(0,)] if costs == 1 else credits(costs)
+    )
     return Outline([site_outline(item, 0, num_runs)], range(2**31), look_up, lambda i: (0,))
 
 
@@ -338,5 +367,7 @@ def unique(where: str, names: list[Any]) -> list[Any]:
     names = [str(n) for n in names] if any(isinstance(n, str) for n in names) else names
     if len(set(names)) < len(names):
         twice = sorted({str(n) for n in names if names.count(n) > 1})
-        raise ValueError(f"{where}(name=…) must be unique in a program; got {twice} more than once.")
+        raise ValueError(
+            f"{where}(name=…) must be unique in a program; got {twice} more than once."
+        )
     return names

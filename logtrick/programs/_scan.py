@@ -113,7 +113,14 @@ def run_loop(item: Loop, plan: LoopOutline, noises: list[Any]) -> tuple[Any, lis
                 planned = check_site(yielded, planned)
                 point = yielded.estimator.draw(next(given), yielded.dist)
                 reply = point.x
-                record.append((point.x, point.dist, point.log_prob, _inside(yielded.estimator, planned.estimator)))
+                record.append(
+                    (
+                        point.x,
+                        point.dist,
+                        point.log_prob,
+                        _inside(yielded.estimator, planned.estimator),
+                    )
+                )
         if len(record) != len(plan.items):
             raise changed("items in a loop")
         carry, y = step_result(running.value)
@@ -144,7 +151,11 @@ def wide(cost: Array) -> Array:
 def draws_of(plan: LoopOutline, record: list[Any]) -> list[Any]:
     """The draws of a loop, a list like `plan.items`."""
     return [
-        value[0] if isinstance(item, SiteOutline) else draws_of(item, value) if isinstance(item, LoopOutline) else None
+        value[0]
+        if isinstance(item, SiteOutline)
+        else draws_of(item, value)
+        if isinstance(item, LoopOutline)
+        else None
         for item, value in zip(plan.items, record)
     ]
 
@@ -152,12 +163,18 @@ def draws_of(plan: LoopOutline, record: list[Any]) -> list[Any]:
 def costs_of(plan: LoopOutline, record: list[Any]) -> list[Any]:
     """The costs of a loop, a list like `plan.items`."""
     return [
-        value if isinstance(item, CostOutline) else costs_of(item, value) if isinstance(item, LoopOutline) else None
+        value
+        if isinstance(item, CostOutline)
+        else costs_of(item, value)
+        if isinstance(item, LoopOutline)
+        else None
         for item, value in zip(plan.items, record)
     ]
 
 
-def close_loop(plan: LoopOutline, record: list[Any], costs: Costs, runs: Runs, own: tuple[int, ...]) -> Costs:
+def close_loop(
+    plan: LoopOutline, record: list[Any], costs: Costs, runs: Runs, own: tuple[int, ...]
+) -> Costs:
     """The costs after the loop, weighted by its box; the loop's own are added under the key `own`."""
     log_prob = _log_prob(plan, record)
     terms = _loop_terms(plan, record, jnp.asarray(0.0), stop(costs.total), runs)
@@ -218,15 +235,24 @@ def _after(values: Array) -> Array:
     return jnp.concatenate([lax.cumsum(values[1:], reverse=True), jnp.zeros_like(values[:1])])
 
 
-def _loop_terms(plan: LoopOutline, record: list[Any], before: Array, after: Array, runs: Runs) -> dict[str, Any]:
+def _loop_terms(
+    plan: LoopOutline, record: list[Any], before: Array, after: Array, runs: Runs
+) -> dict[str, Any]:
     """What each step contributes, shape (time,), given the log-prob before the loop and the costs after it."""
-    log_prob, paid = _log_prob(plan, record), _sum(_paid_of(i, v) for i, v in zip(plan.items, record))
-    befores = jnp.broadcast_to(before, plan.length) if log_prob is None else before + _before(log_prob)
+    log_prob, paid = (
+        _log_prob(plan, record),
+        _sum(_paid_of(i, v) for i, v in zip(plan.items, record)),
+    )
+    befores = (
+        jnp.broadcast_to(before, plan.length) if log_prob is None else before + _before(log_prob)
+    )
     afters = jnp.broadcast_to(after, plan.length) if paid is None else after + _after(paid)
     return jax.vmap(lambda r, b, a: _step_terms(plan, r, b, a, runs))(record, befores, afters)
 
 
-def _step_terms(plan: LoopOutline, record: list[Any], before: Array, after: Array, runs: Runs) -> dict[str, Any]:
+def _step_terms(
+    plan: LoopOutline, record: list[Any], before: Array, after: Array, runs: Runs
+) -> dict[str, Any]:
     """One step's costs under their boxes, its terms of value zero, what its estimators learn from."""
     to_go = [after]  # the costs after each item
     for item, value in reversed(list(zip(plan.items, record))):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from logtrick._core import noise as _noise
+from logtrick import noise as _noise
 from logtrick._core.compat import cast_varying
 from logtrick._core.errors import DerivativeOrderError
 from logtrick._core.kernel import RUNS, refuse
@@ -62,15 +62,21 @@ class Loop:
     def split(self, carry: Any) -> tuple[list[Any], list[Any]]:
         """The leaves of a carry that vary with the parameters, and the others."""
         leaves = jax.tree.leaves(carry)
-        return [x for x, m in zip(leaves, self.moving) if m], [x for x, m in zip(leaves, self.moving) if not m]
+        return [x for x, m in zip(leaves, self.moving) if m], [
+            x for x, m in zip(leaves, self.moving) if not m
+        ]
 
     def merge(self, moving: list[Any], still: list[Any]) -> Any:
         parts = iter(moving), iter(still)
         return jax.tree.structure(self.carry).unflatten([next(parts[not m]) for m in self.moving])
 
 
-def loop_of(cond: Any, step: Any, carry: Any, params: Any, num_runs: int, axes: Axes = frozenset()) -> Loop:
-    sites, after, seen = outlined(step, carry, params, Runs(jnp.asarray(0.0, jnp.float32), num_runs))
+def loop_of(
+    cond: Any, step: Any, carry: Any, params: Any, num_runs: int, axes: Axes = frozenset()
+) -> Loop:
+    sites, after, seen = outlined(
+        step, carry, params, Runs(jnp.asarray(0.0, jnp.float32), num_runs)
+    )
     axes = axes | seen
     example = (
         params,
@@ -90,12 +96,16 @@ def loop_of(cond: Any, step: Any, carry: Any, params: Any, num_runs: int, axes: 
         value = cond(carry)
         if jnp.shape(value) or not jnp.issubdtype(jnp.result_type(value), jnp.bool_):
             got = f"{jnp.result_type(value)}{list(jnp.shape(value))}"
-            raise TypeError(f"{WHERE}: cond must return a truth value, shape (); got {got}. Write `carry > 0`, say.")
+            raise TypeError(
+                f"{WHERE}: cond must return a truth value, shape (); got {got}. Write `carry > 0`, say."
+            )
         return jnp.asarray(value)
 
     whole, shapes = _closed(one, *example), jax.eval_shape(one, *example)
     moving = _moving(lambda p, c: whole(p, c, *example[2:]).carry, params, carry)
-    return Loop(_closed(goes_on, carry), whole, sites, shapes, carry, params, moving, num_runs, axes)
+    return Loop(
+        _closed(goes_on, carry), whole, sites, shapes, carry, params, moving, num_runs, axes
+    )
 
 
 def _closed(function: Callable[..., Any], *example: Any) -> Callable[..., Any]:
@@ -121,7 +131,11 @@ def _settled(carry: Any, after: Any) -> Any:
                 f"{WHERE}: the step must return a carry like the first, {x.dtype}{list(x.shape)}; got "
                 f"{y.dtype}{list(y.shape)}. Start from the shape and dtype that the step returns."
             )
-        return x if jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended) else lax.convert_element_type(x, x.dtype)
+        return (
+            x
+            if jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended)
+            else lax.convert_element_type(x, x.dtype)
+        )
 
     return jax.tree.map(settle, carry, after)
 
@@ -134,7 +148,9 @@ def _moving(step: Callable[[Any, Any], Any], params: Any, carry: Any) -> list[bo
     def pulled(params: Any, values: list[Any], cotangents: list[Any]) -> Any:
         def floats_after(params: Any, values: list[Any]) -> list[Any]:
             given = dict(zip(floats, values))
-            after = jax.tree.leaves(step(params, tree.unflatten([given.get(i, x) for i, x in enumerate(leaves)])))
+            after = jax.tree.leaves(
+                step(params, tree.unflatten([given.get(i, x) for i, x in enumerate(leaves)]))
+            )
             return [after[i] for i in floats]
 
         return jax.vjp(floats_after, params, values)[1](cotangents)
@@ -144,7 +160,9 @@ def _moving(step: Callable[[Any, Any], Any], params: Any, carry: Any) -> list[bo
     none = [frozenset[int]()] * (len(jaxpr.jaxpr.invars) - len(floats))
     found = dependencies(jaxpr.jaxpr, none + [frozenset([i]) for i in range(len(floats))])
     direct, through = jax.tree.unflatten(jax.tree.structure(shape), found)
-    moving = frozenset[int]().union(*jax.tree.leaves(direct, is_leaf=lambda s: isinstance(s, frozenset)))
+    moving = frozenset[int]().union(
+        *jax.tree.leaves(direct, is_leaf=lambda s: isinstance(s, frozenset))
+    )
     while (more := moving.union(*(through[i] for i in moving))) != moving:
         moving = more
     return [i in {floats[j] for j in moving} for i in range(len(leaves))]
@@ -186,10 +204,14 @@ def run(loop: Loop, noises: Callable[[Array], list[Any]], decay: Array) -> State
 
     def body(state: State) -> State:
         one = jax.vmap(lambda *run: _one(loop, decay, *run), axis_name=RUNS)
-        drawn = cast_varying((jnp.arange(loop.num_runs, dtype=jnp.float32), noises(state.t)), loop.axes)
+        drawn = cast_varying(
+            (jnp.arange(loop.num_runs, dtype=jnp.float32), noises(state.t)), loop.axes
+        )
         own = (state.alive, state.carry, state.values, state.num_steps, state.traces, state.slopes)
         alive, carry, values, num_steps, traces, slopes, parts = one(*drawn, *own)
-        gradient = jax.tree.map(lambda g, part: g + jnp.mean(part, 0).astype(g.dtype), state.gradient, parts)
+        gradient = jax.tree.map(
+            lambda g, part: g + jnp.mean(part, 0).astype(g.dtype), state.gradient, parts
+        )
         return State(state.t + 1, alive, carry, values, num_steps, traces, slopes, gradient)
 
     return lax.while_loop(lambda state: jnp.any(state.alive), body, _first(loop))
@@ -206,7 +228,14 @@ def _first(loop: Loop) -> State:
     carry = jax.tree.map(each, loop.carry)
     counts, values = jnp.zeros(n, jnp.int32), jnp.zeros(n, loop.shapes.paid.dtype)
     state = State(
-        jnp.uint32(0), each(loop.cond(loop.carry)), carry, values, counts, zeros(n, traces), zeros(n, size), zeros()
+        jnp.uint32(0),
+        each(loop.cond(loop.carry)),
+        carry,
+        values,
+        counts,
+        zeros(n, traces),
+        zeros(n, size),
+        zeros(),
     )
     return cast_varying(state, loop.axes)
 
@@ -217,7 +246,9 @@ def _flat(leaves: list[Array]) -> tuple[Array, Callable[[Array], list[Array]]]:
     return ravel_pytree(leaves)
 
 
-def _one(loop: Loop, decay: Array, index: Array, noises: Any, alive: Array, carry: Any, *own: Any) -> tuple[Any, ...]:
+def _one(
+    loop: Loop, decay: Array, index: Array, noises: Any, alive: Array, carry: Any, *own: Any
+) -> tuple[Any, ...]:
     """One run's step: its new state, and its part of the gradient."""
     value, count, traces, slopes = own
     moving, still = loop.split(carry)
@@ -230,13 +261,16 @@ def _one(loop: Loop, decay: Array, index: Array, noises: Any, alive: Array, carr
 
     (along, through), step = jax.jacrev(forward, (0, 1), has_aux=True)(loop.params, flat)
     keep = lambda new, old: jnp.where(alive, new.astype(old.dtype), old)
-    rows = jax.tree.map(lambda a, s: a + jnp.tensordot(through.astype(s.dtype), s, 1), along, slopes)
+    rows = jax.tree.map(
+        lambda a, s: a + jnp.tensordot(through.astype(s.dtype), s, 1), along, slopes
+    )
     faded = jax.tree.map(lambda z: (decay * z).astype(z.dtype), traces)
     size = flat.size
     # a run that has ended may divide by zero in its idle steps: what it gives is left out, not multiplied by 0
     part = jax.tree.map(
         lambda r, z: (
-            jnp.where(alive, r[size], jnp.zeros_like(r[size])) + jnp.tensordot(step.weights.astype(z.dtype), z, 1)
+            jnp.where(alive, r[size], jnp.zeros_like(r[size]))
+            + jnp.tensordot(step.weights.astype(z.dtype), z, 1)
         ),
         rows,
         faded,

@@ -12,14 +12,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from logtrick._core import checks, noise as _noise
+from logtrick import noise as _noise
+from logtrick._core import checks
 from logtrick._core.compat import is_tracer, varying
 from logtrick._core.kernel import stop
 from logtrick._core.runs import Runs
 from logtrick.baselines import NoBaseline, RunBaseline
 from logtrick.estimators import Costs, Point
 from logtrick.programs._items import Cost, Program, Sample
-from logtrick.programs._outline import Running, SiteOutline, changed, check_in_loop, check_site, site_outline, start
+from logtrick.programs._outline import (
+    Running,
+    SiteOutline,
+    changed,
+    check_in_loop,
+    check_site,
+    site_outline,
+    start,
+)
 from logtrick.programs._scan import wide
 
 Array = jax.Array
@@ -45,7 +54,9 @@ class Step:
     weights: Array
 
 
-jax.tree_util.register_dataclass(Step, data_fields=["carry", "paid", "local", "scores", "weights"], meta_fields=[])
+jax.tree_util.register_dataclass(
+    Step, data_fields=["carry", "paid", "local", "scores", "weights"], meta_fields=[]
+)
 
 
 class _Ledger:
@@ -67,12 +78,16 @@ class _Ledger:
 
     def _weight(self, baseline: RunBaseline, cost: Array, score: Array) -> Array:
         """c − A c, where b(c) = b(0) + A c."""
-        cost = cost.astype(jnp.result_type(cost, score))  # a Python number takes the dtype of what is drawn
+        cost = cost.astype(
+            jnp.result_type(cost, score)
+        )  # a Python number takes the dtype of what is drawn
         with_cost, without = (baseline.value(c, self.runs) for c in (cost, jnp.zeros_like(cost)))
         return cost if with_cost is None or without is None else stop(cost - (with_cost - without))
 
     def scored(self, baseline: RunBaseline, log_prob: Array) -> None:
-        i = next((i for i, b in enumerate(self.baselines) if _alike(b, baseline)), len(self.baselines))
+        i = next(
+            (i for i, b in enumerate(self.baselines) if _alike(b, baseline)), len(self.baselines)
+        )
         if i == len(self.baselines):
             self.baselines.append(baseline)
             self.scores.append(0.0)
@@ -85,7 +100,9 @@ class _Ledger:
         """Earlier draws of every kind of baseline are paid all of the step's costs, those too that came before its first
         draw in this one."""
         pairs = zip(self.baselines, self.scores)
-        weights = [sum((self._weight(b, c, s) for c in self.costs), jnp.asarray(0.0)) for b, s in pairs]
+        weights = [
+            sum((self._weight(b, c, s) for c in self.costs), jnp.asarray(0.0)) for b, s in pairs
+        ]
         columns = [jnp.stack(c) if c else jnp.zeros(0) for c in (self.scores, weights)]
         local = jnp.asarray(self.local)
         paid = sum(self.costs, jnp.asarray(0.0))
@@ -93,10 +110,20 @@ class _Ledger:
 
 
 def walk(
-    step: Program, carry: Any, params: Any, runs: Runs, alive: Array, draw: Callable[[Sample, int], Point]
+    step: Program,
+    carry: Any,
+    params: Any,
+    runs: Runs,
+    alive: Array,
+    draw: Callable[[Sample, int], Point],
 ) -> tuple[Step, int]:
     """One step, its draws by `draw(item, index)`; and how many costs it pays."""
-    ledger, running, reply, index = _Ledger(runs, alive), Running(start(step, (carry, params))()), None, 0
+    ledger, running, reply, index = (
+        _Ledger(runs, alive),
+        Running(start(step, (carry, params))()),
+        None,
+        0,
+    )
     while (item := running.advance(reply)) is not None:
         reply = None
         if isinstance(item, Cost):
@@ -116,7 +143,9 @@ def walk(
     return ledger.closed(running.value), len(ledger.costs)
 
 
-def outlined(step: Program, carry: Any, params: Any, runs: Runs) -> tuple[list[SiteOutline], Any, frozenset[Any]]:
+def outlined(
+    step: Program, carry: Any, params: Any, runs: Runs
+) -> tuple[list[SiteOutline], Any, frozenset[Any]]:
     """What a step draws, the shapes of the carry that it returns, and over which mesh axes of a user's `shard_map` anything
     in it varies, from an abstract step."""
     sites: list[SiteOutline] = []
@@ -132,9 +161,13 @@ def outlined(step: Program, carry: Any, params: Any, runs: Runs) -> tuple[list[S
         sites.clear()
         found, costs = walk(step, carry, params, runs, jnp.asarray(True), draw)
         if not sites:
-            raise ValueError(f"{WHERE}: the step yields no lt.sample: nothing is random. Use jax.lax.while_loop.")
+            raise ValueError(
+                f"{WHERE}: the step yields no lt.sample: nothing is random. Use jax.lax.while_loop."
+            )
         if not costs:
-            raise ValueError(f"{WHERE}: the step yields no lt.cost: there is nothing to take the expectation of.")
+            raise ValueError(
+                f"{WHERE}: the step yields no lt.cost: there is nothing to take the expectation of."
+            )
         axes[:] = [varying(leaf) for leaf in jax.tree.leaves((found, carry, params))]
         return found.carry
 
@@ -177,4 +210,6 @@ def _alike(one: RunBaseline, other: RunBaseline) -> bool:
     if jax.tree.structure(one) != jax.tree.structure(other):
         return False
     pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other))
-    return all(a is b or (not (is_tracer(a) or is_tracer(b)) and np.array_equal(a, b)) for a, b in pairs)
+    return all(
+        a is b or (not (is_tracer(a) or is_tracer(b)) and np.array_equal(a, b)) for a, b in pairs
+    )

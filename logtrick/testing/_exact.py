@@ -15,7 +15,9 @@ Array = jax.Array
 _POINTS = 2**20
 
 
-def exact_expectation(f: Callable[[Any], Any], dist: Distribution, *, order: int | None = None) -> Array:
+def exact_expectation(
+    f: Callable[[Any], Any], dist: Distribution, *, order: int | None = None
+) -> Array:
     """E_{x∼p_θ}[f(x, θ)] without noise, differentiable at every order.
 
     Σ_x p_θ(x) f(x, θ) over a finite support (points of probability zero are left out). Where the noise is standard normal
@@ -44,7 +46,9 @@ def exact_expectation(f: Callable[[Any], Any], dist: Distribution, *, order: int
         empty = log_p == -jnp.inf
         weights = jnp.where(empty, 0.0, jnp.exp(jnp.where(empty, 0.0, log_p)))
         likely = jnp.argmax(log_p)
-        points = jax.tree.map(lambda x: jnp.where(empty.reshape(-1, *[1] * (x.ndim - 1)), x[likely], x), points)
+        points = jax.tree.map(
+            lambda x: jnp.where(empty.reshape(-1, *[1] * (x.ndim - 1)), x[likely], x), points
+        )
     elif is_normal(dist):
         nodes, logs = normal_rule(size_of(dist.noise_spec), order, _POINTS)
         points = jax.vmap(dist.draw)(spread(dist.noise_spec, nodes))
@@ -62,7 +66,11 @@ def exact_expectation(f: Callable[[Any], Any], dist: Distribution, *, order: int
 
 
 def exact_gradient(
-    f: Callable[[Any, Any], Any], family: Callable[[Any], Distribution], params: Any, *, order: int | None = None
+    f: Callable[[Any, Any], Any],
+    family: Callable[[Any], Distribution],
+    params: Any,
+    *,
+    order: int | None = None,
 ) -> Any:
     """∇_θ E_{x∼p_θ}[f(x, θ)] without noise, the direct term included.
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from logtrick._core import noise as _noise
+from logtrick import noise as _noise
 from logtrick.distributions import Distribution
 
 Array = jax.Array

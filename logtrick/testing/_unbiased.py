@@ -58,7 +58,11 @@ def assert_unbiased(
     needed = limit + tail(_POWER)
     weak = ""
     for name, x, t in zip(names, columns, truths):
-        n, mean, deviation = len(x), float(x.astype(np.float64).mean()), float(x.astype(np.float64).std(ddof=1))
+        n, mean, deviation = (
+            len(x),
+            float(x.astype(np.float64).mean()),
+            float(x.astype(np.float64).std(ddof=1)),
+        )
         peak, epsilon = float(np.max(np.abs(x))), float(np.finfo(x.dtype).eps)
         if not np.isfinite(peak):
             raise AssertionError(
@@ -66,7 +70,9 @@ def assert_unbiased(
             )
         if deviation <= _SPREAD * epsilon * peak:
             if abs(mean - t) > _ERROR * epsilon * max(peak, scale):
-                raise AssertionError(f"biased: coordinate {name} is {mean:.9g} without variance; the truth is {t:.9g}.")
+                raise AssertionError(
+                    f"biased: coordinate {name} is {mean:.9g} without variance; the truth is {t:.9g}."
+                )
             continue
         error = deviation / n**0.5
         if n >= _LEAST and abs(mean - t) > limit * error:
@@ -90,12 +96,16 @@ def _columns(draws: Any, truth: Any) -> tuple[list[str], list[np.ndarray], list[
     truth_leaves, tree = jax.tree.flatten(truth)
     paths, draw_tree = tree_flatten_with_path(draws)
     if tree != draw_tree:
-        raise ValueError(f"assert_unbiased(draws=…) needs a pytree like truth, {tree}; got {draw_tree}.")
+        raise ValueError(
+            f"assert_unbiased(draws=…) needs a pytree like truth, {tree}; got {draw_tree}."
+        )
     names, columns, truths = [], [], []
     for (path, leaf), t in zip(paths, truth_leaves):
         x, t = np.asarray(leaf), np.asarray(t, np.float64)
         if x.shape[1:] != t.shape or x.ndim == 0 or len(x) < 2:
-            raise ValueError(f"assert_unbiased(draws=…) needs shape (n ≥ 2, *{t.shape}); got {x.shape}.")
+            raise ValueError(
+                f"assert_unbiased(draws=…) needs shape (n ≥ 2, *{t.shape}); got {x.shape}."
+            )
         x = x if np.issubdtype(x.dtype, np.floating) else x.astype(np.float64)
         for index in np.ndindex(t.shape):
             names.append(keystr(path) + (str(list(index)) if index else "") or "()")

@@ -11,11 +11,19 @@ import numpy as np
 
 from logtrick._core import checks
 from logtrick._core.module import static
-from logtrick._core.noise import Noise, Uniform, injected
 from logtrick.distributions import Distribution
 from logtrick.estimators import Estimator, ScoreFunction
+from logtrick.noise import Noise, Uniform, injected
 from logtrick.programs import expect
-from logtrick.testing._nodes import cell_rule, is_normal, leaves_of, normal_rule, size_of, spread, unsupported
+from logtrick.testing._nodes import (
+    cell_rule,
+    is_normal,
+    leaves_of,
+    normal_rule,
+    size_of,
+    spread,
+    unsupported,
+)
 
 _TUPLES, _BATCH = 2**18, 2**12
 _TWINS: dict[type, type] = {}
@@ -102,13 +110,21 @@ def exact_estimator_variance(
         with injected(rows):
             made = family(params)
             made = _given(made) if twin else made
-            return expect(jax.random.key(0), lambda x: f(x, params), made, estimator=estimator, num_samples=num_samples)
+            return expect(
+                jax.random.key(0),
+                lambda x: f(x, params),
+                made,
+                estimator=estimator,
+                num_samples=num_samples,
+            )
 
     def one(index: Any) -> Any:
         digits = index // jnp.asarray([len(logs) ** i for i in range(n)], jnp.int32) % len(logs)
         return jax.value_and_grad(value)(params, jax.tree.map(lambda a: a[digits], noise))
 
-    values, grads = jax.jit(lambda i: jax.lax.map(one, i, batch_size=min(_BATCH, tuples)))(jnp.arange(tuples))
+    values, grads = jax.jit(lambda i: jax.lax.map(one, i, batch_size=min(_BATCH, tuples)))(
+        jnp.arange(tuples)
+    )
     digits = np.arange(tuples)[:, None] // np.array([len(logs) ** i for i in range(n)]) % len(logs)
     return _moments(np.asarray(values, np.float64), grads, np.exp(logs[digits].sum(1)))
 
@@ -170,8 +186,16 @@ def _given(dist: Distribution) -> Any:
 def _twin(kind: type) -> type:
     """A class with the bases, the fields and the methods of `kind`, its noise apart (a final class has no subclasses)."""
     own = inspect.get_annotations(kind)
-    fields = {f.name: dataclasses.field(metadata=f.metadata) for f in dataclasses.fields(kind) if f.name in own}
-    body = {k: v for k, v in vars(kind).items() if not (k.startswith("__") and k not in ("__doc__", "__module__"))}
+    fields = {
+        f.name: dataclasses.field(metadata=f.metadata)
+        for f in dataclasses.fields(kind)
+        if f.name in own
+    }
+    body = {
+        k: v
+        for k, v in vars(kind).items()
+        if not (k.startswith("__") and k not in ("__doc__", "__module__"))
+    }
     changed = {"__annotations__": own, "noise_spec": property(_as_noise), "_transform": _itself}
     return type(kind.__name__, kind.__bases__, {**body, **fields, **changed})
 

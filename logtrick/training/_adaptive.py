@@ -39,7 +39,11 @@ def _part_leaves(part: Any) -> list[bool]:
     for field in dataclasses.fields(part):
         if not field.metadata.get("static"):
             value = getattr(part, field.name)
-            flags += [False] * len(jax.tree.leaves(value)) if field.name in part.statistics else trained_leaves(value)
+            flags += (
+                [False] * len(jax.tree.leaves(value))
+                if field.name in part.statistics
+                else trained_leaves(value)
+            )
     return flags
 
 
@@ -54,7 +58,9 @@ def partition(params: Any) -> tuple[Any, list[Any]]:
 def merge(params: Any, trained: Any, statistics: list[Any]) -> Any:
     """The inverse of `partition`; `params` gives the structure."""
     moved, kept = iter(jax.tree.leaves(trained)), iter(statistics)
-    return jax.tree.structure(params).unflatten([next(moved if flag else kept) for flag in trained_leaves(params)])
+    return jax.tree.structure(params).unflatten(
+        [next(moved if flag else kept) for flag in trained_leaves(params)]
+    )
 
 
 def auxes(aux: Any) -> list[tuple[Any, Aux]]:
@@ -81,11 +87,15 @@ def advanced_statistics(where: str, params: Any, aux: Any) -> list[Array]:
     An estimator is found by its site's name as the key in `params`, or as the only one that learns.
     """
     nodes = tree_flatten_with_path(params, is_leaf=_is_estimator)[0]
-    homes = {i: path for i, (path, node) in enumerate(nodes) if _is_estimator(node) and node.adaptive}
+    homes = {
+        i: path for i, (path, node) in enumerate(nodes) if _is_estimator(node) and node.adaptive
+    }
     visitors = _visitors(aux)
     news: dict[int, Any] = {}
     for names, estimator in visitors:
-        home = _home(where, names, homes, single=len(visitors) == 1, carries=bool(partition(estimator)[1]))
+        home = _home(
+            where, names, homes, single=len(visitors) == 1, carries=bool(partition(estimator)[1])
+        )
         if home is None:
             continue
         if home in news:
@@ -106,7 +116,9 @@ def advanced_statistics(where: str, params: Any, aux: Any) -> list[Array]:
             out += old
             continue
         if jax.tree.structure(news[i]) != jax.tree.structure(node):
-            raise ValueError(f"{where}: the estimator at params{keystr(path)} came back as {news[i]}; it was {node}.")
+            raise ValueError(
+                f"{where}: the estimator at params{keystr(path)} came back as {news[i]}; it was {node}."
+            )
         out += [_fitting(where, keystr(path), o, n) for o, n in zip(old, partition(news[i])[1])]
     return out
 
@@ -122,7 +134,9 @@ def _visitors(aux: Any) -> list[tuple[set[str], Estimator]]:
     return out
 
 
-def _home(where: str, names: set[str], homes: dict[int, Any], single: bool, carries: bool) -> int | None:
+def _home(
+    where: str, names: set[str], homes: dict[int, Any], single: bool, carries: bool
+) -> int | None:
     """Where an estimator sits in params; one that carries no statistics need not: it is made anew from its parameters."""
     fitting = [i for i, path in homes.items() if path and keystr(path[-1:], simple=True) in names]
     if not fitting and single and len(homes) == 1:
@@ -134,7 +148,9 @@ def _home(where: str, names: set[str], homes: dict[int, Any], single: bool, carr
     site = " or ".join(sorted(names))
     if fitting:
         paths = ", ".join("params" + keystr(homes[i]) for i in fitting)
-        raise ValueError(f"{where}: the estimator of site {site} could be any of {paths}. Name the sites apart.")
+        raise ValueError(
+            f"{where}: the estimator of site {site} could be any of {paths}. Name the sites apart."
+        )
     raise ValueError(
         f"{where}: the estimator of site {site} learns, but params holds none under that key, so it never would. Put the "
         f"estimator itself into params, under {site!r}, and use it from there."

@@ -28,7 +28,9 @@ _NAMES = (
 _ENTRY_BY_ENTRY = frozenset(_NAMES.split())
 
 
-def worked_ahead(step: Callable[..., Any], inputs: Any, *args: Any) -> tuple[Any, Callable[..., Any]]:
+def worked_ahead(
+    step: Callable[..., Any], inputs: Any, *args: Any
+) -> tuple[Any, Callable[..., Any]]:
     """`prepared` and `resume`, such that `resume(row of prepared, *args)` is `step(row of inputs, *args)` to rounding.
 
     What is prepared hangs on one step's sizes alone, so that the bits do not hang on how many steps there are.
@@ -62,7 +64,9 @@ def _apart(jaxpr: Any, count: int, most: int) -> tuple[list[Any], list[Any], lis
     early, late, known, constant = [], [], dict.fromkeys(jaxpr.invars[:count]), set(jaxpr.constvars)
     for eqn in jaxpr.eqns:
         read = {v for v in eqn.invars if isinstance(v, Var)}
-        movable = read <= known.keys() | constant and _entry_by_entry(eqn) and largest([eqn]) <= most
+        movable = (
+            read <= known.keys() | constant and _entry_by_entry(eqn) and largest([eqn]) <= most
+        )
         if movable:
             early.append(eqn)
         if not movable or read <= constant:
@@ -71,18 +75,25 @@ def _apart(jaxpr: Any, count: int, most: int) -> tuple[list[Any], list[Any], lis
             constant.update(eqn.outvars)
         elif movable:
             known.update(dict.fromkeys(eqn.outvars))
-    read_late = {v for v in (*(v for eqn in late for v in eqn.invars), *jaxpr.outvars) if isinstance(v, Var)}
+    read_late = {
+        v for v in (*(v for eqn in late for v in eqn.invars), *jaxpr.outvars) if isinstance(v, Var)
+    }
     return early, late, [v for v in known if v in read_late]
 
 
 def _entry_by_entry(eqn: Any) -> bool:
     """Also not of keys other than threefry's: other generators' bits under vmap depend on the batch."""
     return not eqn.effects and all(
-        e.primitive.name in _ENTRY_BY_ENTRY and all(_is_counted(v.aval) for v in (*e.invars, *e.outvars))
+        e.primitive.name in _ENTRY_BY_ENTRY
+        and all(_is_counted(v.aval) for v in (*e.invars, *e.outvars))
         for e in equations([eqn])
     )
 
 
 def _is_counted(aval: Any) -> bool:
     dtype = getattr(aval, "dtype", None)
-    return dtype is None or not jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key) or str(dtype) == "key<fry>"
+    return (
+        dtype is None
+        or not jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
+        or str(dtype) == "key<fry>"
+    )

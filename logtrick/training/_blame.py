@@ -7,7 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from logtrick.training._loop import GRADIENT, UPDATE, VALUE, FitState, Proposal, Task, lost, propose, step_inputs
+from logtrick.training._loop import (
+    GRADIENT,
+    UPDATE,
+    VALUE,
+    FitState,
+    Proposal,
+    Task,
+    lost,
+    propose,
+    step_inputs,
+)
 
 
 def blame(task: Task, state: FitState, data: Any, trouble: np.ndarray) -> str:
@@ -20,10 +30,14 @@ def blame(task: Task, state: FitState, data: Any, trouble: np.ndarray) -> str:
         what.append(f"the value was {float(step.value)}{_cost(step)}")
     if bits & GRADIENT:
         leaves = tree_flatten_with_path(step.grads)[0]
-        what.append(f"the gradient of {_first([(p, np.isfinite(g).all()) for p, g in leaves])} was not finite")
+        what.append(
+            f"the gradient of {_first([(p, np.isfinite(g).all()) for p, g in leaves])} was not finite"
+        )
     if bits & UPDATE and not bits & (GRADIENT | VALUE):
         leaves = tree_flatten_with_path(jax.tree.map(lost, step.new[0], step.old[0]))[0]
-        what.append(f"the optimizer's update of {_first([(p, not x) for p, x in leaves])} was not finite")
+        what.append(
+            f"the optimizer's update of {_first([(p, not x) for p, x in leaves])} was not finite"
+        )
     return (
         f"{task.where} stopped at step {index}: {', and '.join(what)}{_hint(bits)}. It was the last of {row} such steps "
         f"in a row; {int(state.skipped)} of {index + 1} were skipped. The parameters before it are in the error's "

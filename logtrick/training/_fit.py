@@ -177,10 +177,18 @@ def maximize(
 
 
 def _task(
-    where: str, objective: Any, optimizer: Any, sign: int, data: Any, batch_size: int | None, nonfinite: Any
+    where: str,
+    objective: Any,
+    optimizer: Any,
+    sign: int,
+    data: Any,
+    batch_size: int | None,
+    nonfinite: Any,
 ) -> Task:
     if not callable(objective):
-        raise TypeError(f"{where}(objective=…) needs a function of (params, key); got {type(objective).__name__}.")
+        raise TypeError(
+            f"{where}(objective=…) needs a function of (params, key); got {type(objective).__name__}."
+        )
     if not isinstance(optimizer, optax.GradientTransformation):
         raise TypeError(
             f"{where}(optimizer=…) needs an optax gradient transformation; got {type(optimizer).__name__}. Pass "
@@ -189,11 +197,15 @@ def _task(
     if batch_size is not None:
         checks.positive_int(where, "batch_size", batch_size)
         if data is None:
-            raise ValueError(f"{where}(batch_size=…) needs data to draw from; got data=None. Pass data=….")
+            raise ValueError(
+                f"{where}(batch_size=…) needs data to draw from; got data=None. Pass data=…."
+            )
     if isinstance(nonfinite, str):
         limits = {"skip": LIMIT, "raise": 1}
         if nonfinite not in limits:
-            raise ValueError(f'{where}(nonfinite=…) needs "skip", "raise" or a positive int; got {nonfinite!r}.')
+            raise ValueError(
+                f'{where}(nonfinite=…) needs "skip", "raise" or a positive int; got {nonfinite!r}.'
+            )
         limit = limits[nonfinite]
     else:
         limit = checks.positive_int(where, "nonfinite", nonfinite)
@@ -208,7 +220,9 @@ def _checked(task: Task, params: Any, data: Any) -> tuple[Any, Any]:
     rows = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
     if task.batch_size is not None and (len(rows) != 1 or rows == {()}):
         shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(data)]
-        raise ValueError(f"{task.where}(data=…) needs arrays with one leading axis of rows in common; got {shapes}.")
+        raise ValueError(
+            f"{task.where}(data=…) needs arrays with one leading axis of rows in common; got {shapes}."
+        )
     if task.batch_size is not None and task.batch_size > min(rows)[0]:
         raise ValueError(
             f"{task.where}(batch_size=…) needs at most the {min(rows)[0]} rows of data; got {task.batch_size}. Leave it out "
@@ -218,7 +232,14 @@ def _checked(task: Task, params: Any, data: Any) -> tuple[Any, Any]:
 
 
 def _fit(
-    task: Task, key: Any, params: Any, num_steps: int, data: Any, chunk: int, callback: Any, progress: Any
+    task: Task,
+    key: Any,
+    params: Any,
+    num_steps: int,
+    data: Any,
+    chunk: int,
+    callback: Any,
+    progress: Any,
 ) -> FitResult:
     key = as_key(key)
     checks.positive_int(task.where, "num_steps", num_steps)
@@ -243,7 +264,14 @@ class _Host:
     """The loop over chunks."""
 
     def __init__(
-        self, task: Task, compiled: Program, data: Any, num_steps: int, chunk: int, callback: Any, bar: Any
+        self,
+        task: Task,
+        compiled: Program,
+        data: Any,
+        num_steps: int,
+        chunk: int,
+        callback: Any,
+        bar: Any,
     ) -> None:
         self.task, self.compiled, self.data = task, compiled, data
         self.num_steps, self.chunk, self.callback, self.bar = num_steps, chunk, callback, bar
@@ -273,7 +301,9 @@ class _Host:
         while done < self.num_steps:
             count = min(self.chunk - done % self.chunk, self.most, self.num_steps - done)
             with host_errors_surface([], boxes=self.compiled.boxes):
-                state, records, in_a_row = self.compiled.advance(state, self.data, np.int32(count), chunk=self.most)
+                state, records, in_a_row = self.compiled.advance(
+                    state, self.data, np.int32(count), chunk=self.most
+                )
             done += count
             # A fit that reached its limit stands still, so its flag may be read one chunk late, while the next one runs.
             self._read(state, unread)
@@ -289,7 +319,10 @@ class _Host:
             if interrupt.requested:
                 break
         self._read(state, unread)
-        return state, "interrupted" if interrupt.requested and done < self.num_steps else "max_steps"
+        return (
+            state,
+            "interrupted" if interrupt.requested and done < self.num_steps else "max_steps",
+        )
 
     def _read(self, state: FitState, unread: tuple[Records, Any, int] | None) -> None:
         """Take over a chunk's records; raise where the limit was reached."""
@@ -306,7 +339,9 @@ class _Host:
             self._give_up(state)
         if self.bar:
             skipped = int(np.count_nonzero(self.trouble[: self.read]))
-            self.bar.update(self.read, float(self.values[0]), float(self.values[self.read - 1]), skipped)
+            self.bar.update(
+                self.read, float(self.values[0]), float(self.values[self.read - 1]), skipped
+            )
 
     def _result(self, state: FitState, status: str) -> FitResult:
         steps = int(state.step)

@@ -29,7 +29,10 @@ class Interrupt:
         self.requested = True
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._owns:
             signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -76,7 +76,9 @@ class Program:
     def __init__(self, task: Task) -> None:
         advance = lambda ahead: functools.partial(_advance, task, ahead=ahead)
         self.begin = jax.jit(functools.partial(_begin, task))
-        self.advance = jax.jit(advance(True), static_argnames=("chunk",), donate_argnames=("state",))
+        self.advance = jax.jit(
+            advance(True), static_argnames=("chunk",), donate_argnames=("state",)
+        )
         # Under vmap donated memory would not fit, nor would all steps' noise: there the chunk is the whole fit.
         self.advance_traced = jax.jit(advance(False), static_argnames=("chunk",))
         self.boxes: list[BlackBox] = []  # found while tracing
@@ -97,7 +99,9 @@ def _begin(task: Task, params: Any, key: Array) -> FitState:
     trained, _ = partition(params)
     opt_state = jax.tree.map(_strong, task.optimizer.init(trained))
     zero = jnp.zeros((), jnp.int32)
-    return FitState(params, opt_state, jax.random.key_data(key), zero, zero, zero, jax.random.key_impl(key))
+    return FitState(
+        params, opt_state, jax.random.key_data(key), zero, zero, zero, jax.random.key_impl(key)
+    )
 
 
 def _strong(x: Any) -> Array:
@@ -110,7 +114,9 @@ def _advance(
 ) -> tuple[FitState, Records, Array]:
     """`count` ≤ `chunk` steps. The number of steps is an argument, so a shorter last chunk is the same program."""
     base = jax.random.wrap_key_data(state.key_data, impl=state.key_impl)
-    size = max(chunk, 2)  # a buffer of one step would be seen through by the compiler, and give other bits
+    size = max(
+        chunk, 2
+    )  # a buffer of one step would be seen through by the compiler, and give other bits
     steps = state.step + jnp.arange(size, dtype=jnp.int32)
     records = Records(jnp.zeros(size), jnp.zeros(size), jnp.full(size, STOPPED, jnp.int32))
 
@@ -123,12 +129,18 @@ def _advance(
     def body(i: Array, carry: tuple[FitState, Records]) -> tuple[FitState, Records]:
         state, records = carry
         state, new = resume(_at(prepared, i), state, data)
-        put = lambda buffer, x: lax.dynamic_update_index_in_dim(buffer, x.astype(buffer.dtype), i, 0)
+        put = lambda buffer, x: lax.dynamic_update_index_in_dim(
+            buffer, x.astype(buffer.dtype), i, 0
+        )
         return state, jax.tree.map(put, records, new)
 
     state, records = lax.fori_loop(0, count, body, (state, records))
     records = jax.tree.map(lambda buffer: buffer[:chunk], records)
-    return state, records, jnp.copy(state.skipped_in_a_row)  # a copy: the state is donated to the next chunk
+    return (
+        state,
+        records,
+        jnp.copy(state.skipped_in_a_row),
+    )  # a copy: the state is donated to the next chunk
 
 
 def _at(tree: Any, i: Any) -> Any:
@@ -145,9 +157,15 @@ def step_inputs(task: Task, base: Array, step: Array, data: Any) -> tuple[Array,
     return jax.random.fold_in(key, keys.SAMPLE), batch
 
 
-def _loss(task: Task, params: Any, key: Array, rows: Array | None, data: Any) -> tuple[Array, tuple[Array, Any]]:
+def _loss(
+    task: Task, params: Any, key: Array, rows: Array | None, data: Any
+) -> tuple[Array, tuple[Array, Any]]:
     """The loss to be minimized, and beside it the value and the aux."""
-    batch = data if rows is None else jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), data)
+    batch = (
+        data
+        if rows is None
+        else jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), data)
+    )
     out = task.objective(params, key) if data is None else task.objective(params, key, batch)
     value, aux = out if isinstance(out, tuple) and len(out) == 2 else (out, None)
     value = checks.scalar_cost(f"{task.where}: the objective", value)
@@ -179,12 +197,16 @@ def propose(task: Task, state: FitState, key: Array, rows: Any, data: Any) -> Pr
     return Proposal(value, auxes(aux), grads, new, (state.params, state.opt_state))
 
 
-def _step(task: Task, state: FitState, key: Array, rows: Any, data: Any) -> tuple[FitState, Records]:
+def _step(
+    task: Task, state: FitState, key: Array, rows: Any, data: Any
+) -> tuple[FitState, Records]:
     step = propose(task, state, key, rows, data)
     trouble, norm = _trouble(step)
     running = state.skipped_in_a_row < task.limit
     accepted = running & (trouble == 0)
-    params, opt_state = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), step.new, step.old)
+    params, opt_state = jax.tree.map(
+        lambda new, old: jnp.where(accepted, new, old), step.new, step.old
+    )
     skipped = (running & (trouble != 0)).astype(jnp.int32)
     state = FitState(
         params,
@@ -230,7 +252,9 @@ def _trouble(step: Proposal) -> tuple[Array, Array]:
     dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(step.grads))
     leaves = [g.astype(dtype) for g in jax.tree.leaves(step.grads)]
     square = sum((jnp.sum(jnp.square(g)) for g in leaves), jnp.zeros((), dtype))
-    nothing = sum((jnp.sum(g * 0) for g in leaves), jnp.zeros((), dtype))  # nan where a gradient is not finite
+    nothing = sum(
+        (jnp.sum(g * 0) for g in leaves), jnp.zeros((), dtype)
+    )  # nan where a gradient is not finite
     wrong = [lost(n, o) for n, o in zip(jax.tree.leaves(step.new), jax.tree.leaves(step.old))]
     bits = (
         VALUE * ~jnp.isfinite(step.value)

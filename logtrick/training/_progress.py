@@ -24,7 +24,9 @@ class ProgressBar:
       fit: 200/200 steps, objective 3 → 0.25, 0 s
     """
 
-    def __init__(self, total: int | None = None, label: str = "", file: TextIO | None = None) -> None:
+    def __init__(
+        self, total: int | None = None, label: str = "", file: TextIO | None = None
+    ) -> None:
         self.total, self.label, self.file = total, label, file
         self._before = self._now = self._lines = 0
         self._began: float | None = None
@@ -102,7 +104,9 @@ class TqdmBar:
 
     def update(self, step: int, first: float, last: float, skipped: int) -> None:
         """The fit is at `step`; see `ProgressBar.update`."""
-        self._bar.set_postfix_str(f"objective {first:.6g} → {last:.6g}" + (f", {skipped} skipped" if skipped else ""))
+        self._bar.set_postfix_str(
+            f"objective {first:.6g} → {last:.6g}" + (f", {skipped} skipped" if skipped else "")
+        )
         self._bar.update(step - self._bar.n)
 
     def close(self) -> None:

@@ -80,14 +80,31 @@ def _pair(adapter: Callable[..., Any], foreign: Any, **kwargs: Any) -> tuple[Any
 
 NUMPYRO, DISTRAX, FLOWJAX = ("numpyro.distributions",), ("distrax",), ("flowjax.distributions",)
 TFP = ("tensorflow_probability.substrates.jax.distributions",)
-numpyro, distrax, tfp, flowjax = (getattr(lt.adapters, "from_" + n) for n in ("numpyro", "distrax", "tfp", "flowjax"))
-BY_BITS = {"params": BITS, "cost": bits_cost, "exact": finite(lt.Bernoulli, bits_cost), "legal": (SCORE, ENUMERATE)}
-BY_ROW = {"params": ROW, "cost": row_cost, "exact": finite(lt.Categorical, row_cost), "legal": (SCORE, ENUMERATE)}
+numpyro, distrax, tfp, flowjax = (
+    getattr(lt.adapters, "from_" + n) for n in ("numpyro", "distrax", "tfp", "flowjax")
+)
+BY_BITS = {
+    "params": BITS,
+    "cost": bits_cost,
+    "exact": finite(lt.Bernoulli, bits_cost),
+    "legal": (SCORE, ENUMERATE),
+}
+BY_ROW = {
+    "params": ROW,
+    "cost": row_cost,
+    "exact": finite(lt.Categorical, row_cost),
+    "legal": (SCORE, ENUMERATE),
+}
 BY_ONE_HOT = {
     "params": ROW, "cost": one_hot_cost, "exact": finite(lt.OneHotCategorical, one_hot_cost), "legal": (SCORE, ENUMERATE)
 }  # fmt: skip
 BY_NORMAL = {"params": NORMAL, "cost": square, "exact": normal_square, "legal": (SCORE, PATHWISE)}
-BY_GAMMA = {"params": jnp.array(0.4), "cost": square, "exact": gamma_square, "legal": (SCORE, PATHWISE)}
+BY_GAMMA = {
+    "params": jnp.array(0.4),
+    "cost": square,
+    "exact": gamma_square,
+    "legal": (SCORE, PATHWISE),
+}
 BY_POISSON = {"params": jnp.array(0.2), "cost": square, "exact": poisson_square, "legal": (SCORE,)}
 
 CASES = [

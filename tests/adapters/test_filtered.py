@@ -43,8 +43,12 @@ def test_equinox_modules():
     params, static = eqx.partition(model, eqx.is_inexact_array)
     objective = lambda params, key: loss_of(key, eqx.combine(params, static)(INPUT))
     learned(eqx.combine(fitted(objective, params), static)(INPUT))
-    with pytest.raises(TypeError, match="partition"):  # a whole module has an activation function among its leaves
-        lt.minimize(KEY, lambda model, key: loss_of(key, model(INPUT)), model, optax.sgd(0.1), num_steps=1)
+    with pytest.raises(
+        TypeError, match="partition"
+    ):  # a whole module has an activation function among its leaves
+        lt.minimize(
+            KEY, lambda model, key: loss_of(key, model(INPUT)), model, optax.sgd(0.1), num_steps=1
+        )
 
 
 def test_flax_nnx_states():
@@ -74,6 +78,10 @@ def test_a_flow_of_flowjax():
 
     def objective(params, key):
         flow = lt.adapters.from_flowjax(eqx.combine(params, static))
-        return lt.expect(key, lambda x: jnp.sum((x - 2.0) ** 2), flow, estimator=lt.Pathwise(), num_samples=8)
+        return lt.expect(
+            key, lambda x: jnp.sum((x - 2.0) ** 2), flow, estimator=lt.Pathwise(), num_samples=8
+        )
 
-    np.testing.assert_allclose(eqx.combine(fitted(objective, params), static).loc, [2.0, 2.0], atol=0.3)
+    np.testing.assert_allclose(
+        eqx.combine(fitted(objective, params), static).loc, [2.0, 2.0], atol=0.3
+    )

@@ -26,10 +26,22 @@ NORMALS = {
     "scipy.stats": lambda m, s: lt.adapters.from_scipy(m.norm(0.3, s)),
     "numpyro.distributions": lambda m, s: lt.adapters.from_numpyro(m.Normal(0.3, s)),
     "distrax": lambda m, s: lt.adapters.from_distrax(m.Normal(0.3, s)),
-    "tensorflow_probability.substrates.jax.distributions": lambda m, s: lt.adapters.from_tfp(m.Normal(0.3, s)),
+    "tensorflow_probability.substrates.jax.distributions": lambda m, s: lt.adapters.from_tfp(
+        m.Normal(0.3, s)
+    ),
     "flowjax.distributions": lambda m, s: lt.adapters.from_flowjax(m.Normal(0.3, s)),
 }
-PLACES = ("grad", "forward", "jit", "scan", "grad of vmap", "cond", "checkpointed scan", "linearize", "in a program")
+PLACES = (
+    "grad",
+    "forward",
+    "jit",
+    "scan",
+    "grad of vmap",
+    "cond",
+    "checkpointed scan",
+    "linearize",
+    "in a program",
+)
 
 
 def foreign(module):
@@ -42,7 +54,9 @@ def foreign(module):
 def test_raises_wherever_it_stands(module, where):
     m = foreign(module)
     with pytest.raises(lt.UnaccountedRandomnessError, match="sample was differentiated"):
-        jax.block_until_ready(WHERE[where](lambda l, key=KEY: COINS[module](m, l).sample(key) * 1.0)(0.3))
+        jax.block_until_ready(
+            WHERE[where](lambda l, key=KEY: COINS[module](m, l).sample(key) * 1.0)(0.3)
+        )
 
 
 @pytest.mark.parametrize("module", COINS)
@@ -58,7 +72,9 @@ def test_silent_where_nothing_is_lost(module):
 def test_reparameterized_ones_by_hand_are_pathwise(module):
     m = foreign(module)
     draw = lambda s: NORMALS[module](m, s).sample(KEY)
-    np.testing.assert_allclose(jax.grad(lambda s: draw(s) ** 2)(2.0), draw(2.0) * (draw(2.0) - 0.3), rtol=1e-4)
+    np.testing.assert_allclose(
+        jax.grad(lambda s: draw(s) ** 2)(2.0), draw(2.0) * (draw(2.0) - 0.3), rtol=1e-4
+    )
 
 
 def test_a_family_on_the_host():

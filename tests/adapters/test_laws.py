@@ -22,7 +22,9 @@ IN_TFP = pytest.mark.filterwarnings("ignore:Explicitly requested dtype (int64|fl
 
 def marked(case):
     marks = [] if case.name in COVERING else [pytest.mark.full]
-    return pytest.param(case, id=case.name, marks=[*marks, IN_TFP] if case.name.startswith("tfp") else marks)
+    return pytest.param(
+        case, id=case.name, marks=[*marks, IN_TFP] if case.name.startswith("tfp") else marks
+    )
 
 
 @pytest.fixture(params=[marked(case) for case in CASES])
@@ -44,7 +46,11 @@ def test_draws_and_log_probs_are_the_foreign_ones(case):
     ours, theirs = case.both(case.params)
     key = jax.random.key(5)
     x = ours.sample(key)
-    drawn = theirs.sample(key) if "numpyro" in case.name or "flowjax" in case.name else theirs.sample(seed=key)
+    drawn = (
+        theirs.sample(key)
+        if "numpyro" in case.name or "flowjax" in case.name
+        else theirs.sample(seed=key)
+    )
     np.testing.assert_array_equal(x, drawn)
     assert x.shape == ours.event_shape and ours.log_prob(x).shape == ()
     np.testing.assert_allclose(ours.log_prob(x), jnp.sum(theirs.log_prob(x)), rtol=2e-6)
@@ -56,9 +62,13 @@ def test_score_has_mean_zero_and_gives_the_gradient_over_all_outcomes(case):
     points = case(case.params).enumerate()
     assert points.dtype == case(case.params).sample(jax.random.key(0)).dtype
     weights = jnp.exp(jax.vmap(case(case.params).log_prob)(points))
-    scores = jax.vmap(lambda x: jax.grad(lambda params: case(params).log_prob(x))(case.params))(points)
+    scores = jax.vmap(lambda x: jax.grad(lambda params: case(params).log_prob(x))(case.params))(
+        points
+    )
     np.testing.assert_allclose(jnp.sum(weights), 1.0, rtol=1e-6)
-    np.testing.assert_allclose(jnp.tensordot(weights, scores, 1), jnp.zeros_like(case.params), atol=1e-6)
+    np.testing.assert_allclose(
+        jnp.tensordot(weights, scores, 1), jnp.zeros_like(case.params), atol=1e-6
+    )
     estimate = jnp.tensordot(weights * jax.vmap(case.cost)(points), scores, 1)
     np.testing.assert_allclose(estimate, jax.grad(case.exact)(case.params), rtol=1e-5, atol=1e-5)
 
@@ -67,16 +77,28 @@ def test_unbiased_under_every_legal_estimator(case):
     truth = np.asarray(jax.grad(case.exact)(case.params), np.float64)
     for estimator in case.legal:
         if estimator is ENUMERATE:
-            np.testing.assert_allclose(gradients(case, estimator, 1)[0], truth, rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(
+                gradients(case, estimator, 1)[0], truth, rtol=1e-5, atol=1e-5
+            )
         else:
-            lt.testing.assert_unbiased(np.asarray(gradients(case, estimator, 16)), truth, resolve=0.15)
+            lt.testing.assert_unbiased(
+                np.asarray(gradients(case, estimator, 16)), truth, resolve=0.15
+            )
 
 
 def test_illegal_estimators_raise(case):
     for estimator, need in ((PATHWISE, "reparameterized"), (ENUMERATE, "finite")):
         if estimator not in case.legal:
-            with pytest.raises(ValueError, match=rf"needs a {need} distribution; .* is not\. Use ScoreFunction\(\)"):
-                lt.expect(jax.random.key(0), case.cost, case(case.params), estimator=estimator, num_samples=2)
+            with pytest.raises(
+                ValueError, match=rf"needs a {need} distribution; .* is not\. Use ScoreFunction\(\)"
+            ):
+                lt.expect(
+                    jax.random.key(0),
+                    case.cost,
+                    case(case.params),
+                    estimator=estimator,
+                    num_samples=2,
+                )
     assert SCORE in case.legal
 
 
@@ -123,4 +145,6 @@ def test_a_function_closed_over_is_guarded_too():
     with pytest.raises(lt.UnaccountedRandomnessError, match="NumPyro.sample was differentiated"):
         jax.grad(by_hand)(1.0)
     Hidden.offset = 0.0
-    assert not lt.adapters.from_numpyro(Hidden()).reparameterized  # it declares neither set of names
+    assert not lt.adapters.from_numpyro(
+        Hidden()
+    ).reparameterized  # it declares neither set of names

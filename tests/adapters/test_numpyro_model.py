@@ -45,7 +45,9 @@ def test_density_with_the_jacobian_is_the_potential_up_to_the_choice_of_bijector
 
     np.testing.assert_allclose(ours(free), -initial.potential_fn(free), rtol=1e-5)
     theirs = jax.grad(lambda z: -initial.potential_fn(z))(free)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), jax.grad(ours)(free), theirs)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), jax.grad(ours)(free), theirs
+    )
 
 
 def test_discrete_latents():
@@ -66,10 +68,13 @@ def test_refusals():
     numpyro, nd = models()
     adapt = lt.adapters.from_numpyro_model
     with pytest.raises(
-        ValueError, match=r"log_density\(z\) needs the sites \['loc', 'scale', 'slope'\]; got \['loc'\]"
+        ValueError,
+        match=r"log_density\(z\) needs the sites \['loc', 'scale', 'slope'\]; got \['loc'\]",
     ):
         adapt(mixed, DATA).log_density({"loc": 0.0})
-    with pytest.raises(ValueError, match=r"needs 'loc' of shape \(\); got \(2,\)\. Use jax.vmap over draws"):
+    with pytest.raises(
+        ValueError, match=r"needs 'loc' of shape \(\); got \(2,\)\. Use jax.vmap over draws"
+    ):
         adapt(mixed, DATA).log_density({"loc": jnp.zeros(2), "scale": 1.0, "slope": 0.0})
 
     def subsampled(y):
@@ -77,7 +82,9 @@ def test_refusals():
         with numpyro.plate("data", len(y), subsample_size=2) as index:
             numpyro.sample("y", nd.Normal(loc, 1.0), obs=y[index])
 
-    with pytest.raises(ValueError, match="needs a density without randomness; plate 'data' draws 2 of 3"):
+    with pytest.raises(
+        ValueError, match="needs a density without randomness; plate 'data' draws 2 of 3"
+    ):
         adapt(subsampled, DATA)
 
     def nested(y):
@@ -85,7 +92,8 @@ def test_refusals():
         numpyro.sample("below", nd.Uniform(0.0, top))
 
     with pytest.raises(
-        ValueError, match="needs supports that stand still; that of site 'below' depends on another site"
+        ValueError,
+        match="needs supports that stand still; that of site 'below' depends on another site",
     ):
         adapt(nested, DATA)
     with pytest.raises(ValueError, match=r"needs latent sites; got \['y'\], all observed"):

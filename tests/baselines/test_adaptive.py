@@ -14,7 +14,13 @@ COST = lambda x: (x - 0.45) ** 2 + 7.0
 
 def call(estimator, logit=0.2, key=KEY, num_samples=4, **kwargs):
     return lt.expect(
-        key, COST, lt.Bernoulli(logit), estimator=estimator, num_samples=num_samples, has_aux=True, **kwargs
+        key,
+        COST,
+        lt.Bernoulli(logit),
+        estimator=estimator,
+        num_samples=num_samples,
+        has_aux=True,
+        **kwargs,
     )
 
 
@@ -39,7 +45,12 @@ def test_moving_average_of_a_constant_is_the_constant():
     estimator = lt.ScoreFunction(lt.MovingAverage(0.9))
     for step in range(4):
         _, aux = lt.expect(
-            jax.random.key(step), lambda x: 1.0, lt.Bernoulli(0.0), estimator=estimator, num_samples=3, has_aux=True
+            jax.random.key(step),
+            lambda x: 1.0,
+            lt.Bernoulli(0.0),
+            estimator=estimator,
+            num_samples=3,
+            has_aux=True,
         )
         estimator = aux.estimator
         np.testing.assert_allclose(estimator.baseline.value(None, None), 1.0, rtol=1e-6)
@@ -47,16 +58,28 @@ def test_moving_average_of_a_constant_is_the_constant():
 
 
 def test_moving_average_advances_by_the_mean_whatever_the_chunks():
-    whole, chunked = (call(lt.ScoreFunction(lt.MovingAverage(0.5)), num_samples=10, chunk_size=c)[1] for c in (None, 4))
-    np.testing.assert_allclose(whole.estimator.baseline.average, 0.5 * whole.costs.mean(), rtol=1e-6)
-    np.testing.assert_allclose(chunked.estimator.baseline.average, whole.estimator.baseline.average, rtol=1e-6)
+    whole, chunked = (
+        call(lt.ScoreFunction(lt.MovingAverage(0.5)), num_samples=10, chunk_size=c)[1]
+        for c in (None, 4)
+    )
+    np.testing.assert_allclose(
+        whole.estimator.baseline.average, 0.5 * whole.costs.mean(), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        chunked.estimator.baseline.average, whole.estimator.baseline.average, rtol=1e-6
+    )
     assert whole.adaptive_loss == 0
 
 
 def test_moving_average_is_not_poisoned():
     old = lt.MovingAverage(0.5, average=2.0, weight=0.5)
     value, aux = lt.expect(
-        KEY, lambda x: jnp.log(x - 2.0), lt.Bernoulli(0.0), estimator=lt.ScoreFunction(old), num_samples=2, has_aux=True
+        KEY,
+        lambda x: jnp.log(x - 2.0),
+        lt.Bernoulli(0.0),
+        estimator=lt.ScoreFunction(old),
+        num_samples=2,
+        has_aux=True,
     )
     assert jnp.isnan(value)
     assert (aux.estimator.baseline.average, aux.estimator.baseline.weight) == (2.0, 0.5)
@@ -75,8 +98,12 @@ X = np.array([1.0, -2.0], np.float32)
 def learned_loss(params, key):
     """A model whose hidden number feeds the baseline, too."""
     hidden = jnp.tanh(params["w"] @ X)
-    estimator = lt.ScoreFunction(lt.LearnedBaseline(lambda b: b["slope"] * hidden + b["shift"], params["b"]))
-    return lt.expect(key, COST, lt.Bernoulli(hidden), estimator=estimator, num_samples=8, has_aux=True)
+    estimator = lt.ScoreFunction(
+        lt.LearnedBaseline(lambda b: b["slope"] * hidden + b["shift"], params["b"])
+    )
+    return lt.expect(
+        key, COST, lt.Bernoulli(hidden), estimator=estimator, num_samples=8, has_aux=True
+    )
 
 
 PARAMS = {"w": jnp.array([0.3, 0.1]), "b": {"slope": jnp.array(0.5), "shift": jnp.array(0.2)}}
@@ -84,7 +111,11 @@ PARAMS = {"w": jnp.array([0.3, 0.1]), "b": {"slope": jnp.array(0.5), "shift": jn
 
 def test_adaptive_loss_reaches_only_the_baseline_and_the_value_only_the_model():
     of_loss = jax.grad(lambda p: learned_loss(p, KEY)[1].adaptive_loss)(PARAMS)
-    assert np.all(of_loss["w"] == 0) and abs(of_loss["b"]["shift"]) > 1 and abs(of_loss["b"]["slope"]) > 0.01
+    assert (
+        np.all(of_loss["w"] == 0)
+        and abs(of_loss["b"]["shift"]) > 1
+        and abs(of_loss["b"]["slope"]) > 0.01
+    )
     of_value = jax.grad(lambda p: learned_loss(p, KEY)[0])(PARAMS)
     assert np.all(of_value["w"] != 0) and of_value["b"] == {"slope": 0, "shift": 0}
     _, aux = learned_loss(PARAMS, KEY)
@@ -135,13 +166,18 @@ def test_in_the_training_loop(fit, sign):
 
 def test_a_baseline_that_would_never_learn_is_refused():
     for baseline in (lt.MovingAverage(), lt.LearnedBaseline(lambda b: b, 0.0)):
-        with pytest.raises(ValueError, match="the estimator of site 0 learns, and without has_aux=True it never would"):
+        with pytest.raises(
+            ValueError,
+            match="the estimator of site 0 learns, and without has_aux=True it never would",
+        ):
             lt.expect(KEY, COST, lt.Bernoulli(0.0), estimator=lt.ScoreFunction(baseline))
 
 
 @pytest.mark.parametrize("decay", [1.0, -0.1, "x"])
 def test_moving_average_refuses_a_wrong_decay(decay):
-    with pytest.raises(ValueError, match=r"MovingAverage\(decay=…\) needs a static number in \[0, 1\)"):
+    with pytest.raises(
+        ValueError, match=r"MovingAverage\(decay=…\) needs a static number in \[0, 1\)"
+    ):
         lt.MovingAverage(decay)
 
 
@@ -150,5 +186,7 @@ def test_learned_baseline_refuses():
         lt.LearnedBaseline(3.0, 1.0)
     with pytest.raises(TypeError, match="LearnedBaseline: params is int32, which has no gradient"):
         lt.LearnedBaseline(lambda b: b, jnp.arange(3))
-    with pytest.raises(ValueError, match=r"LearnedBaseline: fn must return a scalar for one draw; got shape \(2,\)"):
+    with pytest.raises(
+        ValueError, match=r"LearnedBaseline: fn must return a scalar for one draw; got shape \(2,\)"
+    ):
         call(lt.ScoreFunction(lt.LearnedBaseline(lambda b: b, jnp.zeros(2))))

@@ -20,7 +20,9 @@ COST = lambda params, x: 4.0 * x[0] - 8.0 * x[1] + x[0] * x[1] + 5.0
 
 
 def variance(baseline, runs):
-    return moments(lt.ScoreFunction(baseline), bernoulli, COST, jnp.asarray(LOGITS), *bit_noise(LOGITS, runs))[2]
+    return moments(
+        lt.ScoreFunction(baseline), bernoulli, COST, jnp.asarray(LOGITS), *bit_noise(LOGITS, runs)
+    )[2]
 
 
 def test_optimal_with_two_runs_is_leave_one_out(x64):
@@ -47,33 +49,48 @@ def test_optimal_goes_to_the_least_variance_and_leave_one_out_does_not(x64):
 
     def draws(baseline):
         def one(key):
-            value = lambda l: lt.expect(key, cost, lt.Bernoulli(l), estimator=lt.ScoreFunction(baseline), num_samples=n)
+            value = lambda l: lt.expect(
+                key, cost, lt.Bernoulli(l), estimator=lt.ScoreFunction(baseline), num_samples=n
+            )
             return jax.grad(value)(dist.logits)
 
         return np.asarray(
-            jax.jit(lambda k: jax.lax.map(one, k, batch_size=500))(jax.random.split(jax.random.key(1), 4000))
+            jax.jit(lambda k: jax.lax.map(one, k, batch_size=500))(
+                jax.random.split(jax.random.key(1), 4000)
+            )
         )
 
-    for baseline, want in ((lt.OptimalBaseline(), least(best)), (lt.LeaveOneOut(), least(expectation(f)))):
+    for baseline, want in (
+        (lt.OptimalBaseline(), least(best)),
+        (lt.LeaveOneOut(), least(expectation(f))),
+    ):
         got = draws(baseline)
-        np.testing.assert_allclose(n * got.var(0), want, rtol=0.12)  # 4000 calls: 2.2 % each; estimation of b: O(1/n)
+        np.testing.assert_allclose(
+            n * got.var(0), want, rtol=0.12
+        )  # 4000 calls: 2.2 % each; estimation of b: O(1/n)
     assert np.all(least(best) < 0.95 * least(expectation(f)))
 
 
 def test_sums_of_others_keep_small_terms():
     """A rare event's score is 10⁵ times the others': its rounding must not be left in their sum."""
     x = jnp.array([1e8, 1.0, 2.0, 4.0], jnp.float32)
-    sums = lambda block: jax.vmap(lambda i, x: Runs(i, 4, block).sum_of_others(x), axis_name=RUNS)(jnp.arange(4.0), x)
+    sums = lambda block: jax.vmap(lambda i, x: Runs(i, 4, block).sum_of_others(x), axis_name=RUNS)(
+        jnp.arange(4.0), x
+    )
     np.testing.assert_array_equal(sums(1)[0], 7.0)
     np.testing.assert_allclose(sums(1)[1:], [1e8, 1e8, 1e8], rtol=1e-6)
     np.testing.assert_array_equal(sums(2)[:2], [6.0, 6.0])
-    means = jax.vmap(lambda i, x: Runs(i, 4, 2).leave_one_out(x), axis_name=RUNS)(jnp.arange(4.0), jnp.arange(4.0))
+    means = jax.vmap(lambda i, x: Runs(i, 4, 2).leave_one_out(x), axis_name=RUNS)(
+        jnp.arange(4.0), jnp.arange(4.0)
+    )
     np.testing.assert_allclose(means, [2.5, 2.5, 0.5, 0.5])
 
 
 def test_control_variate_is_exact_where_f_is_linear_in_h(x64):
     cost = lambda params, x: 3.0 - 2.0 * (x[0] + 4.0 * x[1])
-    control = lt.ControlVariate(lambda x: x[0] + 4.0 * x[1], lambda d: d.mean() @ jnp.array([1.0, 4.0]))
+    control = lt.ControlVariate(
+        lambda x: x[0] + 4.0 * x[1], lambda d: d.mean() @ jnp.array([1.0, 4.0])
+    )
     dist_of = lambda params: lt.Normal(params, 1.0)
     noise = jax.random.normal(jax.random.key(0), (5, 3, 2))
     _, gradient = gradients(lt.ScoreFunction(control), dist_of, cost, jnp.zeros(2), noise)
@@ -91,7 +108,11 @@ def test_control_variate_holds_what_it_closes_over():
     def value(mu, closed):
         control = lt.ControlVariate(lambda x: closed * x, lambda d: closed * d.loc)
         return lt.expect(
-            jax.random.key(0), lambda x: x, lt.Normal(mu, 1.0), estimator=lt.ScoreFunction(control), num_samples=3
+            jax.random.key(0),
+            lambda x: x,
+            lt.Normal(mu, 1.0),
+            estimator=lt.ScoreFunction(control),
+            num_samples=3,
         )
 
     assert jax.grad(value, argnums=1)(1.0, 2.0) == 0
@@ -124,7 +145,9 @@ def test_delta_method_expands_the_rest_of_a_program(x64):
     gradient = jax.grad(lambda mu: lt.expect_program(jax.random.key(0), program, mu, num_samples=2))
     steps = jnp.array([0.0, 1.0])
     slope = jax.vmap(gradient)(steps)
-    np.testing.assert_allclose(slope[1] - slope[0], 18.0, rtol=1e-10)  # d/dμ E y² = 18 μ + noise of y alone
+    np.testing.assert_allclose(
+        slope[1] - slope[0], 18.0, rtol=1e-10
+    )  # d/dμ E y² = 18 μ + noise of y alone
 
 
 def test_evaluations_are_counted():
@@ -135,22 +158,33 @@ def test_evaluations_are_counted():
         with evaluations_counted() as counts:
             jax.eval_shape(
                 lambda: lt.expect(
-                    jax.random.key(0), lambda x: x**2, lt.Bernoulli(0.0), estimator=estimator, num_samples=3
+                    jax.random.key(0),
+                    lambda x: x**2,
+                    lt.Bernoulli(0.0),
+                    estimator=estimator,
+                    num_samples=3,
                 )
             )
         assert counts == [3 * want] and estimator.evaluations == want
 
 
-@pytest.mark.parametrize("name", ["bernD4/poly/muprop", "ts200/theta.5/muprop", "ts200/theta.7/muprop"])
+@pytest.mark.parametrize(
+    "name", ["bernD4/poly/muprop", "ts200/theta.5/muprop", "ts200/theta.7/muprop"]
+)
 def test_muprop_rows(name):
     row = ROWS[name]
-    draws = problem(row).gradients(lt.ScoreFunction(lt.MuProp()), row["n_samples"], row["suggested_M"])
+    draws = problem(row).gradients(
+        lt.ScoreFunction(lt.MuProp()), row["n_samples"], row["suggested_M"]
+    )
     print(name, check(row, draws))
 
 
 def test_muprop_is_differentiable_in_forward_mode_too():
     value = lambda l: lt.expect(
-        jax.random.key(0), lambda x: jnp.sum(x**3), lt.Bernoulli(l), estimator=lt.ScoreFunction(lt.MuProp())
+        jax.random.key(0),
+        lambda x: jnp.sum(x**3),
+        lt.Bernoulli(l),
+        estimator=lt.ScoreFunction(lt.MuProp()),
     )
     l = jnp.array([0.3, -1.0])
     np.testing.assert_allclose(jax.jacfwd(value)(l), jax.grad(value)(l), rtol=1e-5)
@@ -163,7 +197,9 @@ def test_first_order_expansion_of_a_one_hot_row(x64):
 
     def value(logits, noise):
         def program():
-            x = yield lt.sample(lt.OneHotCategorical(logits), lt.ScoreFunction(lt.DeltaMethod(order=1)))
+            x = yield lt.sample(
+                lt.OneHotCategorical(logits), lt.ScoreFunction(lt.DeltaMethod(order=1))
+            )
             yield lt.cost((x @ values) ** 2)
 
         return estimate(program, [noise[None]], 1)
@@ -174,7 +210,12 @@ def test_first_order_expansion_of_a_one_hot_row(x64):
 
 
 REFUSED = [
-    (lt.OptimalBaseline(), lt.Bernoulli(0.0), 1, r"ScoreFunction\(OptimalBaseline\(\)\) needs num_samples >= 2"),
+    (
+        lt.OptimalBaseline(),
+        lt.Bernoulli(0.0),
+        1,
+        r"ScoreFunction\(OptimalBaseline\(\)\) needs num_samples >= 2",
+    ),
     (lt.ControlVariate(lambda x: x, lambda d: 0.5), lt.Bernoulli(0.0), 2, "needs num_samples >= 3"),
     (
         lt.ControlVariate(lambda x: jnp.ones(2), lambda d: 0.5),
@@ -182,9 +223,19 @@ REFUSED = [
         3,
         r"ControlVariate: h must return a sc",
     ),
-    (lt.ControlVariate(lambda x: x, lambda d: None), lt.Bernoulli(0.0), 3, "ControlVariate: expected_h must return"),
+    (
+        lt.ControlVariate(lambda x: x, lambda d: None),
+        lt.Bernoulli(0.0),
+        3,
+        "ControlVariate: expected_h must return",
+    ),
     (lt.MuProp(), lt.Normal(0.0, 1.0), 3, r"MuProp\(\) needs Bernoullis; got Normal"),
-    (lt.DeltaMethod(1), lt.Categorical(jnp.zeros(3)), 3, r"DeltaMethod\(\) needs a mean in closed form; Categorical"),
+    (
+        lt.DeltaMethod(1),
+        lt.Categorical(jnp.zeros(3)),
+        3,
+        r"DeltaMethod\(\) needs a mean in closed form; Categorical",
+    ),
     (
         lt.DeltaMethod(2),
         lt.MultivariateNormal(jnp.zeros(2), jnp.eye(2)),
@@ -192,7 +243,12 @@ REFUSED = [
         r"DeltaMethod\(order=2\) needs independent",
     ),
     # the entries of a row depend on each other: their variances alone gave a gradient a third as large
-    (lt.DeltaMethod(), lt.OneHotCategorical(jnp.zeros(3)), 3, r"needs independent coordinates .* OneHotCategorical"),
+    (
+        lt.DeltaMethod(),
+        lt.OneHotCategorical(jnp.zeros(3)),
+        3,
+        r"needs independent coordinates .* OneHotCategorical",
+    ),
     (
         lt.DeltaMethod(2),
         lt.Dirichlet(jnp.ones(3)),
@@ -205,13 +261,17 @@ REFUSED = [
 @pytest.mark.parametrize(("baseline", "dist", "runs", "match"), REFUSED)
 def test_refusals(baseline, dist, runs, match):
     with pytest.raises(ValueError, match=match):
-        lt.expect(jax.random.key(0), jnp.sum, dist, estimator=lt.ScoreFunction(baseline), num_samples=runs)
+        lt.expect(
+            jax.random.key(0), jnp.sum, dist, estimator=lt.ScoreFunction(baseline), num_samples=runs
+        )
 
 
 def test_arguments():
     with pytest.raises(ValueError, match=r"DeltaMethod\(order=…\) needs 1 or 2; got 3"):
         lt.DeltaMethod(3)
-    with pytest.raises(TypeError, match=r"ControlVariate\(expected_h=…\) needs a function; got 0.5"):
+    with pytest.raises(
+        TypeError, match=r"ControlVariate\(expected_h=…\) needs a function; got 0.5"
+    ):
         lt.ControlVariate(lambda x: x, 0.5)
     with pytest.raises(TypeError, match=r"ScoreFunction\(baseline=…\) needs a baseline; got 3.0"):
         lt.ScoreFunction(3.0)

@@ -52,13 +52,20 @@ def test_gradient(x64, name):
         jnp.asarray(PARAMS, float)
     )
     gradients = jax.jit(jax.vmap(one))(jnp.asarray(noise))
-    np.testing.assert_allclose(weights @ gradients, jax.grad(exact)(jnp.asarray(PARAMS, float)), atol=1e-10)
+    np.testing.assert_allclose(
+        weights @ gradients, jax.grad(exact)(jnp.asarray(PARAMS, float)), atol=1e-10
+    )
 
 
 def test_statistics_advance_once_a_call():
     estimator = lt.ScoreFunction(lt.MovingAverage(0.5))
     _, aux = lt.expect_program(
-        jax.random.key(0), program, jnp.asarray(PARAMS, float), estimator, num_samples=64, has_aux=True
+        jax.random.key(0),
+        program,
+        jnp.asarray(PARAMS, float),
+        estimator,
+        num_samples=64,
+        has_aux=True,
     )
     assert aux.estimator.baseline.weight == 0.5 and aux.estimator.baseline.average != 0
 
@@ -68,8 +75,12 @@ def test_an_expansion_needs_a_second_point_and_is_refused():
         ValueError,
         match="lt.scan: ScoreFunction is no one-point estimator: it needs the rest of the program at each draw",
     ):
-        lt.expect_program(jax.random.key(0), program, jnp.asarray(PARAMS, float), lt.ScoreFunction(lt.MuProp()))
-    with pytest.raises(ValueError, match="lt.scan: the noise of ScoreFunction depends from run to run"):
+        lt.expect_program(
+            jax.random.key(0), program, jnp.asarray(PARAMS, float), lt.ScoreFunction(lt.MuProp())
+        )
+    with pytest.raises(
+        ValueError, match="lt.scan: the noise of ScoreFunction depends from run to run"
+    ):
         lt.expect_program(
             jax.random.key(0),
             program,

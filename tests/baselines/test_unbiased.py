@@ -14,7 +14,9 @@ from tests.programs.exact import estimate
 
 BASELINES = {
     "moving average": lambda: lt.MovingAverage(0.9, average=1.7, weight=0.4),
-    "learned": lambda: lt.LearnedBaseline(lambda w: jnp.sum(w["a"]) - w["b"] ** 2, {"a": jnp.ones(2), "b": 0.3}),
+    "learned": lambda: lt.LearnedBaseline(
+        lambda w: jnp.sum(w["a"]) - w["b"] ** 2, {"a": jnp.ones(2), "b": 0.3}
+    ),
     "optimal": lambda: lt.OptimalBaseline(),
     "control variate": lambda: lt.ControlVariate(
         lambda x: x[0] - 2.0 * x[1], lambda d: d.mean() @ jnp.array([1.0, -2.0])
@@ -25,7 +27,9 @@ BASELINES = {
 }
 
 
-@pytest.mark.parametrize(("name", "runs"), [*itertools.product(BASELINES, (2, 3)), ("control variate", 4)])
+@pytest.mark.parametrize(
+    ("name", "runs"), [*itertools.product(BASELINES, (2, 3)), ("control variate", 4)]
+)
 def test_value_and_gradient(x64, name, runs):
     baseline = BASELINES[name]()
     if runs < baseline.least_runs:
@@ -63,15 +67,22 @@ def test_hessian(x64, name):
 def _enumerated(params):
     dist = lt.Bernoulli(params)
     points = dist.enumerate()
-    return jnp.exp(jax.vmap(dist.log_prob)(points)) @ jax.vmap(lambda x: coupled_bits_cost(params, x))(points)
+    return jnp.exp(jax.vmap(dist.log_prob)(points)) @ jax.vmap(
+        lambda x: coupled_bits_cost(params, x)
+    )(points)
 
 
 def test_optimal_refuses_a_second_derivative():
     value = lambda p: lt.expect(
-        jax.random.key(0), lambda x: x, lt.Bernoulli(p), estimator=lt.ScoreFunction(lt.OptimalBaseline())
+        jax.random.key(0),
+        lambda x: x,
+        lt.Bernoulli(p),
+        estimator=lt.ScoreFunction(lt.OptimalBaseline()),
     )
     assert lt.ScoreFunction(lt.OptimalBaseline()).max_order == 1
-    with pytest.raises(lt.DerivativeOrderError, match=r"ScoreFunction\(OptimalBaseline\(\)\) is right for first"):
+    with pytest.raises(
+        lt.DerivativeOrderError, match=r"ScoreFunction\(OptimalBaseline\(\)\) is right for first"
+    ):
         jax.hessian(value)(0.3)
 
 
@@ -97,7 +108,9 @@ def test_sites_in_a_row(x64, name, first):
         yield lt.cost((a - 0.3) * (b + 0.7) ** 2 + params[2] * b)
 
     def enumerated(params):
-        return lt.expect_program(jax.random.key(0), program, params, lt.Enumerate(), lt.Enumerate(), num_samples=1)
+        return lt.expect_program(
+            jax.random.key(0), program, params, lt.Enumerate(), lt.Enumerate(), num_samples=1
+        )
 
     # b's threshold depends on a: cells between all of its thresholds
     q = jax.nn.sigmoid(params[1] + 2.0 * params[2] * jnp.array([0.0, 1.0]))
@@ -111,7 +124,9 @@ def test_sites_in_a_row(x64, name, first):
     noises = [noise_a if first == "same" else None, noise_b]
 
     def gradient(a, b):
-        return jax.value_and_grad(lambda p: estimate(lambda: program(p, outer, inner), [a, b], runs))(params)
+        return jax.value_and_grad(
+            lambda p: estimate(lambda: program(p, outer, inner), [a, b], runs)
+        )(params)
 
     axes = (0 if first == "same" else None, 0)
     values, gradients = jax.jit(jax.vmap(gradient, axes))(*noises)

@@ -2,7 +2,10 @@
 
 import pytest
 
-SLOW = [pytest.param(name, marks=pytest.mark.full) for name in ("titsias-shi", "kool", "rebar-toy", "rqmc")]
+SLOW = [
+    pytest.param(name, marks=pytest.mark.full)
+    for name in ("titsias-shi", "kool", "rebar-toy", "rqmc")
+]
 
 
 @pytest.mark.parametrize("name", ["arms-toy", "reinmax-polynomial", *SLOW])

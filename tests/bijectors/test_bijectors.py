@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import logtrick as lt
-from logtrick import bijectors as b
-from logtrick._core import supports
+from logtrick import bijectors as b, supports
 from tests.distributions.registry import float64
 
 VECTOR = np.array([0.3, -1.2, 2.0])
@@ -19,7 +18,11 @@ CASES = {
     "softplus": (b.Softplus, VECTOR, None),
     "sigmoid": (b.Sigmoid, VECTOR, None),
     "interval": (lambda: b.Interval(-2.0, 5.0), VECTOR, None),
-    "interval by coordinate": (lambda: b.Interval(np.array([-2.0, 0, 1]), np.array([5.0, 1, 4])), VECTOR, None),
+    "interval by coordinate": (
+        lambda: b.Interval(np.array([-2.0, 0, 1]), np.array([5.0, 1, 4])),
+        VECTOR,
+        None,
+    ),
     "affine": (lambda: b.Affine(1.0, -3.0), VECTOR, None),
     "ordered": (b.Ordered, VECTOR, None),
     "ordered rows": (b.Ordered, SIX.reshape(2, 3), None),
@@ -43,10 +46,16 @@ def test_round_trip_shapes_image_and_log_det_against_the_jacobian(name: str) -> 
         assert bijector.inverse_shape(y.shape) == x.shape
         np.testing.assert_allclose(bijector.inverse(y), x, rtol=1e-12, atol=1e-12)
         assert bool(bijector.inside(y))
-        entries = (lambda x: bijector.forward(x)) if free is None else (lambda x: free(bijector.forward(x)))
+        entries = (
+            (lambda x: bijector.forward(x))
+            if free is None
+            else (lambda x: free(bijector.forward(x)))
+        )
         jacobian = jax.jacfwd(lambda v: entries(v.reshape(x.shape)).ravel())(x.ravel())
         assert jacobian.shape == (x.size, x.size)
-        np.testing.assert_allclose(bijector.log_det(x), np.linalg.slogdet(jacobian)[1], rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(
+            bijector.log_det(x), np.linalg.slogdet(jacobian)[1], rtol=1e-12, atol=1e-12
+        )
         assert bijector.log_det(x).shape == ()
 
 
@@ -124,7 +133,9 @@ def test_outside_the_image(bijector: b.Bijector, outside: list[float]) -> None:
         (supports.CorrelationCholesky(), (3, 3)),
     ],
 )
-def test_the_bijector_to_a_support_has_it_as_its_image(support: supports.Support, shape: tuple[int, ...]) -> None:
+def test_the_bijector_to_a_support_has_it_as_its_image(
+    support: supports.Support, shape: tuple[int, ...]
+) -> None:
     bijector = b.bijector_to(support)
     assert type(bijector.image(supports.Real())) is type(support)
     x = jnp.linspace(-1.0, 1.5, int(np.prod(bijector.inverse_shape(shape))))
@@ -141,21 +152,30 @@ def test_whose_image_moves() -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(ValueError, match=r"bijector_to\(support=…\) needs one of .*Boolean\(\), which is discrete"):
+    with pytest.raises(
+        ValueError, match=r"bijector_to\(support=…\) needs one of .*Boolean\(\), which is discrete"
+    ):
         b.bijector_to(lt.Bernoulli(0.0).support)
     with pytest.raises(ValueError, match=r"Unknown\(\), which is not declared"):
         b.bijector_to(supports.Unknown())
     with pytest.raises(ValueError, match=r"Interval\(high - low=…\) needs high above low; got -1"):
         b.Interval(1.0, 0.0)
-    with pytest.raises(ValueError, match=r"Affine\(scale=…\) needs finite numbers that are not 0; got 0"):
+    with pytest.raises(
+        ValueError, match=r"Affine\(scale=…\) needs finite numbers that are not 0; got 0"
+    ):
         b.Affine(1.0, 0.0)
-    with pytest.raises(ValueError, match=r"Permute\(order=…\) needs a permutation of 0 … 1; got \(0, 0\)"):
+    with pytest.raises(
+        ValueError, match=r"Permute\(order=…\) needs a permutation of 0 … 1; got \(0, 0\)"
+    ):
         b.Permute((0, 0))
     with pytest.raises(TypeError, match=r"Chain\(parts=…\) needs bijectors; got float"):
         b.Chain((b.Exp(), 1.0))
     with pytest.raises(TypeError, match=r"Invert\(base=…\) needs a bijector; got float"):
         b.Invert(1.0)
-    with pytest.raises(ValueError, match=r"CholeskyCovariance.forward\(x=…\) needs a vector of D\(D \+ 1\)/2 entries"):
+    with pytest.raises(
+        ValueError,
+        match=r"CholeskyCovariance.forward\(x=…\) needs a vector of D\(D \+ 1\)/2 entries",
+    ):
         b.CholeskyCovariance().forward(jnp.zeros(4))
     assert np.isnan(jax.jit(lambda s: b.Affine(0.0, s).forward(1.0))(0.0))
     assert np.isnan(jax.jit(lambda h: b.Interval(0.0, h).forward(1.0))(-1.0))

@@ -20,7 +20,9 @@ def mesh(devices=4):
 
 
 def cube_ratio(t):
-    return lt.magic_box(3 * jnp.log(t))  # derivatives of t³ with the denominator held: 1, 3/t, 6/t², 6/t³
+    return lt.magic_box(
+        3 * jnp.log(t)
+    )  # derivatives of t³ with the denominator held: 1, 3/t, 6/t², 6/t³
 
 
 def ratio(t):
@@ -32,10 +34,14 @@ WAYS = {
     "jit": jax.jit(cube_ratio),
     "checkpoint": jax.checkpoint(cube_ratio),
     "scan": lambda t: lax.scan(lambda c, _: (c * ratio(t), None), 1.0, None, length=3)[0],
-    "checkpointed scan": lambda t: lax.scan(jax.checkpoint(lambda c, _: (c * ratio(t), None)), 1.0, None, length=3)[0],
+    "checkpointed scan": lambda t: lax.scan(
+        jax.checkpoint(lambda c, _: (c * ratio(t), None)), 1.0, None, length=3
+    )[0],
     "cond": lambda t: lax.cond(t > 0, cube_ratio, lambda t: 0 * t, t),
     "vmap": lambda t: jax.vmap(cube_ratio)(jnp.stack([t, t]))[0],
-    "while": lambda t: lax.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] * ratio(t)), (0, 1.0))[1],
+    "while": lambda t: lax.while_loop(
+        lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] * ratio(t)), (0, 1.0)
+    )[1],
 }
 
 
@@ -67,7 +73,9 @@ def coin(p, key):
 
 
 def coins(p, w=1.0):
-    return lax.scan(lambda c, k: (c + w * coin(p, k), None), 0.0, jax.random.split(jax.random.key(1), 3))[0]
+    return lax.scan(
+        lambda c, k: (c + w * coin(p, k), None), 0.0, jax.random.split(jax.random.key(1), 3)
+    )[0]
 
 
 KEY = jax.random.key(0)
@@ -102,7 +110,12 @@ def test_guard_is_silent_where_it_is_legal():
 def test_guard_passes_what_carries_no_derivative():
     tree = {"n": 3, "k": KEY, "none": None, "name": "static", "p": 0.5}
     guarded = refuse(tree, "x")
-    assert guarded["n"] == 3 and guarded["name"] == "static" and guarded["none"] is None and guarded["k"] is KEY
+    assert (
+        guarded["n"] == 3
+        and guarded["name"] == "static"
+        and guarded["none"] is None
+        and guarded["k"] is KEY
+    )
 
 
 def surrogate(x):
@@ -125,7 +138,9 @@ def test_first_order_value_and_derivative():
 def test_first_order_at_an_infinite_logit():
     """A coefficient that moves as well was −∞ − (−∞) = nan there."""
     term = lambda l: first_order("RELAX", jnp.sin(l[0]) * jnp.array([2.0, 0.0]), l)
-    assert jax.grad(term)(jnp.array([0.5, -jnp.inf])).tolist() == pytest.approx([2 * math.sin(0.5), 0.0])
+    assert jax.grad(term)(jnp.array([0.5, -jnp.inf])).tolist() == pytest.approx(
+        [2 * math.sin(0.5), 0.0]
+    )
     assert jnp.isnan(jax.grad(lambda l: first_order("RELAX", l, l))(jnp.nan))
 
 
@@ -153,13 +168,17 @@ def test_sample_sum_sums_over_the_runs_only():
 
 
 def test_nested_runs_are_apart():
-    inner = lambda x: jax.vmap(lambda j: sample_sum(x * j, j), axis_name=RUNS)(jnp.arange(4.0))[0]  # 6 x
+    inner = lambda x: jax.vmap(lambda j: sample_sum(x * j, j), axis_name=RUNS)(jnp.arange(4.0))[
+        0
+    ]  # 6 x
     out = jax.vmap(lambda i: sample_sum(inner(i), i), axis_name=RUNS)(jnp.arange(3.0))
     assert out.tolist() == [18.0] * 3
 
 
 def test_a_users_psum_is_not_captured():
-    inside = lambda x: jax.vmap(lambda i: lax.psum(sample_sum(x * i, i), "d"), axis_name=RUNS)(jnp.arange(3.0))
+    inside = lambda x: jax.vmap(lambda i: lax.psum(sample_sum(x * i, i), "d"), axis_name=RUNS)(
+        jnp.arange(3.0)
+    )
     out = jax.vmap(inside, axis_name="d")(jnp.arange(2.0))
     assert out.tolist() == [[3.0] * 3] * 2
 
@@ -168,7 +187,9 @@ PRIMITIVES = {
     "box": lambda t, x: x * lt.magic_box(t * x),
     "first order": lambda t, x: first_order("A", x, t) + first_order("A", 2.0 * x, t * x),
     "guard": lambda t, x: t * coin(stop(t) * x, jax.random.key(3)),
-    "sum": lambda t, x: jnp.sum(jax.vmap(lambda i: sample_sum(x * i, i) * t, axis_name=RUNS)(jnp.arange(3.0))),
+    "sum": lambda t, x: jnp.sum(
+        jax.vmap(lambda i: sample_sum(x * i, i) * t, axis_name=RUNS)(jnp.arange(3.0))
+    ),
 }
 
 
@@ -182,4 +203,6 @@ def test_in_a_users_shard_map_reverse_mode(name):
     assert jax.jit(sharded)(t, x) == pytest.approx(float(whole(t)), rel=1e-6)
     assert jax.jit(jax.grad(sharded))(t, x) == pytest.approx(float(jax.grad(whole)(t)), rel=1e-6)
     if name == "box":
-        assert jax.jit(jax.hessian(sharded))(t, x) == pytest.approx(float(jax.hessian(whole)(t)), rel=1e-6)
+        assert jax.jit(jax.hessian(sharded))(t, x) == pytest.approx(
+            float(jax.hessian(whole)(t)), rel=1e-6
+        )

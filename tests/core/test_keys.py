@@ -16,7 +16,20 @@ def data(key):
 
 def test_every_bit_of_a_seed_counts():
     """FAULTS 53: jax.random.key(2**32) is key(0) without 64-bit mode."""
-    seeds = [0, 1, 2**32 - 1, 2**32, 2**32 + 1, 2**40, 2**63, 2**64 - 1, 2**64, 2**64 + 1, 2**128, 2**200 + 7]
+    seeds = [
+        0,
+        1,
+        2**32 - 1,
+        2**32,
+        2**32 + 1,
+        2**40,
+        2**63,
+        2**64 - 1,
+        2**64,
+        2**64 + 1,
+        2**128,
+        2**200 + 7,
+    ]
     assert len({tuple(data(lt.key(s))) for s in seeds}) == len(seeds)
     assert data(lt.key(5)) == data(jax.random.key(5))
     assert data(lt.key(2**40)) == [2**8, 0]
@@ -42,11 +55,15 @@ def test_raw_keys_are_wrapped():
 @pytest.mark.parametrize("key", [0, 1.5, None, "key", jnp.zeros(2), np.zeros(3, np.uint32)])
 def test_what_is_no_key_is_a_type_error(key):
     """FAULTS 52."""
-    with pytest.raises(TypeError, match=r"key must be a PRNG key; got .*Pass jax.random.key\(seed\)"):
+    with pytest.raises(
+        TypeError, match=r"key must be a PRNG key; got .*Pass jax.random.key\(seed\)"
+    ):
         as_key(key)
 
 
-@pytest.mark.parametrize("batch", [jax.random.split(jax.random.key(0), 3), jax.random.split(jax.random.PRNGKey(0), 3)])
+@pytest.mark.parametrize(
+    "batch", [jax.random.split(jax.random.key(0), 3), jax.random.split(jax.random.PRNGKey(0), 3)]
+)
 def test_a_batch_of_keys_says_vmap(batch):
     with pytest.raises(ValueError, match=r"one key; got .*Use jax.vmap over the keys"):
         as_key(batch)

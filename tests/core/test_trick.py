@@ -13,7 +13,9 @@ from tests.core.x64 import double_precision
 def factors(params, x):
     """2,000 normal factors."""
     return jnp.sum(
-        -0.5 * ((x - params["mu"]) / params["sigma"]) ** 2 - jnp.log(params["sigma"]) - 0.5 * jnp.log(2 * jnp.pi)
+        -0.5 * ((x - params["mu"]) / params["sigma"]) ** 2
+        - jnp.log(params["sigma"])
+        - 0.5 * jnp.log(2 * jnp.pi)
     )
 
 
@@ -36,8 +38,12 @@ def test_scaled_pair_of_2000_factors(sigma):
             assert float(grad[name] / p) == pytest.approx(value, rel=1e-12)
         log_density = np.sum(stats.norm(mu, s).logpdf(x))
         assert float(log_scale + jnp.log(p)) == pytest.approx(log_density, rel=1e-12)
-        direct = jax.grad(lambda q: jnp.prod(jnp.exp(-0.5 * ((x - q) / s) ** 2) / s / np.sqrt(2 * np.pi)))(params["mu"])
-        assert not np.isfinite(direct) or direct == 0 or sigma == 1.0  # what differentiating the product gives
+        direct = jax.grad(
+            lambda q: jnp.prod(jnp.exp(-0.5 * ((x - q) / s) ** 2) / s / np.sqrt(2 * np.pi))
+        )(params["mu"])
+        assert (
+            not np.isfinite(direct) or direct == 0 or sigma == 1.0
+        )  # what differentiating the product gives
 
 
 def test_plain_pair():
@@ -45,7 +51,9 @@ def test_plain_pair():
         params = {"mu": jnp.float64(0.3), "sigma": jnp.float64(1.2)}
         x = jnp.array([0.5, -1.0, 2.0])
         p, grad = lt.density_and_grad(factors, params, x)
-        want = jax.value_and_grad(lambda q: jnp.prod(jax.scipy.stats.norm.pdf(x, q["mu"], q["sigma"])))(params)
+        want = jax.value_and_grad(
+            lambda q: jnp.prod(jax.scipy.stats.norm.pdf(x, q["mu"], q["sigma"]))
+        )(params)
         assert p == pytest.approx(float(want[0]), rel=1e-12)
         assert all(float(grad[k]) == pytest.approx(float(want[1][k]), rel=1e-12) for k in grad)
 
@@ -58,7 +66,9 @@ def test_gradient_in_range_where_the_density_is_not():
 
 
 def test_outside_the_support():
-    log_scale, p, grad = lt.density_and_grad(lambda t, x: jnp.where(x > 0, -t * x, -jnp.inf), 1.0, -1.0, scaled=True)
+    log_scale, p, grad = lt.density_and_grad(
+        lambda t, x: jnp.where(x > 0, -t * x, -jnp.inf), 1.0, -1.0, scaled=True
+    )
     assert (log_scale, p, grad) == (0.0, 0.0, 0.0)
 
 
@@ -66,7 +76,10 @@ def test_outside_the_support():
 class TestEntrance:
     def test_a_vector_log_prob(self, call):
         """FAULTS 1: forgot the sum."""
-        with pytest.raises(ValueError, match=r"log_prob must be scalar per draw, got \(4,\); sum the event dimensions"):
+        with pytest.raises(
+            ValueError,
+            match=r"log_prob must be scalar per draw, got \(4,\); sum the event dimensions",
+        ):
             call(lambda p, x: -((x - p) ** 2), 1.0, jnp.zeros(4))
 
     def test_integer_leaf(self, call):

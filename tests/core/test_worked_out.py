@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from logtrick._core import noise
-from logtrick._core.noise import KeyPerRun, StandardNormal, Uniform
+from logtrick import noise
+from logtrick.noise import KeyPerRun, StandardNormal, Uniform
 
 KEYS = jax.random.split(jax.random.key(7), 3)
 SPEC = {"k": KeyPerRun(), "u": Uniform((2,)), "z": StandardNormal((3,))}
@@ -17,7 +17,9 @@ def worked_out(key):
 
 
 def plain(key):
-    k, u, z = (spec.rows(jax.random.fold_in(key, i), 4, 5, 20) for i, spec in enumerate(SPEC.values()))
+    k, u, z = (
+        spec.rows(jax.random.fold_in(key, i), 4, 5, 20) for i, spec in enumerate(SPEC.values())
+    )
     return {"k": jax.random.key_data(k), "u": u, "z": z}
 
 

@@ -17,7 +17,9 @@ EXACT = jax.nn.sigmoid(LOGITS) * jax.nn.sigmoid(-LOGITS) * 0.1
 
 def objective(estimator):
     f = lambda x: jnp.sum((x - 0.45) ** 2) + 20.0
-    return lambda logits, key: lt.expect(key, f, lt.Bernoulli(logits), estimator=estimator, num_samples=8)
+    return lambda logits, key: lt.expect(
+        key, f, lt.Bernoulli(logits), estimator=estimator, num_samples=8
+    )
 
 
 OBJECTIVES = {
@@ -32,19 +34,34 @@ OBJECTIVES = {
 
 @pytest.fixture(scope="module")
 def race():
-    return lt.compare_estimators(KEY, OBJECTIVES, LOGITS, num_replicates=2000, reference=EXACT, num_timings=5)
+    return lt.compare_estimators(
+        KEY, OBJECTIVES, LOGITS, num_replicates=2000, reference=EXACT, num_timings=5
+    )
 
 
 def test_what_the_rows_say(race):
     assert [r.name for r in race.racers] == list(OBJECTIVES)
-    assert race["Enumerate"].exact and race["Enumerate"].evaluations == 8 and race["Enumerate"].bias_z == 0
-    assert not race["leave-one-out"].exact and race["leave-one-out"].bias_z < 5 and race["no baseline"].bias_z < 5
+    assert (
+        race["Enumerate"].exact
+        and race["Enumerate"].evaluations == 8
+        and race["Enumerate"].bias_z == 0
+    )
+    assert (
+        not race["leave-one-out"].exact
+        and race["leave-one-out"].bias_z < 5
+        and race["no baseline"].bias_z < 5
+    )
     assert race["leave-one-out"].evaluations == 8 and race["by hand"].evaluations is None
     assert race["by hand"].variance == pytest.approx(3.0, rel=0.2)
-    assert race["wrong"].bias_z > 10 and race["wrong"].variance == pytest.approx(4 * race["leave-one-out"].variance)
+    assert race["wrong"].bias_z > 10 and race["wrong"].variance == pytest.approx(
+        4 * race["leave-one-out"].variance
+    )
     assert race["no baseline"].variance > 100 * race["leave-one-out"].variance
     loo = race["leave-one-out"]
-    assert loo.variance_x_evaluations == 8 * loo.variance and loo.variance_x_seconds == loo.seconds * loo.variance
+    assert (
+        loo.variance_x_evaluations == 8 * loo.variance
+        and loo.variance_x_seconds == loo.seconds * loo.variance
+    )
     with pytest.raises(KeyError):
         race["nobody"]
 
@@ -59,7 +76,9 @@ def test_variances_are_the_exact_ones(race):
 
 def test_a_refused_estimator_is_a_row_with_its_error(race):
     row = race["Pathwise"]
-    assert row.error.startswith("ValueError: Pathwise() needs a reparameterized distribution; Bernoulli is not")
+    assert row.error.startswith(
+        "ValueError: Pathwise() needs a reparameterized distribution; Bernoulli is not"
+    )
     assert row.variance is row.evaluations is row.seconds is row.bias_z is None and not row.exact
 
 
@@ -67,9 +86,18 @@ def test_the_table_is_aligned(race):
     lines = str(race).splitlines()
     assert str(race) == repr(race) and len(lines) == 1 + len(OBJECTIVES)
     head, full = lines[0], [line for line in lines[1:] if "refused" not in line]
-    for title in ("bias z", "variance", "f evaluations", "seconds", "variance × evaluations", "variance × seconds"):
+    for title in (
+        "bias z",
+        "variance",
+        "f evaluations",
+        "seconds",
+        "variance × evaluations",
+        "variance × seconds",
+    ):
         end = head.index(title + " ") + len(title) if title != "variance × seconds" else len(head)
-        assert all(line[end - 1] != " " and (len(line) == end or line[end] == " ") for line in full), title
+        assert all(
+            line[end - 1] != " " and (len(line) == end or line[end] == " ") for line in full
+        ), title
     enumerate_row = next(line for line in lines if line.startswith("Enumerate"))
     assert "exact" in enumerate_row and " 0 " in enumerate_row and "nan" not in str(race)
     assert "–" in next(line for line in lines if line.startswith("by hand"))
@@ -80,7 +108,9 @@ def test_the_dictionary_is_json(race):
     told = json.loads(json.dumps(race.to_dict(), allow_nan=False))
     assert list(told) == list(OBJECTIVES)
     assert told["Enumerate"]["exact"] is True and told["Enumerate"]["evaluations"] == 8
-    assert told["Pathwise"]["error"].startswith("ValueError") and told["Pathwise"]["variance"] is None
+    assert (
+        told["Pathwise"]["error"].startswith("ValueError") and told["Pathwise"]["variance"] is None
+    )
     assert told["leave-one-out"]["variance_x_evaluations"] == race["leave-one-out"].variance * 8
 
 
@@ -92,15 +122,23 @@ def test_without_reference_and_timings_there_are_dashes():
         num_replicates=2000,
         num_timings=0,
     )
-    assert race["a"].bias_z is None and race["a"].seconds is None and race["a"].variance_x_seconds is None
+    assert (
+        race["a"].bias_z is None
+        and race["a"].seconds is None
+        and race["a"].variance_x_seconds is None
+    )
     assert not race["Enumerate"].exact and "exact" not in str(race)
     assert race["Enumerate"].variance < 1e-10
 
 
 def test_gradients_that_are_not_finite_are_no_json_trouble():
     bad = lambda p, key: jnp.sum(jnp.log(p - p) * p)
-    race = lt.compare_estimators(KEY, {"bad": bad}, LOGITS, num_replicates=10, reference=EXACT, num_timings=0)
-    assert race.to_dict()["bad"]["variance"] is None and "nan" in str(race) and not race["bad"].exact
+    race = lt.compare_estimators(
+        KEY, {"bad": bad}, LOGITS, num_replicates=10, reference=EXACT, num_timings=0
+    )
+    assert (
+        race.to_dict()["bad"]["variance"] is None and "nan" in str(race) and not race["bad"].exact
+    )
 
 
 def test_a_jitted_objective_counts_its_evaluations_though_traced_before():
@@ -165,7 +203,9 @@ def test_declared_bias_is_said():
             costs = rest(dist.draw(noise))
             return costs.combine()
 
-    objective = lambda estimator: lambda t, key: lt.expect(key, lambda x: x, lt.Bernoulli(t), estimator=estimator)
+    objective = lambda estimator: (
+        lambda t, key: lt.expect(key, lambda x: x, lt.Bernoulli(t), estimator=estimator)
+    )
     race = lt.compare_estimators(
         jax.random.key(0),
         {"lost": objective(Halved()), "score": objective(lt.ScoreFunction())},
@@ -176,4 +216,7 @@ def test_declared_bias_is_said():
     )
     assert race["lost"].biased == ("Halved",) and race["score"].biased == ()
     assert race.to_dict()["lost"]["declared_biased"] == ["Halved"]
-    assert "declared biased" in repr(race).splitlines()[1] and "declared biased" not in repr(race).splitlines()[2]
+    assert (
+        "declared biased" in repr(race).splitlines()[1]
+        and "declared biased" not in repr(race).splitlines()[2]
+    )

@@ -14,7 +14,11 @@ KEY = jax.random.key(11)
 def gaussian(params, key):
     """Gradients a + ε, and 3 b + ε."""
     noise = jax.random.normal(key, (2,))
-    return jnp.sum(params["a"] ** 2 / 2 + params["a"] * noise) + 1.5 * params["b"] ** 2 + params["b"] * noise[0]
+    return (
+        jnp.sum(params["a"] ** 2 / 2 + params["a"] * noise)
+        + 1.5 * params["b"] ** 2
+        + params["b"] * noise[0]
+    )
 
 
 PARAMS = {"a": jnp.array([1.0, -2.0]), "b": 0.5}
@@ -30,14 +34,20 @@ def by_hand(count):
 def test_against_numpy_whatever_the_blocks(block_size):
     rows = by_hand(20)
     reference = {"a": np.array([1.0, -2.0]), "b": 1.5}
-    s = lt.gradient_statistics(KEY, gaussian, PARAMS, num_replicates=20, reference=reference, block_size=block_size)
+    s = lt.gradient_statistics(
+        KEY, gaussian, PARAMS, num_replicates=20, reference=reference, block_size=block_size
+    )
     for name in PARAMS:
         mean, variance = rows[name].mean(0), rows[name].var(0, ddof=1)
         np.testing.assert_allclose(s.mean[name], mean, rtol=1e-6)
         np.testing.assert_allclose(s.variance[name], variance, rtol=1e-5)
         np.testing.assert_allclose(s.standard_error[name], np.sqrt(variance / 20), rtol=1e-5)
-        np.testing.assert_allclose(s.signal_to_noise[name], np.abs(mean) / np.sqrt(variance), rtol=1e-5)
-        np.testing.assert_allclose(s.bias_z[name], (mean - reference[name]) / np.sqrt(variance / 20), rtol=1e-4)
+        np.testing.assert_allclose(
+            s.signal_to_noise[name], np.abs(mean) / np.sqrt(variance), rtol=1e-5
+        )
+        np.testing.assert_allclose(
+            s.bias_z[name], (mean - reference[name]) / np.sqrt(variance / 20), rtol=1e-4
+        )
     assert not s.exact and s.num_replicates == 20
 
 
@@ -77,9 +87,17 @@ def test_fault_21_a_small_variance_on_a_large_mean():
 def test_zero_variance_is_never_zero_over_zero():
     still = lambda p, key: jnp.sum(p**2)
     p = jnp.array([1.0, 0.0])
-    right = lt.gradient_statistics(KEY, still, p, num_replicates=10, reference=jnp.array([2.0, 0.0]))
-    assert right.exact and right.bias_z.tolist() == [0.0, 0.0] and right.signal_to_noise.tolist() == [np.inf, 0.0]
-    wrong = lt.gradient_statistics(KEY, still, p, num_replicates=10, reference=jnp.array([2.0, 0.01]))
+    right = lt.gradient_statistics(
+        KEY, still, p, num_replicates=10, reference=jnp.array([2.0, 0.0])
+    )
+    assert (
+        right.exact
+        and right.bias_z.tolist() == [0.0, 0.0]
+        and right.signal_to_noise.tolist() == [np.inf, 0.0]
+    )
+    wrong = lt.gradient_statistics(
+        KEY, still, p, num_replicates=10, reference=jnp.array([2.0, 0.01])
+    )
     assert not wrong.exact and np.isfinite(wrong.bias_z).all() and abs(wrong.bias_z[1]) > 20
 
 
@@ -114,7 +132,9 @@ def test_objectives_with_aux_and_with_statistics_in_params():
 
     def objective(params, key):
         dist = lt.Bernoulli(params["logits"])
-        return lt.expect(key, jnp.sum, dist, estimator=params["estimator"], num_samples=4, has_aux=True)
+        return lt.expect(
+            key, jnp.sum, dist, estimator=params["estimator"], num_samples=4, has_aux=True
+        )
 
     params = {"logits": jnp.zeros(2), "estimator": lt.ScoreFunction(Average(1.0, 3))}
     s = lt.gradient_statistics(KEY, objective, params, num_replicates=20)

@@ -129,7 +129,10 @@ CASES = [
                 (np.zeros(2), np.ones((2, 3))),
                 r"MultivariateNormal\(loc=…, scale_tril=…\) needs shapes \(D,\) and \(D, D\)",
             ),
-            ((np.zeros(2), -np.eye(2)), r"MultivariateNormal\(scale_tril=…\) needs a positive diagonal"),
+            (
+                (np.zeros(2), -np.eye(2)),
+                r"MultivariateNormal\(scale_tril=…\) needs a positive diagonal",
+            ),
         ),
     ),
     Case(
@@ -142,7 +145,10 @@ CASES = [
         (0.0, -1.0),
         "number",
         lambda x, m, s: stats.lognorm.cdf(x, s, scale=np.exp(m)),
-        bad=(((0.0, 0.0), r"LogNormal\(scale=…\) " + POSITIVE), ((math.inf, 1.0), r"LogNormal\(loc=…\) " + FINITE)),
+        bad=(
+            ((0.0, 0.0), r"LogNormal\(scale=…\) " + POSITIVE),
+            ((math.inf, 1.0), r"LogNormal\(loc=…\) " + FINITE),
+        ),
     ),
     Case(
         "Laplace",
@@ -220,7 +226,10 @@ CASES = [
         (-1e-3, math.nan),
         "number",
         lambda x, c, r: stats.gamma.cdf(x, c, scale=1 / r),
-        bad=(((-1.0, 1.0), r"Gamma\(concentration=…\) " + POSITIVE), ((1.0, 0.0), r"Gamma\(rate=…\) " + POSITIVE)),
+        bad=(
+            ((-1.0, 1.0), r"Gamma\(concentration=…\) " + POSITIVE),
+            ((1.0, 0.0), r"Gamma\(rate=…\) " + POSITIVE),
+        ),
     ),
     Case(
         "Beta",
@@ -232,7 +241,10 @@ CASES = [
         (-1e-3, 1.001, math.nan),
         "number",
         lambda x, c, d: stats.beta.cdf(x, c, d),
-        bad=(((-1.0, 1.0), r"Beta\(a=…\) " + POSITIVE), ((1.0, math.inf), r"Beta\(b=…\) " + POSITIVE)),
+        bad=(
+            ((-1.0, 1.0), r"Beta\(a=…\) " + POSITIVE),
+            ((1.0, math.inf), r"Beta\(b=…\) " + POSITIVE),
+        ),
     ),
     Case(
         "Dirichlet",
@@ -245,7 +257,10 @@ CASES = [
         "marginals",
         marginals=(stats.beta(2.3, 2.5), stats.beta(1.7, 3.1), stats.beta(0.8, 4.0)),
         bad=(
-            ((np.ones(1),), r"Dirichlet\(concentration=…\) needs shape \(…, K\), K at least 2; got \(1,\)"),
+            (
+                (np.ones(1),),
+                r"Dirichlet\(concentration=…\) needs shape \(…, K\), K at least 2; got \(1,\)",
+            ),
             ((a([1.0, 0.0]),), r"Dirichlet\(concentration=…\) " + POSITIVE),
         ),
     ),
@@ -258,7 +273,10 @@ CASES = [
         ([0.0, 1.0, 1.0], [1.0, 0.0, 0.0]),
         ([0.5, 0.0, 0.0], [0.0, 2.0, 0.0], [math.nan, 0.0, 0.0]),
         "points",
-        bad=(((math.nan,), r"Bernoulli\(logits=…\) " + FINITE), ((math.inf,), r"Bernoulli\(logits=…\) " + FINITE)),
+        bad=(
+            ((math.nan,), r"Bernoulli\(logits=…\) " + FINITE),
+            ((math.inf,), r"Bernoulli\(logits=…\) " + FINITE),
+        ),
     ),
     Case(
         "Categorical",
@@ -285,7 +303,11 @@ CASES = [
         (a([[0.0, 1.0, -1.0], [0.3, 0.0, 0.0]]),),
         _one_hot,
         ([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]],),
-        ([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]], [[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]], [[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]),
+        (
+            [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+            [[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]],
+            [[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]],
+        ),
         "points",
         bad=(((0.0,), r"OneHotCategorical\(logits=…\) needs shape \(…, K\)"),),
     ),
@@ -399,10 +421,14 @@ def quadrature(dist: Distribution) -> tuple[jax.Array, jax.Array]:
     """Nodes and weights for ∫ g(x) dx over the support: the trapezoidal rule after the bijector from R."""
     grid = 0.008 * (jnp.arange(-4500.0, 4500.0) + 0.5)  # symmetric about 0, and 0 is no node
     bijector = bijector_to(dist.support)
-    if dist.support.everything:  # sinh t reaches the heavy tails; the median, where there may be a kink, between nodes
+    if (
+        dist.support.everything
+    ):  # sinh t reaches the heavy tails; the median, where there may be a kink, between nodes
         centre = dist.inverse_cdf(jnp.asarray(0.5)) if "inverse_cdf" in dist.provides else 0.0
         return centre + jnp.sinh(grid), jnp.cosh(grid) * (grid[1] - grid[0])
-    return jax.vmap(bijector.forward)(grid), jnp.exp(jax.vmap(bijector.log_det)(grid)) * (grid[1] - grid[0])
+    return jax.vmap(bijector.forward)(grid), jnp.exp(jax.vmap(bijector.log_det)(grid)) * (
+        grid[1] - grid[0]
+    )
 
 
 def finite_differences(function: Callable[..., float], params: tuple[Any, ...]) -> list[np.ndarray]:

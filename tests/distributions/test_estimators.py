@@ -26,7 +26,13 @@ ESTIMATORS: dict[str, lt.Estimator] = {
     "pathwise": lt.Pathwise(),
     "enumerate": lt.Enumerate(),
 }
-SLOW = ("Gamma", "Beta", "Dirichlet", "NegativeBinomial", "Poisson")  # samplers that reject; few calls resolve them
+SLOW = (
+    "Gamma",
+    "Beta",
+    "Dirichlet",
+    "NegativeBinomial",
+    "Poisson",
+)  # samplers that reject; few calls resolve them
 
 
 def f(x: Any) -> jax.Array:
@@ -65,7 +71,9 @@ def nodes(dist: Any) -> tuple[Any, jax.Array]:
         each = {name: nodes(part) for name, part in dist.parts.items()}
         index = np.indices([len(w) for _, w in each.values()]).reshape(len(each), -1)
         points = {name: x[i] for (name, (x, _)), i in zip(each.items(), index)}
-        return points, functools.reduce(jnp.multiply, [w[i] for (_, w), i in zip(each.values(), index)])
+        return points, functools.reduce(
+            jnp.multiply, [w[i] for (_, w), i in zip(each.values(), index)]
+        )
     if dist.support.discrete:
         points = dist.enumerate() if dist.support.finite else jnp.arange(400.0)
         return points, jnp.ones(len(points))
@@ -88,7 +96,9 @@ def truth(name: str) -> tuple[np.ndarray, ...]:
             mass = jnp.exp(jax.vmap(make(*p).log_prob)(x)) * w
             return mass @ jax.vmap(f)(x), mass.sum()
 
-        gradient, mass = jax.jit(jax.grad(moments, has_aux=True))(jax.tree.map(jnp.asarray, params), fixed)
+        gradient, mass = jax.jit(jax.grad(moments, has_aux=True))(
+            jax.tree.map(jnp.asarray, params), fixed
+        )
     np.testing.assert_allclose(mass, 1, rtol=3e-6)  # Laplace's kink
     return jax.tree.map(np.asarray, gradient)
 
@@ -96,7 +106,9 @@ def truth(name: str) -> tuple[np.ndarray, ...]:
 def slopes(name: str, estimator: str, keys: jax.Array) -> tuple[jax.Array, ...]:
     """The gradient of one call a key, two draws each."""
     make, params = FAMILIES[name]
-    value = lambda p, key: lt.expect(key, f, make(*p), estimator=ESTIMATORS[estimator], num_samples=2)
+    value = lambda p, key: lt.expect(
+        key, f, make(*p), estimator=ESTIMATORS[estimator], num_samples=2
+    )
     return jax.jit(jax.vmap(jax.grad(value), (None, 0)))(jax.tree.map(jnp.asarray, params), keys)
 
 
@@ -113,7 +125,11 @@ def test_unbiased(name: str, estimator: str) -> None:
         return
     with float64():  # every pair of draws, weighted by its probability: exact
         moments = lt.testing.exact_estimator_variance(
-            lambda x, _: f(x), lambda p: make(*p), params, estimator=ESTIMATORS[estimator], num_samples=2
+            lambda x, _: f(x),
+            lambda p: make(*p),
+            params,
+            estimator=ESTIMATORS[estimator],
+            num_samples=2,
         )
     for mean, variance, exact in zip(moments.mean, moments.variance, truth(name)):
         np.testing.assert_allclose(mean, exact, rtol=1e-10, atol=1e-12)
@@ -123,12 +139,20 @@ def test_unbiased(name: str, estimator: str) -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_other_estimator_is_refused(name: str) -> None:
     for estimator in set(ESTIMATORS) - set(legal(made(name))):
-        with pytest.raises(ValueError, match=r"needs a (reparameterized|finite) distribution|the support moves with"):
-            jax.eval_shape(lambda keys, e=estimator: slopes(name, e, keys), jax.random.split(jax.random.key(0), 2))
+        with pytest.raises(
+            ValueError,
+            match=r"needs a (reparameterized|finite) distribution|the support moves with",
+        ):
+            jax.eval_shape(
+                lambda keys, e=estimator: slopes(name, e, keys),
+                jax.random.split(jax.random.key(0), 2),
+            )
 
 
 def test_every_exported_family_and_every_estimator_takes_part() -> None:
-    exported = {n for n, v in vars(lt).items() if isinstance(v, type) and issubclass(v, Distribution)}
+    exported = {
+        n for n, v in vars(lt).items() if isinstance(v, type) and issubclass(v, Distribution)
+    }
     assert exported - {"Distribution"} == set(FAMILIES)
     default = [pair.values for pair in pairs() if not pair.marks]
     assert {name for name, _ in default} == set(FAMILIES)

@@ -23,7 +23,9 @@ def test_scales_of_1e30_and_its_inverse(name: str, scale: float) -> None:
     x = SCALED[name](0.0, scale).sample(jax.random.key(0))
     assert np.isfinite(x) and x != 0
     log_prob = lambda scale, x: SCALED[name](0.0, scale).log_prob(x)
-    both = jax.jit(lambda s, x: (log_prob(s, x), jax.grad(log_prob)(s, x), jax.jacfwd(log_prob)(s, x)))
+    both = jax.jit(
+        lambda s, x: (log_prob(s, x), jax.grad(log_prob)(s, x), jax.jacfwd(log_prob)(s, x))
+    )
     standard = both(jnp.float32(1.0), x / jnp.float32(scale))
     log_p, reverse, forward = both(jnp.float32(scale), x)
     np.testing.assert_allclose(log_p, standard[0] - np.log(scale), rtol=1e-5)
@@ -37,7 +39,9 @@ def test_logits_of_1000(logit: float) -> None:
         (lt.Binomial(1, logit), float(logit > 0), float(logit < 0)),
         (lt.Categorical(jnp.array([0.0, logit])), int(logit > 0), int(logit < 0)),
     ):
-        np.testing.assert_allclose([dist.log_prob(likely), dist.log_prob(unlikely)], [0, -1e3], rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(
+            [dist.log_prob(likely), dist.log_prob(unlikely)], [0, -1e3], rtol=1e-6, atol=1e-6
+        )
         assert dist.sample(jax.random.key(0)) == likely
     score = jax.grad(lambda l: lt.Bernoulli(l).log_prob(1.0))(logit)
     assert score == float(logit < 0)  # 1 − σ(logit)
@@ -53,8 +57,12 @@ def test_an_impossible_class_is_never_drawn_at_either_end_of_the_uniform() -> No
     assert drawn[0] == 1 and drawn[-1] == 4 and set(drawn.tolist()) <= {1, 3, 4}
     assert lt.Categorical(logits).log_prob(0) == -np.inf
     # a thousand classes, half of them impossible, in a parallel cumulative sum
-    many = jnp.where(jnp.arange(1000) % 2 == 0, -jnp.inf, 3 * jax.random.normal(jax.random.key(0), (1000,)))
-    drawn = jax.jit(jax.vmap(lt.Categorical(many).sample))(jax.random.split(jax.random.key(1), 50_000))
+    many = jnp.where(
+        jnp.arange(1000) % 2 == 0, -jnp.inf, 3 * jax.random.normal(jax.random.key(0), (1000,))
+    )
+    drawn = jax.jit(jax.vmap(lt.Categorical(many).sample))(
+        jax.random.split(jax.random.key(1), 50_000)
+    )
     assert (drawn % 2 == 1).all() and drawn.max() < 1000
 
 
@@ -71,7 +79,10 @@ def test_concentrations_of_1000_and_its_inverse_are_finite_or_loud(a: float, b: 
         tiny = np.finfo(np.float32).tiny
         held = (x > tiny) & ((x < 1) | (make is not lt.Beta))
         np.testing.assert_allclose(log_p[held], exact(x[held].astype(float)), rtol=2e-4, atol=1e-3)
-        assert not np.isnan(x).any() and not np.isfinite(log_p[(x == 0) | ((x == 1) & (make is lt.Beta))]).any()
+        assert (
+            not np.isnan(x).any()
+            and not np.isfinite(log_p[(x == 0) | ((x == 1) & (make is lt.Beta))]).any()
+        )
 
 
 def test_large_arguments_keep_their_digits_in_float32() -> None:
@@ -99,9 +110,13 @@ def test_half_precision_does_not_lose_the_score_or_the_sum() -> None:
     x = jnp.full(4096, 100.25, jnp.float32)  # a bf16 rounds it to 100
     score = jax.grad(lambda m: lt.Normal(m, jnp.bfloat16(0.5)).log_prob(x))(loc)
     assert (score == 1.0).all()  # (x − loc) / scale²
-    total = lt.Normal(jnp.zeros(4096, jnp.float16), jnp.float16(1e-3)).log_prob(jnp.ones(4096, jnp.float16))
+    total = lt.Normal(jnp.zeros(4096, jnp.float16), jnp.float16(1e-3)).log_prob(
+        jnp.ones(4096, jnp.float16)
+    )
     assert np.isfinite(total) and total < -1e9  # a float16 ends at 65504
-    drawn = jax.vmap(lt.Bernoulli(jnp.bfloat16(9.0)).sample)(jax.random.split(jax.random.key(0), 100_000))
+    drawn = jax.vmap(lt.Bernoulli(jnp.bfloat16(9.0)).sample)(
+        jax.random.split(jax.random.key(0), 100_000)
+    )
     zeros = int((drawn == 0).sum())  # 12.3 expected; with bf16 uniforms, none or 195
     assert stats.binomtest(zeros, 100_000, 1 / (1 + np.exp(9.0))).pvalue > 1e-4
 
@@ -115,7 +130,9 @@ def test_the_bits_are_jax_randoms_where_that_is_promised() -> None:
         lt.Uniform(jnp.zeros(3), 1.0).sample(key), jax.random.uniform(key, (1, 3))[0], strict=True
     )
     np.testing.assert_array_equal(
-        lt.Bernoulli(jnp.zeros(3)).sample(key), jax.random.uniform(key, (1, 3))[0] < 0.5, strict=False
+        lt.Bernoulli(jnp.zeros(3)).sample(key),
+        jax.random.uniform(key, (1, 3))[0] < 0.5,
+        strict=False,
     )
     np.testing.assert_allclose(
         lt.Exponential(jnp.ones(3)).sample(key), jax.random.exponential(key, (1, 3))[0], rtol=1e-6
@@ -137,7 +154,9 @@ def test_traced_illegal_parameters_make_no_numbers() -> None:
         (lambda v: lt.NegativeBinomial(v, 0.0), -1.0),
         (lambda v: lt.Binomial(v, 0.0), 0.0),
     ):
-        x, at_a_draw = jax.jit(lambda v: (make(v).sample(key), make(v).log_prob(make(1.0).sample(key))))(value)
+        x, at_a_draw = jax.jit(
+            lambda v: (make(v).sample(key), make(v).log_prob(make(1.0).sample(key)))
+        )(value)
         assert np.isnan(x).any(), make(1.0)
         assert np.isnan(at_a_draw), make(1.0)
 
@@ -164,7 +183,9 @@ def test_binomial_coefficients() -> None:
     for n in (1, 2, 9, 10, 11, 19, 20, 21, 60, 1000):
         k = np.arange(n + 1)
         want = special.gammaln(n + 1.0) - special.gammaln(k + 1.0) - special.gammaln(n - k + 1.0)
-        np.testing.assert_allclose(log_choose(jnp.full(n + 1, float(n)), jnp.float32(k)), want, rtol=5e-7, atol=5e-7)
+        np.testing.assert_allclose(
+            log_choose(jnp.full(n + 1, float(n)), jnp.float32(k)), want, rtol=5e-7, atol=5e-7
+        )
     few = [float(np.log(float(10**6 * (10**6 - 1) // 2))), float(np.log(2.0**29))]
     got = log_choose(jnp.float32([10**6, 2**29, 2**29]), jnp.float32([2, 1, 2**29]))
     np.testing.assert_allclose(got, [*few, 0.0], rtol=3e-7)
@@ -176,10 +197,22 @@ OUTSIDE = {
     "LogNormal": (lambda s: lt.LogNormal(0.0, s), jnp.array(0.7), -1.0),
     "Geometric": (lt.Geometric, jnp.array(0.7), 0.5),
     "Poisson": (lt.Poisson, jnp.array(0.7), 0.5),
-    "OneHotCategorical": (lt.OneHotCategorical, jnp.array([0.3, 0.1, -1.0]), jnp.array([0.5, 0.5, 0.0])),
-    "OneHotCategorical, sum of one": (lt.OneHotCategorical, jnp.array([0.3, 0.1, -1.0]), jnp.array([1.0, 1.0, -1.0])),
+    "OneHotCategorical": (
+        lt.OneHotCategorical,
+        jnp.array([0.3, 0.1, -1.0]),
+        jnp.array([0.5, 0.5, 0.0]),
+    ),
+    "OneHotCategorical, sum of one": (
+        lt.OneHotCategorical,
+        jnp.array([0.3, 0.1, -1.0]),
+        jnp.array([1.0, 1.0, -1.0]),
+    ),
     "Dirichlet": (lt.Dirichlet, jnp.array([2.0, 2.0, 2.0]), jnp.zeros(3)),
-    "Dirichlet, infinite": (lt.Dirichlet, jnp.array([2.0, 2.0, 2.0]), jnp.array([jnp.inf, 0.0, 0.0])),
+    "Dirichlet, infinite": (
+        lt.Dirichlet,
+        jnp.array([2.0, 2.0, 2.0]),
+        jnp.array([jnp.inf, 0.0, 0.0]),
+    ),
 }
 
 
@@ -195,5 +228,7 @@ def test_outside_of_the_support_the_score_is_zero(name: str) -> None:
 def test_the_largest_scales() -> None:
     for family in (lt.Normal, lt.Laplace, lt.Cauchy, lambda m, s: lt.StudentT(5.0, m, s)):
         np.testing.assert_allclose(
-            family(0.0, 2e38).log_prob(0.0), family(0.0, 1.0).log_prob(0.0) - np.log(2e38), rtol=1e-6
+            family(0.0, 2e38).log_prob(0.0),
+            family(0.0, 1.0).log_prob(0.0) - np.log(2e38),
+            rtol=1e-6,
         )

@@ -25,7 +25,9 @@ def quantile_slopes(z: float, a: float, b: float) -> tuple[float, float]:
 
 def test_the_slopes_of_a_beta_variate_from_tiny_to_large_concentrations() -> None:
     rng = np.random.default_rng(0)
-    grid = [(a, b) for a in (0.1, 0.5, 1.0, 3.0, 30.0, 1e3) for b in (0.1, 0.5, 1.0, 3.0, 30.0, 1e3)]
+    grid = [
+        (a, b) for a in (0.1, 0.5, 1.0, 3.0, 30.0, 1e3) for b in (0.1, 0.5, 1.0, 3.0, 30.0, 1e3)
+    ]
     rows = [(np.log(rng.gamma(a)) - np.log(rng.gamma(b)), a, b) for a, b in grid for _ in range(3)]
     exact = np.array([quantile_slopes(*row) for row in rows])
     kept = np.isfinite(exact).all(1)
@@ -42,11 +44,18 @@ def test_the_slopes_of_a_beta_variate_from_tiny_to_large_concentrations() -> Non
 @pytest.mark.parametrize(
     ("name", "f", "gradient", "variance"),
     # ESTIMATORS' oracle rows beta/x/implicit and beta/log/implicit: a = 2, b = 3, with respect to a
-    [("x", lambda x: x, 0.12, 0.0005685887981534271), ("log", jnp.log, 0.42361111111111127, 0.07464920775253048)],
+    [
+        ("x", lambda x: x, 0.12, 0.0005685887981534271),
+        ("log", jnp.log, 0.42361111111111127, 0.07464920775253048),
+    ],
 )
-def test_the_variance_of_betas_gradient_is_the_univariate_implicit_one(name, f, gradient, variance) -> None:
+def test_the_variance_of_betas_gradient_is_the_univariate_implicit_one(
+    name, f, gradient, variance
+) -> None:
     keys = jax.random.split(jax.random.key(0), 200_000)
-    estimates = jax.jit(jax.vmap(jax.grad(lambda a, k: f(lt.Beta(a, 3.0).sample(k))), (None, 0)))(2.0, keys)
+    estimates = jax.jit(jax.vmap(jax.grad(lambda a, k: f(lt.Beta(a, 3.0).sample(k))), (None, 0)))(
+        2.0, keys
+    )
     lt.testing.assert_unbiased(estimates, gradient, resolve=0.02)
     assert abs(np.var(np.asarray(estimates, float)) / variance - 1) < 0.02
 
@@ -65,7 +74,9 @@ def test_dirichlets_gradient_is_unbiased_for_expected_logs_and_a_product() -> No
     a = np.asarray(concentration, float)
     truth = [(exact(a + 1e-5 * e) - exact(a - 1e-5 * e)) / 2e-5 for e in np.eye(3)]
     keys = jax.random.split(jax.random.key(1), 100_000)
-    estimates = jax.jit(jax.vmap(jax.grad(lambda a, k: f(lt.Dirichlet(a).sample(k))), (None, 0)))(concentration, keys)
+    estimates = jax.jit(jax.vmap(jax.grad(lambda a, k: f(lt.Dirichlet(a).sample(k))), (None, 0)))(
+        concentration, keys
+    )
     lt.testing.assert_unbiased(estimates, np.array(truth), resolve=0.05)
 
 
@@ -75,7 +86,11 @@ def test_a_dirichlet_of_two_moves_as_a_beta() -> None:
     x, slope = jax.jit(jax.value_and_grad(first))(2.0)
     density = stats.beta.pdf(float(x), 2, 3)
     step = 1e-4
-    exact = -(stats.beta.cdf(float(x), 2 + step, 3) - stats.beta.cdf(float(x), 2 - step, 3)) / (2 * step) / density
+    exact = (
+        -(stats.beta.cdf(float(x), 2 + step, 3) - stats.beta.cdf(float(x), 2 - step, 3))
+        / (2 * step)
+        / density
+    )
     np.testing.assert_allclose(slope, exact, rtol=1e-4)
 
 
@@ -101,11 +116,16 @@ def test_a_mixture_is_reparameterised_in_the_weights_and_refuses_a_second_deriva
     def value(logits, locs, scale, key):
         return lt.Mixture(logits, jax.vmap(lt.Normal, (0, None))(locs, scale)).sample(key) ** 2
 
-    exact = jax.grad(lambda l, m, s: jax.nn.softmax(l) @ (m**2 + s**2), (0, 1, 2))(logits, locs, 0.8)
+    exact = jax.grad(lambda l, m, s: jax.nn.softmax(l) @ (m**2 + s**2), (0, 1, 2))(
+        logits, locs, 0.8
+    )
     keys = jax.random.split(jax.random.key(2), 150_000)
-    slopes = jax.jit(jax.vmap(jax.grad(value, (0, 1, 2)), (None, None, None, 0)))(logits, locs, 0.8, keys)
+    slopes = jax.jit(jax.vmap(jax.grad(value, (0, 1, 2)), (None, None, None, 0)))(
+        logits, locs, 0.8, keys
+    )
     lt.testing.assert_unbiased(slopes, jax.tree.map(np.asarray, exact), resolve=0.05)
     with pytest.raises(
-        lt.DerivativeOrderError, match="Pathwise\\(\\) of a Mixture is right for first derivatives only"
+        lt.DerivativeOrderError,
+        match="Pathwise\\(\\) of a Mixture is right for first derivatives only",
     ):
         jax.make_jaxpr(jax.grad(jax.grad(value, 2), 2))(logits, locs, 0.8, keys[0])

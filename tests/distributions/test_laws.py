@@ -71,7 +71,9 @@ def test_log_prob_is_scipys_in_float64(name: str) -> None:
 @every
 def test_log_prob_is_scipys_in_float32(name: str) -> None:
     case = BY_NAME[name]
-    rounded = lambda v: np.asarray(np.asarray(v, np.float32), np.float64)  # what the float32 call was given
+    rounded = lambda v: np.asarray(
+        np.asarray(v, np.float32), np.float64
+    )  # what the float32 call was given
     values = evaluated(name, "float32")[0]
     exact = [case.log_prob(rounded(x), *map(rounded, case.params)) for x in case.inside]
     assert values.dtype == np.float32
@@ -100,7 +102,9 @@ def test_score_against_finite_differences(name: str) -> None:
         exact = finite_differences(lambda *p: case.log_prob(np.asarray(x), *p), case.params)
         for got, want in zip(scores, exact):
             want = np.tril(want) if want.ndim == 2 and name == "MultivariateNormal" else want
-            np.testing.assert_allclose(got[i], want, rtol=3e-8, atol=3e-8 * max(1, np.abs(want).max()))
+            np.testing.assert_allclose(
+                got[i], want, rtol=3e-8, atol=3e-8 * max(1, np.abs(want).max())
+            )
 
 
 @every
@@ -108,7 +112,10 @@ def test_sampler(name: str) -> None:
     case, x = BY_NAME[name], draws(name)
     if case.law == "number":
         assert (
-            stats.kstest(x.astype(float), lambda v: np.vectorize(lambda q: case.cdf(q, *case.params))(v)).pvalue > 1e-4
+            stats.kstest(
+                x.astype(float), lambda v: np.vectorize(lambda q: case.cdf(q, *case.params))(v)
+            ).pvalue
+            > 1e-4
         )
     elif case.law == "marginals":
         for column, law in zip(x.T, case.marginals):
@@ -124,7 +131,10 @@ def test_sampler(name: str) -> None:
         observed = np.append(counts[~rare], counts[rare].sum())
         expected = np.append(p[~rare], p[rare].sum()) * KEYS
         kept = expected > 0
-        assert stats.chisquare(observed[kept], expected[kept] * KEYS / expected[kept].sum()).pvalue > 1e-4
+        assert (
+            stats.chisquare(observed[kept], expected[kept] * KEYS / expected[kept].sum()).pvalue
+            > 1e-4
+        )
 
 
 @pytest.mark.parametrize("name", COUNTED)
@@ -164,7 +174,9 @@ def test_density_integrates_to_one_scores_to_zero_and_closed_forms_are_integrals
 
         got = integrals(params, others)
         slope = jax.grad(lambda p: integrals(p, others)["one"])(params)
-        kink = 2e-6 if name == "Laplace" else 1e-9  # at a kink the rule is off by h²/12 of its slopes' jump
+        kink = (
+            2e-6 if name == "Laplace" else 1e-9
+        )  # at a kink the rule is off by h²/12 of its slopes' jump
         np.testing.assert_allclose(got["one"], 1, rtol=kink)
         if not dist.moving_support:
             for s in jax.tree.leaves(slope):
@@ -184,14 +196,21 @@ def test_closed_forms_of_the_other_families(name: str) -> None:
     with float64():
         dist, other = case.make(*case.params), case.make(*case.other)
         if case.law == "marginals":
-            want = {"mean": [m.mean() for m in case.marginals], "variance": [m.var() for m in case.marginals]}
+            want = {
+                "mean": [m.mean() for m in case.marginals],
+                "variance": [m.var() for m in case.marginals],
+            }
             if name == "Dirichlet":
                 want["entropy"] = stats.dirichlet.entropy(*case.params)
             else:
-                want["entropy"] = stats.multivariate_normal.entropy(case.params[0], case.params[1] @ case.params[1].T)
+                want["entropy"] = stats.multivariate_normal.entropy(
+                    case.params[0], case.params[1] @ case.params[1].T
+                )
         else:
             points = support_points(case)
-            log_p, log_q = (np.array([case.log_prob(x, *p) for x in points]) for p in (case.params, case.other))
+            log_p, log_q = (
+                np.array([case.log_prob(x, *p) for x in points]) for p in (case.params, case.other)
+            )
             p = np.exp(log_p)
             mean = np.tensordot(p, points, 1)
             want = {
@@ -203,7 +222,9 @@ def test_closed_forms_of_the_other_families(name: str) -> None:
         for what, value in want.items():
             if what in dist.provides:
                 args = (other,) if what == "kl_divergence" else ()
-                np.testing.assert_allclose(getattr(dist, what)(*args), value, rtol=1e-9, err_msg=what)
+                np.testing.assert_allclose(
+                    getattr(dist, what)(*args), value, rtol=1e-9, err_msg=what
+                )
 
 
 @every
@@ -213,12 +234,19 @@ def test_cdf_and_inverse_cdf(name: str) -> None:
         dist = case.make(*case.params)
         if "cdf" in dist.provides and case.cdf is not None:
             for x in case.inside:
-                np.testing.assert_allclose(dist.cdf(x), case.cdf(x, *case.params), rtol=1e-9, atol=1e-14)
+                np.testing.assert_allclose(
+                    dist.cdf(x), case.cdf(x, *case.params), rtol=1e-9, atol=1e-14
+                )
         if "inverse_cdf" in dist.provides:
             u = jnp.array([1e-4, 0.2, 0.5, 0.9, 1 - 1e-4])
-            u = jnp.broadcast_to(u.reshape(-1, *[1] * len(dist.event_shape)), (5, *dist.event_shape))
+            u = jnp.broadcast_to(
+                u.reshape(-1, *[1] * len(dist.event_shape)), (5, *dist.event_shape)
+            )
             x = jax.vmap(dist.inverse_cdf)(u)
-            at, below = jax.vmap(dist.cdf)(x), jax.vmap(dist.cdf)(x - (1 if dist.support.discrete else 1e-7))
+            at, below = (
+                jax.vmap(dist.cdf)(x),
+                jax.vmap(dist.cdf)(x - (1 if dist.support.discrete else 1e-7)),
+            )
             assert (at >= u - 1e-12).all() and (below < u + 1e-12).all()
 
 
@@ -236,7 +264,9 @@ def test_draws_keep_the_dtype_and_log_prob_accumulates_in_float32(name: str) -> 
         x, log_p = jax.eval_shape(both, jax.tree.map(lambda p: jnp.asarray(p, dtype), case.params))
         assert x.dtype == (jnp.int32 if index else dtype) and log_p.dtype == jnp.float32
     with float64():  # float32 parameters under x64: nothing widens
-        x, log_p = jax.eval_shape(both, jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), case.params))
+        x, log_p = jax.eval_shape(
+            both, jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), case.params)
+        )
         assert x.dtype == (jnp.int32 if index else jnp.float32) and log_p.dtype == jnp.float32
 
 
@@ -265,7 +295,11 @@ def test_construction_errors_and_traced_illegal_parameters(name: str) -> None:
         if "shape" in message or "as many" in message:
             continue
         arrays = jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), params)
-        x = draws(name)[0] if jax.tree.map(np.shape, params) == jax.tree.map(np.shape, case.params) else None
+        x = (
+            draws(name)[0]
+            if jax.tree.map(np.shape, params) == jax.tree.map(np.shape, case.params)
+            else None
+        )
         if x is None:
             size = np.shape(params[0])
             x = {
@@ -280,7 +314,9 @@ def test_construction_errors_and_traced_illegal_parameters(name: str) -> None:
 def test_the_wrong_shape_is_an_error(name: str) -> None:
     case = BY_NAME[name]
     dist = case.make(*case.params)
-    with pytest.raises(ValueError, match=r"log_prob\(x=…\) needs one draw, shape .*Use jax.vmap over draws"):
+    with pytest.raises(
+        ValueError, match=r"log_prob\(x=…\) needs one draw, shape .*Use jax.vmap over draws"
+    ):
         dist.log_prob(np.zeros((7, *dist.event_shape)))
 
 
@@ -290,21 +326,29 @@ def test_the_guard_raises_where_there_is_no_pathwise_derivative(name: str) -> No
     params = tuple(jnp.asarray(p, jnp.float32) for p in case.params)
     sampled = lambda p: jnp.sum(case.make(*p).sample(jax.random.key(0)) * 1.0)
     if case.make(*params).reparameterized:
-        assert all(np.isfinite(g).all() for g in jax.tree.leaves(jax.jit(jax.grad(sampled))(params)))
+        assert all(
+            np.isfinite(g).all() for g in jax.tree.leaves(jax.jit(jax.grad(sampled))(params))
+        )
     else:
         with pytest.raises(lt.UnaccountedRandomnessError, match="sample was differentiated"):
             jax.grad(sampled)(params)
-        assert (jax.jit(jax.grad(lambda p: sampled(jax.lax.stop_gradient(p))))(params)[0] == 0).all()
+        assert (
+            jax.jit(jax.grad(lambda p: sampled(jax.lax.stop_gradient(p))))(params)[0] == 0
+        ).all()
 
 
-@pytest.mark.parametrize("name", [n for n in NUMBERS if BY_NAME[n].make(*BY_NAME[n].params).reparameterized])
+@pytest.mark.parametrize(
+    "name", [n for n in NUMBERS if BY_NAME[n].make(*BY_NAME[n].params).reparameterized]
+)
 def test_the_pathwise_derivative_holds_the_quantile(name: str) -> None:
     """dx/dθ = −∂_θ F(x) / p(x) at the same draw, F and p by scipy: exact, and so is E[f′(x) dx/dθ] = ∇E[f]."""
     case: Case = BY_NAME[name]
     with float64():
         keys = jax.random.split(jax.random.key(3), 5)
         one = lambda p, k: case.make(*p).sample(k)
-        x, slopes = jax.jit(jax.vmap(jax.value_and_grad(one), (None, 0)))(jax.tree.map(jnp.asarray, case.params), keys)
+        x, slopes = jax.jit(jax.vmap(jax.value_and_grad(one), (None, 0)))(
+            jax.tree.map(jnp.asarray, case.params), keys
+        )
     for i in range(5):
         density = np.exp(case.log_prob(np.asarray(x[i]), *case.params))
         exact = finite_differences(lambda *p: float(case.cdf(np.asarray(x[i]), *p)), case.params)
@@ -336,9 +380,15 @@ def test_what_is_declared_is_there_and_what_is_not_says_so(name: str) -> None:
     case = BY_NAME[name]
     dist = case.make(*case.params)
     for what in ("mean", "variance", "entropy", "cdf", "inverse_cdf"):
-        args = () if what in ("mean", "variance", "entropy") else (np.full(dist.event_shape, 0.5, np.float32),)
+        args = (
+            ()
+            if what in ("mean", "variance", "entropy")
+            else (np.full(dist.event_shape, 0.5, np.float32),)
+        )
         if what in dist.provides:
-            assert np.shape(getattr(dist, what)(*args)) == (() if what == "entropy" else dist.event_shape)
+            assert np.shape(getattr(dist, what)(*args)) == (
+                () if what == "entropy" else dist.event_shape
+            )
         else:
             with pytest.raises(ValueError, match=rf"has no {what} in closed form"):
                 getattr(dist, what)(*args)

@@ -5,7 +5,16 @@ import pathlib
 import logtrick as lt
 from tests.distributions.registry import CASES, joint
 
-COLUMNS = ("support", "pathwise", "splits", "enumerable", "factors", "inverse CDF", "weak derivatives", "closed forms")
+COLUMNS = (
+    "support",
+    "pathwise",
+    "splits",
+    "enumerable",
+    "factors",
+    "inverse CDF",
+    "weak derivatives",
+    "closed forms",
+)
 
 
 def rows() -> list[tuple[str, ...]]:
@@ -14,7 +23,9 @@ def rows() -> list[tuple[str, ...]]:
     yes = lambda flag: "yes" if flag else "–"
     made = []
     for name, dist in dists.items():
-        moments = [w for w in ("mean", "variance", "entropy", "kl_divergence", "cdf") if w in dist.provides]
+        moments = [
+            w for w in ("mean", "variance", "entropy", "kl_divergence", "cdf") if w in dist.provides
+        ]
         kind = type(dist.support).__name__ + (" (moves)" if dist.moving_support else "")
         flags = (
             dist.reparameterized,
@@ -23,7 +34,15 @@ def rows() -> list[tuple[str, ...]]:
             dist.factorized,
             "inverse_cdf" in dist.provides,
         )
-        made.append((name, kind, *map(yes, flags), ", ".join(dist.weak_parameters) or "–", ", ".join(moments) or "–"))
+        made.append(
+            (
+                name,
+                kind,
+                *map(yes, flags),
+                ", ".join(dist.weak_parameters) or "–",
+                ", ".join(moments) or "–",
+            )
+        )
     return made
 
 
@@ -35,8 +54,14 @@ def table() -> str:
 
 def test_the_table_says_what_is_declared() -> None:
     by_name = {row[0]: dict(zip(COLUMNS, row[1:])) for row in rows()}
-    assert set(by_name) >= {"Normal", "Joint", "Mixture", "Transformed"} and len(by_name) == len(CASES) + 1
-    assert by_name["Normal"]["weak derivatives"] == "loc, scale" and by_name["Normal"]["pathwise"] == "yes"
+    assert (
+        set(by_name) >= {"Normal", "Joint", "Mixture", "Transformed"}
+        and len(by_name) == len(CASES) + 1
+    )
+    assert (
+        by_name["Normal"]["weak derivatives"] == "loc, scale"
+        and by_name["Normal"]["pathwise"] == "yes"
+    )
     assert by_name["Uniform"]["support"] == "Interval (moves)"
     assert by_name["Poisson"]["splits"] == "–" and by_name["Poisson"]["enumerable"] == "–"
     assert by_name["Bernoulli"]["enumerable"] == "yes"
@@ -47,7 +72,9 @@ def test_the_table_says_what_is_declared() -> None:
 def test_the_readme_shows_the_table() -> None:
     text = (pathlib.Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     shown = text.split("<!-- families -->")[1].split("<!-- /families -->")[0]
-    assert shown.strip() == table(), "paste what `python -m tests.distributions.test_table` prints between the markers"
+    assert shown.strip() == table(), (
+        "paste what `python -m tests.distributions.test_table` prints between the markers"
+    )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import logtrick as lt
-from logtrick._core import noise
+from logtrick import noise
 
 
 def f(x: jax.Array) -> jax.Array:
@@ -26,7 +26,9 @@ def exact(make, params) -> tuple:
         points = jnp.stack(jnp.meshgrid(line, line), -1).reshape(-1, 2)
         weights = 1.0 if dist.support.discrete else 0.02**2
     values = jax.vmap(f)(points)
-    return jax.grad(lambda p: weights * jnp.exp(jax.vmap(make(*p).log_prob)(points)) @ values)(params)
+    return jax.grad(lambda p: weights * jnp.exp(jax.vmap(make(*p).log_prob)(points)) @ values)(
+        params
+    )
 
 
 FAMILIES = {
@@ -53,7 +55,9 @@ def test_the_mean_is_the_gradient(name: str, coupled: bool) -> None:
 
         def one(row):
             terms = dist.weak_derivatives(row, coupled=coupled)
-            return tuple(t.coefficient * (jax.vmap(f)(t.plus) - jax.vmap(f)(t.minus)) for t in terms)
+            return tuple(
+                t.coefficient * (jax.vmap(f)(t.plus) - jax.vmap(f)(t.minus)) for t in terms
+            )
 
         return jax.vmap(one)(rows)
 
@@ -73,7 +77,9 @@ def test_the_parameter_carries_the_derivative_and_points_keep_the_other_coordina
     np.testing.assert_array_equal(jax.jacobian(lambda r: of(r).parameter)(rate), np.eye(2))
     normal = lt.Normal(0.0, jnp.ones(3))
     shared = normal.weak_derivatives(noise.example(normal.weak_noise_spec()))[0]
-    assert shared.parameter.shape == (3,)  # a scalar mean of three coordinates has three terms, whose sum it feels
+    assert shared.parameter.shape == (
+        3,
+    )  # a scalar mean of three coordinates has three terms, whose sum it feels
 
 
 def test_a_parameter_without_a_weak_derivative_is_refused() -> None:
@@ -82,6 +88,8 @@ def test_a_parameter_without_a_weak_derivative_is_refused() -> None:
     def coefficient(a, b):
         return lt.Gamma(a, b).weak_derivatives(row)[0].coefficient[0]
 
-    with pytest.raises(ValueError, match=r"Gamma has weak derivatives in rate only. Use ScoreFunction\(\)"):
+    with pytest.raises(
+        ValueError, match=r"Gamma has weak derivatives in rate only. Use ScoreFunction\(\)"
+    ):
         jax.grad(jax.jit(coefficient))(2.0, 1.0)
     assert jax.grad(coefficient, 1)(2.0, 1.0) == 0  # held: only `parameter` carries the derivative

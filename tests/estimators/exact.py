@@ -22,7 +22,9 @@ def cells(breaks, nodes=2):
     edges = np.unique(np.concatenate([[0.0], np.atleast_1d(breaks), [1.0]]))
     x, w = np.polynomial.legendre.leggauss(nodes)
     points = [0.5 * ((b - a) * x + a + b) for a, b in itertools.pairwise(edges)]
-    return np.concatenate(points), np.concatenate([0.5 * (b - a) * w for a, b in itertools.pairwise(edges)])
+    return np.concatenate(points), np.concatenate(
+        [0.5 * (b - a) * w for a, b in itertools.pairwise(edges)]
+    )
 
 
 def product(*axes):
@@ -75,7 +77,11 @@ def coupled_bits_cost(params, x):
     """Not a sum over coordinates, dependent on the parameters, without symmetry."""
     x = jnp.atleast_1d(x)
     places = jnp.arange(1.0, x.size + 1)
-    return (x @ places - 0.7) ** 2 + 0.8 * jnp.prod(x) + 0.3 * jnp.sin(jnp.sum(x * jnp.atleast_1d(params)))
+    return (
+        (x @ places - 0.7) ** 2
+        + 0.8 * jnp.prod(x)
+        + 0.3 * jnp.sin(jnp.sum(x * jnp.atleast_1d(params)))
+    )
 
 
 LOGITS = {1: np.array([0.7]), 2: np.array([-0.4, 1.3]), 3: np.array([0.9, -1.7, 0.2])}

@@ -28,10 +28,14 @@ PROBLEMS = {
     "bit": Problem(lt.Bernoulli, lambda p, x: (x - 0.3) ** 2 + 0.2 * p * x, np.array(0.4)),
     "bits": Problem(lt.Bernoulli, _bits_cost, np.array([0.4, -0.8])),
     "index": Problem(
-        lt.Categorical, lambda p, x: jnp.array([2.0, -0.5, 1.3])[x] + 0.2 * p[1] * x, np.array([0.5, -0.3, 0.9])
+        lt.Categorical,
+        lambda p, x: jnp.array([2.0, -0.5, 1.3])[x] + 0.2 * p[1] * x,
+        np.array([0.5, -0.3, 0.9]),
     ),
     "one hot": Problem(
-        lt.OneHotCategorical, lambda p, x: (x @ jnp.array([1.0, -1.5, 0.3]) - 0.2) ** 2, np.array([0.5, -0.3, 0.9])
+        lt.OneHotCategorical,
+        lambda p, x: (x @ jnp.array([1.0, -1.5, 0.3]) - 0.2) ** 2,
+        np.array([0.5, -0.3, 0.9]),
     ),
 }
 
@@ -65,28 +69,40 @@ REGISTRY = {
     "ScoreFunction": Entry(lt.ScoreFunction(), _FINITE),
     "ScoreFunction, no baseline": Entry(lt.ScoreFunction(lt.NoBaseline()), _FINITE, shift=False),
     "ScoreFunction, moving average": Entry(lt.ScoreFunction(_AVERAGE), _FINITE, shift=False),
-    "ScoreFunction, optimal baseline": Entry(lt.ScoreFunction(lt.OptimalBaseline()), ("one hot", "bits", "index")),
+    "ScoreFunction, optimal baseline": Entry(
+        lt.ScoreFunction(lt.OptimalBaseline()), ("one hot", "bits", "index")
+    ),
     "ScoreFunction, MuProp": Entry(lt.ScoreFunction(lt.MuProp()), ("bits", "bit")),
     "MeasureValued": Entry(lt.MeasureValued(), ("bits", "index", "one hot", "bit")),
     "Combination": Entry(lt.Combination(_TWO, (0.3, 0.7)), ("bits", "index"), shift=False),
-    "Combination, learned": Entry(lt.Combination(_TWO, (0.3, 0.7), learn=True), ("index", "bits"), shift=False),
+    "Combination, learned": Entry(
+        lt.Combination(_TWO, (0.3, 0.7), learn=True), ("index", "bits"), shift=False
+    ),
     "Enumerate": Entry(lt.Enumerate(), _FINITE),
     "DisARM": Entry(lt.DisARM(), ("bits", "bit")),
     "ARM": Entry(lt.ARM(), ("bits", "bit")),
     "ARMS": Entry(lt.ARMS(3), ("bits", "bit")),
     "UnorderedSet": Entry(lt.UnorderedSet(2), ("index", "bits", "one hot", "bit")),
     "SumAndSample": Entry(lt.SumAndSample(2), ("index", "bits", "one hot"), shift=False),
-    "SumAndSample, stochastic": Entry(lt.SumAndSample(2, stochastic=True), ("bits", "index", "one hot"), shift=False),
+    "SumAndSample, stochastic": Entry(
+        lt.SumAndSample(2, stochastic=True), ("bits", "index", "one hot"), shift=False
+    ),
     "LocalExpectation": Entry(lt.LocalExpectation(), _LINKED),
     "REBAR": Entry(lt.REBAR(), _LINKED),
-    "REBAR, coupled and learned": Entry(lt.REBAR(coupled=True, learn=True), ("bits", "one hot", "bit")),
+    "REBAR, coupled and learned": Entry(
+        lt.REBAR(coupled=True, learn=True), ("bits", "one hot", "bit")
+    ),
     "RELAX": Entry(lt.RELAX(_surrogate, _W), _LINKED, shift=False),
     "DoubleCV": Entry(lt.DoubleCV(0.3), ("bits", "bit")),
     "DoubleCV, learned": Entry(lt.DoubleCV(0.3, learn=True), ("bits", "bit")),
-    "RODEO": Entry(lt.RODEO(_heads, 0.3 * np.eye(2, dtype=np.float32)), ("bits", "bit"), shift=False),
+    "RODEO": Entry(
+        lt.RODEO(_heads, 0.3 * np.eye(2, dtype=np.float32)), ("bits", "bit"), shift=False
+    ),
     "StraightThrough": Entry(lt.StraightThrough(), _LINKED),
     "GumbelSoftmax": Entry(lt.GumbelSoftmax(0.5), _LINKED, relaxed=True),
-    "StraightThroughGumbelSoftmax": Entry(lt.StraightThroughGumbelSoftmax(0.5), ("bits", "one hot", "bit")),
+    "StraightThroughGumbelSoftmax": Entry(
+        lt.StraightThroughGumbelSoftmax(0.5), ("bits", "one hot", "bit")
+    ),
     "GumbelRao": Entry(lt.GumbelRao(0.5, 2), _LINKED),
     "ReinMax": Entry(lt.ReinMax(), ("bits", "one hot", "bit")),
 }

@@ -12,7 +12,9 @@ from tests.oracles.problems import ROWS, problem
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_unbiased_over_all_cells(x64, size):
     noise, weights = pair_noise(LOGITS[size])
-    value, mean, variance = moments(lt.ARM(), bernoulli, coupled_bits_cost, LOGITS[size], noise, weights)
+    value, mean, variance = moments(
+        lt.ARM(), bernoulli, coupled_bits_cost, LOGITS[size], noise, weights
+    )
     want_value, want = exact(bernoulli, coupled_bits_cost, LOGITS[size])
     np.testing.assert_allclose(value, want_value, rtol=1e-12)
     np.testing.assert_allclose(mean, want, atol=1e-12)
@@ -28,12 +30,15 @@ def test_oracle_row_exactly(x64, name):
         lt.ARM(), bernoulli, lambda _, x: p.cost(p.params, x), p.params["logits"], noise, weights
     )
     np.testing.assert_allclose(mean, np.atleast_1d(row["exact_mean"]), atol=1e-12)
-    np.testing.assert_allclose(variance, np.atleast_1d(row["exact_variance"]), rtol=1e-10, atol=1e-20)
+    np.testing.assert_allclose(
+        variance, np.atleast_1d(row["exact_variance"]), rtol=1e-10, atol=1e-20
+    )
 
 
 def test_refuses_what_is_not_bernoulli():
     with pytest.raises(
-        ValueError, match=r"ARM\(\) needs a Bernoulli distribution; Categorical is not. Use ScoreFunction"
+        ValueError,
+        match=r"ARM\(\) needs a Bernoulli distribution; Categorical is not. Use ScoreFunction",
     ):
         lt.expect(jax.random.key(0), jnp.sum, lt.Categorical(jnp.zeros(3)), estimator=lt.ARM())
 

@@ -24,7 +24,9 @@ def patterns(logit, n):
     noises, weights = [], []
     for pattern in itertools.product([0, 1], repeat=n):
         k = sum(pattern)
-        weight = sum((-1) ** j * comb(n - k, j, exact=True) * above(k + j) for j in range(n - k + 1))
+        weight = sum(
+            (-1) ** j * comb(n - k, j, exact=True) * above(k + j) for j in range(n - k + 1)
+        )
         if weight <= 1e-14:
             continue
         others = 0.5 * min(1 - k * a, (n - k) * a) if k else 1.0  # what those below a share
@@ -39,7 +41,9 @@ def patterns(logit, n):
 def copula_noise(logits, n):
     rules = [patterns(l, n) for l in logits]
     noise = [np.stack(p, axis=-1) for p in itertools.product(*(x for x, _ in rules))]
-    return np.array(noise)[:, None], np.array([np.prod(w) for w in itertools.product(*(w for _, w in rules))])
+    return np.array(noise)[:, None], np.array(
+        [np.prod(w) for w in itertools.product(*(w for _, w in rules))]
+    )
 
 
 MORE = [pytest.param(*case, marks=pytest.mark.full) for case in ((1, 3), (2, 4), (3, 3))]
@@ -68,7 +72,9 @@ def test_oracle_row_exactly(x64, name):
     np.testing.assert_allclose(variance, np.atleast_1d(row["exact_variance"]), rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", [i for i in ORACLE if i.startswith("bernD4") or "arms_t.49_p.5/arms10" in i])
+@pytest.mark.parametrize(
+    "name", [i for i in ORACLE if i.startswith("bernD4") or "arms_t.49_p.5/arms10" in i]
+)
 def test_oracle_row(name):
     """With the noise as it is drawn: the copula's law too."""
     row = ROWS[name]
@@ -79,7 +85,9 @@ def test_oracle_row(name):
 def test_the_copula(logit):
     """Marginals and pairs of the drawn bits: a million draws, six standard errors."""
     n, draws, dist = 4, 1_000_000, lt.Bernoulli(logit)
-    bits = jax.vmap(lambda u: _coupled_bits(u, dist))(jax.random.uniform(jax.random.key(0), (draws, n)))
+    bits = jax.vmap(lambda u: _coupled_bits(u, dist))(
+        jax.random.uniform(jax.random.key(0), (draws, n))
+    )
     bits = np.asarray(bits, np.float64)
     p, m = expit(logit), min(expit(logit), expit(-logit))
     rare_pair = max(2 * m ** (1 / (n - 1)) - 1, 0) ** (n - 1)
@@ -110,7 +118,9 @@ def test_debiasing_is_stable_at_extreme_logits(n):
 
 def test_coordinates_that_agree_get_exactly_nothing():
     noise = jax.random.uniform(jax.random.key(1), (50, 1, 4, 2))
-    _, grads = gradients(lt.ARMS(4), bernoulli, lambda _, x: 1e6 + x[0], np.array([0.3, -40.0], np.float32), noise)
+    _, grads = gradients(
+        lt.ARMS(4), bernoulli, lambda _, x: 1e6 + x[0], np.array([0.3, -40.0], np.float32), noise
+    )
     assert np.all(grads[:, 1] == 0)
 
 
@@ -128,12 +138,15 @@ def test_refuses_too_few_draws(n, kind, message):
 
 def test_refuses_what_is_not_bernoulli():
     with pytest.raises(
-        ValueError, match=r"ARMS\(\) needs a Bernoulli distribution; Categorical is not. Use ScoreFunction"
+        ValueError,
+        match=r"ARMS\(\) needs a Bernoulli distribution; Categorical is not. Use ScoreFunction",
     ):
         lt.expect(jax.random.key(0), jnp.sum, lt.Categorical(jnp.zeros(3)), estimator=lt.ARMS(3))
 
 
 def test_refuses_the_second_derivative():
-    value = lambda l: lt.expect(jax.random.key(0), lambda x: x, lt.Bernoulli(l), estimator=lt.ARMS(3))
+    value = lambda l: lt.expect(
+        jax.random.key(0), lambda x: x, lt.Bernoulli(l), estimator=lt.ARMS(3)
+    )
     with pytest.raises(lt.DerivativeOrderError, match="ARMS is right for first derivatives only"):
         jax.hessian(value)(0.3)

@@ -39,12 +39,16 @@ def expected(dist_of, first, noise, weights, runs):
         later = jnp.full((runs,), 0.5)
         return estimate(lambda: program(p, dist_of, first), [noise, later], runs)
 
-    values, gradients = jax.jit(jax.vmap(jax.value_and_grad(one), (None, 0)))(PARAMS, jax.tree.map(jnp.asarray, noise))
+    values, gradients = jax.jit(jax.vmap(jax.value_and_grad(one), (None, 0)))(
+        PARAMS, jax.tree.map(jnp.asarray, noise)
+    )
     return weights @ np.asarray(values), weights @ np.asarray(gradients)
 
 
 def truth(dist_of):
-    value = lambda p: lt.expect_program(KEY, program, p, dist_of, lt.Enumerate(), lt.Enumerate(), num_samples=1)
+    value = lambda p: lt.expect_program(
+        KEY, program, p, dist_of, lt.Enumerate(), lt.Enumerate(), num_samples=1
+    )
     return jax.value_and_grad(value)(PARAMS)
 
 
@@ -60,7 +64,9 @@ OF_BITS = {
 FEW = {"DoubleCV", "RODEO", "MuProp"}
 
 
-@pytest.mark.parametrize("name", [n if n in FEW else pytest.param(n, marks=pytest.mark.full) for n in OF_BITS])
+@pytest.mark.parametrize(
+    "name", [n if n in FEW else pytest.param(n, marks=pytest.mark.full) for n in OF_BITS]
+)
 def test_over_all_draws(x64, name):
     noise, weights = runs_noise(np.asarray(PARAMS[:2]), 2)
     if isinstance(OF_BITS[name], lt.ScoreFunction):
@@ -87,7 +93,9 @@ def test_a_combination_by_quadrature(x64, learn):
     nodes, weights = np.polynomial.hermite_e.hermegauss(24)
     i, j = np.indices((24, 24)).reshape(2, -1)
     rule = (weights[i] * weights[j]) / weights.sum() ** 2
-    both = lt.Combination((lt.Pathwise(), lt.ScoreFunction(lt.NoBaseline())), (0.6, 0.4), learn=learn)
+    both = lt.Combination(
+        (lt.Pathwise(), lt.ScoreFunction(lt.NoBaseline())), (0.6, 0.4), learn=learn
+    )
     value, gradient = expected(normal, both, (nodes[i][:, None], nodes[j][:, None]), rule, 1)
 
     def exact(p):
@@ -101,14 +109,18 @@ def test_a_combination_by_quadrature(x64, learn):
 
 def learned(first, dist_of, p=PARAMS):
     """The adaptive loss of a call."""
-    return lt.expect_program(KEY, program, p, dist_of, first, num_samples=2, has_aux=True)[1].adaptive_loss
+    return lt.expect_program(KEY, program, p, dist_of, first, num_samples=2, has_aux=True)[
+        1
+    ].adaptive_loss
 
 
 @pytest.mark.parametrize(
     "make, dist_of, at",
     [
         pytest.param(lambda w: lt.DoubleCV(w, learn=True), bits, 0.3, marks=pytest.mark.full),
-        pytest.param(lambda w: lt.RODEO(lambda w, u: heads(w * W, u), w), bits, 1.2, marks=pytest.mark.full),
+        pytest.param(
+            lambda w: lt.RODEO(lambda w, u: heads(w * W, u), w), bits, 1.2, marks=pytest.mark.full
+        ),
         (lambda w: lt.REBAR(0.7, w, learn=True), bits, 0.8),
         (
             lambda w: lt.Combination((lt.Pathwise(), lt.ScoreFunction()), (w, 1 - w), learn=True),
@@ -133,7 +145,9 @@ def test_a_trained_weight_and_model_in_the_loop():
 
     def objective(params, key):
         first = lt.Combination((lt.Pathwise(), lt.ScoreFunction()), tuple(params["w"]), learn=True)
-        return lt.expect_program(key, program, params["p"], normal, first, num_samples=4, has_aux=True)
+        return lt.expect_program(
+            key, program, params["p"], normal, first, num_samples=4, has_aux=True
+        )
 
     start_at = {"p": jnp.asarray(PARAMS), "w": jnp.array([0.5, 0.5])}
     fit = lt.minimize(KEY, objective, start_at, optax.adam(0.02), num_steps=60)
@@ -152,7 +166,13 @@ def test_one_evaluation_a_point():
         yield lt.cost(b * jnp.sum(x))
 
     combined = lt.Combination((lt.Pathwise(), lt.ScoreFunction()), (0.5, 0.5), learn=True)
-    for first in (lt.DoubleCV(), lt.RODEO(heads, W), lt.REBAR(learn=True), lt.ScoreFunction(lt.MuProp()), combined):
+    for first in (
+        lt.DoubleCV(),
+        lt.RODEO(heads, W),
+        lt.REBAR(learn=True),
+        lt.ScoreFunction(lt.MuProp()),
+        combined,
+    ):
         seen.clear()
 
         @jax.jit
@@ -170,7 +190,8 @@ def test_one_evaluation_a_point():
 def test_a_temperature_that_learns_is_refused_and_why():
     loss = lambda t: learned(lt.REBAR(t, 0.8, learn=True), bits)
     with pytest.raises(
-        lt.DerivativeOrderError, match=r"REBAR\(learn=True\): the loss of the temperature needs the second"
+        lt.DerivativeOrderError,
+        match=r"REBAR\(learn=True\): the loss of the temperature needs the second",
     ):
         jax.eval_shape(jax.grad(loss), 0.7)
     assert jax.jit(jax.grad(lambda t: loss(jax.lax.stop_gradient(t))))(0.7) == 0
@@ -179,7 +200,9 @@ def test_a_temperature_that_learns_is_refused_and_why():
 def test_a_temperature_learns_where_the_later_site_allows_it(x64):
     def loss(t):
         first, last = lt.REBAR(t, 0.8, learn=True), lt.Enumerate()
-        return lt.expect_program(KEY, program, PARAMS, bits, first, last, num_samples=4, has_aux=True)[1].adaptive_loss
+        return lt.expect_program(
+            KEY, program, PARAMS, bits, first, last, num_samples=4, has_aux=True
+        )[1].adaptive_loss
 
     value = jax.jit(loss)
     numeric = (value(0.7 + 1e-5) - value(0.7 - 1e-5)) / 2e-5
@@ -187,7 +210,9 @@ def test_a_temperature_learns_where_the_later_site_allows_it(x64):
 
 
 def test_a_second_order_expansion_is_refused_and_why():
-    value = lambda p: lt.expect_program(KEY, program, p, normal, lt.ScoreFunction(lt.DeltaMethod(2)), num_samples=2)
+    value = lambda p: lt.expect_program(
+        KEY, program, p, normal, lt.ScoreFunction(lt.DeltaMethod(2)), num_samples=2
+    )
     message = (
         r"ScoreFunction\(DeltaMethod\(order=2\)\) takes the second derivative of the rest of the program, and a later site "
         r"has none: LocalExpectation is right for first derivatives only. Use DeltaMethod\(order=1\) or LeaveOneOut\(\)"
@@ -198,15 +223,22 @@ def test_a_second_order_expansion_is_refused_and_why():
 
 def test_infinite_derivatives_leave_the_value_alone():
     """√x at a draw of 0: the derivative is infinite, the value is not."""
-    value = lambda l: lt.expect(KEY, lambda x: jnp.sum(jnp.sqrt(x)), lt.Bernoulli(l), estimator=lt.DoubleCV())
+    value = lambda l: lt.expect(
+        KEY, lambda x: jnp.sum(jnp.sqrt(x)), lt.Bernoulli(l), estimator=lt.DoubleCV()
+    )
     assert np.isfinite(value(jnp.zeros(3)))
 
 
 def test_second_derivatives_through_learned_weights_are_refused():
     both = lt.Combination((lt.Pathwise(), lt.ScoreFunction()), (0.5, 0.5), learn=True)
     assert both.max_order == 1
-    value = lambda m: lt.expect(KEY, lambda x: x**2, lt.Normal(m, 1.0), estimator=both, has_aux=True)[0]
-    with pytest.raises(lt.DerivativeOrderError, match=r"Combination\(learn=True\) is right for first derivatives only"):
+    value = lambda m: lt.expect(
+        KEY, lambda x: x**2, lt.Normal(m, 1.0), estimator=both, has_aux=True
+    )[0]
+    with pytest.raises(
+        lt.DerivativeOrderError,
+        match=r"Combination\(learn=True\) is right for first derivatives only",
+    ):
         jax.hessian(value)(0.3)
 
 
@@ -216,7 +248,9 @@ def test_the_block_is_its_runs():
 
     def gradient(chunk):
         first = lt.REBAR(0.7, 0.8, learn=True)
-        value = lambda p: lt.expect_program(KEY, program, p, bits, first, num_samples=4, chunk_size=chunk, has_aux=True)
+        value = lambda p: lt.expect_program(
+            KEY, program, p, bits, first, num_samples=4, chunk_size=chunk, has_aux=True
+        )
         return jax.jit(jax.grad(lambda p: value(p)[0]))(PARAMS)
 
     np.testing.assert_allclose(gradient(2), gradient(None), rtol=2e-5)

@@ -42,24 +42,35 @@ def test_value_gradient_and_hessian(x64, weights):
     single = [
         moments(e, NORMAL, COST, jnp.asarray(THETA), points[:2].T, rule)[2] for e in BOTH
     ]  # independent draws: variances add
-    np.testing.assert_allclose(variance, weights[0] ** 2 * single[0] + weights[1] ** 2 * single[1], rtol=1e-9)
+    np.testing.assert_allclose(
+        variance, weights[0] ** 2 * single[0] + weights[1] ** 2 * single[1], rtol=1e-9
+    )
 
     def hessian(noise):
         def program(theta):
             x = yield lt.sample(NORMAL(theta), estimator)
             yield lt.cost(COST(theta, x))
 
-        return jax.hessian(lambda theta: estimate(lambda: program(theta), [noise], 2))(jnp.asarray(THETA))
+        return jax.hessian(lambda theta: estimate(lambda: program(theta), [noise], 2))(
+            jnp.asarray(THETA)
+        )
 
     hessians = jax.jit(lambda noise: jax.lax.map(hessian, noise))(noise)
-    np.testing.assert_allclose(np.tensordot(rule, hessians, 1), jax.hessian(exact)(THETA), atol=1e-9)
+    np.testing.assert_allclose(
+        np.tensordot(rule, hessians, 1), jax.hessian(exact)(THETA), atol=1e-9
+    )
 
 
 def objective(params, key, num_samples=8):
     estimator = lt.Combination(BOTH, tuple(params["w"]), learn=True)
     cost = lambda x: x**2 + x
     return lt.expect(
-        key, cost, lt.Normal(params["mu"], 1.0), estimator=estimator, num_samples=num_samples, has_aux=True
+        key,
+        cost,
+        lt.Normal(params["mu"], 1.0),
+        estimator=estimator,
+        num_samples=num_samples,
+        has_aux=True,
     )
 
 
@@ -70,10 +81,16 @@ def test_learned_weights(x64):
     assert of_loss["mu"] == 0 and of_loss["w"][0] < 0 < of_loss["w"][1]  # towards the path
     of_value = jax.grad(lambda p: objective(p, KEY)[0])(params)
     assert np.all(of_value["w"] == 0)
-    scaled = jax.grad(lambda p: objective(p, KEY)[0])({**params, "w": 3 * params["w"]})  # wherever an optimizer goes
+    scaled = jax.grad(lambda p: objective(p, KEY)[0])(
+        {**params, "w": 3 * params["w"]}
+    )  # wherever an optimizer goes
     np.testing.assert_allclose(scaled["mu"], of_value["mu"], rtol=1e-12)
     fixed = lambda mu: lt.expect(
-        KEY, lambda x: x**2 + x, lt.Normal(mu, 1.0), estimator=lt.Combination(BOTH, (0.5, 0.5)), num_samples=8
+        KEY,
+        lambda x: x**2 + x,
+        lt.Normal(mu, 1.0),
+        estimator=lt.Combination(BOTH, (0.5, 0.5)),
+        num_samples=8,
     )
     np.testing.assert_allclose(of_value["mu"], jax.grad(fixed)(0.5), rtol=1e-12)
 
@@ -81,7 +98,9 @@ def test_learned_weights(x64):
 def test_learned_weights_in_the_training_loop():
     params = {"mu": jnp.array(0.5), "w": jnp.array([0.5, 0.5])}
     frozen = {"mu": "frozen", "w": "trained"}
-    optimizer = optax.multi_transform({"trained": optax.adam(0.02), "frozen": optax.set_to_zero()}, frozen)
+    optimizer = optax.multi_transform(
+        {"trained": optax.adam(0.02), "frozen": optax.set_to_zero()}, frozen
+    )
     w = lt.minimize(KEY, objective, params, optimizer, num_steps=200).params["w"]
     share = float(w[0] / w.sum())
     # per run: Var path = 4 in loc, 4 μ² … in scale; score's is several times as large: most weight on the path
@@ -89,9 +108,14 @@ def test_learned_weights_in_the_training_loop():
 
 
 def test_statistics_and_learned_parts_of_the_parts():
-    parts = (lt.ScoreFunction(lt.MovingAverage(0.5)), lt.ScoreFunction(lt.LearnedBaseline(lambda b: b, jnp.array(0.0))))
+    parts = (
+        lt.ScoreFunction(lt.MovingAverage(0.5)),
+        lt.ScoreFunction(lt.LearnedBaseline(lambda b: b, jnp.array(0.0))),
+    )
     estimator = lt.Combination(parts, (0.25, 0.75))
-    _, aux = lt.expect(KEY, lambda x: 3.0, lt.Normal(0.0, 1.0), estimator=estimator, num_samples=2, has_aux=True)
+    _, aux = lt.expect(
+        KEY, lambda x: 3.0, lt.Normal(0.0, 1.0), estimator=estimator, num_samples=2, has_aux=True
+    )
     assert aux.estimator.estimators[0].baseline.average == 1.5 and aux.adaptive_loss == 9.0
 
 
@@ -111,8 +135,12 @@ def test_estimators_of_several_points(x64):
         np.testing.assert_allclose(got[1], want[1], atol=1e-12)
     estimator = lt.Combination(parts, (0.25, 0.25, 0.25, 0.25))
     with evaluations_counted() as counts:
-        lt.expect(KEY, lambda x: cost(logits, x), lt.Bernoulli(logits), estimator=estimator, num_samples=2)
-    assert counts == [2 * estimator.count_evaluations(lt.Bernoulli(logits))] == [2 * (2 + 4 + 5 + 1)]
+        lt.expect(
+            KEY, lambda x: cost(logits, x), lt.Bernoulli(logits), estimator=estimator, num_samples=2
+        )
+    assert (
+        counts == [2 * estimator.count_evaluations(lt.Bernoulli(logits))] == [2 * (2 + 4 + 5 + 1)]
+    )
 
 
 def test_learned_weights_over_estimators_of_first_order():
@@ -122,16 +150,25 @@ def test_learned_weights_over_estimators_of_first_order():
     logits = jnp.array([0.4, -0.8])
 
     def value(logits, key):
-        return lt.expect(key, cost, lt.Bernoulli(logits), estimator=estimator, num_samples=4, has_aux=True)[0]
+        return lt.expect(
+            key, cost, lt.Bernoulli(logits), estimator=estimator, num_samples=4, has_aux=True
+        )[0]
 
     draws = jax.jit(jax.vmap(jax.grad(value), (None, 0)))(logits, jax.random.split(KEY, 10_000))
-    want = jax.grad(lambda l: lt.expect(KEY, cost, lt.Bernoulli(l), estimator=lt.Enumerate()))(logits)
+    want = jax.grad(lambda l: lt.expect(KEY, cost, lt.Bernoulli(l), estimator=lt.Enumerate()))(
+        logits
+    )
     lt.testing.assert_unbiased(draws, want, resolve=0.2)
 
 
 def test_capabilities_and_evaluations():
     estimator = lt.Combination(BOTH, (0.5, 0.5))
-    assert (estimator.evaluations, estimator.max_order, estimator.unbiased, estimator.block) == (2, np.inf, True, 1)
+    assert (estimator.evaluations, estimator.max_order, estimator.unbiased, estimator.block) == (
+        2,
+        np.inf,
+        True,
+        1,
+    )
     assert lt.Combination((lt.Pathwise(lt.Antithetic()), lt.Pathwise()), (0.5, 0.5)).block == 2
     with evaluations_counted() as counts:
         lt.expect(KEY, lambda x: x, lt.Normal(0.0, 1.0), estimator=estimator, num_samples=3)
@@ -140,7 +177,8 @@ def test_capabilities_and_evaluations():
 
 def test_refusals():
     with pytest.raises(
-        ValueError, match=r"Combination\(weights=…\) needs numbers >= 0 that sum to 1; got \(0.5, 0.6\)"
+        ValueError,
+        match=r"Combination\(weights=…\) needs numbers >= 0 that sum to 1; got \(0.5, 0.6\)",
     ):
         lt.Combination(BOTH, (0.5, 0.6))
     with pytest.raises(ValueError, match=r"needs numbers >= 0 that sum to 1; got \(-0.5, 1.5\)"):
@@ -150,7 +188,9 @@ def test_refusals():
     with pytest.raises(TypeError, match=r"Combination\(estimators=…\) needs a tuple of estimators"):
         lt.Combination([lt.Pathwise()], (1.0,))
     several = lt.Combination((lt.ScoreFunction(lt.MuProp()), lt.ScoreFunction()), (0.5, 0.5))
-    with pytest.raises(ValueError, match="needs estimators that do not differentiate the rest of the program"):
+    with pytest.raises(
+        ValueError, match="needs estimators that do not differentiate the rest of the program"
+    ):
         lt.expect(KEY, lambda x: x, lt.Bernoulli(0.0), estimator=several)
     with pytest.raises(ValueError, match=r"Pathwise\(\) needs a reparameterized distribution"):
         lt.expect(KEY, lambda x: x, lt.Bernoulli(0.0), estimator=lt.Combination(BOTH, (0.5, 0.5)))

@@ -5,7 +5,15 @@ import pytest
 from scipy.special import expit
 
 import logtrick as lt
-from tests.estimators.exact import LOGITS, bernoulli, cells, coupled_bits_cost, exact, moments, product
+from tests.estimators.exact import (
+    LOGITS,
+    bernoulli,
+    cells,
+    coupled_bits_cost,
+    exact,
+    moments,
+    product,
+)
 from tests.oracles.problems import ROWS, problem
 
 
@@ -17,7 +25,9 @@ def pair_noise(logits, nodes=2):
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_unbiased_over_all_cells(x64, size):
     noise, weights = pair_noise(LOGITS[size])
-    value, mean, _ = moments(lt.DisARM(), bernoulli, coupled_bits_cost, LOGITS[size], noise, weights)
+    value, mean, _ = moments(
+        lt.DisARM(), bernoulli, coupled_bits_cost, LOGITS[size], noise, weights
+    )
     want_value, want = exact(bernoulli, coupled_bits_cost, LOGITS[size])
     np.testing.assert_allclose(value, want_value, rtol=1e-12)
     np.testing.assert_allclose(mean, want, atol=1e-12)
@@ -34,12 +44,16 @@ def test_oracle_row_exactly(x64, name):
         lt.DisARM(), bernoulli, lambda _, x: p.cost(p.params, x), p.params["logits"], noise, weights
     )
     np.testing.assert_allclose(mean, np.atleast_1d(row["exact_mean"]), atol=1e-12)
-    np.testing.assert_allclose(variance, np.atleast_1d(row["exact_variance"]), rtol=1e-10, atol=1e-20)
+    np.testing.assert_allclose(
+        variance, np.atleast_1d(row["exact_variance"]), rtol=1e-10, atol=1e-20
+    )
 
 
 def test_extreme_logits():
     """σ(|φ|) is 1 there, and nothing overflows."""
-    value = lambda l: lt.expect(jax.random.key(0), jnp.sum, lt.Bernoulli(l), estimator=lt.DisARM(), num_samples=4)
+    value = lambda l: lt.expect(
+        jax.random.key(0), jnp.sum, lt.Bernoulli(l), estimator=lt.DisARM(), num_samples=4
+    )
     assert jnp.all(jax.grad(value)(jnp.array([1e3, -1e3, 88.0])) == 0)
 
 
@@ -56,14 +70,18 @@ def test_half_precision():
 @pytest.mark.parametrize("dist", [lt.Categorical(jnp.zeros(3)), lt.OneHotCategorical(jnp.zeros(3))])
 def test_refuses_what_is_not_bernoulli(dist):
     with pytest.raises(
-        ValueError, match=r"DisARM\(\) needs a Bernoulli distribution; .*Categorical is not. Use ScoreFunction"
+        ValueError,
+        match=r"DisARM\(\) needs a Bernoulli distribution; .*Categorical is not. Use ScoreFunction",
     ):
         lt.expect(jax.random.key(0), jnp.sum, dist, estimator=lt.DisARM())
 
 
 def test_refuses_the_second_derivative():
-    value = lambda l: lt.expect(jax.random.key(0), lambda x: x, lt.Bernoulli(l), estimator=lt.DisARM())
+    value = lambda l: lt.expect(
+        jax.random.key(0), lambda x: x, lt.Bernoulli(l), estimator=lt.DisARM()
+    )
     with pytest.raises(
-        lt.DerivativeOrderError, match=r"DisARM is right for first derivatives only. Use ScoreFunction\(\)"
+        lt.DerivativeOrderError,
+        match=r"DisARM is right for first derivatives only. Use ScoreFunction\(\)",
     ):
         jax.hessian(value)(0.3)

@@ -7,7 +7,16 @@ import pytest
 from scipy.special import expit
 
 import logtrick as lt
-from tests.estimators.exact import LOGITS, bernoulli, cells, coupled_bits_cost, exact, gradients, moments, product
+from tests.estimators.exact import (
+    LOGITS,
+    bernoulli,
+    cells,
+    coupled_bits_cost,
+    exact,
+    gradients,
+    moments,
+    product,
+)
 from tests.oracles.problems import ROWS, check, problem
 
 
@@ -20,7 +29,9 @@ def runs_noise(logits, runs):
 @pytest.mark.parametrize("size, runs", [(1, 2), (1, 4), (2, 3), (3, 2)])
 def test_unbiased_over_all_draws(x64, size, runs):
     noise, weights = runs_noise(LOGITS[size], runs)
-    value, mean, _ = moments(lt.DoubleCV(0.3), bernoulli, coupled_bits_cost, LOGITS[size], noise, weights)
+    value, mean, _ = moments(
+        lt.DoubleCV(0.3), bernoulli, coupled_bits_cost, LOGITS[size], noise, weights
+    )
     want_value, want = exact(bernoulli, coupled_bits_cost, LOGITS[size])
     np.testing.assert_allclose(value, want_value, rtol=1e-10)
     np.testing.assert_allclose(mean, want, atol=1e-11)
@@ -35,7 +46,9 @@ def test_oracle_row_exactly_and_the_best_alpha(x64):
     row, p = ROWS["bernD4/poly/double_cv2"], problem(ROWS["bernD4/poly/double_cv2"])
     noise, weights = runs_noise(p.params["logits"], 2)
     alpha, cost = best_alpha(row), lambda _, x: p.cost(p.params, x)
-    _, mean, variance = moments(lt.DoubleCV(alpha), bernoulli, cost, p.params["logits"], noise, weights)
+    _, mean, variance = moments(
+        lt.DoubleCV(alpha), bernoulli, cost, p.params["logits"], noise, weights
+    )
     np.testing.assert_allclose(mean, row["exact_mean"], atol=1e-11)
     np.testing.assert_allclose(variance, row["exact_variance"], rtol=1e-9)
 
@@ -50,7 +63,9 @@ def test_oracle_row_exactly_and_the_best_alpha(x64):
     assert low > here
 
 
-@pytest.mark.parametrize("name", [i for i in ROWS if i.startswith("ts200") and i.endswith("double_cv_opt")])
+@pytest.mark.parametrize(
+    "name", [i for i in ROWS if i.startswith("ts200") and i.endswith("double_cv_opt")]
+)
 def test_oracle_row(name):
     row = ROWS[name]
     check(row, problem(row).gradients(lt.DoubleCV(best_alpha(row)), 2, row["suggested_M"]))
@@ -62,9 +77,9 @@ def test_the_derivative_of_the_adaptive_loss(x64):
     def total(alpha, logits, weight):
         f = lambda x: weight * coupled_bits_cost(LOGITS[2], x)
         run = lt.DoubleCV(alpha, learn=True)
-        return lt.expect(jax.random.key(0), f, lt.Bernoulli(logits), estimator=run, num_samples=4, has_aux=True)[
-            1
-        ].adaptive_loss
+        return lt.expect(
+            jax.random.key(0), f, lt.Bernoulli(logits), estimator=run, num_samples=4, has_aux=True
+        )[1].adaptive_loss
 
     slope, *others = jax.jit(jax.grad(total, (0, 1, 2)))(0.3, logits, 1.0)
     jitted = jax.jit(total)
@@ -75,9 +90,12 @@ def test_the_derivative_of_the_adaptive_loss(x64):
 
 def test_refuses_one_run():
     with pytest.raises(
-        ValueError, match=r"DoubleCV\(\) needs num_samples >= 2 \(in every chunk\); got 1. Use more draws"
+        ValueError,
+        match=r"DoubleCV\(\) needs num_samples >= 2 \(in every chunk\); got 1. Use more draws",
     ):
-        lt.expect(jax.random.key(0), jnp.sum, lt.Bernoulli(0.0), estimator=lt.DoubleCV(), num_samples=1)
+        lt.expect(
+            jax.random.key(0), jnp.sum, lt.Bernoulli(0.0), estimator=lt.DoubleCV(), num_samples=1
+        )
 
 
 def test_learning_without_aux_is_refused():
@@ -86,11 +104,19 @@ def test_learning_without_aux_is_refused():
 
 
 def test_refuses_what_is_not_bernoulli():
-    with pytest.raises(ValueError, match=r"DoubleCV\(\) needs a Bernoulli distribution; OneHotCategorical is not"):
-        lt.expect(jax.random.key(0), jnp.sum, lt.OneHotCategorical(jnp.zeros(3)), estimator=lt.DoubleCV())
+    with pytest.raises(
+        ValueError, match=r"DoubleCV\(\) needs a Bernoulli distribution; OneHotCategorical is not"
+    ):
+        lt.expect(
+            jax.random.key(0), jnp.sum, lt.OneHotCategorical(jnp.zeros(3)), estimator=lt.DoubleCV()
+        )
 
 
 def test_refuses_the_second_derivative():
-    value = lambda l: lt.expect(jax.random.key(0), lambda x: x**2, lt.Bernoulli(l), estimator=lt.DoubleCV())
-    with pytest.raises(lt.DerivativeOrderError, match="DoubleCV is right for first derivatives only"):
+    value = lambda l: lt.expect(
+        jax.random.key(0), lambda x: x**2, lt.Bernoulli(l), estimator=lt.DoubleCV()
+    )
+    with pytest.raises(
+        lt.DerivativeOrderError, match="DoubleCV is right for first derivatives only"
+    ):
         jax.hessian(value)(0.3)

@@ -9,8 +9,8 @@ import pytest
 from scipy import special, stats
 
 import logtrick as lt
-from logtrick._core.noise import StandardNormal
 from logtrick.distributions._base import Factorized
+from logtrick.noise import StandardNormal
 from tests.estimators.exact import moments
 from tests.programs.exact import estimate
 
@@ -78,9 +78,16 @@ def test_value_and_gradient(x64, name, runs):
         estimator, lambda t: Given(dist_of(t)), cost, jnp.asarray(theta), noise, weights
     )
     np.testing.assert_allclose(value, exact(name, theta), atol=1e-9)
-    np.testing.assert_allclose(gradient, jax.grad(lambda t: exact(name, t))(jnp.asarray(theta)), atol=1e-9)
+    np.testing.assert_allclose(
+        gradient, jax.grad(lambda t: exact(name, t))(jnp.asarray(theta)), atol=1e-9
+    )
     score = moments(
-        lt.ScoreFunction(estimator.baseline), lambda t: Given(dist_of(t)), cost, jnp.asarray(theta), noise, weights
+        lt.ScoreFunction(estimator.baseline),
+        lambda t: Given(dist_of(t)),
+        cost,
+        jnp.asarray(theta),
+        noise,
+        weights,
     )
     assert np.all(variance < 0.5 * score[2])
 
@@ -105,7 +112,9 @@ def test_hessian(x64, name):
 
 def test_it_is_pathwise_where_the_standardisation_is_complete():
     def gradient(estimator):
-        value = lambda m: lt.expect(KEY, lambda x: x**3, lt.Normal(m, 1.5), estimator=estimator, num_samples=4)
+        value = lambda m: lt.expect(
+            KEY, lambda x: x**3, lt.Normal(m, 1.5), estimator=estimator, num_samples=4
+        )
         return jax.grad(value)(0.3)
 
     grep = gradient(lt.GeneralizedReparameterization())
@@ -114,9 +123,17 @@ def test_it_is_pathwise_where_the_standardisation_is_complete():
 
 def test_refusals():
     f = lambda x: jnp.sum(x)
-    with pytest.raises(ValueError, match=r"needs a family with a standardization; Poisson declares none"):
+    with pytest.raises(
+        ValueError, match=r"needs a family with a standardization; Poisson declares none"
+    ):
         lt.expect(KEY, f, lt.Poisson(2.0), estimator=lt.GeneralizedReparameterization())
-    with pytest.raises(ValueError, match=r"GeneralizedReparameterization\(\) needs num_samples >= 2"):
-        lt.expect(KEY, f, lt.Gamma(2.0, 1.0), estimator=lt.GeneralizedReparameterization(), num_samples=1)
-    with pytest.raises(TypeError, match=r"GeneralizedReparameterization\(baseline=…\) needs LeaveOneOut"):
+    with pytest.raises(
+        ValueError, match=r"GeneralizedReparameterization\(\) needs num_samples >= 2"
+    ):
+        lt.expect(
+            KEY, f, lt.Gamma(2.0, 1.0), estimator=lt.GeneralizedReparameterization(), num_samples=1
+        )
+    with pytest.raises(
+        TypeError, match=r"GeneralizedReparameterization\(baseline=…\) needs LeaveOneOut"
+    ):
         lt.GeneralizedReparameterization(lt.OptimalBaseline())

@@ -19,11 +19,17 @@ def test_oracle_rows_exactly(x64, name):
     points, weights = product(cells(expit(-p.params["logits"]), 1), free, free)
     estimator = lt.GumbelRao(float(name.rsplit("tau", 1)[1]), 2)
     cost = lambda _, x: p.cost(p.params, x)
-    value, mean, variance = moments(estimator, bernoulli, cost, p.params["logits"], points[:, None, :, None], weights)
+    value, mean, variance = moments(
+        estimator, bernoulli, cost, p.params["logits"], points[:, None, :, None], weights
+    )
     exact = RATE[estimator.temperature] * (1 - 2 * p.params["t"])
     np.testing.assert_allclose(mean, exact, rtol=1e-9)
-    np.testing.assert_allclose(mean, row["exact_mean"], atol=7e-5)  # as in test_gumbel_softmax: the rows' quadrature
-    np.testing.assert_allclose(variance, 0.5 * (row["exact_variance"] + stgs["exact_variance"]), rtol=1e-3)
+    np.testing.assert_allclose(
+        mean, row["exact_mean"], atol=7e-5
+    )  # as in test_gumbel_softmax: the rows' quadrature
+    np.testing.assert_allclose(
+        variance, 0.5 * (row["exact_variance"] + stgs["exact_variance"]), rtol=1e-3
+    )
     assert abs(value - p.mean_cost()) < 1e-12
 
 
@@ -57,11 +63,17 @@ def test_refuses_illegal_arguments(arguments, message):
 
 
 def test_refuses_what_has_no_logits():
-    with pytest.raises(ValueError, match=r"GumbelRao\(\) needs a Bernoulli or one-hot distribution; Poisson is not"):
+    with pytest.raises(
+        ValueError, match=r"GumbelRao\(\) needs a Bernoulli or one-hot distribution; Poisson is not"
+    ):
         lt.expect(jax.random.key(0), lambda x: x, lt.Poisson(1.0), estimator=lt.GumbelRao(1.0, 2))
 
 
 def test_refuses_the_second_derivative():
-    value = lambda l: lt.expect(jax.random.key(0), lambda x: x**2, lt.Bernoulli(l), estimator=lt.GumbelRao(1.0, 2))
-    with pytest.raises(lt.DerivativeOrderError, match="GumbelRao is right for first derivatives only"):
+    value = lambda l: lt.expect(
+        jax.random.key(0), lambda x: x**2, lt.Bernoulli(l), estimator=lt.GumbelRao(1.0, 2)
+    )
+    with pytest.raises(
+        lt.DerivativeOrderError, match="GumbelRao is right for first derivatives only"
+    ):
         jax.hessian(value)(jnp.float32(0.3))

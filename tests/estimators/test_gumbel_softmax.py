@@ -24,12 +24,16 @@ def test_oracle_row_exactly(x64, name):
     row, p, kind = ROWS[name], problem(ROWS[name]), KIND.match(name)
     points, weights = cells(expit(-p.params["logits"]), 60)
     estimator, cost = ESTIMATORS[kind[1]](float(kind[2])), lambda _, x: p.cost(p.params, x)
-    value, mean, variance = moments(estimator, bernoulli, cost, p.params["logits"], points[:, None, None], weights)
+    value, mean, variance = moments(
+        estimator, bernoulli, cost, p.params["logits"], points[:, None, None], weights
+    )
     exact = RATE[float(kind[2])] * (1 - 2 * p.params["t"])  # at p = ½
     np.testing.assert_allclose(mean, exact, rtol=1e-9)
     # The rows' own quadrature puts a cell at the threshold on one side: straight-through means are low by 6.25e-5.
     np.testing.assert_allclose(mean, row["exact_mean"], atol=1e-9 if kind[1] == "gs" else 7e-5)
-    np.testing.assert_allclose(variance, row["exact_variance"], rtol=1e-6 if kind[1] == "gs" else 1e-3)
+    np.testing.assert_allclose(
+        variance, row["exact_variance"], rtol=1e-6 if kind[1] == "gs" else 1e-3
+    )
     if kind[1] == "stgs":  # the value is that of hard draws, unbiased
         assert abs(value - p.mean_cost()) < 1e-12
 
@@ -42,7 +46,12 @@ def test_a_draw_by_hand(x64, kind):
     x = np.eye(3)[np.argmax(y)] if kind == "stgs" else y
     want = (np.diag(y) - np.outer(y, y)) / tau @ (2 * (weights @ x) * weights)
     value, grad, _ = moments(
-        ESTIMATORS[kind](tau), one_hot, lambda _, x: (x @ weights) ** 2, logits, u[None, None], [1.0]
+        ESTIMATORS[kind](tau),
+        one_hot,
+        lambda _, x: (x @ weights) ** 2,
+        logits,
+        u[None, None],
+        [1.0],
     )
     np.testing.assert_allclose(value, (weights @ x) ** 2, rtol=1e-9)
     np.testing.assert_allclose(grad, want, rtol=1e-9)
@@ -65,7 +74,9 @@ def test_second_derivatives_are_those_of_the_relaxation(x64):
 
 @pytest.mark.parametrize("estimator", ESTIMATORS.values())
 def test_half_precision_keeps_its_dtype(estimator):
-    value = lambda l: lt.expect(jax.random.key(0), lambda x: jnp.sum(x**2), lt.Bernoulli(l), estimator=estimator(0.5))
+    value = lambda l: lt.expect(
+        jax.random.key(0), lambda x: jnp.sum(x**2), lt.Bernoulli(l), estimator=estimator(0.5)
+    )
     grad = jax.grad(value)(jnp.zeros(2, jnp.bfloat16))
     assert grad.dtype == jnp.bfloat16 and bool(jnp.all(jnp.isfinite(grad)))
 
@@ -73,25 +84,33 @@ def test_half_precision_keeps_its_dtype(estimator):
 @pytest.mark.parametrize("estimator", ESTIMATORS.values())
 def test_refusals(estimator):
     name = estimator.__name__
-    with pytest.raises(ValueError, match=rf"{name}\(temperature=…\) needs a positive finite number; got -1.0"):
+    with pytest.raises(
+        ValueError, match=rf"{name}\(temperature=…\) needs a positive finite number; got -1.0"
+    ):
         estimator(-1.0)
     with pytest.raises(
-        ValueError, match=rf"{name}\(\) needs a Bernoulli or one-hot distribution; Normal is not. Use .*Pathwise"
+        ValueError,
+        match=rf"{name}\(\) needs a Bernoulli or one-hot distribution; Normal is not. Use .*Pathwise",
     ):
         lt.expect(jax.random.key(0), lambda x: x, lt.Normal(0.0, 1.0), estimator=estimator(1.0))
 
 
 def test_a_traced_temperature_below_zero_is_nan():
     value = jax.jit(
-        lambda t: lt.expect(jax.random.key(0), lambda x: x, lt.Bernoulli(0.0), estimator=lt.GumbelSoftmax(t))
+        lambda t: lt.expect(
+            jax.random.key(0), lambda x: x, lt.Bernoulli(0.0), estimator=lt.GumbelSoftmax(t)
+        )
     )
     assert jnp.isnan(value(-1.0)) and jnp.isfinite(value(1.0))
 
 
 def test_straight_through_refuses_the_second_derivative():
     estimator = lt.StraightThroughGumbelSoftmax(1.0)
-    value = lambda l: lt.expect(jax.random.key(0), lambda x: x**2, lt.Bernoulli(l), estimator=estimator)
+    value = lambda l: lt.expect(
+        jax.random.key(0), lambda x: x**2, lt.Bernoulli(l), estimator=estimator
+    )
     with pytest.raises(
-        lt.DerivativeOrderError, match="StraightThroughGumbelSoftmax is right for first derivatives only"
+        lt.DerivativeOrderError,
+        match="StraightThroughGumbelSoftmax is right for first derivatives only",
     ):
         jax.hessian(value)(0.3)

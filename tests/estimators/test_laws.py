@@ -15,7 +15,12 @@ from tests.estimators.registry import PROBLEMS, REGISTRY
 
 RUNS, CALLS = 4, 20_000
 # Variants that share their code with another entry, and the laws that compile op by op, run in full only.
-VARIANTS = {"ScoreFunction, no baseline", "SumAndSample, stochastic", "REBAR, coupled and learned", "DoubleCV, learned"}
+VARIANTS = {
+    "ScoreFunction, no baseline",
+    "SumAndSample, stochastic",
+    "REBAR, coupled and learned",
+    "DoubleCV, learned",
+}
 FEW = {"DisARM", "LocalExpectation", "RELAX", "DoubleCV"}
 
 
@@ -23,7 +28,9 @@ def covering(names):
     """The estimators of `names` on their first problem by default, the full product under the marker."""
     pairs = [(name, p) for name, entry in REGISTRY.items() for p in entry.problems]
     light = lambda name, p: name in names and p == REGISTRY[name].problems[0]
-    params = [case if light(*case) else pytest.param(*case, marks=pytest.mark.full) for case in pairs]
+    params = [
+        case if light(*case) else pytest.param(*case, marks=pytest.mark.full) for case in pairs
+    ]
     return pytest.mark.parametrize("name, problem", params)
 
 
@@ -34,14 +41,18 @@ def value(estimator, problem, params, key, shift=0.0, **options):
     """One call: without its aux, which an adaptive estimator must be asked for."""
     p = PROBLEMS[problem]
     options = {"num_samples": RUNS, "has_aux": estimator.adaptive, **options}
-    out = lt.expect(key, lambda x: p.cost(params, x) + shift, p.dist(params), estimator=estimator, **options)
+    out = lt.expect(
+        key, lambda x: p.cost(params, x) + shift, p.dist(params), estimator=estimator, **options
+    )
     return out[0] if options["has_aux"] else out
 
 
 @functools.cache
 def calls(name, problem, count=CALLS):
     """Values and gradients of independent calls; the estimator goes through jit as a pytree."""
-    run = lambda estimator, params, key: jax.value_and_grad(value, argnums=2)(estimator, problem, params, key)
+    run = lambda estimator, params, key: jax.value_and_grad(value, argnums=2)(
+        estimator, problem, params, key
+    )
     many = jax.jit(jax.vmap(run, (None, None, 0)))
     params = jnp.asarray(PROBLEMS[problem].params, jnp.float32)
     return jax.tree.map(np.asarray, many(REGISTRY[name].estimator, params, keys(count)))
@@ -93,7 +104,10 @@ COUNTED = {
     "Pathwise": (lt.Pathwise(), lambda t: lt.Normal(t[0], t[1])),
     "Pathwise, Sobol": (lt.Pathwise(lt.Sobol()), lambda t: lt.Normal(t[0], t[1])),
     "LAX": (lt.LAX(lambda w, x: w * x**2, np.float32(0.3)), lambda t: lt.Normal(t[0], t[1])),
-    "GeneralizedReparameterization": (lt.GeneralizedReparameterization(), lambda t: lt.Gamma(t[0], t[1])),
+    "GeneralizedReparameterization": (
+        lt.GeneralizedReparameterization(),
+        lambda t: lt.Gamma(t[0], t[1]),
+    ),
     "MeasureValued": (lt.MeasureValued(), lambda t: lt.Normal(t[0], t[1])),
     "delta method": (lt.ScoreFunction(lt.DeltaMethod()), lambda t: lt.Normal(t[0], t[1])),
     "control variate": (
@@ -125,7 +139,9 @@ def check_count(estimator, dist_of, cost_of, params):
         out = lt.expect(keys(1)[0], cost, dist_of(params), **how)
         return out[0] + out[1].adaptive_loss if estimator.adaptive else out
 
-    declared = estimator.count_evaluations(dist_of(params)) * (1 if estimator.deterministic else RUNS)
+    declared = estimator.count_evaluations(dist_of(params)) * (
+        1 if estimator.deterministic else RUNS
+    )
     with evaluations_counted() as counts:
         jax.block_until_ready(jax.jit(jax.value_and_grad(call))(params))
     jax.effects_barrier()
@@ -136,7 +152,10 @@ def check_count(estimator, dist_of, cost_of, params):
 def test_a_constant_in_f(name, problem):
     entry = REGISTRY[name]
     grad = jax.jit(jax.grad(value, argnums=2), static_argnums=1)
-    base, moved = (grad(entry.estimator, problem, params_of(problem), keys(1)[0], shift) for shift in (0.0, 4.0))
+    base, moved = (
+        grad(entry.estimator, problem, params_of(problem), keys(1)[0], shift)
+        for shift in (0.0, 4.0)
+    )
     assert np.allclose(base, moved, atol=3e-5) == entry.shift
 
 
@@ -148,7 +167,13 @@ def test_chunks_have_the_same_draws(name, problem):
         params = params_of(problem)
         cost = lambda x: p.cost(params, x)
         out = lt.expect(
-            keys(1)[0], cost, p.dist(params), estimator=estimator, num_samples=RUNS, chunk_size=chunk_size, has_aux=True
+            keys(1)[0],
+            cost,
+            p.dist(params),
+            estimator=estimator,
+            num_samples=RUNS,
+            chunk_size=chunk_size,
+            has_aux=True,
         )
         return out[1].draws, out[1].costs
 
@@ -162,7 +187,9 @@ def test_dtypes_are_kept(name, problem):
 
     def shape(dtype):
         params = jnp.asarray(PROBLEMS[problem].params, dtype)
-        return jax.eval_shape(jax.value_and_grad(lambda p: value(estimator, problem, p, keys(1)[0])), params)
+        return jax.eval_shape(
+            jax.value_and_grad(lambda p: value(estimator, problem, p, keys(1)[0])), params
+        )
 
     assert shape(jnp.bfloat16)[1].dtype == jnp.bfloat16
     with double_precision():
@@ -176,17 +203,25 @@ def test_the_second_derivative_is_refused_or_there(name, problem):
     one = lambda params: value(estimator, problem, params, keys(1)[0])
     hessian = lambda: jax.eval_shape(jax.hessian(one), params_of(problem))
     if estimator.max_order == 1:
-        with pytest.raises(lt.DerivativeOrderError, match="is right for first derivatives only. Use ScoreFunction"):
+        with pytest.raises(
+            lt.DerivativeOrderError, match="is right for first derivatives only. Use ScoreFunction"
+        ):
             hessian()
     else:
         hessian()
 
 
-BITS = [name for name, entry in REGISTRY.items() if "bits" in entry.problems and entry.estimator.unbiased]
+BITS = [
+    name
+    for name, entry in REGISTRY.items()
+    if "bits" in entry.problems and entry.estimator.unbiased
+]
 AMONG = {"DisARM", "UnorderedSet", "REBAR", "DoubleCV", "MeasureValued"}
 
 
-@pytest.mark.parametrize("name", [n if n in AMONG else pytest.param(n, marks=pytest.mark.full) for n in BITS])
+@pytest.mark.parametrize(
+    "name", [n if n in AMONG else pytest.param(n, marks=pytest.mark.full) for n in BITS]
+)
 def test_a_site_among_others(name):
     """a, then the estimator's bits given a, then b given both, right to first order only: every gradient, its direct term
     too."""
@@ -201,7 +236,9 @@ def test_a_site_among_others(name):
 
     def call(t, key, middle):
         options = {"num_samples": RUNS, "has_aux": middle.adaptive}
-        out = lt.expect_program(key, program, t, lt.ScoreFunction(), middle, lt.LocalExpectation(), **options)
+        out = lt.expect_program(
+            key, program, t, lt.ScoreFunction(), middle, lt.LocalExpectation(), **options
+        )
         return out[0] if middle.adaptive else out
 
     t = jnp.array([0.3, -0.5, 0.8, -0.2])
@@ -218,13 +255,17 @@ EMPTY = [
 ]
 
 
-@pytest.mark.parametrize("name, problem", [case for case in EMPTY if case[1] in REGISTRY[case[0]].problems])
+@pytest.mark.parametrize(
+    "name, problem", [case for case in EMPTY if case[1] in REGISTRY[case[0]].problems]
+)
 def test_an_empty_event_leaves_f_alone(name, problem):
     shape = (0,) if problem == "bits" else (0, 3)
 
     def value(logits):
         dist, f = PROBLEMS[problem].dist(logits), lambda x: jnp.sum(x) + 1.5
-        return lt.expect(jax.random.key(0), f, dist, estimator=REGISTRY[name].estimator, num_samples=6)
+        return lt.expect(
+            jax.random.key(0), f, dist, estimator=REGISTRY[name].estimator, num_samples=6
+        )
 
     got, grad = jax.value_and_grad(value)(jnp.zeros(shape))
     assert got == 1.5 and grad.shape == shape

@@ -27,7 +27,9 @@ def exact(theta):
 @pytest.mark.parametrize("w", [(0.0, 0.0, 0.0), (0.7, -1.3, 2.0)])
 def test_value_and_gradient(x64, w):
     estimator = lt.LAX(SURROGATE, jnp.array(w))
-    value, gradient, _ = moments(estimator, NORMAL, COST, jnp.asarray(THETA), NODES[:, None], WEIGHTS)
+    value, gradient, _ = moments(
+        estimator, NORMAL, COST, jnp.asarray(THETA), NODES[:, None], WEIGHTS
+    )
     np.testing.assert_allclose(value, exact(THETA), atol=1e-10)
     np.testing.assert_allclose(gradient, jax.grad(exact)(THETA), atol=1e-10)
 
@@ -43,14 +45,18 @@ def test_hessian(x64):
         return estimate(program, [noise], 1)
 
     hessians = jax.jit(jax.vmap(jax.hessian(value), (None, 0)))(jnp.asarray(THETA), NODES[:, None])
-    np.testing.assert_allclose(np.tensordot(WEIGHTS, hessians, 1), jax.hessian(exact)(THETA), atol=1e-9)
+    np.testing.assert_allclose(
+        np.tensordot(WEIGHTS, hessians, 1), jax.hessian(exact)(THETA), atol=1e-9
+    )
 
 
 def test_no_variance_where_the_surrogate_is_f(x64):
     """And the adaptive loss is then the squared norm of the gradient itself."""
     cost = lambda theta, x: 2.0 + x - 3.0 * x**2
     estimator = lt.LAX(SURROGATE, jnp.array([2.0, 1.0, -3.0]))
-    _, gradient, variance = moments(estimator, lambda m: lt.Normal(m, 1.0), cost, 0.4, NODES[:, None], WEIGHTS)
+    _, gradient, variance = moments(
+        estimator, lambda m: lt.Normal(m, 1.0), cost, 0.4, NODES[:, None], WEIGHTS
+    )
     np.testing.assert_allclose(gradient, 1 - 6 * 0.4, atol=1e-10)
     # along the path ∇ c(x) = 1 − 6 x still varies: (f − c) s is what vanishes
     np.testing.assert_allclose(variance, 36.0, rtol=1e-10)
@@ -61,7 +67,12 @@ def objective(params, key, num_samples=16):
     estimator = lt.LAX(lambda w, x: SURROGATE(w, x) + 0.0 * context**2 * x, params["w"])
     cost = lambda x: jnp.where(x > 0.5, 2.0, 0.0) + x**2
     return lt.expect(
-        key, cost, lt.Normal(params["mu"], 1.0), estimator=estimator, num_samples=num_samples, has_aux=True
+        key,
+        cost,
+        lt.Normal(params["mu"], 1.0),
+        estimator=estimator,
+        num_samples=num_samples,
+        has_aux=True,
     )
 
 
@@ -89,7 +100,9 @@ def test_training_lowers_the_variance():
     """The model at rest: the surrogate alone is trained, and the variance of the gradient falls below the path-free one's."""
     params = {"mu": jnp.array(0.3), "w": jnp.zeros(3)}
     frozen = {"mu": "frozen", "w": "trained"}
-    optimizer = optax.multi_transform({"trained": optax.adam(0.05), "frozen": optax.set_to_zero()}, frozen)
+    optimizer = optax.multi_transform(
+        {"trained": optax.adam(0.05), "frozen": optax.set_to_zero()}, frozen
+    )
     fit = lt.minimize(KEY, objective, params, optimizer, num_steps=300)
 
     def variance(w):
@@ -103,9 +116,19 @@ def test_training_lowers_the_variance():
 def test_refusals():
     with pytest.raises(TypeError, match=r"LAX\(fn=…\) needs a function fn\(params, x\); got float"):
         lt.LAX(1.0, 2.0)
-    with pytest.raises(ValueError, match=r"LAX\(\) needs a reparameterized distribution; Bernoulli is not"):
-        lt.expect(KEY, lambda x: x, lt.Bernoulli(0.0), estimator=lt.LAX(SURROGATE, jnp.zeros(3)), has_aux=True)
+    with pytest.raises(
+        ValueError, match=r"LAX\(\) needs a reparameterized distribution; Bernoulli is not"
+    ):
+        lt.expect(
+            KEY,
+            lambda x: x,
+            lt.Bernoulli(0.0),
+            estimator=lt.LAX(SURROGATE, jnp.zeros(3)),
+            has_aux=True,
+        )
     with pytest.raises(ValueError, match="without has_aux=True it never would"):
         lt.expect(KEY, lambda x: x, lt.Normal(0.0, 1.0), estimator=lt.LAX(SURROGATE, jnp.zeros(3)))
-    with pytest.raises(ValueError, match=r"LAX\(fn=…\) must return a scalar for one draw; got shape \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"LAX\(fn=…\) must return a scalar for one draw; got shape \(3,\)"
+    ):
         objective({"mu": jnp.zeros(()), "w": jnp.zeros((3, 3))}, KEY)

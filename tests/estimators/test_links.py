@@ -27,10 +27,14 @@ def test_conditional_bits_are_the_papers(x64):
     got = np.asarray(link.conditional(phi, x, link.free(v)))
     p = expit(phi)
     np.testing.assert_array_equal(x, u > 1 - p)
-    np.testing.assert_allclose(got, phi + logit(np.where(x == 1, v * p + 1 - p, v * (1 - p))), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        got, phi + logit(np.where(x == 1, v * p + 1 - p, v * (1 - p))), rtol=1e-9, atol=1e-9
+    )
     slope = jax.grad(lambda l: jnp.sum(link.conditional(l, x, link.free(v))))(phi)
     again = expit(got - phi)  # v′
-    np.testing.assert_allclose(slope, np.where(x == 1, 1 - (1 - p) / again, 1 - p / (1 - again)), rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(
+        slope, np.where(x == 1, 1 - (1 - p) / again, 1 - p / (1 - again)), rtol=1e-8, atol=1e-9
+    )
 
 
 def test_conditional_rows_are_the_papers(x64):
@@ -51,13 +55,17 @@ def test_conditionals_keep_the_draw_and_give_z_back(x64, link, logits):
     z = link.perturbed(logits, u)
     x = link.hard(z)
     np.testing.assert_array_equal(link.hard(link.conditional(logits, x, link.free(v))), x)
-    np.testing.assert_allclose(link.conditional(logits, x, link.coupled(logits, x, z)), z, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(
+        link.conditional(logits, x, link.coupled(logits, x, z)), z, rtol=1e-8, atol=1e-8
+    )
 
 
 @pytest.mark.parametrize("link, logits", [(Sigmoid(), PHI), (Softmax(), ROWS)])
 def test_slope_is_the_derivative_of_the_mean_and_of_relaxations(x64, link, logits):
     want = jax.jacobian(link.mean)(logits)
-    np.testing.assert_allclose(jax.jacobian(lambda l: link.slope(link.mean(logits), l))(logits), want, atol=1e-14)
+    np.testing.assert_allclose(
+        jax.jacobian(lambda l: link.slope(link.mean(logits), l))(logits), want, atol=1e-14
+    )
     u = uniforms(logits.shape)[0]
     relaxed = lambda l: link.relaxed(link.perturbed(l, u), 0.3)
     got = jax.jacobian(lambda l: link.slope(relaxed(logits), l) / 0.3)(logits)
@@ -65,7 +73,8 @@ def test_slope_is_the_derivative_of_the_mean_and_of_relaxations(x64, link, logit
 
 
 @pytest.mark.parametrize(
-    "link, logits", [(Sigmoid(), np.array([60.0, -60.0, 1e3])), (Softmax(), np.array([[0.0, -1e3, 50.0]]))]
+    "link, logits",
+    [(Sigmoid(), np.array([60.0, -60.0, 1e3])), (Softmax(), np.array([[0.0, -1e3, 50.0]]))],
 )
 def test_float32_at_extreme_logits_and_at_the_ends_of_the_grid(link, logits):
     logits = jnp.asarray(logits, jnp.float32)
@@ -93,4 +102,6 @@ def test_changes_and_their_probabilities(x64):
     bits = jnp.array([1.0, 0.0])
     np.testing.assert_array_equal(Sigmoid().changes(bits), [[0, 0], [1, 1]])
     got = Sigmoid().local_log_probs(jnp.array([0.7, -1.9]), bits)
-    np.testing.assert_allclose(np.exp(got), [[expit(0.7), expit(-0.7)], [expit(1.9), expit(-1.9)]], rtol=1e-12)
+    np.testing.assert_allclose(
+        np.exp(got), [[expit(0.7), expit(-0.7)], [expit(1.9), expit(-1.9)]], rtol=1e-12
+    )

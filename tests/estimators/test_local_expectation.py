@@ -7,10 +7,22 @@ import pytest
 from scipy.special import expit, softmax
 
 import logtrick as lt
-from tests.estimators.exact import LOGITS, bernoulli, cells, coupled_bits_cost, exact, gradients, moments, product
+from tests.estimators.exact import (
+    LOGITS,
+    bernoulli,
+    cells,
+    coupled_bits_cost,
+    exact,
+    gradients,
+    moments,
+    product,
+)
 from tests.oracles.problems import ROWS, problem
 
-ROWS_OF_LOGITS = {(1, 3): np.array([[0.3, -1.1, 0.8]]), (2, 3): np.array([[0.3, -1.1, 0.8], [1.0, 0.0, -0.5]])}
+ROWS_OF_LOGITS = {
+    (1, 3): np.array([[0.3, -1.1, 0.8]]),
+    (2, 3): np.array([[0.3, -1.1, 0.8], [1.0, 0.0, -0.5]]),
+}
 one_hot = lambda params: lt.OneHotCategorical(params)
 
 
@@ -33,13 +45,19 @@ def one_hot_noise(logits):
 def coupled_rows_cost(params, x):
     x = x.reshape(-1, x.shape[-1])
     level = x @ jnp.array([0.5, -1.0, 2.0])
-    return (jnp.sum(level * jnp.arange(1.0, len(level) + 1)) - 0.3) ** 2 + jnp.prod(level) + 0.1 * jnp.sum(params**2)
+    return (
+        (jnp.sum(level * jnp.arange(1.0, len(level) + 1)) - 0.3) ** 2
+        + jnp.prod(level)
+        + 0.1 * jnp.sum(params**2)
+    )
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_unbiased_over_all_draws(x64, size):
     noise, weights = draw_noise(LOGITS[size])
-    value, mean, variance = moments(lt.LocalExpectation(), bernoulli, coupled_bits_cost, LOGITS[size], noise, weights)
+    value, mean, variance = moments(
+        lt.LocalExpectation(), bernoulli, coupled_bits_cost, LOGITS[size], noise, weights
+    )
     want_value, want = exact(bernoulli, coupled_bits_cost, LOGITS[size])
     np.testing.assert_allclose(value, want_value, atol=1e-12)
     np.testing.assert_allclose(mean, want, atol=1e-12)
@@ -51,7 +69,9 @@ def test_unbiased_over_all_draws(x64, size):
 def test_unbiased_over_all_one_hot_draws(x64, shape):
     logits = ROWS_OF_LOGITS[shape]
     noise, weights = one_hot_noise(logits)
-    value, mean, _ = moments(lt.LocalExpectation(), one_hot, coupled_rows_cost, logits, noise, weights)
+    value, mean, _ = moments(
+        lt.LocalExpectation(), one_hot, coupled_rows_cost, logits, noise, weights
+    )
     want_value, want = exact(one_hot, coupled_rows_cost, logits)
     np.testing.assert_allclose(value, want_value, atol=1e-12)
     np.testing.assert_allclose(mean, want, atol=1e-12)
@@ -61,10 +81,14 @@ def test_oracle_row_exactly(x64):
     row, p = ROWS["bernD4/poly/leg"], problem(ROWS["bernD4/poly/leg"])
     noise, weights = draw_noise(p.params["logits"])
     cost = lambda _, x: p.cost(p.params, x)
-    _, mean, variance = moments(lt.LocalExpectation(), bernoulli, cost, p.params["logits"], noise, weights)
+    _, mean, variance = moments(
+        lt.LocalExpectation(), bernoulli, cost, p.params["logits"], noise, weights
+    )
     np.testing.assert_allclose(mean, row["exact_mean"], atol=1e-12)
     np.testing.assert_allclose(variance, row["exact_variance"], rtol=1e-10)
-    assert lt.LocalExpectation().count_evaluations(lt.Bernoulli(p.params["logits"])) == row["f_evals"]
+    assert (
+        lt.LocalExpectation().count_evaluations(lt.Bernoulli(p.params["logits"])) == row["f_evals"]
+    )
 
 
 def test_evaluations_of_one_hot_rows():
@@ -73,7 +97,9 @@ def test_evaluations_of_one_hot_rows():
 
 
 def test_a_single_class_has_no_neighbours():
-    value = lambda l: lt.expect(jax.random.key(0), jnp.sum, lt.OneHotCategorical(l), estimator=lt.LocalExpectation())
+    value = lambda l: lt.expect(
+        jax.random.key(0), jnp.sum, lt.OneHotCategorical(l), estimator=lt.LocalExpectation()
+    )
     assert jax.value_and_grad(value)(jnp.zeros(1)) == (1.0, 0.0)
 
 
@@ -84,7 +110,9 @@ def test_impossible_classes():
     noise = jax.random.uniform(jax.random.key(0), (10, 1, 1, 3))
     _, grads = gradients(lt.LocalExpectation(), one_hot, cost, logits, noise)
     p = np.asarray(jax.nn.softmax(logits))[0]
-    np.testing.assert_allclose(grads[:, 0], np.tile(p * (np.array([1, 0, 3]) - p[0] - 3 * p[2]), (10, 1)), atol=1e-6)
+    np.testing.assert_allclose(
+        grads[:, 0], np.tile(p * (np.array([1, 0, 3]) - p[0] - 3 * p[2]), (10, 1)), atol=1e-6
+    )
 
 
 def test_refuses_what_has_no_logits():
@@ -94,6 +122,10 @@ def test_refuses_what_has_no_logits():
 
 
 def test_refuses_the_second_derivative():
-    value = lambda l: lt.expect(jax.random.key(0), lambda x: x, lt.Bernoulli(l), estimator=lt.LocalExpectation())
-    with pytest.raises(lt.DerivativeOrderError, match="LocalExpectation is right for first derivatives only"):
+    value = lambda l: lt.expect(
+        jax.random.key(0), lambda x: x, lt.Bernoulli(l), estimator=lt.LocalExpectation()
+    )
+    with pytest.raises(
+        lt.DerivativeOrderError, match="LocalExpectation is right for first derivatives only"
+    ):
         jax.hessian(value)(0.3)

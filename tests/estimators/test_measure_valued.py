@@ -89,13 +89,22 @@ def test_normal_exactly(x64, coupled):
 
     def value(params, key):
         return lt.expect(
-            key, lambda x: cost(params, x), dist_of(params), estimator=lt.MeasureValued(coupled), num_samples=1
+            key,
+            lambda x: cost(params, x),
+            dist_of(params),
+            estimator=lt.MeasureValued(coupled),
+            num_samples=1,
         )
 
-    draws = jax.jit(jax.vmap(jax.grad(value), (None, 0)))(params, jax.random.split(jax.random.key(0), 200_000))
+    draws = jax.jit(jax.vmap(jax.grad(value), (None, 0)))(
+        params, jax.random.split(jax.random.key(0), 200_000)
+    )
     m, s = 0.4, 1.3
     exact_value = lambda m, s, c: m**4 + 6 * m**2 * s**2 + 3 * s**4 - m**3 - 3 * m * s**2 + c * m
-    want = {"loc": jax.grad(exact_value, 0)(m, s, m) + m, "scale": jax.grad(exact_value, 1)(m, s, m)}
+    want = {
+        "loc": jax.grad(exact_value, 0)(m, s, m) + m,
+        "scale": jax.grad(exact_value, 1)(m, s, m),
+    }
     for name in want:
         lt.testing.assert_unbiased(draws[name], want[name], resolve=0.02 * abs(want[name]) + 0.3)
 
@@ -109,7 +118,9 @@ def test_a_shared_scale_and_several_coordinates():
         return lt.expect(key, cost, dist, estimator=lt.MeasureValued(), num_samples=4)
 
     params = {"loc": jnp.array([0.5, -1.0, 2.0]), "scale": jnp.array(0.7)}
-    draws = jax.jit(jax.vmap(jax.grad(value), (None, 0)))(params, jax.random.split(jax.random.key(1), 20_000))
+    draws = jax.jit(jax.vmap(jax.grad(value), (None, 0)))(
+        params, jax.random.split(jax.random.key(1), 20_000)
+    )
     lt.testing.assert_unbiased(draws["scale"], 2 * 3 * 0.7, resolve=0.2)
     lt.testing.assert_unbiased(draws["loc"], jnp.full(3, 2 * 1.5), resolve=0.2)
 
@@ -136,7 +147,11 @@ def test_evaluations_are_counted(dist, want):
     with evaluations_counted() as counts:
         lt.expect(jax.random.key(0), f, dist, estimator=estimator, num_samples=2)
     jax.effects_barrier()
-    assert counts == [2 * want] and estimator.count_evaluations(dist) == want and len(points) == 2 * want
+    assert (
+        counts == [2 * want]
+        and estimator.count_evaluations(dist) == want
+        and len(points) == 2 * want
+    )
 
 
 def test_inside_a_program(x64):
@@ -149,25 +164,40 @@ def test_inside_a_program(x64):
         yield lt.cost((a - 0.3) * (b + 0.7) ** 2 + c * b - params[2] * c)
 
     params = jnp.array([0.4, -0.8, 1.1])
-    enumerated = lambda p: lt.expect_program(jax.random.key(0), program, p, lt.Enumerate(), num_samples=1)
-    u, weights = cells(special.expit(np.array([-0.8, 0.2])), 1)  # the thresholds of b, given a = 0 and 1
+    enumerated = lambda p: lt.expect_program(
+        jax.random.key(0), program, p, lt.Enumerate(), num_samples=1
+    )
+    u, weights = cells(
+        special.expit(np.array([-0.8, 0.2])), 1
+    )  # the thresholds of b, given a = 0 and 1
 
     def gradient(u):
         noises = [None, {"draw": u[None], "weak": None}, None]
-        return jax.grad(lambda p: estimate(lambda: program(p, lt.MeasureValued()), noises, 1))(params)
+        return jax.grad(lambda p: estimate(lambda: program(p, lt.MeasureValued()), noises, 1))(
+            params
+        )
 
     gradients = jax.jit(jax.vmap(gradient))(jnp.asarray(u))
     want = jax.grad(enumerated)(params)
     np.testing.assert_allclose(weights @ gradients, want, atol=1e-10)
-    np.testing.assert_allclose(gradients[:, 1], np.full(u.size, want[1]), atol=1e-10)  # no variance in its own
+    np.testing.assert_allclose(
+        gradients[:, 1], np.full(u.size, want[1]), atol=1e-10
+    )  # no variance in its own
 
 
 def test_refusals():
     key = jax.random.key(0)
-    with pytest.raises(ValueError, match=r"MeasureValued\(\) needs a family with weak derivatives; Beta declares none"):
+    with pytest.raises(
+        ValueError,
+        match=r"MeasureValued\(\) needs a family with weak derivatives; Beta declares none",
+    ):
         lt.expect(key, lambda x: x, lt.Beta(1.0, 2.0), estimator=lt.MeasureValued())
-    value = lambda mu: lt.expect(key, lambda x: x**2, lt.Normal(mu, 1.0), estimator=lt.MeasureValued())
-    with pytest.raises(lt.DerivativeOrderError, match="MeasureValued is right for first derivatives only"):
+    value = lambda mu: lt.expect(
+        key, lambda x: x**2, lt.Normal(mu, 1.0), estimator=lt.MeasureValued()
+    )
+    with pytest.raises(
+        lt.DerivativeOrderError, match="MeasureValued is right for first derivatives only"
+    ):
         jax.hessian(value)(0.3)
     shape = lambda a: lt.expect(key, lambda x: x, lt.Gamma(a, 1.0), estimator=lt.MeasureValued())
     with pytest.raises(ValueError, match="Gamma has weak derivatives in rate only"):

@@ -7,7 +7,16 @@ import pytest
 from scipy.special import expit
 
 import logtrick as lt
-from tests.estimators.exact import LOGITS, bernoulli, cells, coupled_bits_cost, exact, gradients, moments, product
+from tests.estimators.exact import (
+    LOGITS,
+    bernoulli,
+    cells,
+    coupled_bits_cost,
+    exact,
+    gradients,
+    moments,
+    product,
+)
 from tests.oracles.problems import ROWS, problem
 
 ORACLE = [i for i in ROWS if re.search(r"/rebar_(coupled|eta)", i)]
@@ -21,7 +30,9 @@ def noise_of(logits, nodes):
 
 
 @pytest.mark.parametrize("coupled", [False, True])
-@pytest.mark.parametrize("size, nodes, tolerance", [(1, 40, 1e-11), pytest.param(2, 9, 2e-6, marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "size, nodes, tolerance", [(1, 40, 1e-11), pytest.param(2, 9, 2e-6, marks=pytest.mark.full)]
+)
 def test_unbiased_by_quadrature(x64, size, nodes, tolerance, coupled):
     """With the direct term; a few nodes for four noises leave a quadrature's error."""
     noise, weights = noise_of(LOGITS[size], nodes)
@@ -49,14 +60,21 @@ def test_oracle_row_exactly(x64, name):
 
 def test_one_hot_rows_of_two_are_bits():
     """Statistically: 400,000 runs, the gradient of two classes is (g, −g), that of three by enumeration."""
-    logits, cost = jnp.array([0.4, -0.3, 0.1]), lambda x: (x @ jnp.array([1.0, -2.0, 0.5]) - 0.7) ** 2
+    logits, cost = (
+        jnp.array([0.4, -0.3, 0.1]),
+        lambda x: (x @ jnp.array([1.0, -2.0, 0.5]) - 0.7) ** 2,
+    )
     run = lambda key: jax.grad(
         lambda l: lt.expect(key, cost, lt.OneHotCategorical(l), estimator=lt.REBAR(), num_samples=1)
     )(logits)
-    draws = np.asarray(jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(0), 400_000)), np.float64)
+    draws = np.asarray(
+        jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(0), 400_000)), np.float64
+    )
     want = exact(lambda l: lt.OneHotCategorical(l), lambda _, x: cost(x), logits)[1]
     error = draws.std(0) / np.sqrt(len(draws))
-    assert np.all(np.abs(draws.mean(0) - want) < 5 * error) and np.all(error < 0.02 * np.abs(want).max())
+    assert np.all(np.abs(draws.mean(0) - want) < 5 * error) and np.all(
+        error < 0.02 * np.abs(want).max()
+    )
 
 
 def test_the_adaptive_loss_is_the_squared_gradient(x64):
@@ -65,7 +83,9 @@ def test_the_adaptive_loss_is_the_squared_gradient(x64):
     cost = lambda params, x: coupled_bits_cost(LOGITS[2], x)
 
     def parts(temperature, scale):
-        (_, aux), grads = gradients(lt.REBAR(temperature, scale, learn=True), bernoulli, cost, logits, u, has_aux=True)
+        (_, aux), grads = gradients(
+            lt.REBAR(temperature, scale, learn=True), bernoulli, cost, logits, u, has_aux=True
+        )
         return aux["adaptive"][:, 0], grads
 
     loss, grads = parts(0.6, 0.8)
@@ -76,9 +96,9 @@ def test_the_adaptive_loss_is_the_squared_gradient(x64):
     def total(knobs, logits, weight):
         f = lambda x: weight * coupled_bits_cost(LOGITS[2], x)
         run = lt.REBAR(knobs[0], knobs[1], learn=True)
-        return lt.expect(jax.random.key(0), f, lt.Bernoulli(logits), estimator=run, num_samples=4, has_aux=True)[
-            1
-        ].adaptive_loss
+        return lt.expect(
+            jax.random.key(0), f, lt.Bernoulli(logits), estimator=run, num_samples=4, has_aux=True
+        )[1].adaptive_loss
 
     knobs = jnp.array([0.6, 0.8])
     slope, *others = jax.jit(jax.grad(total, (0, 1, 2)))(knobs, logits, 1.0)
@@ -95,18 +115,23 @@ def test_learning_without_aux_is_refused():
 
 
 def test_refuses_illegal_temperatures():
-    with pytest.raises(ValueError, match=r"REBAR\(temperature=…\) needs a positive finite number; got 0.0"):
+    with pytest.raises(
+        ValueError, match=r"REBAR\(temperature=…\) needs a positive finite number; got 0.0"
+    ):
         lt.REBAR(0.0)
 
 
 def test_refuses_what_has_no_logits():
     with pytest.raises(
-        ValueError, match=r"REBAR\(\) needs a Bernoulli or one-hot distribution; Poisson is not. Use Score"
+        ValueError,
+        match=r"REBAR\(\) needs a Bernoulli or one-hot distribution; Poisson is not. Use Score",
     ):
         lt.expect(jax.random.key(0), lambda x: x, lt.Poisson(1.0), estimator=lt.REBAR())
 
 
 def test_refuses_the_second_derivative():
-    value = lambda l: lt.expect(jax.random.key(0), lambda x: x**2, lt.Bernoulli(l), estimator=lt.REBAR())
+    value = lambda l: lt.expect(
+        jax.random.key(0), lambda x: x**2, lt.Bernoulli(l), estimator=lt.REBAR()
+    )
     with pytest.raises(lt.DerivativeOrderError, match="REBAR is right for first derivatives only"):
         jax.hessian(value)(0.3)

@@ -20,7 +20,9 @@ CONTINUOUS = {
 def gradient(estimator, dist_of, params):
     """The shapes of a gradient, which is all that a refusal at trace time takes."""
     options = {"estimator": estimator, "num_samples": 4, "has_aux": True}
-    return jax.eval_shape(jax.grad(lambda p: lt.expect(KEY, host, dist_of(p), **options)[0]), params)
+    return jax.eval_shape(
+        jax.grad(lambda p: lt.expect(KEY, host, dist_of(p), **options)[0]), params
+    )
 
 
 def cases():
@@ -29,7 +31,12 @@ def cases():
         yield name, entry.estimator, problem.dist, jnp.asarray(problem.params, float)
     for name, estimator in CONTINUOUS.items():
         yield name, estimator, lambda p: lt.Normal(p, 1.0), jnp.array([0.3, -0.2])
-    yield "ScoreFunction", lt.ScoreFunction(lt.DeltaMethod()), lambda p: lt.Normal(p, 1.0), jnp.array([0.3, -0.2])
+    yield (
+        "ScoreFunction",
+        lt.ScoreFunction(lt.DeltaMethod()),
+        lambda p: lt.Normal(p, 1.0),
+        jnp.array([0.3, -0.2]),
+    )
 
 
 @pytest.mark.parametrize("name, estimator, dist_of, params", list(cases()))
@@ -38,22 +45,32 @@ def test_a_host_function_as_f(name, estimator, dist_of, params):
     if "differentiable f" not in estimator.needs:
         assert gradient(estimator, dist_of, params).shape == params.shape
         return
-    message = (
-        rf"has no derivative. {name}\(\) needs a differentiable f. Use an estimator that does not .* ScoreFunction\(\)"
-    )
+    message = rf"has no derivative. {name}\(\) needs a differentiable f. Use an estimator that does not .* ScoreFunction\(\)"
     with pytest.raises(TypeError, match=message):
         gradient(estimator, dist_of, params)
 
 
 ILLEGAL = [
-    (lt.MeasureValued(), lt.Uniform(0.0, 1.0), r"MeasureValued\(\) needs .* Uniform declares none. Use Pathwise\(\)"),
-    (lt.DisARM(), lt.Uniform(0.0, 1.0), r"DisARM\(\) needs a Bernoulli distribution; Uniform is not. Use Pathwise\(\)"),
+    (
+        lt.MeasureValued(),
+        lt.Uniform(0.0, 1.0),
+        r"MeasureValued\(\) needs .* Uniform declares none. Use Pathwise\(\)",
+    ),
+    (
+        lt.DisARM(),
+        lt.Uniform(0.0, 1.0),
+        r"DisARM\(\) needs a Bernoulli distribution; Uniform is not. Use Pathwise\(\)",
+    ),
     (
         lt.ScoreFunction(lt.MuProp()),
         lt.Categorical(jnp.zeros(3)),
         r"needs Bernoullis; got Categorical. Use LeaveOneOut",
     ),
-    (lt.ScoreFunction(lt.MuProp()), lt.Poisson(2.0), r"got Poisson. Use DeltaMethod\(order=1\), or LeaveOneOut\(\)"),
+    (
+        lt.ScoreFunction(lt.MuProp()),
+        lt.Poisson(2.0),
+        r"got Poisson. Use DeltaMethod\(order=1\), or LeaveOneOut\(\)",
+    ),
 ]
 
 

@@ -5,11 +5,18 @@ import pytest
 
 import logtrick as lt
 from tests.estimators.exact import LOGITS, bernoulli, exact, moments
-from tests.estimators.test_local_expectation import ROWS_OF_LOGITS, draw_noise, one_hot, one_hot_noise
+from tests.estimators.test_local_expectation import (
+    ROWS_OF_LOGITS,
+    draw_noise,
+    one_hot,
+    one_hot_noise,
+)
 from tests.estimators.test_straight_through import POLYNOMIAL, one_hot_row
 
 
-@pytest.mark.parametrize("name", ["cat5/quad/reinmax"] + [i for i in POLYNOMIAL if i.endswith("/reinmax")])
+@pytest.mark.parametrize(
+    "name", ["cat5/quad/reinmax"] + [i for i in POLYNOMIAL if i.endswith("/reinmax")]
+)
 def test_oracle_row_exactly(x64, name):
     row, _, mean, variance = one_hot_row(name, lt.ReinMax())
     np.testing.assert_allclose(mean, row["exact_mean"], rtol=1e-9, atol=1e-15)
@@ -25,7 +32,9 @@ def test_exact_for_quadratics_of_several_bits(x64):
 
 def test_exact_for_quadratics_of_several_rows(x64):
     logits = ROWS_OF_LOGITS[2, 3]
-    cost = lambda params, x: (x[0] @ jnp.array([1.0, -2.0, 0.5]) - x[1] @ jnp.array([0.3, 0.2, -1.0])) ** 2
+    cost = lambda params, x: (
+        (x[0] @ jnp.array([1.0, -2.0, 0.5]) - x[1] @ jnp.array([0.3, 0.2, -1.0])) ** 2
+    )
     noise, weights = one_hot_noise(logits)
     _, mean, _ = moments(lt.ReinMax(), one_hot, cost, logits, noise, weights)
     np.testing.assert_allclose(mean, exact(one_hot, cost, logits)[1], atol=1e-12)
@@ -42,7 +51,9 @@ def test_biased_for_cubics_as_declared(x64):
 
 def test_impossible_classes_are_finite():
     logits = jnp.array([0.0, -jnp.inf, 1.0])
-    value = lambda l: lt.expect(jax.random.key(0), lambda x: x[0] ** 2, lt.OneHotCategorical(l), estimator=lt.ReinMax())
+    value = lambda l: lt.expect(
+        jax.random.key(0), lambda x: x[0] ** 2, lt.OneHotCategorical(l), estimator=lt.ReinMax()
+    )
     assert jnp.all(jnp.isfinite(jax.grad(value)(logits)))
 
 
@@ -59,11 +70,17 @@ def test_refuses_illegal_temperatures(temperature, message):
 
 
 def test_refuses_what_has_no_logits():
-    with pytest.raises(ValueError, match=r"ReinMax\(\) needs a Bernoulli or one-hot distribution; Poisson is not"):
+    with pytest.raises(
+        ValueError, match=r"ReinMax\(\) needs a Bernoulli or one-hot distribution; Poisson is not"
+    ):
         lt.expect(jax.random.key(0), lambda x: x, lt.Poisson(1.0), estimator=lt.ReinMax())
 
 
 def test_refuses_the_second_derivative():
-    value = lambda l: lt.expect(jax.random.key(0), lambda x: x**2, lt.Bernoulli(l), estimator=lt.ReinMax())
-    with pytest.raises(lt.DerivativeOrderError, match="ReinMax is right for first derivatives only"):
+    value = lambda l: lt.expect(
+        jax.random.key(0), lambda x: x**2, lt.Bernoulli(l), estimator=lt.ReinMax()
+    )
+    with pytest.raises(
+        lt.DerivativeOrderError, match="ReinMax is right for first derivatives only"
+    ):
         jax.hessian(value)(0.3)

@@ -16,7 +16,9 @@ def surrogate(w, y):
 W = np.array([0.3, -0.8, 1.1])
 
 
-@pytest.mark.parametrize("size, nodes, tolerance", [(1, 40, 1e-10), pytest.param(2, 9, 2e-6, marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "size, nodes, tolerance", [(1, 40, 1e-10), pytest.param(2, 9, 2e-6, marks=pytest.mark.full)]
+)
 def test_unbiased_by_quadrature(x64, size, nodes, tolerance):
     noise, weights = noise_of(LOGITS[size], nodes)
     estimator = lt.RELAX(surrogate, W, 1.0, 0.9)
@@ -30,7 +32,9 @@ def test_with_f_as_its_surrogate_it_is_rebar(x64):
     logits, u = LOGITS[2], np.random.default_rng(0).uniform(size=(20, 1, 2, 2))
     cost = lambda params, x: coupled_bits_cost(LOGITS[2], x)
     _, rebar = gradients(lt.REBAR(0.6, 0.8), bernoulli, cost, logits, u)
-    _, relax = gradients(lt.RELAX(lambda w, y: cost(w, y), None, 0.6, 0.8), bernoulli, cost, logits, u)
+    _, relax = gradients(
+        lt.RELAX(lambda w, y: cost(w, y), None, 0.6, 0.8), bernoulli, cost, logits, u
+    )
     np.testing.assert_allclose(relax, rebar, rtol=1e-9, atol=1e-12)
 
 
@@ -43,9 +47,9 @@ def test_the_adaptive_loss_is_the_squared_gradient(x64):
     def total(knobs, logits, weight):
         f = lambda x: weight * coupled_bits_cost(LOGITS[2], x)
         run = lt.RELAX(surrogate, knobs[2:], knobs[0], knobs[1])
-        return lt.expect(jax.random.key(0), f, lt.Bernoulli(logits), estimator=run, num_samples=4, has_aux=True)[
-            1
-        ].adaptive_loss
+        return lt.expect(
+            jax.random.key(0), f, lt.Bernoulli(logits), estimator=run, num_samples=4, has_aux=True
+        )[1].adaptive_loss
 
     knobs = jnp.concatenate([jnp.array([0.6, 0.8]), W])
     slope, *others = jax.jit(jax.grad(total, (0, 1, 2)))(knobs, logits, 1.0)
@@ -62,13 +66,17 @@ def test_training_the_surrogate_lowers_the_variance():
 
     def loss(w, key):
         estimator = lt.RELAX(surrogate, w)
-        return lt.expect(key, f, lt.Bernoulli(0.0), estimator=estimator, num_samples=32, has_aux=True)[1].adaptive_loss
+        return lt.expect(
+            key, f, lt.Bernoulli(0.0), estimator=estimator, num_samples=32, has_aux=True
+        )[1].adaptive_loss
 
     def step(w, key):
         value, slope = jax.value_and_grad(loss)(w, key)
         return w - 0.5 * slope, value
 
-    _, history = jax.jit(lambda: jax.lax.scan(step, jnp.zeros(3), jax.random.split(jax.random.key(0), 500)))()
+    _, history = jax.jit(
+        lambda: jax.lax.scan(step, jnp.zeros(3), jax.random.split(jax.random.key(0), 500))
+    )()
     assert history[0] > 10 * history[-20:].mean()
 
 
@@ -76,7 +84,12 @@ def test_f_may_be_a_step_function():
     """No derivative of f: it could be a black box."""
     f = lambda x: jax.lax.stop_gradient(jnp.where(jnp.sum(x) > 1.5, 1.0, 0.0))
     value = lambda l: lt.expect(
-        jax.random.key(0), f, lt.Bernoulli(l), estimator=lt.RELAX(surrogate, W), num_samples=20_000, has_aux=True
+        jax.random.key(0),
+        f,
+        lt.Bernoulli(l),
+        estimator=lt.RELAX(surrogate, W),
+        num_samples=20_000,
+        has_aux=True,
     )[0]
     np.testing.assert_allclose(jax.grad(value)(jnp.zeros(2)), 0.125, atol=0.02)
 
@@ -84,7 +97,11 @@ def test_f_may_be_a_step_function():
 @pytest.mark.parametrize(
     "make, kind, message",
     [
-        (lambda: lt.RELAX(3.0, W), TypeError, r"RELAX\(fn=…\) needs a function fn\(params, y\); got float"),
+        (
+            lambda: lt.RELAX(3.0, W),
+            TypeError,
+            r"RELAX\(fn=…\) needs a function fn\(params, y\); got float",
+        ),
         (
             lambda: lt.RELAX(surrogate, W, -1.0),
             ValueError,
@@ -98,9 +115,15 @@ def test_refuses_illegal_arguments(make, kind, message):
 
 
 def test_refuses_a_surrogate_that_is_no_scalar():
-    with pytest.raises(ValueError, match=r"RELAX\(fn=…\) must return a scalar for one draw; got shape \(2,\)"):
+    with pytest.raises(
+        ValueError, match=r"RELAX\(fn=…\) must return a scalar for one draw; got shape \(2,\)"
+    ):
         lt.expect(
-            jax.random.key(0), jnp.sum, lt.Bernoulli(jnp.zeros(2)), estimator=lt.RELAX(lambda w, y: y, W), has_aux=True
+            jax.random.key(0),
+            jnp.sum,
+            lt.Bernoulli(jnp.zeros(2)),
+            estimator=lt.RELAX(lambda w, y: y, W),
+            has_aux=True,
         )
 
 
@@ -111,14 +134,25 @@ def test_learning_without_aux_is_refused():
 
 def test_refuses_what_has_no_logits():
     with pytest.raises(
-        ValueError, match=r"RELAX\(\) needs a Bernoulli or one-hot distribution; Poisson is not. Use Score"
+        ValueError,
+        match=r"RELAX\(\) needs a Bernoulli or one-hot distribution; Poisson is not. Use Score",
     ):
-        lt.expect(jax.random.key(0), lambda x: x, lt.Poisson(1.0), estimator=lt.RELAX(surrogate, W), has_aux=True)
+        lt.expect(
+            jax.random.key(0),
+            lambda x: x,
+            lt.Poisson(1.0),
+            estimator=lt.RELAX(surrogate, W),
+            has_aux=True,
+        )
 
 
 def test_refuses_the_second_derivative():
     value = lambda l: lt.expect(
-        jax.random.key(0), lambda x: x**2, lt.Bernoulli(l), estimator=lt.RELAX(surrogate, W), has_aux=True
+        jax.random.key(0),
+        lambda x: x**2,
+        lt.Bernoulli(l),
+        estimator=lt.RELAX(surrogate, W),
+        has_aux=True,
     )[0]
     with pytest.raises(lt.DerivativeOrderError, match="RELAX is right for first derivatives only"):
         jax.hessian(value)(0.3)

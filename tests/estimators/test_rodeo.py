@@ -19,12 +19,16 @@ W = np.array([[0.4, -0.7], [-0.2, 0.9]])
 def test_unbiased_over_all_draws(x64, size, runs):
     noise, weights = runs_noise(LOGITS[size], runs)
     estimator = lt.RODEO(heads, W)
-    value, mean, variance = moments(estimator, bernoulli, coupled_bits_cost, LOGITS[size], noise, weights)
+    value, mean, variance = moments(
+        estimator, bernoulli, coupled_bits_cost, LOGITS[size], noise, weights
+    )
     want_value, want = exact(bernoulli, coupled_bits_cost, LOGITS[size])
     np.testing.assert_allclose(value, want_value, rtol=1e-10)
     np.testing.assert_allclose(mean, want, atol=1e-11)
     if size > 1:  # it does something
-        plain = moments(lt.ScoreFunction(), bernoulli, coupled_bits_cost, LOGITS[size], 1 - noise, weights)[2]
+        plain = moments(
+            lt.ScoreFunction(), bernoulli, coupled_bits_cost, LOGITS[size], 1 - noise, weights
+        )[2]
         assert np.all(np.abs(variance / plain - 1) > 1e-3)
 
 
@@ -49,7 +53,11 @@ def test_a_call_by_hand(x64):
     vector = [stein(k, lambda y: head(k, y)[0] * (y - p)) for k in range(3)]
     scalar = [stein(k, lambda y: head(k, y)[1]) for k in range(3)]
     want = (
-        sum((f[k] - np.mean([f[j] + scalar[j] for j in range(3) if j != k])) * (x[k] - p) + vector[k] for k in range(3))
+        sum(
+            (f[k] - np.mean([f[j] + scalar[j] for j in range(3) if j != k])) * (x[k] - p)
+            + vector[k]
+            for k in range(3)
+        )
         / 3
     )
     _, grads = gradients(lt.RODEO(heads, W), bernoulli, lambda _, x: cost(x), logits, u[None])
@@ -65,9 +73,9 @@ def test_the_adaptive_loss_is_the_squared_gradient(x64):
     def total(w, logits, weight):
         f = lambda x: weight * coupled_bits_cost(LOGITS[2], x)
         run = lt.RODEO(heads, w)
-        return lt.expect(jax.random.key(0), f, lt.Bernoulli(logits), estimator=run, num_samples=4, has_aux=True)[
-            1
-        ].adaptive_loss
+        return lt.expect(
+            jax.random.key(0), f, lt.Bernoulli(logits), estimator=run, num_samples=4, has_aux=True
+        )[1].adaptive_loss
 
     slope, *others = jax.jit(jax.grad(total, (0, 1, 2)))(jnp.asarray(W), logits, 1.0)
     jitted = jax.jit(total)
@@ -80,7 +88,8 @@ def test_the_adaptive_loss_is_the_squared_gradient(x64):
 
 def test_refuses_heads_that_are_not_two():
     with pytest.raises(
-        ValueError, match=r"RODEO\(fn=…\) must return two numbers, shape \(2,\); got \(\). Add an output"
+        ValueError,
+        match=r"RODEO\(fn=…\) must return two numbers, shape \(2,\); got \(\). Add an output",
     ):
         lt.expect(
             jax.random.key(0),
@@ -92,28 +101,43 @@ def test_refuses_heads_that_are_not_two():
 
 
 def test_refuses_what_is_no_function():
-    with pytest.raises(TypeError, match=r"RODEO\(fn=…\) needs a function fn\(params, u\); got ndarray"):
+    with pytest.raises(
+        TypeError, match=r"RODEO\(fn=…\) needs a function fn\(params, u\); got ndarray"
+    ):
         lt.RODEO(W, W)
 
 
 def test_refuses_one_run_and_no_aux():
-    with pytest.raises(ValueError, match=r"RODEO\(\) needs num_samples >= 2 \(in every chunk\); got 1"):
+    with pytest.raises(
+        ValueError, match=r"RODEO\(\) needs num_samples >= 2 \(in every chunk\); got 1"
+    ):
         lt.expect(
-            jax.random.key(0), jnp.sum, lt.Bernoulli(0.0), estimator=lt.RODEO(heads, W), num_samples=1, has_aux=True
+            jax.random.key(0),
+            jnp.sum,
+            lt.Bernoulli(0.0),
+            estimator=lt.RODEO(heads, W),
+            num_samples=1,
+            has_aux=True,
         )
     with pytest.raises(ValueError, match="learns, and without has_aux=True it never would"):
         lt.expect(jax.random.key(0), jnp.sum, lt.Bernoulli(0.0), estimator=lt.RODEO(heads, W))
 
 
 def test_refuses_what_is_not_bernoulli():
-    with pytest.raises(ValueError, match=r"RODEO\(\) needs a Bernoulli distribution; OneHotCategorical is not"):
+    with pytest.raises(
+        ValueError, match=r"RODEO\(\) needs a Bernoulli distribution; OneHotCategorical is not"
+    ):
         dist = lt.OneHotCategorical(jnp.zeros(3))
         lt.expect(jax.random.key(0), jnp.sum, dist, estimator=lt.RODEO(heads, W), has_aux=True)
 
 
 def test_refuses_the_second_derivative():
     value = lambda l: lt.expect(
-        jax.random.key(0), lambda x: x**2, lt.Bernoulli(l), estimator=lt.RODEO(heads, W), has_aux=True
+        jax.random.key(0),
+        lambda x: x**2,
+        lt.Bernoulli(l),
+        estimator=lt.RODEO(heads, W),
+        has_aux=True,
     )[0]
     with pytest.raises(lt.DerivativeOrderError, match="RODEO is right for first derivatives only"):
         jax.hessian(value)(0.3)

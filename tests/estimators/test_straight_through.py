@@ -40,7 +40,9 @@ def test_oracle_row_exactly(x64, name):
     row, p = ROWS[name], problem(ROWS[name])
     noise, weights = draw_noise(p.params["logits"])
     cost = lambda _, x: p.cost(p.params, x)
-    _, mean, variance = moments(lt.StraightThrough(), bernoulli, cost, p.params["logits"], noise, weights)
+    _, mean, variance = moments(
+        lt.StraightThrough(), bernoulli, cost, p.params["logits"], noise, weights
+    )
     np.testing.assert_allclose(mean, np.atleast_1d(row["exact_mean"]), atol=1e-10)
     np.testing.assert_allclose(variance, np.atleast_1d(row["exact_variance"]), rtol=1e-9)
 
@@ -49,14 +51,18 @@ def test_value_and_mean_over_all_draws(x64):
     """The value is unbiased; the gradient's mean is J(p)ᵀ E ∇f plus the direct term."""
     logits = LOGITS[2]
     noise, weights = draw_noise(logits)
-    value, mean, _ = moments(lt.StraightThrough(), bernoulli, coupled_bits_cost, logits, noise, weights)
+    value, mean, _ = moments(
+        lt.StraightThrough(), bernoulli, coupled_bits_cost, logits, noise, weights
+    )
     points = np.array([[a, b] for a in (0.0, 1.0) for b in (0.0, 1.0)])
     mass = np.prod(np.where(points == 1, expit(logits), expit(-logits)), 1)
     slopes = jax.vmap(jax.grad(coupled_bits_cost, 1), (None, 0))(logits, points)
     direct = jax.vmap(jax.grad(coupled_bits_cost, 0), (None, 0))(logits, points)
     np.testing.assert_allclose(value, exact(bernoulli, coupled_bits_cost, logits)[0], rtol=1e-12)
     np.testing.assert_allclose(
-        mean, mass @ (expit(logits) * expit(-logits) * np.asarray(slopes) + np.asarray(direct)), rtol=1e-10
+        mean,
+        mass @ (expit(logits) * expit(-logits) * np.asarray(slopes) + np.asarray(direct)),
+        rtol=1e-10,
     )
 
 
@@ -66,19 +72,28 @@ def test_a_draw_by_hand(x64):
     x = np.eye(3)[np.argmax(logits - np.log(-np.log(u)))]
     p = softmax(logits)
     want = (np.diag(p) - np.outer(p, p)) @ (2 * (weights @ x) * weights)
-    _, grad, _ = moments(lt.StraightThrough(), one_hot, lambda _, x: (x @ weights) ** 2, logits, u[None, None], [1.0])
+    _, grad, _ = moments(
+        lt.StraightThrough(), one_hot, lambda _, x: (x @ weights) ** 2, logits, u[None, None], [1.0]
+    )
     np.testing.assert_allclose(grad, want, rtol=1e-12)
 
 
 def test_refuses_what_has_no_logits():
-    message = (
-        r"StraightThrough\(\) needs a Bernoulli or one-hot distribution; Categorical is not. Use ScoreFunction\(\)"
-    )
+    message = r"StraightThrough\(\) needs a Bernoulli or one-hot distribution; Categorical is not. Use ScoreFunction\(\)"
     with pytest.raises(ValueError, match=message):
-        lt.expect(jax.random.key(0), lambda x: x, lt.Categorical(jnp.zeros(3)), estimator=lt.StraightThrough())
+        lt.expect(
+            jax.random.key(0),
+            lambda x: x,
+            lt.Categorical(jnp.zeros(3)),
+            estimator=lt.StraightThrough(),
+        )
 
 
 def test_refuses_the_second_derivative():
-    value = lambda l: lt.expect(jax.random.key(0), lambda x: x**3, lt.Bernoulli(l), estimator=lt.StraightThrough())
-    with pytest.raises(lt.DerivativeOrderError, match="StraightThrough is right for first derivatives only"):
+    value = lambda l: lt.expect(
+        jax.random.key(0), lambda x: x**3, lt.Bernoulli(l), estimator=lt.StraightThrough()
+    )
+    with pytest.raises(
+        lt.DerivativeOrderError, match="StraightThrough is right for first derivatives only"
+    ):
         jax.hessian(value)(0.3)

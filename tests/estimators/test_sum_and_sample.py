@@ -34,8 +34,12 @@ def order_noise(p, k, stochastic):
     return np.array(noise)[:, None], np.array(weights)
 
 
-CASES = [(categorical, indexed_cost, CAT[4], k) for k in (1, 3)] + [(bernoulli, coupled_bits_cost, LOGITS[2], 3)]
-MORE = [(categorical, indexed_cost, CAT[4], k) for k in (2, 4)] + [(bernoulli, coupled_bits_cost, LOGITS[3], 4)]
+CASES = [(categorical, indexed_cost, CAT[4], k) for k in (1, 3)] + [
+    (bernoulli, coupled_bits_cost, LOGITS[2], 3)
+]
+MORE = [(categorical, indexed_cost, CAT[4], k) for k in (2, 4)] + [
+    (bernoulli, coupled_bits_cost, LOGITS[3], 4)
+]
 CASES += [pytest.param(*case, marks=pytest.mark.full) for case in MORE]
 
 
@@ -59,9 +63,13 @@ def test_oracle_row_exactly(x64, name):
     dist_of = lambda theta: p.dist({**p.params, p.wrt: theta})
     noise, weights = order_noise(point_probabilities(dist_of(params)), k, stochastic)
     estimator = lt.SumAndSample(k, stochastic)
-    _, mean, variance = moments(estimator, dist_of, lambda _, x: p.cost(p.params, x), params, noise, weights)
+    _, mean, variance = moments(
+        estimator, dist_of, lambda _, x: p.cost(p.params, x), params, noise, weights
+    )
     np.testing.assert_allclose(np.atleast_1d(mean), np.atleast_1d(row["exact_mean"]), atol=1e-12)
-    np.testing.assert_allclose(np.atleast_1d(variance), np.atleast_1d(row["exact_variance"]), rtol=1e-9)
+    np.testing.assert_allclose(
+        np.atleast_1d(variance), np.atleast_1d(row["exact_variance"]), rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("name", [i for i in ORACLE if ROWS[i]["f_evals"] > 4])
@@ -75,7 +83,9 @@ def test_low_entropy_in_float32():
     logits = jnp.array([0.0, -20.0, -25.0, -30.0])
     cost = lambda _, x: jnp.array([0.0, 0.0, 1.0, 1.0])[x]
     noise = jax.random.uniform(jax.random.key(0), (10, 1, 4))
-    values, _ = gradients(lt.SumAndSample(2), categorical, lambda p, x: cost(p, x) + (x == 1), logits, noise)
+    values, _ = gradients(
+        lt.SumAndSample(2), categorical, lambda p, x: cost(p, x) + (x == 1), logits, noise
+    )
     np.testing.assert_allclose(values, np.exp(-20.0) + np.exp(-25.0) + np.exp(-30.0), rtol=1e-5)
 
 
@@ -93,8 +103,14 @@ def test_impossible_points(stochastic):
 @pytest.mark.parametrize(
     "dist, message",
     [
-        (lt.Poisson(2.0), r"SumAndSample\(\) needs a finite distribution; Poisson is not. Use ScoreFunction\(\)"),
-        (lt.Bernoulli(0.0), r"at most as many draws as the support has points, 2; got 3. Use Enumerate\(\)"),
+        (
+            lt.Poisson(2.0),
+            r"SumAndSample\(\) needs a finite distribution; Poisson is not. Use ScoreFunction\(\)",
+        ),
+        (
+            lt.Bernoulli(0.0),
+            r"at most as many draws as the support has points, 2; got 3. Use Enumerate\(\)",
+        ),
     ],
 )
 def test_refuses_illegal_supports(dist, message):
@@ -103,5 +119,7 @@ def test_refuses_illegal_supports(dist, message):
 
 
 def test_refuses_no_draws():
-    with pytest.raises(ValueError, match=r"SumAndSample\(num_draws=…\) needs an int of at least 1; got 0"):
+    with pytest.raises(
+        ValueError, match=r"SumAndSample\(num_draws=…\) needs an int of at least 1; got 0"
+    ):
         lt.SumAndSample(0)

@@ -22,7 +22,9 @@ def both(name, context, theta, w, closed):
     make, dist_of = KINDS[name]
     held = context(closed)
     estimator = make(lambda w, y: w * jnp.tanh(held * y), w)
-    value, aux = lt.expect(KEY, COST, dist_of(theta), estimator=estimator, num_samples=4, has_aux=True)
+    value, aux = lt.expect(
+        KEY, COST, dist_of(theta), estimator=estimator, num_samples=4, has_aux=True
+    )
     return value + aux.adaptive_loss
 
 
@@ -30,12 +32,18 @@ def both(name, context, theta, w, closed):
 def test_what_is_closed_over_and_differentiated_is_refused(name):
     """A parameter of the model would be moved by the surrogate's loss; one of the surrogate would never learn."""
     theta = jnp.array([0.4, -0.2])
-    for how in (jax.grad(both, argnums=4), jax.jit(jax.grad(both, argnums=4), static_argnums=(0, 1))):
+    for how in (
+        jax.grad(both, argnums=4),
+        jax.jit(jax.grad(both, argnums=4), static_argnums=(0, 1)),
+    ):
         with pytest.raises(
-            TypeError, match=rf"{name}\(fn=…\) closes over an array that is differentiated. Pass what the"
+            TypeError,
+            match=rf"{name}\(fn=…\) closes over an array that is differentiated. Pass what the",
         ):
             how(name, lambda c: c, theta, 0.5, 1.3)
-    with pytest.raises(TypeError, match=rf"{name}\(fn=…\) closes over an array that is differentiated"):
+    with pytest.raises(
+        TypeError, match=rf"{name}\(fn=…\) closes over an array that is differentiated"
+    ):
         jax.grad(lambda t: both(name, jnp.sum, t, 0.5, t))(theta)  # the model's own parameters
 
 
@@ -50,7 +58,9 @@ def test_a_context_that_is_held_changes_nothing_but_the_surrogate(name):
     )(theta, 0.5)
     np.testing.assert_allclose([value, *model, surrogate], [constant, *same, slope], rtol=1e-5)
     assert context == 0 and surrogate != 0
-    traced = jax.jit(jax.grad(both, argnums=2), static_argnums=(0, 1))(name, lambda c: c, theta, 0.5, 1.3)
+    traced = jax.jit(jax.grad(both, argnums=2), static_argnums=(0, 1))(
+        name, lambda c: c, theta, 0.5, 1.3
+    )
     np.testing.assert_allclose(traced, model, rtol=1e-5)
 
 
@@ -62,14 +72,18 @@ def test_behind_a_site_that_differentiates_the_rest(name):
     def value(t, context):
         def program():
             x = yield lt.sample(lt.Bernoulli(t[0]), lt.DoubleCV())
-            y = yield lt.sample(lt.Bernoulli(t[1:] + x), make(lambda w, y: w * jnp.tanh(context * y), 0.5))
+            y = yield lt.sample(
+                lt.Bernoulli(t[1:] + x), make(lambda w, y: w * jnp.tanh(context * y), 0.5)
+            )
             yield lt.cost(x * COST(y))
 
         return lt.expect_program(KEY, program, num_samples=4, has_aux=True)[0]
 
     t = jnp.array([0.3, 0.4, -0.2])
     assert np.all(jax.jit(jax.grad(value))(t, 1.3) != 0)
-    with pytest.raises(TypeError, match=rf"{name}\(fn=…\) closes over an array that is differentiated"):
+    with pytest.raises(
+        TypeError, match=rf"{name}\(fn=…\) closes over an array that is differentiated"
+    ):
         jax.jit(jax.grad(value, 1))(t, 1.3)
 
 
@@ -83,7 +97,9 @@ def test_one_evaluation_of_f():
 
     def value(mu):
         estimator = lt.LAX(lambda w, x: w * x, 0.3)
-        value, aux = lt.expect(KEY, cost, lt.Normal(mu, 1.0), estimator=estimator, num_samples=5, has_aux=True)
+        value, aux = lt.expect(
+            KEY, cost, lt.Normal(mu, 1.0), estimator=estimator, num_samples=5, has_aux=True
+        )
         return value + aux.adaptive_loss
 
     with evaluations_counted() as counts:

@@ -77,22 +77,35 @@ def test_the_second_derivative_over_all_sets(x64, k):
     """Magic boxes with R held constant are right at every order, the built-in baseline included."""
     params = CAT[3]
     noise, weights = set_noise(softmax(params), k)
-    hessians = jax.jit(jax.vmap(jax.hessian(one_run_value), (None, 0, None)), static_argnums=2)(params, noise, k)
-    want = jax.hessian(lambda p: jax.nn.softmax(p) @ jax.vmap(lambda x: indexed_cost(p, x))(jnp.arange(3)))(params)
+    hessians = jax.jit(jax.vmap(jax.hessian(one_run_value), (None, 0, None)), static_argnums=2)(
+        params, noise, k
+    )
+    want = jax.hessian(
+        lambda p: jax.nn.softmax(p) @ jax.vmap(lambda x: indexed_cost(p, x))(jnp.arange(3))
+    )(params)
     np.testing.assert_allclose(np.tensordot(weights, hessians, 1), want, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", [i for i in ROWS if "/unordered" in i and "nobl" not in i and not i.startswith("ts")])
+@pytest.mark.parametrize(
+    "name", [i for i in ROWS if "/unordered" in i and "nobl" not in i and not i.startswith("ts")]
+)
 def test_oracle_row_exactly(x64, name):
     row, p = ROWS[name], problem(ROWS[name])
     params = np.asarray(p.params[p.wrt])
     dist_of = lambda theta: p.dist({**p.params, p.wrt: theta})
     noise, weights = set_noise(point_probabilities(dist_of(params)), row["n_samples"])
     _, mean, variance = moments(
-        lt.UnorderedSet(row["n_samples"]), dist_of, lambda _, x: p.cost(p.params, x), params, noise, weights
+        lt.UnorderedSet(row["n_samples"]),
+        dist_of,
+        lambda _, x: p.cost(p.params, x),
+        params,
+        noise,
+        weights,
     )
     np.testing.assert_allclose(np.atleast_1d(mean), np.atleast_1d(row["exact_mean"]), atol=1e-12)
-    np.testing.assert_allclose(np.atleast_1d(variance), np.atleast_1d(row["exact_variance"]), rtol=1e-9)
+    np.testing.assert_allclose(
+        np.atleast_1d(variance), np.atleast_1d(row["exact_variance"]), rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("name", ["cat5/quad/unordered3", "kool/eta0.0/unordered_bl/k2"])
@@ -119,7 +132,9 @@ def exact_weights(log_p, points):
 
     whole = remaining([])
     first = [p[s] * remaining([s]) / whole for s in points]
-    second = [[0 if s == t else p[t] * remaining([s, t]) / remaining([s]) for t in points] for s in points]
+    second = [
+        [0 if s == t else p[t] * remaining([s, t]) / remaining([s]) for t in points] for s in points
+    ]
     return np.array(first, float), np.array(second, float)
 
 
@@ -128,7 +143,8 @@ LOW_ENTROPY = np.array([0.0, -20.0, -25.0, -40.0, -60.0, -61.0])
 
 @pytest.mark.parametrize("k", [2, 3, 4, 6])
 @pytest.mark.parametrize(
-    "logits", [LOW_ENTROPY, np.array([1.0, 0.9, -0.5, 0.0, 0.2, -3.0]), np.array([0.0, 0, 0, -80, -80, -80])]
+    "logits",
+    [LOW_ENTROPY, np.array([1.0, 0.9, -0.5, 0.0, 0.2, -3.0]), np.array([0.0, 0, 0, -80, -80, -80])],
 )
 def test_weights_in_float32(logits, k):
     """Relative accuracy of every weight, at low entropy, and for the whole support."""
@@ -136,7 +152,9 @@ def test_weights_in_float32(logits, k):
     for points in itertools.islice(itertools.combinations(range(6), k), 5):
         first, second = weigh(log_p, jnp.array(points))
         want_first, want_second = exact_weights(logits, points)
-        np.testing.assert_allclose(first, want_first, rtol=2e-4, atol=1e-30)  # log p of −80 itself is right to 8e-6
+        np.testing.assert_allclose(
+            first, want_first, rtol=2e-4, atol=1e-30
+        )  # log p of −80 itself is right to 8e-6
         np.testing.assert_allclose(second, want_second, rtol=2e-4, atol=1e-30)
 
 
@@ -156,7 +174,9 @@ def test_impossible_points():
     values, grads = gradients(lt.UnorderedSet(3), categorical, cost, logits, noise)
     p = np.asarray(jax.nn.softmax(logits))
     np.testing.assert_allclose(values, p[0] + 3 * p[2], rtol=1e-6)
-    np.testing.assert_allclose(grads, np.tile(p * (np.array([1, 0, 3, 0]) - (p[0] + 3 * p[2])), (20, 1)), atol=1e-6)
+    np.testing.assert_allclose(
+        grads, np.tile(p * (np.array([1, 0, 3, 0]) - (p[0] + 3 * p[2])), (20, 1)), atol=1e-6
+    )
 
 
 def test_a_constant_changes_nothing():
@@ -183,8 +203,14 @@ def test_refuses_illegal_numbers(k, kind, message):
 @pytest.mark.parametrize(
     "dist, message",
     [
-        (lt.Poisson(2.0), r"UnorderedSet\(\) needs a finite distribution; Poisson is not. Use ScoreFunction\(\)"),
-        (lt.Bernoulli(0.0), r"at most as many draws as the support has points, 2; got 3. Use Enumerate\(\)"),
+        (
+            lt.Poisson(2.0),
+            r"UnorderedSet\(\) needs a finite distribution; Poisson is not. Use ScoreFunction\(\)",
+        ),
+        (
+            lt.Bernoulli(0.0),
+            r"at most as many draws as the support has points, 2; got 3. Use Enumerate\(\)",
+        ),
     ],
 )
 def test_refuses_illegal_supports(dist, message):

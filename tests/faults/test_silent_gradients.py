@@ -16,7 +16,9 @@ def family(log_prob):
 
 def test_1_2_3_a_log_prob_per_coordinate_is_refused():
     vector = family(lambda p, x: -0.5 * (x - p) ** 2)
-    with pytest.raises(ValueError, match=r"log_prob must be scalar per draw, got \(4,\); sum the event dimensions"):
+    with pytest.raises(
+        ValueError, match=r"log_prob must be scalar per draw, got \(4,\); sum the event dimensions"
+    ):
         lt.expect(KEY, lambda x: x.sum(), vector(jnp.zeros(4)), num_samples=4)  # S == D
     column = family(lambda p, x: -0.5 * jnp.sum((x - p) ** 2, keepdims=True))
     with pytest.raises(ValueError, match=r"scalar per draw, got \(1,\)"):
@@ -37,17 +39,23 @@ def test_4_the_draw_is_held_constant_in_the_score():
 def test_5_no_double_count():
     """The cost sees a draw without a derivative: score only, not score plus path."""
     seen = []
-    value = lambda mu: lt.expect(KEY, lambda x: seen.append(jax.jvp(lambda y: y, (x,), (x,))) or x, lt.Normal(mu, 1.0))
+    value = lambda mu: lt.expect(
+        KEY, lambda x: seen.append(jax.jvp(lambda y: y, (x,), (x,))) or x, lt.Normal(mu, 1.0)
+    )
     score = jax.grad(value)(0.3)
     x = 0.3 + jax.random.normal(jax.random.fold_in(jax.random.fold_in(KEY, 1), 0), (16,))
     by_hand = jnp.sum((x - x.mean()) * (x - 0.3)) / 15
     assert float(score) == pytest.approx(float(by_hand), rel=1e-5)
 
 
-@pytest.mark.parametrize("estimator", [lt.ScoreFunction(), lt.ScoreFunction(lt.NoBaseline()), lt.Enumerate()])
+@pytest.mark.parametrize(
+    "estimator", [lt.ScoreFunction(), lt.ScoreFunction(lt.NoBaseline()), lt.Enumerate()]
+)
 def test_6_the_direct_term_is_included(estimator):
     """E[θ b] = θ σ(θ)."""
-    value = lambda t: lt.expect(KEY, lambda b: t * b, lt.Bernoulli(t), estimator=estimator, num_samples=200_000)
+    value = lambda t: lt.expect(
+        KEY, lambda b: t * b, lt.Bernoulli(t), estimator=estimator, num_samples=200_000
+    )
     p = 1 / (1 + np.exp(-0.7))
     assert jax.grad(value)(0.7) == pytest.approx(p + 0.7 * p * (1 - p), abs=0.01)
 
@@ -101,19 +109,24 @@ def test_9_leave_one_out_with_one_draw():
 def test_16_pathwise_through_a_discrete_draw(dist):
     """By declaration, not dtype: bits are floats here."""
     with pytest.raises(
-        ValueError, match=r"Pathwise\(\) needs a reparameterized distribution; .* is not. Use ScoreFunction"
+        ValueError,
+        match=r"Pathwise\(\) needs a reparameterized distribution; .* is not. Use ScoreFunction",
     ):
         lt.expect(KEY, lambda x: 1.0 * x, dist, estimator=lt.Pathwise())
 
 
 def test_16_enumeration_of_an_infinite_support():
-    with pytest.raises(ValueError, match=r"Enumerate\(\) needs a finite distribution; Poisson is not"):
+    with pytest.raises(
+        ValueError, match=r"Enumerate\(\) needs a finite distribution; Poisson is not"
+    ):
         lt.expect(KEY, lambda x: x, lt.Poisson(2.0), estimator=lt.Enumerate())
 
 
 def test_17_a_draw_of_zero_probability_gives_a_nan_gradient_and_a_value():
     """A masked log-prob has a zero gradient at −inf: never taken for an answer."""
-    masked = lt.distribution(lambda p, x: jnp.where(x > 0, -p * x, -jnp.inf), lambda key, p: -jnp.ones(()) * 1.0)
+    masked = lt.distribution(
+        lambda p, x: jnp.where(x > 0, -p * x, -jnp.inf), lambda key, p: -jnp.ones(()) * 1.0
+    )
     value = lambda p: lt.expect(KEY, lambda x: x, masked(p), num_samples=4)
     assert value(1.0) == -1.0
     assert jnp.isnan(jax.grad(value)(1.0))
@@ -122,7 +135,9 @@ def test_17_a_draw_of_zero_probability_gives_a_nan_gradient_and_a_value():
 
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf])
 def test_17_whatever_is_not_finite(bad):
-    odd = lt.distribution(lambda p, x: -0.5 * (x - p) ** 2 + jnp.where(x > 1e9, 0.0, bad), lambda key, p: jnp.ones(()))
+    odd = lt.distribution(
+        lambda p, x: -0.5 * (x - p) ** 2 + jnp.where(x > 1e9, 0.0, bad), lambda key, p: jnp.ones(())
+    )
     assert jnp.isnan(jax.grad(lambda p: lt.expect(KEY, lambda x: x, odd(p), num_samples=4))(1.0))
 
 
@@ -139,7 +154,9 @@ def test_17_points_of_probability_zero_contribute_nothing_to_an_enumeration():
 
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
 def test_18_a_cost_that_is_not_finite_is_not_hidden(bad):
-    value = lambda m: lt.expect(KEY, lambda x: jnp.where(x > 0.5, bad, x), lt.Normal(m, 1.0), num_samples=64)
+    value = lambda m: lt.expect(
+        KEY, lambda x: jnp.where(x > 0.5, bad, x), lt.Normal(m, 1.0), num_samples=64
+    )
     assert not jnp.isfinite(value(0.0))
     assert not jnp.isfinite(jax.grad(value)(0.0))
 
@@ -155,7 +172,9 @@ def test_18_a_cost_that_is_not_finite_is_not_hidden(bad):
 )
 def test_24_logits_that_are_nan_give_a_nan_gradient(dist, estimator):
     """Their draws are numbers, and so is the value; the gradient was 0, which a training loop takes for a step."""
-    value = lambda l: lt.expect(KEY, lambda x: jnp.sum(x) * 2.0, dist(l), estimator=estimator, num_samples=4)
+    value = lambda l: lt.expect(
+        KEY, lambda x: jnp.sum(x) * 2.0, dist(l), estimator=estimator, num_samples=4
+    )
     assert jnp.all(jnp.isnan(jax.jit(jax.grad(value))(jnp.full(3, jnp.nan))))
 
 
@@ -170,15 +189,21 @@ def test_samplers_refuse_to_be_differentiated_by_hand():
         with pytest.raises(lt.UnaccountedRandomnessError, match=r"sample was differentiated"):
             jax.grad(lambda p: 1.0 * dist(p).sample(KEY))(0.7)
     jax.grad(lambda p: p * lt.Bernoulli(jax.lax.stop_gradient(p)).sample(KEY))(0.7)
-    assert jax.grad(lambda p: lt.Normal(p, 1.0).sample(KEY))(0.7) == 1.0  # reparameterised: that is pathwise
+    assert (
+        jax.grad(lambda p: lt.Normal(p, 1.0).sample(KEY))(0.7) == 1.0
+    )  # reparameterised: that is pathwise
 
 
 def test_a_sampler_that_closes_over_parameters():
     def by_hand(theta):
-        closed = lt.distribution(lambda p, x: -0.5 * (x - theta) ** 2, lambda key, p: theta + jax.random.normal(key))
+        closed = lt.distribution(
+            lambda p, x: -0.5 * (x - theta) ** 2, lambda key, p: theta + jax.random.normal(key)
+        )
         return closed(0.0)
 
     with pytest.raises(lt.UnaccountedRandomnessError):
         jax.grad(lambda t: by_hand(t).sample(KEY))(0.7)
     value = lambda t: lt.expect(KEY, lambda x: x, by_hand(t), num_samples=20_000)
-    assert jax.grad(value)(0.7) == pytest.approx(1.0, abs=0.05)  # held in the draw, differentiated in the log-prob
+    assert jax.grad(value)(0.7) == pytest.approx(
+        1.0, abs=0.05
+    )  # held in the draw, differentiated in the log-prob

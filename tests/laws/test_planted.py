@@ -55,7 +55,9 @@ class NoDirectTerm(Planted):
 
     def close(self, costs, point, runs):
         return costs.combine(
-            zero=-costs.total + stop(costs.total) + stop(costs.total) * (magic_box(point.log_prob) - 1)
+            zero=-costs.total
+            + stop(costs.total)
+            + stop(costs.total) * (magic_box(point.log_prob) - 1)
         )
 
 
@@ -73,7 +75,9 @@ class Shrunk(Planted):
 
 def mean_error(estimator, family, f):
     theta = jnp.array([0.4, -0.3])
-    moments = lt.testing.exact_estimator_variance(f, family, theta, estimator=estimator, num_samples=2)
+    moments = lt.testing.exact_estimator_variance(
+        f, family, theta, estimator=estimator, num_samples=2
+    )
     exact = lt.testing.exact_gradient(f, family, theta)
     return float(np.max(np.abs(np.asarray(moments.mean) - np.asarray(exact))))
 
@@ -101,7 +105,9 @@ def test_a_lost_credit_fails():
 
     def program(t, a_is_credited):
         a = yield lt.sample(lt.Bernoulli(t[0]), lt.Enumerate())
-        b = yield lt.sample(lt.Bernoulli(t[1] + 2.0 * (a if a_is_credited else stop(0 * a + 0.5))), lt.Enumerate())
+        b = yield lt.sample(
+            lt.Bernoulli(t[1] + 2.0 * (a if a_is_credited else stop(0 * a + 0.5))), lt.Enumerate()
+        )
         yield lt.cost(b)
 
     grad = lambda credited: jax.grad(

@@ -22,7 +22,10 @@ from scipy import special, stats
 
 import logtrick as lt
 
-ROWS = {r["id"]: r for r in json.loads((pathlib.Path(__file__).parents[1] / "data" / "oracles.json").read_text())}
+ROWS = {
+    r["id"]: r
+    for r in json.loads((pathlib.Path(__file__).parents[1] / "data" / "oracles.json").read_text())
+}
 Expectation = Callable[[Callable[[Any], Any]], Any]
 
 
@@ -52,7 +55,9 @@ class Problem:
         """`calls` independent gradient estimates, of one `lt.expect` each."""
         params = {k: jnp.asarray(v, float) for k, v in self.params.items()}
         run = _compiled(self.dist, self.cost, jax.tree.structure(estimator), num_samples, calls)
-        return np.asarray(run(params, estimator, jax.random.key(seed))[self.wrt])[(slice(None), *_index(self.pick))]
+        return np.asarray(run(params, estimator, jax.random.key(seed))[self.wrt])[
+            (slice(None), *_index(self.pick))
+        ]
 
     def mean_cost(self) -> float:
         assert self.expectation is not None
@@ -74,7 +79,13 @@ def _compiled(dist: Any, cost: Any, structure: Any, num_samples: int, calls: int
     """One compilation for all rows of a family, cost and estimator: parameters and constants of baselines are arguments."""
 
     def value(params: Any, key: Any, estimator: Any) -> jax.Array:
-        return lt.expect(key, lambda x: cost(params, x), dist(params), estimator=estimator, num_samples=num_samples)
+        return lt.expect(
+            key,
+            lambda x: cost(params, x),
+            dist(params),
+            estimator=estimator,
+            num_samples=num_samples,
+        )
 
     def run(params: Any, estimator: Any, key: Any) -> Any:
         one = lambda k: jax.grad(value)(params, k, estimator)
@@ -87,17 +98,29 @@ def check(row: dict[str, Any], draws: np.ndarray) -> tuple[float, float]:
     """Assert a row; returns the worst |z| of the mean and the worst relative error of the variance."""
     draws = np.asarray(draws, np.float64).reshape(draws.shape[0], -1)
     mean, variance = draws.mean(0), draws.var(0, ddof=1)
-    want_mean, want_variance = np.atleast_1d(row["exact_mean"]), np.atleast_1d(row["exact_variance"])
+    want_mean, want_variance = (
+        np.atleast_1d(row["exact_mean"]),
+        np.atleast_1d(row["exact_variance"]),
+    )
     want_mean, want_variance = np.broadcast_arrays(want_mean, want_variance)
     assert mean.shape == want_mean.shape, (row["id"], mean.shape, want_mean.shape)
     zero = want_variance == 0
     assert np.all(variance[zero] <= 1e-12 * (1 + mean[zero] ** 2)), (row["id"], variance)
-    assert np.allclose(mean[zero], want_mean[zero], rtol=1e-5, atol=1e-6), (row["id"], mean, want_mean)
+    assert np.allclose(mean[zero], want_mean[zero], rtol=1e-5, atol=1e-6), (
+        row["id"],
+        mean,
+        want_mean,
+    )
     z = np.abs(mean - want_mean)[~zero] / np.sqrt(want_variance[~zero] / len(draws))
     error = np.abs(variance[~zero] / want_variance[~zero] - 1)
     worst = (z.max(initial=0.0), error.max(initial=0.0))
     assert worst[0] <= 5, (row["id"], "z", z)
-    assert worst[1] <= row.get("suggested_rtol_var", 0.0), (row["id"], "variance", variance, want_variance)
+    assert worst[1] <= row.get("suggested_rtol_var", 0.0), (
+        row["id"],
+        "variance",
+        variance,
+        want_variance,
+    )
     return worst
 
 
@@ -128,7 +151,9 @@ _COSTS: dict[str, Callable[[Any, Any], Any]] = {
 
 def _poisson_log_ratio(p: Any, x: Any) -> Any:
     lam = jax.lax.stop_gradient(p["lam"])  # the direct term has mean zero, and the rows drop it
-    log_binomial = jax.scipy.special.gammaln(x + 10.0) - jax.scipy.special.gammaln(x + 1.0) - math.lgamma(10.0)
+    log_binomial = (
+        jax.scipy.special.gammaln(x + 10.0) - jax.scipy.special.gammaln(x + 1.0) - math.lgamma(10.0)
+    )
     negative_binomial = log_binomial + 10.0 * math.log(0.25) + x * math.log(0.75)
     return jax.scipy.stats.poisson.logpmf(x, lam) - negative_binomial
 
@@ -191,7 +216,9 @@ _FAMILIES: dict[str, Callable[[dict[str, Any], dict[str, Any]], Problem]] = {
         lambda p: lt.Beta(p["a"], p["b"]),
         lambda p: stats.beta(p["a"], p["b"]),
         {
-            "a": lambda p: lambda x: np.log(x) - special.digamma(p["a"]) + special.digamma(p["a"] + p["b"]),
+            "a": lambda p: (
+                lambda x: np.log(x) - special.digamma(p["a"]) + special.digamma(p["a"] + p["b"])
+            ),
             "b": lambda p: None,
         },
     ),
@@ -212,7 +239,9 @@ def _distance_to(p: Any, x: Any) -> Any:
 
 
 def _polynomial(p: Any, x: Any) -> Any:
-    return (jnp.array([1.0, -2.0, 0.5, 1.5]) @ jnp.asarray(x, float) - 0.7) ** 2 + 0.8 * x[0] * x[2] * x[3]
+    return (jnp.array([1.0, -2.0, 0.5, 1.5]) @ jnp.asarray(x, float) - 0.7) ** 2 + 0.8 * x[0] * x[
+        2
+    ] * x[3]
 
 
 def _bernoulli_of(q: Any) -> Any:
@@ -228,8 +257,12 @@ def _bernoulli(row: dict[str, Any], p: dict[str, Any]) -> Problem:
     if row["id"].startswith("ts200"):
         theta, t = p["theta"], p["t"]
         mean = theta * (1 - t) ** 2 + (1 - theta) * t**2
-        exact: Expectation = lambda h: mean  # only of the cost itself: a sum over 2^200 points otherwise
-        return Problem(dist, _distance_to, {"logits": np.full(200, p["logit"]), "t": t}, "logits", 0, exact)
+        exact: Expectation = lambda h: (
+            mean
+        )  # only of the cost itself: a sum over 2^200 points otherwise
+        return Problem(
+            dist, _distance_to, {"logits": np.full(200, p["logit"]), "t": t}, "logits", 0, exact
+        )
     probs = np.array([p["p"]])
     params = {"logits": np.array([p["logit"]]), "t": p["t"]}
     return Problem(dist, _distance_to, params, "logits", 0, _bits(probs), lambda x: x - probs)
@@ -239,7 +272,9 @@ def _kool(row: dict[str, Any], p: dict[str, Any]) -> Problem:
     logits, p0 = np.full(3, p["eta"]), np.array(p["p0"])
     probs = special.expit(logits)
     score = lambda x: np.sum(x - probs)
-    return Problem(_shared_logit, _distance_sum, {"eta": p["eta"], "p0": p0}, "eta", ..., _bits(probs), score)
+    return Problem(
+        _shared_logit, _distance_sum, {"eta": p["eta"], "p0": p0}, "eta", ..., _bits(probs), score
+    )
 
 
 def _shared_logit(q: Any) -> Any:
@@ -261,7 +296,9 @@ def _one_hot_quadratic(p: Any, z: Any) -> Any:
 def _categorical(row: dict[str, Any], p: dict[str, Any]) -> Problem:
     params = {k: np.array(p[k]) for k in ("logits", "V", "c")}
     probs, points = special.softmax(params["logits"]), np.eye(len(p["logits"]))
-    exact: Expectation = lambda h: sum(w * np.asarray(h(z), np.float64) for z, w in zip(points, probs))
+    exact: Expectation = lambda h: sum(
+        w * np.asarray(h(z), np.float64) for z, w in zip(points, probs)
+    )
     return Problem(_one_hot, _one_hot_quadratic, params, "logits", ..., exact, lambda z: z - probs)
 
 

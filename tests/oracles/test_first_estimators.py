@@ -35,7 +35,9 @@ def estimator(row, p):
     if kind in ("sf_mean_baseline", "rstar"):
         return lt.ScoreFunction(lt.ConstantBaseline(jnp.asarray(p.mean_cost(), float)))
     if kind == "sf_opt_baseline":
-        return lt.ScoreFunction(lt.ConstantBaseline(jnp.asarray(np.squeeze(p.best_constant()), float)))
+        return lt.ScoreFunction(
+            lt.ConstantBaseline(jnp.asarray(np.squeeze(p.best_constant()), float))
+        )
     if kind in ("pathwise", "implicit"):
         return lt.Pathwise()
     return lt.Enumerate() if kind == "enumerate" else lt.ScoreFunction()
@@ -50,7 +52,8 @@ def test_row(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["bernD4/poly/sf_opt_baseline_per_coordinate", "cat5/quad/sf_opt_baseline_per_coordinate"]
+    "name",
+    ["bernD4/poly/sf_opt_baseline_per_coordinate", "cat5/quad/sf_opt_baseline_per_coordinate"],
 )
 def test_row_per_coordinate(name):
     """Each coordinate under its own best constant."""
@@ -59,7 +62,12 @@ def test_row_per_coordinate(name):
     best = p.best_constant()
     columns = []
     for i, b in enumerate(best):
-        draws = p.gradients(lt.ScoreFunction(lt.ConstantBaseline(jnp.asarray(b, float))), 1, row["suggested_M"], seed=i)
+        draws = p.gradients(
+            lt.ScoreFunction(lt.ConstantBaseline(jnp.asarray(b, float))),
+            1,
+            row["suggested_M"],
+            seed=i,
+        )
         columns.append(draws[:, i])
     check(row, np.stack(columns, 1))
 

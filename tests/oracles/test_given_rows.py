@@ -18,7 +18,9 @@ EXPONENTIAL_FAMILY = lt.distribution(
 def run(row, gradient, seed=0):
     """`suggested_M` independent calls of `gradient(key)`."""
     keys = jax.random.split(jax.random.key(seed), row["suggested_M"])
-    return check(row, np.asarray(jax.jit(lambda k: jax.lax.map(gradient, k, batch_size=10_000))(keys)))
+    return check(
+        row, np.asarray(jax.jit(lambda k: jax.lax.map(gradient, k, batch_size=10_000))(keys))
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in ROWS if name.startswith("offpolicy/")])
@@ -32,7 +34,11 @@ def test_importance_weights(name):
         x = mu + wide * jax.random.normal(key, (1,))
         log_weights = norm.logpdf(x, mu, sigma) - norm.logpdf(x, mu, wide)
         value = lambda mu: lt.expect_given(
-            x, lambda x: (x - k) ** 2, lt.Normal(mu, sigma), log_weights=log_weights, baseline=lt.NoBaseline()
+            x,
+            lambda x: (x - k) ** 2,
+            lt.Normal(mu, sigma),
+            log_weights=log_weights,
+            baseline=lt.NoBaseline(),
         )
         return jax.grad(value)(mu)
 
@@ -52,7 +58,9 @@ def test_covariance(size, way):
         return lt.expect_given(x, lambda x: f[x], lambda x: t[x] @ theta, normalized=False)
 
     def leave_one_out(theta, key):
-        return lt.expect(key, lambda x: f[x], EXPONENTIAL_FAMILY({"theta": theta, "T": t}), num_samples=size)
+        return lt.expect(
+            key, lambda x: f[x], EXPONENTIAL_FAMILY({"theta": theta, "T": t}), num_samples=size
+        )
 
     value = given if way == "given" else leave_one_out
     run(row, lambda key: jax.grad(value)(theta, key))

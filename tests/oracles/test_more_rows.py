@@ -21,7 +21,9 @@ def run(row, one, seed=0):
 def test_second_derivative_of_a_normal(name):
     row = ROWS[name]
     mu, sigma = row["params"]["mu"], row["params"]["sigma"]
-    baseline = lt.ConstantBaseline(mu**2 + sigma**2) if name.endswith("baseline") else lt.NoBaseline()
+    baseline = (
+        lt.ConstantBaseline(mu**2 + sigma**2) if name.endswith("baseline") else lt.NoBaseline()
+    )
     value = lambda m, k: lt.expect(
         k, lambda x: x**2, lt.Normal(m, sigma), estimator=lt.ScoreFunction(baseline), num_samples=1
     )
@@ -52,7 +54,9 @@ def test_direct_term():
     run(row, lambda k: jax.grad(value)(row["params"]["theta"], k))
 
 
-@pytest.mark.parametrize("name, estimator", [("sf", lt.ScoreFunction(lt.NoBaseline())), ("loo4", lt.ScoreFunction())])
+@pytest.mark.parametrize(
+    "name, estimator", [("sf", lt.ScoreFunction(lt.NoBaseline())), ("loo4", lt.ScoreFunction())]
+)
 def test_poisson_to_negative_binomial(name, estimator):
     row = ROWS[f"stochasticad/poisson_nb_kl/{name}"]
     check(row, problem(row).gradients(estimator, row["n_samples"], row["suggested_M"]))
@@ -83,7 +87,9 @@ def test_pathwise_full_covariance():
 
     def value(mu, c, k):
         cost = lambda x: 0.5 * scale * jnp.sum((x - target) ** 2)
-        return lt.expect(k, cost, lt.MultivariateNormal(mu, c), estimator=lt.Pathwise(), num_samples=1)
+        return lt.expect(
+            k, cost, lt.MultivariateNormal(mu, c), estimator=lt.Pathwise(), num_samples=1
+        )
 
     keys = jax.random.split(jax.random.key(0), 200_000)
     by_mu, by_c = jax.jit(jax.vmap(jax.grad(value, (0, 1)), (None, None, 0)))(mu, c, keys)
@@ -116,4 +122,6 @@ def test_the_crazy_program():
     np.testing.assert_allclose(mean, 15.625, rtol=1e-6)
     np.testing.assert_allclose(slope / 0.25, row["exact_gradient"], rtol=1e-6)  # dp / d logit = ¼
     fit = lt.maximize(jax.random.key(1), value, jnp.array(0.0), optax.adam(0.1), num_steps=300)
-    np.testing.assert_allclose(jax.nn.sigmoid(fit.params), (570 + (570**2 + 134400) ** 0.5) / 1680, rtol=1e-4)
+    np.testing.assert_allclose(
+        jax.nn.sigmoid(fit.params), (570 + (570**2 + 134400) ** 0.5) / 1680, rtol=1e-4
+    )

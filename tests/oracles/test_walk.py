@@ -37,7 +37,8 @@ def moments(n, p):
     sums[0, 0] = 1.0
     for _ in range(n):
         rising, falling = (
-            rate * np.array([sums[0], sums[1] + s * sums[0], sums[2] + 2 * s * sums[1] + s**2 * sums[0]])
+            rate
+            * np.array([sums[0], sums[1] + s * sums[0], sums[2] + 2 * s * sums[1] + s**2 * sums[0]])
             for rate, s in ((up, score_up), (1 - up, score_down))
         )
         sums = np.zeros((3, n + 1))
@@ -52,7 +53,9 @@ def compiled(n, structure, num_samples):
 
     def run(p, estimator, key):
         value = lambda p, k: lt.expect_program(k, walk, p, n, estimator, num_samples=num_samples)
-        return jax.lax.map(lambda k: jax.grad(value)(p, k), jax.random.split(key, CALLS), batch_size=10_000)
+        return jax.lax.map(
+            lambda k: jax.grad(value)(p, k), jax.random.split(key, CALLS), batch_size=10_000
+        )
 
     return jax.jit(run)
 
@@ -61,7 +64,11 @@ def check_row(n, how):
     row = ROWS[f"walk/n{n}_p{2 * n}/{how}"]
     mean, best = moments(n, row["params"]["p"])
     constant = {"sf": 0.0, "sf_mean_baseline": mean, "sf_opt_baseline": best}
-    baseline = lt.LeaveOneOut() if how == "loo8" else lt.ConstantBaseline(jnp.asarray(constant[how], float))
+    baseline = (
+        lt.LeaveOneOut()
+        if how == "loo8"
+        else lt.ConstantBaseline(jnp.asarray(constant[how], float))
+    )
     estimator, runs = lt.ScoreFunction(baseline), row["n_samples"]
     run = compiled(n, jax.tree.structure(estimator), runs)
     return check(row, np.asarray(run(row["params"]["p"], estimator, jax.random.key(n))))

@@ -86,7 +86,9 @@ def chain_cells(kinds, parameter, theta):
     for i, kind in enumerate(kinds):
         parameters = [float(parameter(theta, i, values)) for values in drawn]
         cells, probabilities = kind.cells(parameters)
-        drawn = [(*v, float(x)) for v, p in zip(drawn, parameters) for x, _ in kind.family.points(p)]
+        drawn = [
+            (*v, float(x)) for v, p in zip(drawn, parameters) for x, _ in kind.family.points(p)
+        ]
         noises = [None if n is None else np.repeat(n, len(probabilities)) for n in noises]
         noises.append(None if cells is None else np.tile(cells, len(weights)))
         weights = np.outer(weights, probabilities).ravel()
@@ -98,4 +100,6 @@ def exact(kinds, parameter, cost, theta, values=()):
     if len(values) == len(kinds):
         return cost(theta, values)
     points = kinds[len(values)].family.points(parameter(theta, len(values), values))
-    return sum(w * exact(kinds, parameter, cost, theta, (*values, jnp.asarray(x))) for x, w in points)
+    return sum(
+        w * exact(kinds, parameter, cost, theta, (*values, jnp.asarray(x))) for x, w in points
+    )

@@ -21,23 +21,33 @@ def counted(batched, calls):
 
 
 @pytest.mark.parametrize("batched", [True, False])
-@pytest.mark.parametrize("estimator", [lt.ScoreFunction(), lt.Enumerate()], ids=["score", "enumerate"])
+@pytest.mark.parametrize(
+    "estimator", [lt.ScoreFunction(), lt.Enumerate()], ids=["score", "enumerate"]
+)
 def test_the_same_as_a_jax_function(batched, estimator):
     calls = []
     f, plain = counted(batched, calls), lambda x: jnp.sum(jnp.sqrt(x) + x)
-    value = lambda f: lambda l: lt.expect(KEY, f, lt.Bernoulli(l), estimator=estimator, num_samples=6)
+    value = lambda f: (
+        lambda l: lt.expect(KEY, f, lt.Bernoulli(l), estimator=estimator, num_samples=6)
+    )
     logits = jnp.array([0.1, -0.2, 0.5])
     for d in (lambda f: f, jax.grad, jax.hessian):
-        np.testing.assert_allclose(jax.jit(d(value(f)))(logits), d(value(plain))(logits), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            jax.jit(d(value(f)))(logits), d(value(plain))(logits), rtol=1e-5, atol=1e-6
+        )
 
 
 def test_one_host_call_a_batch():
     calls = []
     f = counted(True, calls)
-    jax.block_until_ready(jax.jit(lambda l: lt.expect(KEY, f, lt.Bernoulli(l), num_samples=16))(jnp.zeros(3)))
+    jax.block_until_ready(
+        jax.jit(lambda l: lt.expect(KEY, f, lt.Bernoulli(l), num_samples=16))(jnp.zeros(3))
+    )
     assert calls == [(16, 3)]
     calls.clear()
-    both = jax.jit(jax.vmap(lambda k: lt.expect(k, f, COIN, num_samples=4)))(jax.random.split(KEY, 5))
+    both = jax.jit(jax.vmap(lambda k: lt.expect(k, f, COIN, num_samples=4)))(
+        jax.random.split(KEY, 5)
+    )
     assert both.shape == (5,) and calls == [(20, 3)]
     calls.clear()
     assert f(jnp.ones(3)) == 6.0 and calls == [(1, 3)]
@@ -52,7 +62,9 @@ def test_points_that_a_map_does_not_touch():
 def test_differentiating_raises_at_trace_time():
     f = lt.black_box(lambda x: np.float32(x) ** 2)
     pathwise = lambda mu: lt.expect(KEY, f, lt.Normal(mu, 1.0), estimator=lt.Pathwise())
-    with pytest.raises(TypeError, match=r"lt.black_box\(<lambda>\) was differentiated.*ScoreFunction\(\) say"):
+    with pytest.raises(
+        TypeError, match=r"lt.black_box\(<lambda>\) was differentiated.*ScoreFunction\(\) say"
+    ):
         jax.jit(jax.grad(pathwise)).trace(0.3)
     with pytest.raises(TypeError, match="was differentiated"):
         jax.grad(lambda t: lt.expect(KEY, lambda x: f(x * t), COIN_1))(0.3)
@@ -103,9 +115,14 @@ def test_the_host_raises_inside_a_users_jit(batched):
     assert f.last_error is None
     broken[0] = True
     afresh = jax.jit(lambda l: step(l) + 1)
-    for run, errors in ((step, (jax.errors.JaxRuntimeError, ValueError)), (afresh, jax.errors.JaxRuntimeError)):
+    for run, errors in (
+        (step, (jax.errors.JaxRuntimeError, ValueError)),
+        (afresh, jax.errors.JaxRuntimeError),
+    ):
         f.last_error = None
-        with pytest.raises(errors, match=r"(?s)in simulator.*in table.*ArithmeticError: no such state"):
+        with pytest.raises(
+            errors, match=r"(?s)in simulator.*in table.*ArithmeticError: no such state"
+        ):
             jax.block_until_ready(run(0.1))
         assert isinstance(f.last_error, lt.BlackBoxError)
         raised = f.last_error.__cause__
@@ -130,8 +147,12 @@ def test_the_host_raises_inside_minimize(batched):
         raise ValueError("of the callback")
 
     f = lt.black_box(simulator, batched=batched)
-    objective = lambda l, key: lt.expect(key, f, lt.Bernoulli(l), num_samples=2) + 0 * f(jax.lax.stop_gradient(l))
-    fit = lambda **options: lt.minimize(KEY, objective, 0.3, optax.sgd(0.1), num_steps=4, chunk=2, **options)
+    objective = lambda l, key: (
+        lt.expect(key, f, lt.Bernoulli(l), num_samples=2) + 0 * f(jax.lax.stop_gradient(l))
+    )
+    fit = lambda **options: lt.minimize(
+        KEY, objective, 0.3, optax.sgd(0.1), num_steps=4, chunk=2, **options
+    )
     for first in (True, False):
         broken[0] = first
         with pytest.raises(
@@ -180,8 +201,16 @@ def _traceback(error):
 @pytest.mark.parametrize(
     "f, how, match",
     [
-        (lambda x: np.ones(2), {}, r"returned shape \(2,\); result_shape=\(\) with batched=False needs \(\)"),
-        (lambda x: np.ones(()), {"batched": True}, r"returned shape \(\).*batched=True needs \(\d+,\)"),
+        (
+            lambda x: np.ones(2),
+            {},
+            r"returned shape \(2,\); result_shape=\(\) with batched=False needs \(\)",
+        ),
+        (
+            lambda x: np.ones(()),
+            {"batched": True},
+            r"returned shape \(\).*batched=True needs \(\d+,\)",
+        ),
         (lambda x: 1j, {}, "returned complex128; needs real numbers"),
         (lambda x: "a", {}, "needs real numbers"),
         (lambda x: 1.0, {"dtype": np.float32}, r"returned float64; needs float32. Pass dtype=…"),

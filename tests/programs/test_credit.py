@@ -38,7 +38,9 @@ def printed(x):
 
 def through_closure(x):
     """A user's family whose sampler closes over the draw, not one of its parameters."""
-    family = lt.distribution(lambda p, y: -0.5 * (y - x) ** 2, lambda key, p: jax.random.normal(key) + x)
+    family = lt.distribution(
+        lambda p, y: -0.5 * (y - x) ** 2, lambda key, p: jax.random.normal(key) + x
+    )
     return family(())
 
 
@@ -67,7 +69,9 @@ WAYS = {
     "cond operand": lambda x: lax.cond(True, lambda y: y, lambda y: 0.0, x),
     "switch": lambda x: lax.switch(x.astype(int), [lambda: 1.0, lambda: 5.0]),
     "while test": lambda x: lax.while_loop(lambda s: s < 3 * x, lambda s: s + 1.0, 0.0),
-    "while body": lambda x: lax.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] + x), (0, 0.0))[1],
+    "while body": lambda x: lax.while_loop(
+        lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] + x), (0, 0.0)
+    )[1],
     "fori": lambda x: lax.fori_loop(0, 3, lambda i, s: s + x, 0.0),
     "custom_jvp": smooth,
     "custom_vjp": odd,
@@ -106,7 +110,9 @@ def test_directly_and_through_a_later_distribution(way):
     assert credits(program) == [(0,), (1,), (0, 2), (0, 1, 2)]
 
 
-@pytest.mark.parametrize("way", [w for w in WAYS if w not in ("reference", "print", "pure_callback")])
+@pytest.mark.parametrize(
+    "way", [w for w in WAYS if w not in ("reference", "print", "pure_callback")]
+)
 def test_the_gradient_is_there(x64, way):
     """Both cells of one coin: d/dt E[g(a)] = p(1 − p)(g(1) − g(0)), through a cost and through a later coin."""
     g, t = WAYS[way], jnp.asarray(0.3)
@@ -117,7 +123,9 @@ def test_the_gradient_is_there(x64, way):
         c = yield lt.sample(lt.Bernoulli(g(a)), lt.Enumerate())
         yield lt.cost(g(a) + c)
 
-    gradient = jax.jit(jax.grad(lambda t, u: estimate(lambda: program(t), [jnp.full((1,), u), None], 1)))
+    gradient = jax.jit(
+        jax.grad(lambda t, u: estimate(lambda: program(t), [jnp.full((1,), u), None], 1))
+    )
     found = p * gradient(t, -1.0) + (1 - p) * gradient(t, 2.0)
     high, low = (g(jnp.asarray(x)) for x in (1.0, 0.0))
     want = p * (1 - p) * (high + sigmoid(high) - low - sigmoid(low))
@@ -139,7 +147,9 @@ def test_closures_of_users_families():
         a = yield lt.sample(lt.Bernoulli(0.3))
         z = yield lt.sample(through_closure(a))
         yield lt.cost(z)
-        half = lt.distribution(lambda p, y: -0.5 * (y - a) ** 2, lambda key, p: jax.random.normal(key))
+        half = lt.distribution(
+            lambda p, y: -0.5 * (y - a) ** 2, lambda key, p: jax.random.normal(key)
+        )
         w = yield lt.sample(half(()))  # only its density closes over the draw
         yield lt.cost(w)
 
@@ -168,8 +178,12 @@ TIGHT = {
     "print": lambda x, y: (printed(x), y * 2.0),
     "jit with a print": jax.jit(lambda x, y: (jax.debug.print("{} {}", x, y), x, y)[1:]),
     "custom_jvp": lambda x, y: (smooth(x), smooth(y)),
-    "scan": lambda x, y: lax.scan(lambda c, _: ((c[0] + x, c[1] + y), None), (0.0, 0.0), length=2)[0],
-    "while": lambda x, y: lax.while_loop(lambda s: s[2] < 3, lambda s: (s[0] + x, s[1] + y, s[2] + 1), (x, y, 0))[:2],
+    "scan": lambda x, y: lax.scan(lambda c, _: ((c[0] + x, c[1] + y), None), (0.0, 0.0), length=2)[
+        0
+    ],
+    "while": lambda x, y: lax.while_loop(
+        lambda s: s[2] < 3, lambda s: (s[0] + x, s[1] + y, s[2] + 1), (x, y, 0)
+    )[:2],
     "cond": lambda x, y: lax.cond(True, lambda x, y: (x, y), lambda x, y: (x + 1, y + 1), x, y),
     "checkpoint": jax.checkpoint(lambda x, y: (jnp.sin(x), jnp.sin(y))),
 }

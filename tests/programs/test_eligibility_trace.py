@@ -48,7 +48,9 @@ def process(baseline, estimator=lt.ScoreFunction):
         s, m, t, _ = carry
         a = yield lt.sample(lt.Bernoulli(logits(theta, s, m)), estimator(baseline))
         yield lt.cost(cost(theta, s, a, m))
-        n = yield lt.sample(lt.Bernoulli(theta["next"] * (2 * a - 1) + 0.2 * m), estimator(baseline))
+        n = yield lt.sample(
+            lt.Bernoulli(theta["next"] * (2 * a - 1) + 0.2 * m), estimator(baseline)
+        )
         m = jnp.tanh(theta["memory"] * m + 0.5 * n)
         yield lt.cost(2 * n * m)
         return n, m, t + 1, (a > 0) & (n == 0)
@@ -98,7 +100,9 @@ def trajectories(runs):
 
 
 @pytest.mark.parametrize(
-    "baseline, runs", [(lt.LeaveOneOut(), 2), (lt.NoBaseline(), 1), (lt.ConstantBaseline(1.3), 1)], ids=repr
+    "baseline, runs",
+    [(lt.LeaveOneOut(), 2), (lt.NoBaseline(), 1), (lt.ConstantBaseline(1.3), 1)],
+    ids=repr,
 )
 def test_every_trajectory(x64, baseline, runs):
     theta = jax.tree.map(jnp.asarray, THETA)
@@ -153,7 +157,9 @@ def test_several_baselines_each_have_their_trace(x64):
         a = yield lt.sample(lt.Bernoulli(theta + s), lt.ScoreFunction())
         b = yield lt.sample(lt.Bernoulli(theta * a), lt.ScoreFunction(lt.NoBaseline()))
         yield lt.cost((a - 0.3 * b) * (1 + s) * theta)
-        c = yield lt.sample(lt.Bernoulli(theta + b), lt.ScoreFunction(lt.ConstantBaseline(0.3 + 0.1 * s)))
+        c = yield lt.sample(
+            lt.Bernoulli(theta + b), lt.ScoreFunction(lt.ConstantBaseline(0.3 + 0.1 * s))
+        )
         yield lt.cost(c * (s + b))
         return 0.5 * s + c - a, t + 1
 
@@ -203,7 +209,9 @@ def tosses(key, p, **how):
 
 
 def test_geometric():
-    values, gradients = jax.jit(jax.vmap(lambda k: tosses(k, 0.3, num_samples=8)))(jax.random.split(KEY, 20_000))
+    values, gradients = jax.jit(jax.vmap(lambda k: tosses(k, 0.3, num_samples=8)))(
+        jax.random.split(KEY, 20_000)
+    )
     assert_unbiased(values, 1 / 0.3, resolve=0.05)
     assert_unbiased(gradients, -1 / 0.3**2, resolve=0.1)
 
@@ -231,7 +239,11 @@ def test_memory_knows_no_steps():
         return carry - 1
 
     compiled = (
-        jax.jit(lambda k, n: lt.eligibility_trace(k, lambda n: n > 0, step, n, jnp.zeros(4).sum(), num_samples=2))
+        jax.jit(
+            lambda k, n: lt.eligibility_trace(
+                k, lambda n: n > 0, step, n, jnp.zeros(4).sum(), num_samples=2
+            )
+        )
         .lower(KEY, 3)
         .compile()
     )
@@ -253,7 +265,9 @@ def test_carries_of_any_kind():
     start = (jax.random.key(1), True, 0, 1)
     theta = {"w": jnp.float32(0.3)}
     for limit, paid in ((4, True), (0, False)):
-        (value, aux), gradient = lt.eligibility_trace(KEY, lambda c: c[2] < limit, step, start, theta, has_aux=True)
+        (value, aux), gradient = lt.eligibility_trace(
+            KEY, lambda c: c[2] < limit, step, start, theta, has_aux=True
+        )
         assert (value != 0) == paid and (gradient["w"] != 0) == paid
         assert (aux.num_steps == limit).all() and (aux.carry[2] == limit).all()
 
@@ -283,7 +297,11 @@ def test_a_log_prob_that_is_not_finite_gives_nan():
 
 def test_in_a_users_shard_map():
     """A key a device, and the costs of what each device closes over: each device's own gradient, as on one device."""
-    mesh, keys, prices = Mesh(jax.devices()[:4], ("d",)), jax.random.split(KEY, 4), jnp.arange(1.0, 5.0)
+    mesh, keys, prices = (
+        Mesh(jax.devices()[:4], ("d",)),
+        jax.random.split(KEY, 4),
+        jnp.arange(1.0, 5.0),
+    )
 
     def local(key, price):
         def step(tail, logit):
@@ -299,8 +317,12 @@ def test_in_a_users_shard_map():
         "prices": lambda k, c: mean(local(KEY, c[0])),
     }
     for name, function in sharded.items():
-        found = jax.jit(jax.shard_map(function, mesh=mesh, in_specs=P("d"), out_specs=P()))(keys, prices)
-        each = jax.vmap(local, (0 if name == "keys" else None, 0))(keys if name == "keys" else KEY, prices)
+        found = jax.jit(jax.shard_map(function, mesh=mesh, in_specs=P("d"), out_specs=P()))(
+            keys, prices
+        )
+        each = jax.vmap(local, (0 if name == "keys" else None, 0))(
+            keys if name == "keys" else KEY, prices
+        )
         np.testing.assert_allclose(found, jax.tree.map(lambda x: x.mean(), each), rtol=1e-5)
 
 
@@ -321,17 +343,22 @@ WAYS = {
 WHAT = {
     "value": lambda p: tosses(KEY, p)[0],
     "gradient": lambda p: tosses(KEY, p)[1],
-    "step": lambda p: lt.eligibility_trace(KEY, lambda tail: tail > 0, lambda t, _: toss(t, p), 1.0, 0.3)[0],
+    "step": lambda p: lt.eligibility_trace(
+        KEY, lambda tail: tail > 0, lambda t, _: toss(t, p), 1.0, 0.3
+    )[0],
     "cond": lambda p: lt.eligibility_trace(KEY, lambda tail: tail > p, toss, 1.0, 0.3)[0],
     "carry": lambda p: lt.eligibility_trace(KEY, lambda tail: tail > 0, toss, p, 0.3)[0],
     "decay": lambda p: lt.eligibility_trace(KEY, lambda tail: tail > 0, toss, 1.0, 0.3, decay=p)[1],
 }
 
 
-@pytest.mark.parametrize("what, way", [*((w, "reverse") for w in WHAT), *(("value", w) for w in WAYS)])
+@pytest.mark.parametrize(
+    "what, way", [*((w, "reverse") for w in WHAT), *(("value", w) for w in WAYS)]
+)
 def test_no_derivative_is_lost(what, way):
     with pytest.raises(
-        lt.DerivativeOrderError, match="lt.eligibility_trace was differentiated; it returns the gradient"
+        lt.DerivativeOrderError,
+        match="lt.eligibility_trace was differentiated; it returns the gradient",
     ):
         WAYS[way](WHAT[what])
 
@@ -350,10 +377,14 @@ def one_draw(estimator, num_samples=4):
 
 
 def test_estimators_that_need_the_costs_to_come():
-    with pytest.raises(ValueError, match="lt.eligibility_trace: Enumerate is no one-point estimator"):
+    with pytest.raises(
+        ValueError, match="lt.eligibility_trace: Enumerate is no one-point estimator"
+    ):
         one_draw(lt.Enumerate())
     for baseline in (lt.MovingAverage(), lt.LearnedBaseline(lambda p: p, jnp.zeros(()))):
-        with pytest.raises(ValueError, match=rf"ScoreFunction\({type(baseline).__name__}\(\)\) needs all the costs"):
+        with pytest.raises(
+            ValueError, match=rf"ScoreFunction\({type(baseline).__name__}\(\)\) needs all the costs"
+        ):
             one_draw(lt.ScoreFunction(baseline))
     with pytest.raises(ValueError, match="OptimalBaseline"):
         one_draw(lt.ScoreFunction(lt.OptimalBaseline()))
@@ -382,19 +413,29 @@ def test_wrong_arguments():
     where = "lt.eligibility_trace"
     with pytest.raises(ValueError, match=rf"{where}: a step yields lt.sample.*got lt.scan"):
         refused(inner)
-    with pytest.raises(ValueError, match=f"{where}: the step yields no lt.sample: nothing is random"):
+    with pytest.raises(
+        ValueError, match=f"{where}: the step yields no lt.sample: nothing is random"
+    ):
         refused(idle)
     with pytest.raises(ValueError, match=f"{where}: the step yields no lt.cost"):
         refused(free)
-    with pytest.raises(TypeError, match=r"must return a carry like the first, float32\[\]; got float32\[2\]"):
+    with pytest.raises(
+        TypeError, match=r"must return a carry like the first, float32\[\]; got float32\[2\]"
+    ):
         refused(other)
-    with pytest.raises(TypeError, match=r"must return a carry like the first, .*got PyTreeDef\(None\)"):
+    with pytest.raises(
+        TypeError, match=r"must return a carry like the first, .*got PyTreeDef\(None\)"
+    ):
         refused(nothing)
-    with pytest.raises(TypeError, match=r"cond must return a truth value, shape \(\); got float32\[\]"):
+    with pytest.raises(
+        TypeError, match=r"cond must return a truth value, shape \(\); got float32\[\]"
+    ):
         refused(toss, cond=lambda c: c)
     with pytest.raises(TypeError, match="a program is a generator function"):
         refused(lambda carry, theta: carry)
     with pytest.raises(TypeError, match=f"{where}: params is int32"):
         refused(toss, params=jnp.asarray(1))
-    with pytest.raises(ValueError, match=rf"{where}\(decay=…\) needs a number in \[0, 1\]; got 1.5"):
+    with pytest.raises(
+        ValueError, match=rf"{where}\(decay=…\) needs a number in \[0, 1\]; got 1.5"
+    ):
         refused(toss, decay=1.5)

@@ -43,7 +43,9 @@ def triple_costs(theta, a, b, c):
 def triple(theta, *kinds):
     values = []
     for i, kind in enumerate(kinds):
-        values.append((yield lt.sample(kind.family.dist(parameter(theta, i, values)), kind.estimator)))
+        values.append(
+            (yield lt.sample(kind.family.dist(parameter(theta, i, values)), kind.estimator))
+        )
         if i == 0:
             yield lt.cost(values[0] * theta[0])
     for c in list(triple_costs(theta, *values))[1:]:
@@ -57,15 +59,21 @@ def check(program, costs, kinds, theta):
     noises, weights = all_runs(cells, probabilities, RUNS)
     assert abs(weights.sum() - 1) < 1e-12
     found = expected(
-        lambda n: up_to(order, lambda t: estimate(lambda: program(t, *kinds), n, RUNS))(theta), noises, weights
+        lambda n: up_to(order, lambda t: estimate(lambda: program(t, *kinds), n, RUNS))(theta),
+        noises,
+        weights,
     )
-    truth = up_to(order, lambda t: exact(kinds, parameter, lambda t, v: sum(costs(t, *v)), t))(theta)
+    truth = up_to(order, lambda t: exact(kinds, parameter, lambda t, v: sum(costs(t, *v)), t))(
+        theta
+    )
     for o, (got, want) in enumerate(zip(found, truth)):
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-10, err_msg=f"order {o}")
     assert order < 2 or abs(truth[2][0, 1]) > 0.05  # the cross derivative is there to be lost
 
 
-@pytest.mark.parametrize("first, second", list(itertools.product(KINDS, KINDS)), ids=lambda k: k.name)
+@pytest.mark.parametrize(
+    "first, second", list(itertools.product(KINDS, KINDS)), ids=lambda k: k.name
+)
 def test_every_ordered_pair(x64, first, second):
     check(pair, pair_costs, (first, second), TWO)
 
@@ -74,7 +82,9 @@ SCORE, LOO, SUM, PATH = KINDS[:4]
 
 
 @pytest.mark.parametrize(
-    "kinds", [(LOO, LOO, LOO), (LOO, SUM, SCORE), (PATH, LOO, SUM)], ids=lambda ks: ", ".join(k.name for k in ks)
+    "kinds",
+    [(LOO, LOO, LOO), (LOO, SUM, SCORE), (PATH, LOO, SUM)],
+    ids=lambda ks: ", ".join(k.name for k in ks),
 )
 def test_three_sites(x64, kinds):
     check(triple, triple_costs, kinds, THREE)
@@ -104,7 +114,9 @@ class AsZero(lt.Estimator):
 
 def test_terms_of_value_zero_are_credited_by_earlier_sites(x64):
     check(pair, pair_costs, (LOO, Kind("as zero", AsZero(True))), TWO)
-    with pytest.raises(AssertionError, match="order 2"):  # the gradient is right, the cross derivative is lost
+    with pytest.raises(
+        AssertionError, match="order 2"
+    ):  # the gradient is right, the cross derivative is lost
         check(pair, pair_costs, (LOO, Kind("as zero", AsZero(False))), TWO)
 
 

@@ -30,8 +30,17 @@ def test_table_and_credit(capsys):
         "walk.z": {"late", "walk.energy"},
         "c": {"late"},
     }
-    assert [rows[n].baseline for n in ("a", "b", "walk.z", "c")] == ["LeaveOneOut", "-", "-", "NoBaseline"]
-    assert rows["b"].evaluations == 2 and rows["b"].estimator == "Enumerate" and rows["walk.z"].distribution == "Normal"
+    assert [rows[n].baseline for n in ("a", "b", "walk.z", "c")] == [
+        "LeaveOneOut",
+        "-",
+        "-",
+        "NoBaseline",
+    ]
+    assert (
+        rows["b"].evaluations == 2
+        and rows["b"].estimator == "Enumerate"
+        and rows["walk.z"].distribution == "Normal"
+    )
     assert not any(row.biased for row in found.sites) and found.warnings == ()
     printed = capsys.readouterr().out
     assert printed.strip() == str(found) and "walk.z" in printed
@@ -149,8 +158,18 @@ def walk(step, after=None, estimator=None, xs=None, nested=False):
 FROM_STEPS = {
     "in the step": (lambda z, c: (jnp.where(z > 0, 1.0, 0.0), 0.9 * c), None, "cost", "gt"),
     "in a later step": (lambda z, c: (c**2, jnp.floor(z)), None, "cost", "floor"),
-    "decided in one step, paid in a later one": (lambda z, c: (jnp.where(c > 0, 1.0, 0.0), z), None, "cost", "gt"),
-    "after the loop": (lambda z, c: (None, jnp.round(z)), lambda last, zs: last**2, "late", "round"),
+    "decided in one step, paid in a later one": (
+        lambda z, c: (jnp.where(c > 0, 1.0, 0.0), z),
+        None,
+        "cost",
+        "gt",
+    ),
+    "after the loop": (
+        lambda z, c: (None, jnp.round(z)),
+        lambda last, zs: last**2,
+        "late",
+        "round",
+    ),
     "by the last carry": (lambda z, c: (None, z), lambda last, zs: jnp.sign(last), "late", "sign"),
     "by what is stacked": (
         lambda z, c: (None, c),
@@ -168,12 +187,21 @@ def test_discontinuities_from_the_steps_of_a_loop(where):
     for nested, inner in ((False, ""), (True, "inner.")):
         (found,) = walk(step, after, nested=nested)
         named = f"walk.{inner}cost" if cost == "cost" else cost
-        assert f"cost '{named}' depends on the draw of 'walk.{inner}z' through a discontinuity ({name})" in found
+        assert (
+            f"cost '{named}' depends on the draw of 'walk.{inner}z' through a discontinuity ({name})"
+            in found
+        )
     assert walk(step, after, lt.ScoreFunction()) == ()
 
 
 def test_smooth_loops_are_not():
-    assert walk(lambda z, c: (jax.nn.relu(z) * c, jnp.tanh(z) + c), lambda last, zs: jnp.abs(last) + zs.sum()) == ()
+    assert (
+        walk(
+            lambda z, c: (jax.nn.relu(z) * c, jnp.tanh(z) + c),
+            lambda last, zs: jnp.abs(last) + zs.sum(),
+        )
+        == ()
+    )
 
 
 def test_a_jump_is_no_matter_of_what_is_paid_elsewhere():
@@ -184,7 +212,9 @@ def test_a_jump_is_no_matter_of_what_is_paid_elsewhere():
     def program():
         def step(carry, _):
             z = yield lt.sample(lt.Normal(carry, 1.0), lt.Pathwise(), name="z")
-            b = yield lt.sample(lt.Bernoulli(z), name="b")  # its sampler compares, its score does not
+            b = yield lt.sample(
+                lt.Bernoulli(z), name="b"
+            )  # its sampler compares, its score does not
             yield lt.cost(b * z)
             return carry + b, None
 

@@ -45,7 +45,9 @@ def test_natural_gradients_of_the_oracles(x64):
     theta = jnp.array([1.0, 1.5])
     normal = lambda t, x: lt.Normal(t[0], t[1]).log_prob(x)
     f = lt.fisher(normal, theta, theta[0] + theta[1] * nodes, weights=weights / weights.sum())
-    np.testing.assert_allclose(f.solve(jnp.array([2.0, 3.0]), tolerance=1e-12), [4.5, 3.375], rtol=1e-9)
+    np.testing.assert_allclose(
+        f.solve(jnp.array([2.0, 3.0]), tolerance=1e-12), [4.5, 3.375], rtol=1e-9
+    )
     p = 0.3
     coin = lt.fisher(
         lambda t, x: lt.Bernoulli(t).log_prob(x),
@@ -66,13 +68,19 @@ def test_never_draws_by_parameters():
     """A million parameters and 32 draws: products and the kernel solve in memory far below n × P."""
     size, n = 1_000_000, 32
     model = lambda w, x: -0.5 * jnp.sum((w * x[0] - x[1]) ** 2)
-    solve = jax.jit(lambda w, x: lt.fisher(model, w, x, damping=0.1, chunk_size=1).solve_by_draws(w))
+    solve = jax.jit(
+        lambda w, x: lt.fisher(model, w, x, damping=0.1, chunk_size=1).solve_by_draws(w)
+    )
     shapes = jax.ShapeDtypeStruct((size,), jnp.float32), jax.ShapeDtypeStruct((n, 2), jnp.float32)
     assert solve.lower(*shapes).compile().memory_analysis().temp_size_in_bytes < 0.5 * n * size * 4
 
 
 def test_under_jit_and_vmap():
-    f = jax.jit(jax.vmap(lambda scale: lt.fisher(log_prob, PARAMS, scale * DRAWS, damping=0.1).solve(PARAMS)["b"]))
+    f = jax.jit(
+        jax.vmap(
+            lambda scale: lt.fisher(log_prob, PARAMS, scale * DRAWS, damping=0.1).solve(PARAMS)["b"]
+        )
+    )
     assert f(jnp.array([1.0, 2.0])).shape == (2,)
 
 
@@ -83,21 +91,35 @@ def test_in_a_users_shard_map_each_device_has_its_own_draws():
     def products(params, draws):
         f = lt.fisher(log_prob, params, draws, damping=0.3, chunk_size=1)
         s = f.scores
-        found = s.dense(), s.matvec(params), s.rmatvec(jnp.ones(2)), f.matvec(params), f.solve_by_draws(params)
+        found = (
+            s.dense(),
+            s.matvec(params),
+            s.rmatvec(jnp.ones(2)),
+            f.matvec(params),
+            f.solve_by_draws(params),
+        )
         return jax.tree.map(lambda a: a[None], found)
 
-    got = jax.shard_map(products, mesh=mesh, in_specs=(P(), P("d")), out_specs=P("d"))(PARAMS, draws)
+    got = jax.shard_map(products, mesh=mesh, in_specs=(P(), P("d")), out_specs=P("d"))(
+        PARAMS, draws
+    )
     want = [products(PARAMS, own) for own in jnp.split(draws, 4)]
     close = lambda a, *b: np.testing.assert_allclose(a, jnp.concatenate(b), rtol=1e-4, atol=1e-6)
     jax.tree.map(close, got, *want)
 
 
 def test_what_is_illegal():
-    with pytest.raises(ValueError, match=r"lt.fisher\(damping=…\) needs a number of at least 0; got -1.0"):
+    with pytest.raises(
+        ValueError, match=r"lt.fisher\(damping=…\) needs a number of at least 0; got -1.0"
+    ):
         lt.fisher(log_prob, PARAMS, DRAWS, damping=-1.0)
-    with pytest.raises(ValueError, match=r"Fisher.solve_by_draws\(damping=…\) needs a positive number; got 0.0"):
+    with pytest.raises(
+        ValueError, match=r"Fisher.solve_by_draws\(damping=…\) needs a positive number; got 0.0"
+    ):
         lt.fisher(log_prob, PARAMS, DRAWS).solve_by_draws(PARAMS)
-    with pytest.raises(ValueError, match=r"Scores.rmatvec\(u=…\) needs shape \(5,\), a number a draw; got \(4,\)"):
+    with pytest.raises(
+        ValueError, match=r"Scores.rmatvec\(u=…\) needs shape \(5,\), a number a draw; got \(4,\)"
+    ):
         lt.scores(log_prob, PARAMS, DRAWS).rmatvec(jnp.ones(4))
     for make in (lt.scores, lt.fisher):
         with pytest.raises(ValueError, match="no trainable parameters"):

@@ -25,7 +25,8 @@ def tuples(probabilities, n):
 
 
 @pytest.mark.parametrize(
-    "how", [{}, {"baseline": lt.NoBaseline()}, {"num_chains": 2}, {"baseline": lt.ConstantBaseline(0.5)}]
+    "how",
+    [{}, {"baseline": lt.NoBaseline()}, {"num_chains": 2}, {"baseline": lt.ConstantBaseline(0.5)}],
 )
 def test_importance_weights_are_exact_at_every_order(x64, how):
     """Draws from a uniform r under weights p/r; with chains, two of two draws each."""
@@ -36,7 +37,9 @@ def test_importance_weights_are_exact_at_every_order(x64, how):
     log_weights = jax.nn.log_softmax(logits) + jnp.log(3.0)
 
     def one(x):
-        value = lambda l: lt.expect_given(x, lambda x: f(x, l), lt.Categorical(l), log_weights=log_weights[x], **how)
+        value = lambda l: lt.expect_given(
+            x, lambda x: f(x, l), lt.Categorical(l), log_weights=log_weights[x], **how
+        )
         return up_to(2, value)(logits)
 
     for order, found in enumerate(expected(one, draws, weights)):
@@ -62,7 +65,11 @@ def test_log_z_cancels_exactly(x64):
     weights = -0.1 * x**2
 
     def gradient(shift, **how):
-        return jax.grad(lambda a: lt.expect_given(x, lambda x: x**2 * a, log_p(a, shift), normalized=False, **how))(1.3)
+        return jax.grad(
+            lambda a: lt.expect_given(
+                x, lambda x: x**2 * a, log_p(a, shift), normalized=False, **how
+            )
+        )(1.3)
 
     for how, moved in (({}, {}), ({"log_weights": weights}, {"log_weights": weights + 700.0})):
         np.testing.assert_allclose(gradient(1e3, **moved), gradient(0.0, **how), rtol=1e-9)
@@ -73,7 +80,10 @@ def test_unnormalised_second_derivatives_raise():
     value = lambda a: lt.expect_given(x, lambda x: x, lambda x: -a * x, normalized=False)
     assert jnp.isfinite(jax.grad(value)(1.0))
     for second in (jax.hessian, lambda f: jax.jacrev(jax.jacrev(f))):
-        with pytest.raises(lt.DerivativeOrderError, match=r"expect_given\(normalized=False\) is right for first deriv"):
+        with pytest.raises(
+            lt.DerivativeOrderError,
+            match=r"expect_given\(normalized=False\) is right for first deriv",
+        ):
             second(value)(1.0)
 
 
@@ -86,16 +96,22 @@ def test_self_normalised_weights_approach_the_truth(x64):
     )
     found, gradient = jax.value_and_grad(value)(0.7)
     weights = jax.nn.softmax(log_p(0.7)(x))
-    np.testing.assert_allclose([found, gradient * (1 - jnp.sum(weights**2))], [1 + 0.49, 1.4], rtol=1e-9)
+    np.testing.assert_allclose(
+        [found, gradient * (1 - jnp.sum(weights**2))], [1 + 0.49, 1.4], rtol=1e-9
+    )
 
 
 def test_effective_sample_size_and_clipping():
     x, log_w = jnp.arange(4.0), jnp.log(jnp.array([4.0, 2.0, 1.0, 1.0]))
-    value, aux = lt.expect_given(x, lambda x: x, lt.Normal(0.0, 1.0), log_weights=log_w, has_aux=True)
+    value, aux = lt.expect_given(
+        x, lambda x: x, lt.Normal(0.0, 1.0), log_weights=log_w, has_aux=True
+    )
     np.testing.assert_allclose(aux.effective_sample_size, 64 / 22, rtol=1e-6)
     np.testing.assert_allclose(value, (0 + 2 + 2 + 3) / 4, rtol=1e-6)
     assert aux.clipped == 0
-    value, aux = lt.expect_given(x, lambda x: x, lt.Normal(0.0, 1.0), log_weights=log_w, max_weight=1.5, has_aux=True)
+    value, aux = lt.expect_given(
+        x, lambda x: x, lt.Normal(0.0, 1.0), log_weights=log_w, max_weight=1.5, has_aux=True
+    )
     np.testing.assert_allclose(value, (0 + 1.5 + 2 + 3) / 4, rtol=1e-6)
     assert aux.clipped == 0.5
     _, aux = lt.expect_given(x, lambda x: x, lt.Normal(0.0, 1.0), has_aux=True)
@@ -104,7 +120,9 @@ def test_effective_sample_size_and_clipping():
     _, extreme = lt.expect_given(
         x, lambda x: x, lambda x: 0.0 * x, log_weights=log_w + 512.0, normalized=False, has_aux=True
     )
-    np.testing.assert_allclose(extreme.effective_sample_size, 64 / 22, rtol=1e-4)  # exp(512) would overflow
+    np.testing.assert_allclose(
+        extreme.effective_sample_size, 64 / 22, rtol=1e-4
+    )  # exp(512) would overflow
 
 
 def test_chains_gradient_is_short_by_the_autocorrelation(x64):
@@ -112,15 +130,21 @@ def test_chains_gradient_is_short_by_the_autocorrelation(x64):
     gradient (n − τ)/(n − 1) of the truth, where τ = n Var(x̄)/Var(x): the bias of order 1/n that the docstring states."""
     logit, length = 0.8, 6
     p, paths = jax.nn.sigmoid(logit), jnp.array(list(np.ndindex((2,) * length)), float)
-    leave = jnp.array([1.0, jnp.exp(-logit)])  # a proposal to flip, accepted with min(1, p(x')/p(x))
+    leave = jnp.array(
+        [1.0, jnp.exp(-logit)]
+    )  # a proposal to flip, accepted with min(1, p(x')/p(x))
     moved = paths[:, 1:] != paths[:, :-1]
     stay_or_go = leave[paths[:, :-1].astype(int)]
-    chance = jnp.where(paths[:, 0] == 1, p, 1 - p) * jnp.prod(jnp.where(moved, stay_or_go, 1 - stay_or_go), 1)
+    chance = jnp.where(paths[:, 0] == 1, p, 1 - p) * jnp.prod(
+        jnp.where(moved, stay_or_go, 1 - stay_or_go), 1
+    )
     first, second = jnp.divmod(jnp.arange(len(paths) ** 2), len(paths))
 
     def one(i, j):
         x = jnp.stack([paths[i], paths[j]])
-        value = lambda l: lt.expect_given(x, lambda x: x, lambda x: l * x, normalized=False, num_chains=2)
+        value = lambda l: lt.expect_given(
+            x, lambda x: x, lambda x: l * x, normalized=False, num_chains=2
+        )
         return jnp.stack(jax.value_and_grad(value)(logit))
 
     found = (chance[first] * chance[second]) @ jax.jit(jax.vmap(one))(first, second)
@@ -141,7 +165,9 @@ def test_standard_error_knows_autocorrelation(phi, tilt):
     def one(key):
         x = chain(key)
         how = {} if tilt is None else {"log_weights": tilt * x, "normalized": False}
-        return lt.expect_given(x, lambda x: x, lt.Normal(0.0, 1.0), num_chains=4, has_aux=True, **how)
+        return lt.expect_given(
+            x, lambda x: x, lt.Normal(0.0, 1.0), num_chains=4, has_aux=True, **how
+        )
 
     values, aux = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(1), 300))
     if tilt is None:
@@ -160,7 +186,11 @@ def test_draws_of_weight_zero_add_nothing(normalized):
     def value(logits):
         log_weights = jax.nn.log_softmax(logits)[x] + jnp.log(3.0)
         return lt.expect_given(
-            x, lambda i: cost[i], lt.Categorical(logits), log_weights=log_weights, normalized=normalized
+            x,
+            lambda i: cost[i],
+            lt.Categorical(logits),
+            log_weights=log_weights,
+            normalized=normalized,
         )
 
     masked, rare = (jax.value_and_grad(value)(jnp.array([0.0, l, 1.0])) for l in (-jnp.inf, -40.0))
@@ -172,7 +202,9 @@ def test_draws_of_weight_zero_add_nothing(normalized):
 def test_draws_that_cannot_be_give_nan(normalized):
     """Also where the log-prob masks its own derivative: it was the gradient of the other draws."""
     x = jnp.array([0.5, -1.0, 0.2])
-    value = lambda rate: lt.expect_given(x, lambda x: x**2, lt.Exponential(rate), normalized=normalized)
+    value = lambda rate: lt.expect_given(
+        x, lambda x: x**2, lt.Exponential(rate), normalized=normalized
+    )
     assert jnp.isnan(jax.grad(value)(1.0))
 
 
@@ -180,7 +212,11 @@ def test_what_is_illegal():
     x, dist = jnp.arange(3.0), lt.Normal(0.0, 1.0)
     f = lambda x: x
     cases = [
-        ({"samples": jnp.zeros(())}, ValueError, r"\(samples=…\) needs the same leading axes \(n,\)"),
+        (
+            {"samples": jnp.zeros(())},
+            ValueError,
+            r"\(samples=…\) needs the same leading axes \(n,\)",
+        ),
         ({"samples": (x, jnp.zeros(2))}, ValueError, "same leading axes"),
         (
             {"log_weights": jnp.zeros(2)},
@@ -188,8 +224,16 @@ def test_what_is_illegal():
             r"\(log_weights=…\) needs one for each draw, shape \(3,\); got \(2,\)",
         ),
         ({"samples": x[:1]}, ValueError, "LeaveOneOut needs at least 2 draws; got 1"),
-        ({"samples": x[None], "num_chains": 1}, ValueError, "LeaveOneOut needs at least 2 chains; got 1"),
-        ({"samples": x[None], "num_chains": 3}, ValueError, r"leading axes \(chains, draws\); got \(1, 3\)"),
+        (
+            {"samples": x[None], "num_chains": 1},
+            ValueError,
+            "LeaveOneOut needs at least 2 chains; got 1",
+        ),
+        (
+            {"samples": x[None], "num_chains": 3},
+            ValueError,
+            r"leading axes \(chains, draws\); got \(1, 3\)",
+        ),
         ({"samples": x[:1], "normalized": False}, ValueError, "needs at least 2 draws"),
         ({"max_weight": 0.0}, ValueError, r"\(max_weight=…\) needs a positive number"),
         ({"baseline": 1.0}, TypeError, r"\(baseline=…\) needs a baseline that is one number a run"),

@@ -52,16 +52,24 @@ WHERE = {
         lambda p: lax.scan(jax.checkpoint(lambda c, k: (c + f(p, k), None)), 0.0, KEYS)[0]
     ),
     "linearize": lambda f: lambda p: jax.linearize(f, p)[1](1.0),
-    "inner grad inside an outer": lambda f: jax.grad(lambda p: jax.grad(lambda w: w**2 * f(p))(2.0)),
+    "inner grad inside an outer": lambda f: jax.grad(
+        lambda p: jax.grad(lambda w: w**2 * f(p))(2.0)
+    ),
     "forward over reverse": lambda f: jax.jacfwd(lambda p: jax.grad(lambda w: w**2 * f(p))(2.0)),
     "reverse over forward": lambda f: jax.grad(lambda p: jax.jacfwd(lambda w: w**2 * f(p))(2.0)),
-    "a branch that is not taken": lambda f: jax.grad(lambda p: lax.cond(jnp.sin(1.0) < 0, f, lambda p: p, p)),
-    "compiled before": lambda f: (lambda compiled: (compiled(0.3), jax.grad(compiled))[1])(jax.jit(f)),
+    "a branch that is not taken": lambda f: jax.grad(
+        lambda p: lax.cond(jnp.sin(1.0) < 0, f, lambda p: p, p)
+    ),
+    "compiled before": lambda f: (lambda compiled: (compiled(0.3), jax.grad(compiled))[1])(
+        jax.jit(f)
+    ),
     "associative scan": lambda f: jax.grad(
         lambda p: lax.associative_scan(jnp.add, jax.vmap(lambda k: f(p, k))(KEYS)).sum()
     ),
     "custom root": lambda f: jax.grad(
-        lambda p: lax.custom_root(lambda y: y - f(p), 0.1, lambda g, y: y - g(y), lambda g, y: y / g(1.0))
+        lambda p: lax.custom_root(
+            lambda y: y - f(p), 0.1, lambda g, y: y - g(y), lambda g, y: y / g(1.0)
+        )
     ),
     "shard_map": lambda f: jax.grad(
         lambda p: jax.shard_map(
@@ -102,11 +110,15 @@ def traced(f, p):
 
 @pytest.mark.parametrize("where", WHERE)
 def test_raises_wherever_it_stands(where):
-    with pytest.raises(lt.UnaccountedRandomnessError, match="Bernoulli.sample was differentiated.*Use lt.expect"):
+    with pytest.raises(
+        lt.UnaccountedRandomnessError, match="Bernoulli.sample was differentiated.*Use lt.expect"
+    ):
         jax.block_until_ready(WHERE[where](coin)(0.3))
 
 
-@pytest.mark.parametrize("where", ["grad", "forward", "jit", "scan", "grad of vmap", "checkpointed scan"])
+@pytest.mark.parametrize(
+    "where", ["grad", "forward", "jit", "scan", "grad of vmap", "checkpointed scan"]
+)
 @pytest.mark.parametrize("sampler", ["own", "closing"])
 def test_users_families(where, sampler):
     with pytest.raises(lt.UnaccountedRandomnessError, match="sample was differentiated"):
@@ -133,7 +145,9 @@ def test_silent_where_nothing_is_lost(sampler):
 def test_reparameterised_families_by_hand_are_pathwise():
     x = lt.Normal(0.0, 1.0).sample(KEY)
     np.testing.assert_allclose(
-        jax.grad(lambda s: lt.Normal(0.3, s).sample(KEY) ** 2)(2.0), 2 * (0.3 + 2 * x) * x, rtol=1e-5
+        jax.grad(lambda s: lt.Normal(0.3, s).sample(KEY) ** 2)(2.0),
+        2 * (0.3 + 2 * x) * x,
+        rtol=1e-5,
     )
 
 

@@ -39,7 +39,9 @@ def test_cannot_be_called_twice():
         yield lt.cost(x)
 
     running = program()
-    with pytest.raises(TypeError, match="got a running generator. Pass the generator function itself"):
+    with pytest.raises(
+        TypeError, match="got a running generator. Pass the generator function itself"
+    ):
         run(running)
     with pytest.raises(TypeError, match="returned a generator already begun"):
         run(lambda: running)
@@ -148,7 +150,11 @@ def test_wrong_arguments_of_sample():
         lt.sample(COIN, lt.Pathwise)
     with pytest.raises(TypeError, match=r"lt.sample\(estimator=…\) needs an estimator; got str"):
         lt.sample(COIN, "reinforce")
-    for make in (lambda: lt.sample(COIN, name=3), lambda: lt.cost(1.0, name=3), lambda: lt.scan(len, 0, name=3)):
+    for make in (
+        lambda: lt.sample(COIN, name=3),
+        lambda: lt.cost(1.0, name=3),
+        lambda: lt.scan(len, 0, name=3),
+    ):
         with pytest.raises(TypeError, match=r"\(name=…\) needs a string; got int 3"):
             make()
 
@@ -163,7 +169,8 @@ def test_names_are_unique():
         return program
 
     with pytest.raises(
-        ValueError, match=r"lt.sample\(name=…\) must be unique in a program; got \['a'\] more than once"
+        ValueError,
+        match=r"lt.sample\(name=…\) must be unique in a program; got \['a'\] more than once",
     ):
         run(twice("a"))
     _, aux = run(twice(None), has_aux=True)
@@ -201,7 +208,9 @@ def test_structure_changes_from_run_to_run(change):
             x = yield lt.sample(lt.Bernoulli(jnp.zeros(2)))
             x = x.sum()
         else:
-            x = yield lt.sample(COIN, lt.Enumerate() if change == "estimator" and later else lt.ScoreFunction())
+            x = yield lt.sample(
+                COIN, lt.Enumerate() if change == "estimator" and later else lt.ScoreFunction()
+            )
         if not (change == "fewer sites" and later):
             yield lt.sample(COIN)
         if change == "sites" and later:
@@ -210,14 +219,24 @@ def test_structure_changes_from_run_to_run(change):
         if change == "costs" and later:
             yield lt.cost(x)
 
-    with pytest.raises(ValueError, match="in one run than in another. Its structure must not change"):
+    with pytest.raises(
+        ValueError, match="in one run than in another. Its structure must not change"
+    ):
         run(program)
 
 
 def test_illegal_estimators_are_refused_at_trace_time():
     for dist, estimator, match in (
-        (COIN, lt.Pathwise(), r"Pathwise\(\) needs a reparameterized distribution; Bernoulli is not"),
-        (lt.Poisson(2.0), lt.Enumerate(), r"Enumerate\(\) needs a finite distribution; Poisson is not"),
+        (
+            COIN,
+            lt.Pathwise(),
+            r"Pathwise\(\) needs a reparameterized distribution; Bernoulli is not",
+        ),
+        (
+            lt.Poisson(2.0),
+            lt.Enumerate(),
+            r"Enumerate\(\) needs a finite distribution; Poisson is not",
+        ),
     ):
 
         def program(dist=dist, estimator=estimator):
@@ -306,7 +325,11 @@ def test_fault_46_what_f_returns():
         (0.5, TypeError, "got float 0.5"),
         (None, TypeError, "got NoneType None"),
         (jnp.zeros(3), TypeError, r"an array float32\[3\]"),
-        (jax.random.split(KEY, 3), ValueError, "one key; got an array of shape .*jax.vmap over the keys"),
+        (
+            jax.random.split(KEY, 3),
+            ValueError,
+            "one key; got an array of shape .*jax.vmap over the keys",
+        ),
         (jax.random.key_data(jax.random.split(KEY, 3)), ValueError, "raw keys of shape .*jax.vmap"),
     ],
 )

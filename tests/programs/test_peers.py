@@ -40,13 +40,17 @@ def test_flips_in_a_scan(x64):
         yield lt.scan(step, 0.0, length=3)
 
     u, weights = cells(0.3, 3, 2)
-    found = expected(lambda u: up_to(2, lambda p: estimate(lambda: program(p), [[u]], 2))(0.3), u, weights)
+    found = expected(
+        lambda u: up_to(2, lambda p: estimate(lambda: program(p), [[u]], 2))(0.3), u, weights
+    )
     np.testing.assert_allclose(found, [0.9, 3.0, 0.0], atol=1e-10)
 
 
 def test_flips_hidden_in_jit_and_scan_raise():
     by_hand = jax.jit(lambda p: flip(p).sample(KEY))
-    scanned = lambda p: lax.scan(lambda c, k: (c + flip(p).sample(k), None), 0.0, jax.random.split(KEY, 3))[0]
+    scanned = lambda p: lax.scan(
+        lambda c, k: (c + flip(p).sample(k), None), 0.0, jax.random.split(KEY, 3)
+    )[0]
     for f in (by_hand, scanned):
         with pytest.raises(lt.UnaccountedRandomnessError):
             jax.grad(f)(0.3)
@@ -62,7 +66,9 @@ def test_flips_hidden_in_jit_and_scan_raise():
 def test_a_flip_inside_jit(x64):
     u, weights = cells(0.3, 1, 2)
     found = expected(
-        lambda u: jax.grad(jax.jit(lambda p: estimate(lambda: single(p), [u[..., 0]], 2)))(0.3), u, weights
+        lambda u: jax.grad(jax.jit(lambda p: estimate(lambda: single(p), [u[..., 0]], 2)))(0.3),
+        u,
+        weights,
     )
     np.testing.assert_allclose(found, 1.0, atol=1e-10)
 
@@ -80,7 +86,9 @@ def test_grad_of_the_estimate_has_the_score_term(x64):
         yield lt.cost(p * b)
 
     u, weights = cells(0.3, 1, 2)
-    found = expected(lambda u: up_to(3, lambda p: estimate(lambda: program(p), [u[..., 0]], 2))(0.3), u, weights)
+    found = expected(
+        lambda u: up_to(3, lambda p: estimate(lambda: program(p), [u[..., 0]], 2))(0.3), u, weights
+    )
     np.testing.assert_allclose(found, [0.09, 0.6, 2.0, 0.0], atol=1e-9)
 
 
@@ -98,7 +106,9 @@ def tosses(p, key):
         head = flip(stop(p)).sample(sub)
         return count + 1.0, log_prob + flip(p).log_prob(head), key, head
 
-    count, log_prob, *_ = lax.while_loop(lambda s: s[3] == 0.0, body, (0.0, jnp.zeros(()), key, 0.0))
+    count, log_prob, *_ = lax.while_loop(
+        lambda s: s[3] == 0.0, body, (0.0, jnp.zeros(()), key, 0.0)
+    )
     return count * lt.magic_box(log_prob)
 
 
@@ -125,7 +135,9 @@ def test_geometric_as_a_family():
 
     log_prob = lambda logit, n: (n - 1) * jax.nn.log_sigmoid(-logit) + jax.nn.log_sigmoid(logit)
     family = lt.distribution(log_prob, sampler)
-    value = lambda p, key: lt.expect(key, lambda n: n, family(jnp.log(p) - jnp.log1p(-p)), num_samples=10)
+    value = lambda p, key: lt.expect(
+        key, lambda n: n, family(jnp.log(p) - jnp.log1p(-p)), num_samples=10
+    )
     found = jax.jit(jax.vmap(jax.grad(value), (None, 0)))(P, jax.random.split(KEY, 8000))
     assert_unbiased(found, -1 / P**2, resolve=0.1)
 
@@ -141,7 +153,9 @@ def test_lanes_do_not_share_their_noise():
 
     def gradients(lanes):
         total = lambda p, key: jax.vmap(lane)(p, jax.random.split(key, lanes)).sum()
-        return jax.jit(jax.vmap(lambda k: jax.grad(total)(jnp.full(lanes, P), k)[0]))(jax.random.split(KEY, 2000))
+        return jax.jit(jax.vmap(lambda k: jax.grad(total)(jnp.full(lanes, P), k)[0]))(
+            jax.random.split(KEY, 2000)
+        )
 
     assert jnp.var(gradients(64)) == pytest.approx(jnp.var(gradients(1)).item(), rel=0.2)
 
@@ -186,7 +200,9 @@ def test_discrete_guides(x64):
     for program, draws, runs, of in cases:
         u, weights = cells(p, draws, runs)
         found = expected(
-            lambda u: up_to(2, lambda t: estimate(lambda: program(t), [u[..., i] for i in range(draws)], runs))(phi),
+            lambda u: up_to(
+                2, lambda t: estimate(lambda: program(t), [u[..., i] for i in range(draws)], runs)
+            )(phi),
             u,
             weights,
         )
@@ -202,7 +218,12 @@ def test_impossible_events_leave_the_box_at_one():
     masked = lambda t: jnp.where(t > 0, t * lt.magic_box(t), lt.magic_box(dist.log_prob(1) * t))
     assert masked(2.0) == 2.0
     value = lambda l: lt.expect(
-        KEY, lambda x: x * 1.0, lt.Categorical(jnp.stack([l, -jnp.inf, 0.3])), estimator=lt.Enumerate()
+        KEY,
+        lambda x: x * 1.0,
+        lt.Categorical(jnp.stack([l, -jnp.inf, 0.3])),
+        estimator=lt.Enumerate(),
     )
     p = sigmoid(0.3)
-    np.testing.assert_allclose([value(0.0), jax.grad(value)(0.0)], [2 * p, -2 * p * (1 - p)], rtol=1e-5)
+    np.testing.assert_allclose(
+        [value(0.0), jax.grad(value)(0.0)], [2 * p, -2 * p * (1 - p)], rtol=1e-5
+    )

@@ -8,7 +8,8 @@ from jax import lax
 from jax.nn import sigmoid
 
 import logtrick as lt
-from logtrick._core import keys, noise
+from logtrick import noise
+from logtrick._core import keys
 
 KEY, RUNS = jax.random.key(0), 3
 stop = lax.stop_gradient
@@ -39,7 +40,10 @@ def in_a_custom_vjp(e):
     def h(y, l):
         return y * one(l)
 
-    h.defvjp(lambda y, l: (y * one(l), (y, l)), lambda r, g: (g * one(r[1]), g * r[0] * jax.grad(one)(r[1])))
+    h.defvjp(
+        lambda y, l: (y * one(l), (y, l)),
+        lambda r, g: (g * one(r[1]), g * r[0] * jax.grad(one)(r[1])),
+    )
     return lambda l: h(jnp.sin(l), l)
 
 
@@ -49,7 +53,9 @@ def in_another_cost(e):
 
 def root(one):
     solve = lambda f, y: lax.fori_loop(0, 60, lambda _, y: y - f(y), y)
-    return lambda l: lax.custom_root(lambda y: y - 0.3 * one(l) - 0.1 * jnp.sin(y), 0.1, solve, lambda g, y: y / g(1.0))
+    return lambda l: lax.custom_root(
+        lambda y: y - 0.3 * one(l) - 0.1 * jnp.sin(y), 0.1, solve, lambda g, y: y / g(1.0)
+    )
 
 
 PLACES = {
@@ -73,8 +79,13 @@ PLACES = {
 WHOLE = {
     "custom_vjp": in_a_custom_vjp,
     "another cost": in_another_cost,
-    "another cost under vmap": lambda e: lambda l: jax.vmap(in_another_cost(e))(l * jnp.arange(1.0, 3.0)).sum(),
-    **{name: lambda e, place=place: place(lambda l: e(lambda x: cost(x, l), l)) for name, place in PLACES.items()},
+    "another cost under vmap": lambda e: (
+        lambda l: jax.vmap(in_another_cost(e))(l * jnp.arange(1.0, 3.0)).sum()
+    ),
+    **{
+        name: lambda e, place=place: place(lambda l: e(lambda x: cost(x, l), l))
+        for name, place in PLACES.items()
+    },
 }
 
 
@@ -89,7 +100,13 @@ def derivatives(f, forward):
     return jax.jit(lambda l: {"value": f(l), **{name: d(l) for name, d in found.items()}})
 
 
-COVERING = ("custom_vjp", "another cost under vmap", "scan in cond", "jit in scan in jit", "checkpointed scan")
+COVERING = (
+    "custom_vjp",
+    "another cost under vmap",
+    "scan in cond",
+    "jit in scan in jit",
+    "checkpointed scan",
+)
 FULL = [pytest.param(name, marks=pytest.mark.full) for name in WHOLE if name not in COVERING]
 
 
@@ -105,10 +122,13 @@ def test_right_wherever_it_stands(x64, where):
 def test_in_a_while_loop_in_forward_mode(x64):
     def looped(e):
         f = lambda l: e(lambda x: cost(x, l), l)
-        return lambda l: lax.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, f(l + 0.1 * s[1])), (0, 0.2))[1]
+        return lambda l: lax.while_loop(
+            lambda s: s[0] < 3, lambda s: (s[0] + 1, f(l + 0.1 * s[1])), (0, 0.2)
+        )[1]
 
     found, want = (
-        jax.jit(lambda l: (jax.jacfwd(g)(l), jax.jacfwd(jax.jacfwd(g))(l)))(0.3) for g in map(looped, (ours, by_hand))
+        jax.jit(lambda l: (jax.jacfwd(g)(l), jax.jacfwd(jax.jacfwd(g))(l)))(0.3)
+        for g in map(looped, (ours, by_hand))
     )
     np.testing.assert_allclose(found, want, rtol=1e-9)
 
@@ -122,6 +142,11 @@ def test_a_box_in_cond_under_vmap(x64):
         lane = lambda i, t: lax.cond(i > 0, lambda t: i * b(3 * jnp.log(t)), lambda t: t**2, t)
         return lambda t: jax.vmap(lane, (0, None))(jnp.arange(3.0), t).sum()
 
-    for derivative in (jax.grad, lambda f: jax.grad(jax.grad(f)), lambda f: jax.jacfwd(jax.grad(f)), jax.jacfwd):
+    for derivative in (
+        jax.grad,
+        lambda f: jax.grad(jax.grad(f)),
+        lambda f: jax.jacfwd(jax.grad(f)),
+        jax.jacfwd,
+    ):
         found, want = (jax.jit(derivative(total(b)))(2.0) for b in (box, ratio))
         np.testing.assert_allclose(found, want, rtol=1e-12)

@@ -100,7 +100,9 @@ def test_exact_leave_one_out(x64, order):
         assert variance < 5.5
 
 
-@pytest.mark.parametrize("how", [{"baseline": lt.NoBaseline()}, {"late": True}, {"baseline": lt.ConstantBaseline(1.3)}])
+@pytest.mark.parametrize(
+    "how", [{"baseline": lt.NoBaseline()}, {"late": True}, {"baseline": lt.ConstantBaseline(1.3)}]
+)
 def test_exact_variants(x64, how):
     theta = jnp.array(THETA)
     mean, _ = moments(2, theta, **how)
@@ -132,7 +134,9 @@ def nested(theta, unrolled):
         return carry, None
 
     def outer(carry, i):
-        b = yield lt.sample(lt.Bernoulli(theta[2] * carry + 0.1 * i), lt.ScoreFunction(lt.ConstantBaseline(0.4)))
+        b = yield lt.sample(
+            lt.Bernoulli(theta[2] * carry + 0.1 * i), lt.ScoreFunction(lt.ConstantBaseline(0.4))
+        )
         yield lt.cost((b - 0.3) * carry)
         z = yield lt.sample(lt.Normal(theta[0] * carry + b, 0.5), lt.Pathwise())
         carry = yield from loop(unrolled, inner, jnp.tanh(z + carry), 2)
@@ -196,7 +200,9 @@ def test_masks_for_episodes_that_end(x64):
     weights = jnp.asarray(np.prod(np.where(paths > 0, p, 1 - p), 1))
     for order in (0, 1, 2):
         one = lambda u: ORDERS[order](lambda t: estimate(lambda: program(t), [[u[None]]], 1))(0.3)
-        found = jnp.tensordot(weights, jax.jit(jax.vmap(one))(jnp.asarray(np.where(paths > 0, -1.0, 2.0))), 1)
+        found = jnp.tensordot(
+            weights, jax.jit(jax.vmap(one))(jnp.asarray(np.where(paths > 0, -1.0, 2.0))), 1
+        )
         np.testing.assert_allclose(found, ORDERS[order](exact)(0.3), rtol=0, atol=1e-10)
 
 
@@ -205,7 +211,9 @@ def walk(p, steps):
 
     def step(x, _):
         rate = jnp.where(x <= 0, 1.0, x) / p
-        logit = jnp.where(x <= 0, 30.0, -rate - jnp.log(-jnp.expm1(-rate)))  # at 0 the walk always goes up
+        logit = jnp.where(
+            x <= 0, 30.0, -rate - jnp.log(-jnp.expm1(-rate))
+        )  # at 0 the walk always goes up
         move = yield lt.sample(lt.Bernoulli(logit), BASELINE)
         return x + 2 * move - 1, None
 
@@ -225,7 +233,9 @@ def test_walk_of_ten_steps_is_the_oracles(x64):
         weight, x = weight * np.where(move > 0, up, 1 - up), x + 2 * move - 1
     keep = weight > 0
     u = jnp.asarray(np.where(paths[keep] > 0, -1.0, 2.0))
-    gradients = jax.jit(jax.vmap(lambda u: jax.grad(lambda p: estimate(lambda: walk(p, 10), [[u[None]]], 1))(20.0)))(u)
+    gradients = jax.jit(
+        jax.vmap(lambda u: jax.grad(lambda p: estimate(lambda: walk(p, 10), [[u[None]]], 1))(20.0))
+    )(u)
     w = jnp.asarray(weight[keep])
     mean = w @ gradients
     np.testing.assert_allclose(mean, 1.4898178246080858, rtol=1e-9)
@@ -319,6 +329,8 @@ def test_a_baseline_made_from_the_carry():
 
         yield lt.scan(step, 0.1, length=3)
 
-    value = lambda t, inside: lt.expect_program(jax.random.key(0), program, t, inside, num_samples=4)
+    value = lambda t, inside: lt.expect_program(
+        jax.random.key(0), program, t, inside, num_samples=4
+    )
     np.testing.assert_allclose(jax.grad(value)(0.3, True), jax.grad(value)(0.3, False), rtol=1e-6)
     assert abs(jax.grad(value)(0.3, True)) > 0

@@ -52,9 +52,14 @@ def test_eager_is_jit(reference):
 
 def test_forward_and_reverse_agree(reference):
     along = lambda t: jax.linearize(value, t)[1](THETA)
-    for way, want in ((jax.jacrev(jax.checkpoint(value)), reference[1]), (along, reference[1] @ THETA)):
+    for way, want in (
+        (jax.jacrev(jax.checkpoint(value)), reference[1]),
+        (along, reference[1] @ THETA),
+    ):
         np.testing.assert_allclose(jax.jit(way)(THETA), want, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(jax.jit(jax.jacfwd(jax.jacfwd(value)))(THETA), reference[2], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        jax.jit(jax.jacfwd(jax.jacfwd(value)))(THETA), reference[2], rtol=1e-4, atol=1e-5
+    )
 
 
 def test_vmap_is_a_loop():
@@ -121,7 +126,10 @@ def test_in_a_users_shard_map(chunk):
     mesh, keys = Mesh(jax.devices()[:4], ("d",)), jax.random.split(KEY, 4)
     local = lambda t, k: value(t, k, chunk_size=chunk)
     sharded = jax.shard_map(
-        lambda t, k: lax.pmean(local(t, k[0]), "d"), mesh=mesh, in_specs=(P(), P("d")), out_specs=P()
+        lambda t, k: lax.pmean(local(t, k[0]), "d"),
+        mesh=mesh,
+        in_specs=(P(), P("d")),
+        out_specs=P(),
     )
     found, gradient = jax.jit(jax.value_and_grad(sharded))(THETA, keys)
     plain = lambda t: jnp.mean(jax.vmap(lambda k: local(t, k))(keys))
@@ -132,8 +140,13 @@ def test_in_a_users_shard_map(chunk):
 
 def test_in_a_shard_map_over_parameters():
     """Parameters that differ from device to device, one key: the loop's carry varies through what it closes over."""
-    mesh, thetas = Mesh(jax.devices()[:4], ("d",)), jnp.stack([THETA * s for s in (1.0, 0.5, -0.5, 2.0)])
-    sharded = jax.shard_map(lambda t: value(t[0])[None], mesh=mesh, in_specs=P("d"), out_specs=P("d"))
+    mesh, thetas = (
+        Mesh(jax.devices()[:4], ("d",)),
+        jnp.stack([THETA * s for s in (1.0, 0.5, -0.5, 2.0)]),
+    )
+    sharded = jax.shard_map(
+        lambda t: value(t[0])[None], mesh=mesh, in_specs=P("d"), out_specs=P("d")
+    )
     gradient = jax.jit(jax.grad(lambda t: sharded(t).sum()))(thetas)
     want = jax.jit(jax.vmap(jax.grad(value)))(thetas)
     np.testing.assert_allclose(gradient, want, rtol=1e-4, atol=1e-6)
@@ -168,7 +181,9 @@ def test_loops_in_a_shard_map_from_a_constant(varies):
     else:
         local, args, specs = (lambda t, k: one(t, k[0])), (THETA, keys), (P(), P("d"))
         plain = lambda t, ks: jnp.mean(jax.vmap(one, (None, 0))(t, ks))
-    sharded = jax.shard_map(lambda *a: lax.pmean(local(*a), "d"), mesh=mesh, in_specs=specs, out_specs=P())
+    sharded = jax.shard_map(
+        lambda *a: lax.pmean(local(*a), "d"), mesh=mesh, in_specs=specs, out_specs=P()
+    )
     found, want = (jax.jit(jax.value_and_grad(f))(*args) for f in (sharded, plain))
     np.testing.assert_allclose(found[0], want[0], rtol=1e-5)
     np.testing.assert_allclose(found[1], want[1], rtol=1e-4, atol=1e-6)
@@ -189,7 +204,9 @@ def test_python_loops_and_sub_programs():
         if not left:
             return 0.0
         p = sigmoid(logit + total)
-        return p * (1 + exact(logit, total + 1.0, left - 1)) + (1 - p) * exact(logit, total, left - 1)
+        return p * (1 + exact(logit, total + 1.0, left - 1)) + (1 - p) * exact(
+            logit, total, left - 1
+        )
 
     f = lambda t: lt.expect_program(KEY, main, t, num_samples=1)
     for d in (lambda f: f, jax.grad, lambda f: jax.grad(jax.grad(f))):
@@ -199,7 +216,10 @@ def test_python_loops_and_sub_programs():
 def test_draws_that_are_pytrees():
     pair = lt.distribution(
         lambda p, x: -0.5 * ((x["u"] - p) ** 2).sum() - 0.5 * (x["v"] - p) ** 2,
-        lambda key, p: {"u": p + jax.random.normal(key, (2,)), "v": p + jax.random.normal(jax.random.fold_in(key, 1))},
+        lambda key, p: {
+            "u": p + jax.random.normal(key, (2,)),
+            "v": p + jax.random.normal(jax.random.fold_in(key, 1)),
+        },
     )
 
     def main(p):
@@ -207,7 +227,10 @@ def test_draws_that_are_pytrees():
         yield lt.cost(x["u"].sum() + x["v"])
 
     (found, aux), gradient = jax.jit(
-        jax.value_and_grad(lambda p: lt.expect_program(KEY, main, p, num_samples=20_000, has_aux=True), has_aux=True)
+        jax.value_and_grad(
+            lambda p: lt.expect_program(KEY, main, p, num_samples=20_000, has_aux=True),
+            has_aux=True,
+        )
     )(1.0)
     assert jax.tree.map(jnp.shape, aux.draws) == {"x": {"u": (20_000, 2), "v": (20_000,)}}
     assert abs(found - 3) < 6 * aux.standard_error
@@ -217,7 +240,9 @@ def test_draws_that_are_pytrees():
 def test_the_standard_error_of_huge_and_of_tiny_costs():
     """Their squares are out of the range of float32."""
     error = lambda size: (
-        lt.expect(KEY, lambda x: size * x, lt.Normal(0.0, 1.0), num_samples=100, has_aux=True)[1].standard_error
+        lt.expect(KEY, lambda x: size * x, lt.Normal(0.0, 1.0), num_samples=100, has_aux=True)[
+            1
+        ].standard_error
     )
     np.testing.assert_allclose([error(1e30) / 1e30, error(1e-30) / 1e-30], error(1.0), rtol=1e-5)
     assert error(0.0) == 0

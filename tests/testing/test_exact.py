@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import logtrick as lt
-from logtrick._core.noise import KeyPerRun, Uniform
+from logtrick.noise import KeyPerRun, Uniform
 from logtrick.testing import exact_estimator_variance, exact_expectation, exact_gradient
 
 
@@ -40,8 +40,13 @@ def test_finite_expectations_by_hand():
         for x in map(np.array, itertools.product([0, 1], repeat=2))
     )
     close(exact_expectation(f, lt.Bernoulli(logits)), by_hand)
-    close(exact_expectation(lambda x: x**2, lt.Categorical(jnp.log(jnp.array([0.2, 0.3, 0.5])))), 0.3 + 4 * 0.5)
-    close(exact_expectation(lambda x: (x, 2.0), lt.Bernoulli(jnp.asarray(0.0))), 2.5)  # costs are summed
+    close(
+        exact_expectation(lambda x: x**2, lt.Categorical(jnp.log(jnp.array([0.2, 0.3, 0.5])))),
+        0.3 + 4 * 0.5,
+    )
+    close(
+        exact_expectation(lambda x: (x, 2.0), lt.Bernoulli(jnp.asarray(0.0))), 2.5
+    )  # costs are summed
 
 
 def test_derivatives_to_second_order():
@@ -50,24 +55,41 @@ def test_derivatives_to_second_order():
     close(jax.grad(mean)(0.7), 3 * p * (1 - p))
     close(jax.grad(jax.grad(mean))(0.7), 3 * p * (1 - p) * (1 - 2 * p))
     square = lambda m: exact_expectation(lambda x: x**4, normal(m))
-    close([square(1.5), jax.grad(square)(1.5), jax.grad(jax.grad(square))(1.5)], [21.5625, 31.5, 39.0])
+    close(
+        [square(1.5), jax.grad(square)(1.5), jax.grad(jax.grad(square))(1.5)], [21.5625, 31.5, 39.0]
+    )
     spread = lambda s: exact_expectation(lambda x: x**2, lt.Normal(jnp.asarray(0.5), s))
     close([spread(2.0), jax.grad(spread)(2.0)], [4.25, 4.0])
 
 
 def test_several_dimensions():
     chol = jnp.array([[1.0, 0.0], [0.5, 2.0]])
-    close(exact_expectation(lambda x: x[0] * x[1], lt.MultivariateNormal(jnp.array([1.0, 2.0]), chol)), 2.5)
+    close(
+        exact_expectation(
+            lambda x: x[0] * x[1], lt.MultivariateNormal(jnp.array([1.0, 2.0]), chol)
+        ),
+        2.5,
+    )
     close(exact_expectation(jnp.sum, lt.Normal(jnp.arange(3.0), 1.0)), 3.0)
 
 
 def test_f_need_not_be_differentiable_in_x():
-    close(jax.grad(lambda m: exact_expectation(lambda x: jax.lax.stop_gradient(x**2), normal(m)))(1.0), 2.0)
+    close(
+        jax.grad(lambda m: exact_expectation(lambda x: jax.lax.stop_gradient(x**2), normal(m)))(
+            1.0
+        ),
+        2.0,
+    )
 
 
 def test_the_gradient_has_the_direct_term():
-    close(exact_gradient(lambda x, t: t * x, lt.Bernoulli, 0.7), sigmoid(0.7) + 0.7 * sigmoid(0.7) * sigmoid(-0.7))
-    gradient = exact_gradient(lambda x, p: x * p["b"], lambda p: normal(p["a"]), {"a": 2.0, "b": 3.0})
+    close(
+        exact_gradient(lambda x, t: t * x, lt.Bernoulli, 0.7),
+        sigmoid(0.7) + 0.7 * sigmoid(0.7) * sigmoid(-0.7),
+    )
+    gradient = exact_gradient(
+        lambda x, p: x * p["b"], lambda p: normal(p["a"]), {"a": 2.0, "b": 3.0}
+    )
     close([gradient["a"], gradient["b"]], [3.0, 2.0])
 
 
@@ -121,7 +143,11 @@ def test_categorical_draws_through_the_engine():
 
 def test_enumerate_has_no_variance():
     moments = exact_estimator_variance(
-        lambda x, t: x.sum() ** 2, lt.Bernoulli, jnp.zeros(3), estimator=lt.Enumerate(), num_samples=5
+        lambda x, t: x.sum() ** 2,
+        lt.Bernoulli,
+        jnp.zeros(3),
+        estimator=lt.Enumerate(),
+        num_samples=5,
     )
     close(moments.variance, np.zeros(3))
     close(moments.mean, exact_gradient(lambda x, t: x.sum() ** 2, lt.Bernoulli, jnp.zeros(3)))
@@ -134,12 +160,17 @@ def test_a_planted_bias_shows(factor):
             x = dist.draw(noise)
             costs = rest(x)
             return costs.combine(
-                zero=factor * jax.lax.stop_gradient(costs.total) * (lt.magic_box(dist.log_prob(x)) - 1)
+                zero=factor
+                * jax.lax.stop_gradient(costs.total)
+                * (lt.magic_box(dist.log_prob(x)) - 1)
             )
 
     f = lambda x, t: (x - 0.2) ** 2
     exact = exact_gradient(f, lt.Bernoulli, 0.5)
-    close(exact_estimator_variance(f, lt.Bernoulli, 0.5, estimator=Biased(), num_samples=2).mean, factor * exact)
+    close(
+        exact_estimator_variance(f, lt.Bernoulli, 0.5, estimator=Biased(), num_samples=2).mean,
+        factor * exact,
+    )
 
 
 class ARM(lt.Estimator):
@@ -170,12 +201,16 @@ class ARM(lt.Estimator):
 def test_an_estimator_with_uniform_noise_of_its_own():
     f, theta = lambda x, t: (x - 0.45) ** 2, 0.8
     p = sigmoid(theta)
-    moments = exact_estimator_variance(f, lt.Bernoulli, theta, estimator=ARM(), num_samples=1, breaks=[[1 - p, p]])
+    moments = exact_estimator_variance(
+        f, lt.Bernoulli, theta, estimator=ARM(), num_samples=1, breaks=[[1 - p, p]]
+    )
     close(moments.mean, exact_gradient(f, lt.Bernoulli, theta))
     # the difference is ±0.1 outside of (1 − p, p): E[g²] = 0.01 · 2 ∫_p¹ (u − ½)² du
     second = 0.01 * 2 * (0.125 - (p - 0.5) ** 3) / 3
     close(moments.variance, second - np.asarray(moments.mean) ** 2)
-    two = exact_estimator_variance(f, lt.Bernoulli, theta, estimator=ARM(), num_samples=2, breaks=[[1 - p, p]])
+    two = exact_estimator_variance(
+        f, lt.Bernoulli, theta, estimator=ARM(), num_samples=2, breaks=[[1 - p, p]]
+    )
     close([two.mean, two.variance], [moments.mean, moments.variance / 2])
     for breaks in (None, [[0.5], [0.5]]):
         with pytest.raises(ValueError, match="a sequence for each of the 1 coordinates"):
@@ -191,8 +226,12 @@ def test_estimators_of_bits_have_uniforms_of_their_own(name):
     moments = exact_estimator_variance(
         f, lt.Bernoulli, theta, estimator=estimator, num_samples=1, breaks=breaks, order=12
     )
-    value = lambda t, key: lt.expect(key, lambda x: f(x, t), lt.Bernoulli(t), estimator=estimator, num_samples=1)
-    draws = jax.jit(jax.vmap(jax.grad(value), (None, 0)))(theta, jax.random.split(jax.random.key(0), 20_000))
+    value = lambda t, key: lt.expect(
+        key, lambda x: f(x, t), lt.Bernoulli(t), estimator=estimator, num_samples=1
+    )
+    draws = jax.jit(jax.vmap(jax.grad(value), (None, 0)))(
+        theta, jax.random.split(jax.random.key(0), 20_000)
+    )
     lt.testing.assert_unbiased(draws, moments.mean, resolve=0.1, scale=1.0)
     np.testing.assert_allclose(np.var(draws, 0), moments.variance, rtol=0.1)
     with pytest.raises(ValueError, match="a sequence for each of the 2 coordinates"):
@@ -211,16 +250,28 @@ class Keyed(lt.Estimator):
             lambda f: exact_expectation(lambda x: x, lt.Poisson(jnp.asarray(2.0))),
             "needs a finite support or standard-normal",
         ),
-        (lambda f: exact_estimator_variance(f, lt.Poisson, 2.0), "needs a finite support or standard-normal"),
-        (lambda f: exact_expectation(jnp.sum, lt.Normal(jnp.zeros(9), 1.0)), "in each of 9 dimensions needs 8 or more"),
-        (lambda f: exact_estimator_variance(f, lt.Bernoulli, jnp.zeros(5), num_samples=4), "make 1048576 tuples of 4"),
+        (
+            lambda f: exact_estimator_variance(f, lt.Poisson, 2.0),
+            "needs a finite support or standard-normal",
+        ),
+        (
+            lambda f: exact_expectation(jnp.sum, lt.Normal(jnp.zeros(9), 1.0)),
+            "in each of 9 dimensions needs 8 or more",
+        ),
+        (
+            lambda f: exact_estimator_variance(f, lt.Bernoulli, jnp.zeros(5), num_samples=4),
+            "make 1048576 tuples of 4",
+        ),
         (
             lambda f: exact_estimator_variance(f, lt.Bernoulli, 0.0, estimator=Keyed()),
             "own noise is uniform; got KeyPerRun",
         ),
         (lambda f: exact_estimator_variance(f, lt.Bernoulli, 0.0, num_samples=0), "at least 1"),
         (lambda f: exact_gradient(f, lt.Bernoulli, {}), "no trainable parameters"),
-        (lambda f: exact_expectation(lambda x: x[None], lt.Bernoulli(jnp.asarray(0.0))), r"got shape \(1,\)"),
+        (
+            lambda f: exact_expectation(lambda x: x[None], lt.Bernoulli(jnp.asarray(0.0))),
+            r"got shape \(1,\)",
+        ),
     ],
 )
 def test_what_it_refuses(call, match):

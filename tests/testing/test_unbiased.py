@@ -26,7 +26,8 @@ def test_it_rejects_the_classic_errors(wrong):
 
 def test_too_few_draws_and_too_much_noise_are_too_weak():
     with pytest.raises(
-        AssertionError, match=r"too weak: 1000 estimates .* resolve a bias of 0.\d+, not of 0.1 = 0.05 × 2. Take \d+"
+        AssertionError,
+        match=r"too weak: 1000 estimates .* resolve a bias of 0.\d+, not of 0.1 = 0.05 × 2. Take \d+",
     ):
         lt.testing.assert_unbiased(draws(n=1000), G, resolve=0.05)
     with pytest.raises(AssertionError, match="too weak"):

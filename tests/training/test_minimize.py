@@ -67,7 +67,9 @@ def test_the_bits_do_not_depend_on_the_chunk():
         f = lambda x: jnp.sum((x - 0.45) ** 2)
         return lt.expect(key, f, lt.Bernoulli(params), num_samples=8)
 
-    fits = [lt.minimize(KEY, logits, jnp.zeros(3), ADAM, num_steps=23, chunk=c) for c in (1, 7, 23, 100)]
+    fits = [
+        lt.minimize(KEY, logits, jnp.zeros(3), ADAM, num_steps=23, chunk=c) for c in (1, 7, 23, 100)
+    ]
     for fit in fits[1:]:
         assert leaves_equal(fit.state, fits[0].state) and leaves_equal(fit.history, fits[0].history)
     other = lt.minimize(jax.random.key(8), logits, jnp.zeros(3), ADAM, num_steps=23)
@@ -75,7 +77,11 @@ def test_the_bits_do_not_depend_on_the_chunk():
 
 
 def compilations(caplog):
-    return [r.getMessage() for r in caplog.records if r.getMessage().startswith("Finished XLA compilation")]
+    return [
+        r.getMessage()
+        for r in caplog.records
+        if r.getMessage().startswith("Finished XLA compilation")
+    ]
 
 
 def test_at_most_two_compilations_and_none_for_the_second_call(caplog):
@@ -85,8 +91,13 @@ def test_at_most_two_compilations_and_none_for_the_second_call(caplog):
         traces.append(1)
         return noisy(params, key)
 
-    start = {"w": np.zeros(2, np.float32), "b": 2.0}  # a Python scalar is weakly typed: no second compilation for it
-    run = functools.partial(lt.minimize, objective=objective, params=start, optimizer=ADAM, chunk=10)
+    start = {
+        "w": np.zeros(2, np.float32),
+        "b": 2.0,
+    }  # a Python scalar is weakly typed: no second compilation for it
+    run = functools.partial(
+        lt.minimize, objective=objective, params=start, optimizer=ADAM, chunk=10
+    )
     with jax.log_compiles(), caplog.at_level("WARNING", "jax"):
         first = run(KEY, num_steps=25)
         assert len(compilations(caplog)) <= 2, compilations(caplog)
@@ -115,7 +126,9 @@ def test_the_user_keeps_the_initial_parameters():
 def test_the_state_is_one_pytree_of_arrays():
     fit = lt.minimize(KEY, noisy, START, ADAM, num_steps=3)
     assert all(isinstance(x, jax.Array) and not x.weak_type for x in jax.tree.leaves(fit.state))
-    assert not any(jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) for x in jax.tree.leaves(fit.state))
+    assert not any(
+        jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) for x in jax.tree.leaves(fit.state)
+    )
     assert leaves_equal(fit.state.key_data, jax.random.key_data(KEY))
 
 
@@ -129,9 +142,13 @@ def test_batches_are_rows_drawn_by_the_step_key():
     fit = lt.minimize(KEY, objective, 1.0, SGD, num_steps=5, data=data, batch_size=4)
     for step in range(5):
         rows = jax.random.randint(jax.random.fold_in(jax.random.fold_in(KEY, step), 3), (4,), 0, 10)
-        np.testing.assert_allclose(fit.history.value[step], rows.sum() + data["y"][rows].sum() * 1e-3, rtol=1e-6)
+        np.testing.assert_allclose(
+            fit.history.value[step], rows.sum() + data["y"][rows].sum() * 1e-3, rtol=1e-6
+        )
     assert len(set(fit.history.value.tolist())) > 3
-    whole = lt.minimize(KEY, lambda p, key, d: p * jnp.sum(d["x"]), 1.0, SGD, num_steps=1, data=data)
+    whole = lt.minimize(
+        KEY, lambda p, key, d: p * jnp.sum(d["x"]), 1.0, SGD, num_steps=1, data=data
+    )
     assert whole.history.value.tolist() == [45.0]
 
 
@@ -144,10 +161,16 @@ def test_a_whole_fit_under_vmap_is_the_loop_over_fits():
         one = fit(keys[i])
         np.testing.assert_allclose(many.params["w"][i], one.params["w"], rtol=1e-5)
         np.testing.assert_allclose(many.history.value[i], one.history.value, rtol=1e-5)
-    starts = jax.vmap(lambda b: lt.minimize(KEY, noisy, {"w": jnp.zeros(2), "b": b}, ADAM, num_steps=2).params["b"])
+    starts = jax.vmap(
+        lambda b: lt.minimize(KEY, noisy, {"w": jnp.zeros(2), "b": b}, ADAM, num_steps=2).params[
+            "b"
+        ]
+    )
     assert starts(jnp.array([1.0, 2.0])).shape == (2,)
     with pytest.raises(ValueError, match="no host between chunks"):
-        jax.vmap(lambda k: lt.minimize(k, noisy, START, ADAM, num_steps=2, progress=True).params)(keys)
+        jax.vmap(lambda k: lt.minimize(k, noisy, START, ADAM, num_steps=2, progress=True).params)(
+            keys
+        )
 
 
 def test_x64_keeps_the_dtypes():
@@ -163,19 +186,28 @@ def test_other_keys_optimizers_and_objectives():
     assert rbg.state.key_data.shape == (4,)
     raw = lt.minimize(jax.random.key_data(KEY), noisy, START, ADAM, num_steps=2)
     assert leaves_equal(raw.params, lt.minimize(KEY, noisy, START, ADAM, num_steps=2).params)
-    chained = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.1), optax.contrib.reduce_on_plateau(patience=1))
+    chained = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adam(0.1), optax.contrib.reduce_on_plateau(patience=1)
+    )
     assert lt.minimize(KEY, jax.jit(noisy), START, chained, num_steps=5).status == "max_steps"
     schedule = optax.sgd(optax.cosine_decay_schedule(0.25, 10))
     assert lt.minimize(KEY, bowl, 0.0, schedule, num_steps=2).params.item() != 0
-    assert lt.minimize(KEY, bowl, 0.0, optax.polyak_sgd(), num_steps=30).params.item() == pytest.approx(3.0, abs=1e-2)
-    unhashable = type("Bowl", (), {"__call__": lambda self, p, key: bowl(p, key), "__eq__": lambda a, b: a is b})()
+    assert lt.minimize(
+        KEY, bowl, 0.0, optax.polyak_sgd(), num_steps=30
+    ).params.item() == pytest.approx(3.0, abs=1e-2)
+    unhashable = type(
+        "Bowl", (), {"__call__": lambda self, p, key: bowl(p, key), "__eq__": lambda a, b: a is b}
+    )()
     assert lt.minimize(KEY, unhashable, 0.0, SGD, num_steps=1).params.item() == 1.5
     noise = optax.add_noise(0.1, 0.5, jax.random.key(0))
     assert lt.minimize(KEY, bowl, 0.0, optax.chain(noise, SGD), num_steps=3).status == "max_steps"
 
 
 def test_fault_54_line_searches_are_refused():
-    for optimizer in (optax.lbfgs(), optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(5))):
+    for optimizer in (
+        optax.lbfgs(),
+        optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(5)),
+    ):
         with pytest.raises(ValueError, match="line search, which compares values"):
             lt.minimize(KEY, bowl, 0.0, optimizer, num_steps=1)
     fit = lt.minimize(KEY, bowl, 0.0, optax.lbfgs(0.1, linesearch=None), num_steps=30)
@@ -198,7 +230,12 @@ def test_parameters_without_gradient(params, error, match):
 
 
 def test_none_leaves_are_allowed():
-    assert lt.minimize(KEY, lambda p, key: p["a"] ** 2, {"a": 1.0, "b": None}, SGD, num_steps=1).params["b"] is None
+    assert (
+        lt.minimize(
+            KEY, lambda p, key: p["a"] ** 2, {"a": 1.0, "b": None}, SGD, num_steps=1
+        ).params["b"]
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -222,24 +259,40 @@ def test_objectives_that_are_no_scalar(value, error, match):
         ({"chunk": 0}, ValueError, "chunk=…"),
         ({"batch_size": 2}, ValueError, "needs data to draw from"),
         ({"batch_size": 4, "data": jnp.ones(3)}, ValueError, "at most the 3 rows"),
-        ({"batch_size": 2, "data": (jnp.ones(3), jnp.ones(4))}, ValueError, "one leading axis of rows"),
+        (
+            {"batch_size": 2, "data": (jnp.ones(3), jnp.ones(4))},
+            ValueError,
+            "one leading axis of rows",
+        ),
         ({"batch_size": 2, "data": 1.0}, ValueError, "one leading axis of rows"),
         ({"nonfinite": "mask"}, ValueError, '"skip", "raise" or a positive int'),
         ({"nonfinite": 0}, ValueError, "nonfinite=…"),
-        ({"optimizer": optax.adam}, TypeError, "needs an optax gradient transformation; got function"),
+        (
+            {"optimizer": optax.adam},
+            TypeError,
+            "needs an optax gradient transformation; got function",
+        ),
         ({"objective": 3}, TypeError, "needs a function"),
         ({"key": 0}, TypeError, "PRNG key"),
         ({"key": jax.random.split(KEY)}, ValueError, "vmap over the keys"),
     ],
 )
 def test_arguments(change, error, match):
-    arguments = {"key": KEY, "objective": bowl, "params": 0.0, "optimizer": SGD, "num_steps": 1} | change
+    arguments = {
+        "key": KEY,
+        "objective": bowl,
+        "params": 0.0,
+        "optimizer": SGD,
+        "num_steps": 1,
+    } | change
     with pytest.raises(error, match=match):
         lt.minimize(arguments.pop("key"), **arguments)
 
 
 def test_an_optimizer_that_changes_shapes_is_refused():
-    broken = optax.GradientTransformation(lambda p: (), lambda g, s, p: (jax.tree.map(lambda x: x[None], g), s))
+    broken = optax.GradientTransformation(
+        lambda p: (), lambda g, s, p: (jax.tree.map(lambda x: x[None], g), s)
+    )
     with pytest.raises(ValueError, match=r"shape \(3,\) into one of shape \(1, 3\)"):
         lt.minimize(KEY, lambda p, key: jnp.sum(p), jnp.ones(3), broken, num_steps=1)
 
@@ -248,7 +301,9 @@ def test_callbacks_see_the_fit_so_far_and_may_keep_it():
     kept = []
     fit = lt.minimize(KEY, noisy, START, ADAM, num_steps=25, chunk=10, callback=kept.append)
     assert [int(r.state.step) for r in kept] == [10, 20, 25] == [len(r.history.value) for r in kept]
-    assert kept[0].status == "running" and np.isfinite(kept[0].params["w"]).all()  # not donated away
+    assert (
+        kept[0].status == "running" and np.isfinite(kept[0].params["w"]).all()
+    )  # not donated away
     assert leaves_equal(kept[-1].params, fit.params)
 
 
@@ -274,7 +329,10 @@ def test_ctrl_c_returns_what_there_is(foreground):
     def raises(result):
         raise KeyboardInterrupt
 
-    assert lt.minimize(KEY, noisy, START, ADAM, num_steps=30, chunk=10, callback=raises).status == "interrupted"
+    assert (
+        lt.minimize(KEY, noisy, START, ADAM, num_steps=30, chunk=10, callback=raises).status
+        == "interrupted"
+    )
 
 
 def test_a_second_ctrl_c_raises(foreground):
@@ -305,7 +363,12 @@ def test_progress_over_a_job_of_two_fits(capsys):
     for _ in range(2):
         lt.minimize(KEY, bowl, 0.0, SGD, num_steps=10, chunk=5, progress=bar)
     lines = capsys.readouterr().err.splitlines()
-    assert [line.split(" steps")[0] for line in lines] == ["job: 5/20", "job: 10/20", "job: 15/20", "job: 20/20"]
+    assert [line.split(" steps")[0] for line in lines] == [
+        "job: 5/20",
+        "job: 10/20",
+        "job: 15/20",
+        "job: 20/20",
+    ]
 
 
 def test_the_bar_on_a_terminal_is_redrawn(capsys, monkeypatch):

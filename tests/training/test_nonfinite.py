@@ -58,13 +58,18 @@ def test_a_bad_step_changes_nothing_and_is_counted(how):
     before = lt.minimize(KEY, poisoned([2], how), START, ADAM, num_steps=2)
     at = lt.minimize(KEY, poisoned([2], how), START, ADAM, num_steps=3)
     for a, b in zip(
-        jax.tree.leaves((before.params, before.state.opt_state)), jax.tree.leaves((at.params, at.state.opt_state))
+        jax.tree.leaves((before.params, before.state.opt_state)),
+        jax.tree.leaves((at.params, at.state.opt_state)),
     ):
         assert np.array_equal(a, b)
     assert at.history.skipped.tolist() == [False, False, True]
     assert int(at.state.skipped) == 1 == int(at.state.skipped_in_a_row) and int(at.state.step) == 3
     after = lt.minimize(KEY, poisoned([2], how), START, ADAM, num_steps=5)
-    assert after.status == "max_steps" and int(after.state.skipped_in_a_row) == 0 and int(after.state.skipped) == 1
+    assert (
+        after.status == "max_steps"
+        and int(after.state.skipped_in_a_row) == 0
+        and int(after.state.skipped) == 1
+    )
     assert after.params["w"] != at.params["w"] and np.isfinite(after.params["w"])
 
 
@@ -88,7 +93,8 @@ def test_nine_in_a_row_do_not():
 
 def test_the_leaf_is_named_where_the_gradient_is_to_blame():
     with pytest.raises(
-        lt.NonFiniteError, match=r"step 0: the gradient of params\['w'\] was not finite while.*log_prob of a draw"
+        lt.NonFiniteError,
+        match=r"step 0: the gradient of params\['w'\] was not finite while.*log_prob of a draw",
     ):
         lt.minimize(KEY, poisoned([0], nan_gradient), START, ADAM, num_steps=20, nonfinite="raise")
 
@@ -107,7 +113,8 @@ def test_an_update_that_overflows_is_not_accepted():
     """g = 1e25 is finite; Adam's second moment is inf, and would freeze the parameter for ever."""
     objective = lambda p, key: 1e25 * p["w"]
     with pytest.raises(
-        lt.NonFiniteError, match=r"update of its own state was not finite while the gradient was finite"
+        lt.NonFiniteError,
+        match=r"update of its own state was not finite while the gradient was finite",
     ) as caught:
         lt.minimize(KEY, objective, {"w": 1.0}, ADAM, num_steps=3)
     assert caught.value.result.params["w"] == 1.0
@@ -118,7 +125,9 @@ def test_an_update_that_overflows_is_not_accepted():
 def test_infinities_that_were_there_are_no_fault():
     start = {"w": jnp.array([1.0, -jnp.inf])}
     fit = lt.minimize(KEY, lambda p, key: p["w"][0] ** 2, start, optax.sgd(0.1), num_steps=3)
-    assert fit.status == "max_steps" and fit.params["w"][1] == -jnp.inf and int(fit.state.skipped) == 0
+    assert (
+        fit.status == "max_steps" and fit.params["w"][1] == -jnp.inf and int(fit.state.skipped) == 0
+    )
 
 
 def test_fault_17_a_draw_of_probability_zero():
@@ -127,7 +136,8 @@ def test_fault_17_a_draw_of_probability_zero():
     )
     objective = lambda p, key: lt.expect(key, lambda x: x, family(p), num_samples=8)
     with pytest.raises(
-        lt.NonFiniteError, match=r"gradient of params was not finite while the value was finite.*log_prob"
+        lt.NonFiniteError,
+        match=r"gradient of params was not finite while the value was finite.*log_prob",
     ):
         lt.minimize(KEY, objective, 1.0, ADAM, num_steps=50)
 
@@ -141,7 +151,9 @@ def test_faults_18_and_19_one_bad_draw_in_some_steps(value):
         return lt.expect(key, f, lt.Bernoulli(params), num_samples=4)
 
     fit = lt.minimize(KEY, objective, jnp.zeros(3), ADAM, num_steps=60)
-    assert 0 < int(fit.state.skipped) < 60 and np.isfinite(fit.params).all() and np.all(fit.params < 0)
+    assert (
+        0 < int(fit.state.skipped) < 60 and np.isfinite(fit.params).all() and np.all(fit.params < 0)
+    )
     assert np.array_equal(fit.history.skipped, ~np.isfinite(fit.history.value))
 
 
@@ -165,5 +177,7 @@ def test_under_vmap_it_is_counted_run_by_run():
 
 def test_float64_gradients_beyond_float32_are_finite():
     with jax.enable_x64(True) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64():
-        fit = lt.minimize(jax.random.key(0), lambda p, key: 1e60 * p, jnp.ones(()), optax.sgd(1e-60), num_steps=1)
+        fit = lt.minimize(
+            jax.random.key(0), lambda p, key: 1e60 * p, jnp.ones(()), optax.sgd(1e-60), num_steps=1
+        )
         assert abs(fit.params.item()) < 1e-15 and fit.history.gradient_norm[0] == 1e60

@@ -44,7 +44,9 @@ def refused(capsys, *arguments):
 
 @pytest.mark.parametrize("seed", ["-1", "1.5", "x", "", "²"])
 def test_seeds_that_are_none(capsys, seed):
-    assert f"argument --seed: needs a non-negative integer; got {seed!r}" in refused(capsys, f"--seed={seed}")
+    assert f"argument --seed: needs a non-negative integer; got {seed!r}" in refused(
+        capsys, f"--seed={seed}"
+    )
 
 
 def test_an_option_that_is_none(capsys):
@@ -63,7 +65,11 @@ def test_data_and_target_go_together(capsys, table):
         (GOOD.replace("\n3,", "\nthree,"), "y", "column 'a', line 5 is 'three', not numeric"),
         (GOOD.replace("\n3,", "\nnan,"), "y", "column 'a', line 5 is nan"),
         ("a,b,y\n1,2,3\n2,2,5\n3,2,1\n4,2,2\n", "y", "column 'b' is constant"),
-        ("a,b,y\n1,2,3\n2,4,5\n3,6,1\n4,8,2\n", "y", "column 'b' is collinear: a linear combination of 'a'"),
+        (
+            "a,b,y\n1,2,3\n2,4,5\n3,6,1\n4,8,2\n",
+            "y",
+            "column 'b' is collinear: a linear combination of 'a'",
+        ),
         ("a,b,y\n1,2,3\n", "y", "too few"),
         ("", "y", "is empty"),
     ],
@@ -83,12 +89,16 @@ def test_outputs_that_cannot_be_written(capsys, tmp_path, option):
 
 
 def test_a_figure_is_a_png(capsys, tmp_path):
-    assert "writes PNG. Give a name that ends in .png" in refused(capsys, "--plot", str(tmp_path / "fit.pdf"))
+    assert "writes PNG. Give a name that ends in .png" in refused(
+        capsys, "--plot", str(tmp_path / "fit.pdf")
+    )
 
 
 def test_without_matplotlib_the_error_names_the_extra(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
-    assert "Install the extra: pip install 'logtrick[plot]'" in refused(capsys, "--plot", str(tmp_path / "fit.png"))
+    assert "Install the extra: pip install 'logtrick[plot]'" in refused(
+        capsys, "--plot", str(tmp_path / "fit.png")
+    )
 
 
 def test_a_fit_that_diverges_is_one_line(capsys, monkeypatch):
@@ -99,7 +109,10 @@ def test_a_fit_that_diverges_is_one_line(capsys, monkeypatch):
     with pytest.raises(SystemExit) as exit:
         command.main([])
     assert exit.value.code == 2
-    assert capsys.readouterr().err == "python -m logtrick: error: lt.maximize: step 3 was not finite. More.\n"
+    assert (
+        capsys.readouterr().err
+        == "python -m logtrick: error: lt.maximize: step 3 was not finite. More.\n"
+    )
 
 
 def test_ctrl_c(capsys, monkeypatch):
@@ -131,7 +144,10 @@ def test_help(capsys):
         command.main(["--help"])
     assert exit.value.code == 0
     text = capsys.readouterr().out
-    assert all(option in text for option in ("--seed", "--plot", "--json", "--data", "--target", "--version"))
+    assert all(
+        option in text
+        for option in ("--seed", "--plot", "--json", "--data", "--target", "--version")
+    )
 
 
 def test_the_module_runs_as_a_program(tmp_path):

@@ -46,19 +46,29 @@ def test_columns_are_standardized(tmp_path):
 def test_extreme_units_change_nothing(tmp_path, power):
     scaled = [(row[0] * 10.0**power, *row[1:]) for row in ROWS]
     table = data.read(write(tmp_path / "t.csv", scaled), "y")
-    np.testing.assert_allclose(table.predictors, data.read(write(tmp_path / "u.csv"), "y").predictors, rtol=1e-9)
+    np.testing.assert_allclose(
+        table.predictors, data.read(write(tmp_path / "u.csv"), "y").predictors, rtol=1e-9
+    )
 
 
 def test_the_target_may_stand_anywhere_and_comments_and_blank_lines_are_no_rows(tmp_path):
     path = tmp_path / "t.csv"
-    path.write_text("# where it is from\n\ny, a,b\n" + "\n".join(f"{y},{a},{b}" for a, b, y in ROWS) + "\n\n# end\n")
+    path.write_text(
+        "# where it is from\n\ny, a,b\n"
+        + "\n".join(f"{y},{a},{b}" for a, b, y in ROWS)
+        + "\n\n# end\n"
+    )
     table = data.read(str(path), "y")
     assert table.names == ("a", "b")
-    np.testing.assert_array_equal(table.predictors, data.read(write(tmp_path / "u.csv"), "y").predictors)
+    np.testing.assert_array_equal(
+        table.predictors, data.read(write(tmp_path / "u.csv"), "y").predictors
+    )
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(data.TableError, match=r"none\.csv: no such file. Give the path of a CSV file"):
+    with pytest.raises(
+        data.TableError, match=r"none\.csv: no such file. Give the path of a CSV file"
+    ):
         data.read(str(tmp_path / "none.csv"), "y")
 
 
@@ -80,7 +90,9 @@ def test_an_empty_file(tmp_path):
 
 
 def test_a_missing_target_lists_the_columns(tmp_path):
-    with pytest.raises(data.TableError, match=r"--target z: .* has no such column\. Its columns are a, b, y"):
+    with pytest.raises(
+        data.TableError, match=r"--target z: .* has no such column\. Its columns are a, b, y"
+    ):
         data.read(write(tmp_path / "t.csv"), "z")
 
 
@@ -90,7 +102,8 @@ def test_a_table_without_predictors(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("header", "message"), [("a,a,y", "column 2 has the name 'a' again"), ("a,,y", "column 2 has no name")]
+    ("header", "message"),
+    [("a,a,y", "column 2 has the name 'a' again"), ("a,,y", "column 2 has no name")],
 )
 def test_names_are_distinct(tmp_path, header, message):
     with pytest.raises(data.TableError, match=message):
@@ -130,13 +143,18 @@ def test_a_constant_target(tmp_path):
 
 def test_collinear_columns_are_named(tmp_path):
     rows, header = with_column("c", [3 * a - 2 * b + 1 for a, b, _ in ROWS])
-    with pytest.raises(data.TableError, match=r"column 'c' is collinear: a linear combination of 'a', 'b'\. Leave one"):
+    with pytest.raises(
+        data.TableError,
+        match=r"column 'c' is collinear: a linear combination of 'a', 'b'\. Leave one",
+    ):
         data.read(write(tmp_path / "t.csv", rows, header), "y")
 
 
 def test_a_duplicate_column_is_collinear_with_that_one(tmp_path):
     rows, header = with_column("c", [b for _, b, _ in ROWS])
-    with pytest.raises(data.TableError, match=r"column 'c' is collinear: a linear combination of 'b'\. "):
+    with pytest.raises(
+        data.TableError, match=r"column 'c' is collinear: a linear combination of 'b'\. "
+    ):
         data.read(write(tmp_path / "t.csv", rows, header), "y")
 
 
@@ -146,6 +164,13 @@ def test_nearly_collinear_columns_are_legal(tmp_path):
 
 
 def test_too_few_rows(tmp_path):
-    with pytest.raises(data.TableError, match="3 rows are too few for 2 predictors; the full model needs 4"):
+    with pytest.raises(
+        data.TableError, match="3 rows are too few for 2 predictors; the full model needs 4"
+    ):
         data.read(write(tmp_path / "t.csv", ROWS[:3]), "y")
-    assert data.read(write(tmp_path / "t.csv", [(1, 2, 0), (2, 1, 1), (4, 7, 0), (3, 3, 3)]), "y").num_rows == 4
+    assert (
+        data.read(
+            write(tmp_path / "t.csv", [(1, 2, 0), (2, 1, 1), (4, 7, 0), (3, 3, 3)]), "y"
+        ).num_rows
+        == 4
+    )

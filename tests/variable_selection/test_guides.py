@@ -37,7 +37,12 @@ def test_the_autoregressive_sampler_draws_what_its_log_prob_says():
         for j in range(4):
             # q(γ_j = 1 | γ_<j), summing the coordinates after j out of the log-prob
             alike = np.all(np.asarray(POINTS)[:, :j] == x[:j], axis=1)
-            q = np.exp(np.asarray(jax.vmap(lambda g: guides.log_prob(params, g))(POINTS), np.float64)) * alike
+            q = (
+                np.exp(
+                    np.asarray(jax.vmap(lambda g: guides.log_prob(params, g))(POINTS), np.float64)
+                )
+                * alike
+            )
             conditional = q[np.asarray(POINTS)[:, j] == 1].sum() / q.sum()
             assert x[j] == (uniform[j] < conditional)
 
@@ -47,7 +52,9 @@ def test_weights_above_the_diagonal_are_not_read():
     other = {**params, "weights": params["weights"] + 5 * jnp.triu(jnp.ones((4, 4)))}
     for point in POINTS[::5]:
         assert guides.log_prob(params, point) == guides.log_prob(other, point)
-    assert (guides.sample(jax.random.key(1), params) == guides.sample(jax.random.key(1), other)).all()
+    assert (
+        guides.sample(jax.random.key(1), params) == guides.sample(jax.random.key(1), other)
+    ).all()
 
 
 def test_the_second_derivative_at_the_start_survives_nested_scans():
@@ -56,7 +63,10 @@ def test_the_second_derivative_at_the_start_survives_nested_scans():
     weights = AUTOREGRESSIVE.initial(4)["weights"]
 
     def total(bias):
-        inner = lambda c, _: (c + guides.log_prob({"bias": bias * c[0], "weights": weights}, point) * c, None)
+        inner = lambda c, _: (
+            c + guides.log_prob({"bias": bias * c[0], "weights": weights}, point) * c,
+            None,
+        )
         outer = lambda c, _: (jax.lax.scan(inner, jnp.ones(1), length=1)[0], None)
         return jax.lax.scan(outer, jnp.ones(1), length=1)[0][0] - 1
 

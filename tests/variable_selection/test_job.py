@@ -15,7 +15,9 @@ FULL = data.diabetes()
 
 
 def table(columns):
-    return data.Table(FULL.names[:columns], "target", FULL.predictors[:, :columns], FULL.response, "Which?")
+    return data.Table(
+        FULL.names[:columns], "target", FULL.predictors[:, :columns], FULL.response, "Which?"
+    )
 
 
 def short(num_steps):
@@ -48,7 +50,10 @@ def test_a_small_job_from_end_to_end(small, tmp_path):
         "Most probable",
     ):
         assert words in text
-    assert "Pathwise is refused: ValueError: Pathwise() needs a reparameterized distribution; Bernoulli is not." in text
+    assert (
+        "Pathwise is refused: ValueError: Pathwise() needs a reparameterized distribution; Bernoulli is not."
+        in text
+    )
     assert "Plain REINFORCE's variance depends on that arbitrary constant" in text
 
 
@@ -62,7 +67,9 @@ def test_the_json_has_the_promised_keys(small):
         guide = numbers["guides"][fit.guide.name]
         assert guide["elbo"] == fit.elbo
         assert guide["inclusion"] == dict(zip(("age", "sex", "bmi"), fit.inclusion))
-    assert numbers["exact_inclusion"] == dict(zip(("age", "sex", "bmi"), result.posterior.inclusion))
+    assert numbers["exact_inclusion"] == dict(
+        zip(("age", "sex", "bmi"), result.posterior.inclusion)
+    )
     assert list(numbers["race"]) == ["at the start", "at 0.3 × the fit", "at the fit"]
     for rows in numbers["race"].values():
         assert rows["Enumerate"]["exact"] is True
@@ -84,7 +91,10 @@ def test_the_figure_is_a_png(small, tmp_path):
 
 def test_the_seed_is_all_that_is_random(small):
     result, _ = small
-    fits = [job.run(table(3), lt.key(seed), io.StringIO(), short(60)[:1], num_replicates=2).fits[0] for seed in (1, 2)]
+    fits = [
+        job.run(table(3), lt.key(seed), io.StringIO(), short(60)[:1], num_replicates=2).fits[0]
+        for seed in (1, 2)
+    ]
     np.testing.assert_array_equal(fits[0].history, result.fits[0].history)
     assert not np.array_equal(fits[1].history, fits[0].history)
 
@@ -96,15 +106,25 @@ def test_more_than_sixteen_predictors_have_no_exact_column(capsys, tmp_path, mon
     y = x[:, 0] + x[:, 5] - x[:, 16] + 0.5 * rng.normal(size=100)
     names = [f"x{i}" for i in range(17)]
     path = tmp_path / "table.csv"
-    np.savetxt(path, np.column_stack([x, y]), delimiter=",", header=",".join([*names, "y"]), comments="")
+    np.savetxt(
+        path, np.column_stack([x, y]), delimiter=",", header=",".join([*names, "y"]), comments=""
+    )
     run = job.run
-    monkeypatch.setattr(job, "run", lambda t, key, stream: run(t, key, stream, short(400), num_replicates=50))
+    monkeypatch.setattr(
+        job, "run", lambda t, key, stream: run(t, key, stream, short(400), num_replicates=50)
+    )
     outputs = [str(tmp_path / "out.json"), str(tmp_path / "fit.png")]
-    assert command.main(["--data", str(path), "--target", "y", "--json", outputs[0], "--plot", outputs[1]]) == 0
+    assert (
+        command.main(
+            ["--data", str(path), "--target", "y", "--json", outputs[0], "--plot", outputs[1]]
+        )
+        == 0
+    )
     out, _ = capsys.readouterr()
     assert "not enumerated" in out
-    assert "There is no exact column: 1.3e+05 models are too many to enumerate (the limit is 16" in " ".join(
-        out.split()
+    assert (
+        "There is no exact column: 1.3e+05 models are too many to enumerate (the limit is 16"
+        in " ".join(out.split())
     )
     assert "by Monte Carlo" in out
     assert "Enumerate is left out" in " ".join(out.split())
@@ -132,7 +152,9 @@ def test_the_whole_job_on_the_diabetes_data(capsys, tmp_path):
         in words
     )
     numbers = json.loads(path.read_text())
-    independent, autoregressive = (numbers["guides"][name] for name in ("independent", "autoregressive"))
+    independent, autoregressive = (
+        numbers["guides"][name] for name in ("independent", "autoregressive")
+    )
     exact = numbers["exact_inclusion"]
     assert abs(numbers["log_evidence"] - 135.268) < 1e-3
     assert abs(independent["elbo"] - 134.70) < 0.05

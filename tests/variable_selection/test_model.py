@@ -38,7 +38,9 @@ def log_bayes_factor(table, inclusion):
 def by_hand(diabetes):
     """log p(y, γ) of all 1,024 models, by least squares."""
     points = list(itertools.product([0, 1], repeat=10))
-    return np.array(points), np.array([log_bayes_factor(diabetes, point) - 10 * math.log(2) for point in points])
+    return np.array(points), np.array(
+        [log_bayes_factor(diabetes, point) - 10 * math.log(2) for point in points]
+    )
 
 
 def test_the_closed_form_is_the_integral_over_coefficient_and_variance():
@@ -53,10 +55,16 @@ def test_the_closed_form_is_the_integral_over_coefficient_and_variance():
         variance = math.exp(log_variance)
         square = np.sum((y - beta * x) ** 2)
         prior = -0.5 * beta**2 * n / (g * variance) - 0.5 * math.log(2 * math.pi * g * variance / n)
-        return -(n - 1) / 2 * log_variance - 0.5 * square / variance + prior  # α integrated: one σ less
+        return (
+            -(n - 1) / 2 * log_variance - 0.5 * square / variance + prior
+        )  # α integrated: one σ less
 
-    included, _ = integrate.dblquad(lambda b, v: math.exp(log_integrand(b, v)), -6, 8, -8, 8, epsabs=1e-12, epsrel=1e-9)
-    null, _ = integrate.quad(lambda v: math.exp(-(n - 1) / 2 * v - 0.5 * n / math.exp(v)), -8, 12, epsabs=1e-14)
+    included, _ = integrate.dblquad(
+        lambda b, v: math.exp(log_integrand(b, v)), -6, 8, -8, 8, epsabs=1e-12, epsrel=1e-9
+    )
+    null, _ = integrate.quad(
+        lambda v: math.exp(-(n - 1) / 2 * v - 0.5 * n / math.exp(v)), -8, 12, epsabs=1e-14
+    )
     table = data.Table(("x",), "y", x[:, None], y, "")
     with jax.enable_x64(True):
         got = Model(table).log_joint(jnp.ones(1)) + math.log(2)
@@ -84,7 +92,9 @@ def test_the_log_evidence(diabetes, by_hand):
     assert round(evidence, 3) == 135.268
     posterior = Model(diabetes).posterior
     np.testing.assert_allclose(posterior.log_evidence, evidence, atol=2e-5)
-    np.testing.assert_allclose(posterior.inclusion, np.exp(log_joint - evidence) @ points, atol=2e-5)
+    np.testing.assert_allclose(
+        posterior.inclusion, np.exp(log_joint - evidence) @ points, atol=2e-5
+    )
     assert abs(posterior.inclusion[6] - 0.568) < 1e-3
 
 
@@ -108,7 +118,9 @@ def test_elimination_in_float32_stands_near_collinearity():
     model = Model(table)
     for point in itertools.product([0, 1], repeat=3):
         expected = log_bayes_factor(table, point) - 3 * math.log(2)
-        np.testing.assert_allclose(model.log_joint(jnp.asarray(point, jnp.float32)), expected, atol=2e-3)
+        np.testing.assert_allclose(
+            model.log_joint(jnp.asarray(point, jnp.float32)), expected, atol=2e-3
+        )
 
 
 def test_posterior_of_a_table_by_hand():

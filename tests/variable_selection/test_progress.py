@@ -24,7 +24,16 @@ def run(stream):
 def test_without_a_terminal_there_are_a_few_plain_lines():
     lines = run(io.StringIO()).splitlines()
     assert len(lines) == 8
-    assert [line.split(" %")[0].strip() for line in lines] == ["0", "8", "17", "25", "25", "50", "75", "100"]
+    assert [line.split(" %")[0].strip() for line in lines] == [
+        "0",
+        "8",
+        "17",
+        "25",
+        "25",
+        "50",
+        "75",
+        "100",
+    ]
     assert lines[0].endswith("s  first")
     assert lines[-1].endswith("s  second, step 30")
     assert not any(c in text for text in lines for c in "\r\x1b█")

@@ -30,7 +30,9 @@ def exact_elbo(model, guide, params):
 
 def test_the_exact_gradient_is_the_derivative_of_the_exact_elbo(model):
     with jax.enable_x64(True):
-        expected = jax.grad(lambda logits: exact_elbo(model, INDEPENDENT, logits))(jnp.asarray(LOGITS))
+        expected = jax.grad(lambda logits: exact_elbo(model, INDEPENDENT, logits))(
+            jnp.asarray(LOGITS)
+        )
     np.testing.assert_allclose(race.exact_gradient(model.posterior, LOGITS), expected, atol=5e-5)
 
 
@@ -73,7 +75,9 @@ class Silent:
 
 
 def test_the_race_on_sixteen_models(model):
-    fitted = fit.Fitted(INDEPENDENT, jnp.asarray(LOGITS, jnp.float32), np.zeros(1), 0.0, 0.0, np.zeros(4))
+    fitted = fit.Fitted(
+        INDEPENDENT, jnp.asarray(LOGITS, jnp.float32), np.zeros(1), 0.0, 0.0, np.zeros(4)
+    )
     heats = race.run(lt.key(0), model, fitted, 2000, Silent())
     assert [heat.where for heat in heats] == ["at the start", "at 0.3 × the fit", "at the fit"]
     for heat in heats:
@@ -111,4 +115,9 @@ def test_the_other_constant_is_the_difference_of_the_two_models(model):
 
 def test_no_enumeration_where_it_is_too_large(model):
     large = type("Large", (), {"enumerable": False, "log_joint": model.log_joint})()
-    assert list(race.objectives_of(large, INDEPENDENT)) == ["no baseline", "leave-one-out", "DisARM", "Pathwise"]
+    assert list(race.objectives_of(large, INDEPENDENT)) == [
+        "no baseline",
+        "leave-one-out",
+        "DisARM",
+        "Pathwise",
+    ]

@@ -10,11 +10,11 @@ from scipy import stats
 from scipy.stats import qmc
 
 import logtrick as lt
-from logtrick._core.noise import KeyPerRun, StandardNormal, Uniform
-from logtrick._core.supports import Positive
-from logtrick.baselines._plans import Planned
-from logtrick.baselines._sobol_numbers import DIMENSIONS, direction_numbers
 from logtrick.distributions._base import Factorized
+from logtrick.noise import KeyPerRun, StandardNormal, Uniform
+from logtrick.plans._plans import Planned
+from logtrick.plans._sobol_numbers import DIMENSIONS, direction_numbers
+from logtrick.supports import Positive
 from tests.estimators.exact import moments
 from tests.oracles.problems import ROWS, check, problem
 
@@ -111,7 +111,9 @@ def test_sites_are_independent_of_each_other():
         b = yield lt.sample(lt.Normal(0.0, 1.0), lt.Pathwise(plan=lt.Sobol()), name="b")
         yield lt.cost(a * b)
 
-    products = jax.jit(jax.vmap(lambda k: lt.expect_program(k, program, num_samples=256)))(jax.random.split(KEY, 200))
+    products = jax.jit(jax.vmap(lambda k: lt.expect_program(k, program, num_samples=256)))(
+        jax.random.split(KEY, 200)
+    )
     assert 0.5 < 256 * np.var(products) < 2  # E ab = 0 with the variance of independent runs, 1/n
 
 
@@ -126,9 +128,13 @@ def test_antithetic_leaves_out_the_pair(x64, baseline):
     noise, weights = np.stack([a, -a, b, -b], 1), WEIGHTS[i.ravel()] * WEIGHTS[j.ravel()]
     cost = lambda mu, x: x**2 + 3.0 * mu * x
     estimator = lt.ScoreFunction(baseline, plan=lt.Antithetic())
-    value, gradient, _ = moments(estimator, lambda mu: lt.Normal(mu, 1.0), cost, jnp.asarray(0.7), noise, weights)
+    value, gradient, _ = moments(
+        estimator, lambda mu: lt.Normal(mu, 1.0), cost, jnp.asarray(0.7), noise, weights
+    )
     np.testing.assert_allclose(value, 0.49 + 1 + 3 * 0.49, atol=1e-10)
-    tolerance = 1e-10 if not isinstance(baseline, lt.OptimalBaseline) else 0.5  # a ratio, no polynomial
+    tolerance = (
+        1e-10 if not isinstance(baseline, lt.OptimalBaseline) else 0.5
+    )  # a ratio, no polynomial
     np.testing.assert_allclose(gradient, 2 * 0.7 + 6 * 0.7, atol=tolerance)
 
 
@@ -137,7 +143,9 @@ def test_leaving_out_the_run_alone_would_be_wrong(x64):
     i, j = np.meshgrid(range(9), range(9), indexing="ij")
     a, b = NODES[i.ravel()], NODES[j.ravel()]
     noise, weights = np.stack([a, -a, b, -b], 1), WEIGHTS[i.ravel()] * WEIGHTS[j.ravel()]
-    run = lambda e: moments(e, lambda mu: lt.Normal(mu, 1.0), lambda mu, x: x**2, jnp.asarray(0.7), noise, weights)[1]
+    run = lambda e: moments(
+        e, lambda mu: lt.Normal(mu, 1.0), lambda mu, x: x**2, jnp.asarray(0.7), noise, weights
+    )[1]
     np.testing.assert_allclose(run(lt.ScoreFunction()), 1.4 * 4 / 3, atol=1e-10)
     np.testing.assert_allclose(run(lt.ScoreFunction(plan=lt.Antithetic())), 1.4, atol=1e-10)
 
@@ -148,7 +156,11 @@ ANTITHETIC = [i for i in ROWS if i.endswith("_antithetic")]
 @pytest.mark.parametrize("name", ANTITHETIC)
 def test_antithetic_rows(name):
     row, plan = ROWS[name], lt.Antithetic()
-    estimator = lt.ScoreFunction(lt.NoBaseline(), plan) if name.endswith("sf_antithetic") else lt.Pathwise(plan)
+    estimator = (
+        lt.ScoreFunction(lt.NoBaseline(), plan)
+        if name.endswith("sf_antithetic")
+        else lt.Pathwise(plan)
+    )
     print(name, check(row, problem(row).gradients(estimator, 2, row["suggested_M"])))
 
 
@@ -158,10 +170,14 @@ def _slope(estimator, counts):
     def variance(n):
         def gradient(key):
             f = lambda x: jnp.sum(jnp.cos(x)) + 0.1 * jnp.sum(x) ** 2
-            value = lambda mu: lt.expect(key, f, lt.Normal(mu, 1.0), estimator=estimator, num_samples=n)
+            value = lambda mu: lt.expect(
+                key, f, lt.Normal(mu, 1.0), estimator=estimator, num_samples=n
+            )
             return jax.grad(value)(jnp.full(4, 0.3))
 
-        draws = jax.jit(lambda ks: jax.lax.map(gradient, ks, batch_size=50))(jax.random.split(KEY, 200))
+        draws = jax.jit(lambda ks: jax.lax.map(gradient, ks, batch_size=50))(
+            jax.random.split(KEY, 200)
+        )
         return np.var(draws, axis=0).sum()
 
     return np.polyfit(np.log(counts), np.log([variance(n) for n in counts]), 1)[0]
@@ -206,7 +222,9 @@ def test_key_a_run_families_by_their_inverse_cdf(name):
     score, path = lt.ScoreFunction(lt.NoBaseline(), PLANS[name]), lt.Pathwise(PLANS[name])
 
     def mean(rate, estimator):
-        return lt.expect(KEY, lambda x: x, Rejecting(rate), estimator=estimator, num_samples=256, has_aux=True)
+        return lt.expect(
+            KEY, lambda x: x, Rejecting(rate), estimator=estimator, num_samples=256, has_aux=True
+        )
 
     value, aux = mean(jnp.asarray(2.0), score)
     u = -np.expm1(-2.0 * np.asarray(aux.draws, np.float64))
@@ -220,7 +238,9 @@ def test_key_a_run_families_by_their_inverse_cdf(name):
 
 def test_standard_error_is_over_blocks():
     f, dist = (lambda x: jnp.exp(x)), lt.Normal(0.0, 1.0)
-    aux = lambda plan, n: lt.expect(KEY, f, dist, estimator=lt.Pathwise(plan), num_samples=n, has_aux=True)[1]
+    aux = lambda plan, n: lt.expect(
+        KEY, f, dist, estimator=lt.Pathwise(plan), num_samples=n, has_aux=True
+    )[1]
     pairs = aux(lt.Antithetic(), 100)
     means = np.asarray(pairs.costs).reshape(50, 2).mean(1)
     np.testing.assert_allclose(pairs.standard_error, means.std(ddof=1) / np.sqrt(50), rtol=1e-5)
@@ -229,7 +249,9 @@ def test_standard_error_is_over_blocks():
 
 
 def test_stratified_components_of_a_mixture():
-    dist = lt.Mixture(jnp.log(jnp.array([0.25, 0.75])), lt.Normal(jnp.array([-10.0, 10.0]), jnp.ones(2)))
+    dist = lt.Mixture(
+        jnp.log(jnp.array([0.25, 0.75])), lt.Normal(jnp.array([-10.0, 10.0]), jnp.ones(2))
+    )
     _, aux = lt.expect(
         KEY,
         lambda x: x,
@@ -260,7 +282,10 @@ def test_stratified_components_lower_the_variance():
         lt.testing.assert_unbiased(gradients["locs"], weights, resolve=0.2)
         return 40 * np.var(values), np.var(gradients["logits"], 0)
 
-    (plain, of_plain), (stratified, of_stratified) = moments_under(lt.IID()), moments_under(lt.Stratified())
+    (plain, of_plain), (stratified, of_stratified) = (
+        moments_under(lt.IID()),
+        moments_under(lt.Stratified()),
+    )
     np.testing.assert_allclose(plain, within + between, rtol=0.13)  # 3,000 calls: 2.6 % each
     assert stratified < 1.13 * within and np.all(of_stratified < 0.6 * of_plain)
 
@@ -270,22 +295,34 @@ def test_stratified_components_lower_the_variance():
 
 @pytest.mark.parametrize("plan", [lt.Sobol(), lt.Stratified()])
 def test_leave_one_out_is_refused_where_all_runs_depend(plan):
-    with pytest.raises(ValueError, match=r"leave-one-out needs runs .* under (Sobol|Stratified)\(\)"):
+    with pytest.raises(
+        ValueError, match=r"leave-one-out needs runs .* under (Sobol|Stratified)\(\)"
+    ):
         lt.expect(KEY, lambda x: x, lt.Normal(0.0, 1.0), estimator=lt.ScoreFunction(plan=plan))
 
 
 def test_refusals():
     normal, pairs = lt.Normal(0.0, 1.0), lt.ScoreFunction(plan=lt.Antithetic())
-    with pytest.raises(ValueError, match=r"lt.expect\(num_samples=…\) needs a multiple of 2: .* got 5. Pass 6"):
+    with pytest.raises(
+        ValueError, match=r"lt.expect\(num_samples=…\) needs a multiple of 2: .* got 5. Pass 6"
+    ):
         lt.expect(KEY, lambda x: x, normal, estimator=pairs, num_samples=5)
-    with pytest.raises(ValueError, match=r"lt.expect\(chunk_size=…\) needs a multiple of 2: .* got 5"):
+    with pytest.raises(
+        ValueError, match=r"lt.expect\(chunk_size=…\) needs a multiple of 2: .* got 5"
+    ):
         lt.expect(KEY, lambda x: x, normal, estimator=pairs, num_samples=20, chunk_size=5)
     with pytest.raises(ValueError, match="leave-one-out needs num_samples >= 4"):
         lt.expect(KEY, lambda x: x, normal, estimator=pairs, num_samples=2)
-    custom = lt.distribution(lambda p, x: -((x - p) ** 2), lambda key, p: p + jax.random.normal(key))
+    custom = lt.distribution(
+        lambda p, x: -((x - p) ** 2), lambda key, p: p + jax.random.normal(key)
+    )
     for plan in PLANS.values():
-        with pytest.raises(ValueError, match=r"needs an inverse CDF or noise that stands apart from its transform"):
-            lt.expect(KEY, lambda x: x, custom(0.0), estimator=lt.ScoreFunction(lt.NoBaseline(), plan))
+        with pytest.raises(
+            ValueError, match=r"needs an inverse CDF or noise that stands apart from its transform"
+        ):
+            lt.expect(
+                KEY, lambda x: x, custom(0.0), estimator=lt.ScoreFunction(lt.NoBaseline(), plan)
+            )
         with pytest.raises(ValueError, match="Gamma has neither"):
             lt.expect(KEY, lambda x: x, lt.Gamma(1.0, 1.0), estimator=lt.Pathwise(plan))
     with pytest.raises(TypeError, match=r"Pathwise\(plan=…\) needs a sampling plan; got 'sobol'"):

@@ -23,11 +23,10 @@ from jax import lax
 
 from logtrick._core.compat import partitionable
 from logtrick._core.module import Module, static
+from logtrick._core.threefry import uniform
 from logtrick._core.worked_out import worked_out
 
 Array = jax.Array
-_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
-_PARITY = 0x1BD11BDA
 
 
 class Noise(Module, abstract=True):
@@ -65,8 +64,16 @@ class Uniform(Noise):
 
     def rows(self, key: Array, start: Any, count: int, total: int) -> Array:
         if not _counted(key):
-            return _keyed(lambda k: jax.random.uniform(k, self.shape, _wide(self.dtype)), key, start, count, self.dtype)
-        return _uniform(key, start, count, total, self.shape, _wide(self.dtype), 0.0, 1.0).astype(self.dtype)
+            return _keyed(
+                lambda k: jax.random.uniform(k, self.shape, _wide(self.dtype)),
+                key,
+                start,
+                count,
+                self.dtype,
+            )
+        return uniform(key, start, count, total, self.shape, _wide(self.dtype), 0.0, 1.0).astype(
+            self.dtype
+        )
 
     def one(self, key: Array) -> Array:
         return self.rows(key, 0, 1, 1)[0]
@@ -75,7 +82,9 @@ class Uniform(Noise):
         return jnp.full(self.shape, 0.5, self.dtype)
 
     def reflect(self, value: Array) -> Array:
-        return (1 - 2 * np.finfo(self.dtype).epsneg).astype(self.dtype) - value  # draws are multiples of 2 epsneg
+        return (1 - 2 * np.finfo(self.dtype).epsneg).astype(
+            self.dtype
+        ) - value  # draws are multiples of 2 epsneg
 
 
 class StandardNormal(Noise):
@@ -88,9 +97,11 @@ class StandardNormal(Noise):
     def rows(self, key: Array, start: Any, count: int, total: int) -> Array:
         dtype = _wide(self.dtype)
         if not _counted(key):
-            return _keyed(lambda k: jax.random.normal(k, self.shape, dtype), key, start, count, self.dtype)
+            return _keyed(
+                lambda k: jax.random.normal(k, self.shape, dtype), key, start, count, self.dtype
+            )
         low = np.nextafter(np.array(-1, dtype), np.array(0, dtype))
-        u = _uniform(key, start, count, total, self.shape, dtype, low, 1.0)
+        u = uniform(key, start, count, total, self.shape, dtype, low, 1.0)
         return (lax.erf_inv(u) * np.array(math.sqrt(2), dtype)).astype(self.dtype)
 
     def one(self, key: Array) -> Array:
@@ -130,7 +141,9 @@ class NoNoise(Noise):
         return None
 
 
-_INJECTED: contextvars.ContextVar[Any] = contextvars.ContextVar("logtrick_injected_noise", default=None)
+_INJECTED: contextvars.ContextVar[Any] = contextvars.ContextVar(
+    "logtrick_injected_noise", default=None
+)
 
 
 @contextlib.contextmanager
@@ -194,54 +207,3 @@ def _counted(key: Array) -> bool:
 def _keyed(draw: Any, key: Array, start: Any, count: int, dtype: Any) -> Array:
     # a loop: under vmap the bits of other generators depend on the batch
     return lax.map(draw, KeyPerRun().rows(key, start, count, count)).astype(dtype)
-
-
-def _threefry(key: Array, high: Array, low: Array) -> tuple[Array, Array]:
-    words = jax.random.key_data(key)
-    schedule = (words[0], words[1], words[0] ^ words[1] ^ np.uint32(_PARITY))
-    x, y = high + schedule[0], low + schedule[1]
-    for group in range(5):
-        for r in _ROTATIONS[group % 2]:
-            x = x + y
-            y = ((y << np.uint32(r)) | (y >> np.uint32(32 - r))) ^ x
-        x, y = x + schedule[(group + 1) % 3], y + schedule[(group + 2) % 3] + np.uint32(group + 1)
-    return x, y
-
-
-def _counters(start: Any, count: int, total: int, size: int) -> tuple[Array, Array]:
-    """The 64-bit positions of the words of rows start … start + count, as (high, low); `size` words a row."""
-    if count * size >= 2**32:
-        raise ValueError(f"{count} draws of {size} numbers exceed 2**32 in one block. Pass chunk_size=….")
-    within = jnp.arange(count * size, dtype=jnp.uint32)
-    if isinstance(start, int) and start == 0:
-        return jnp.zeros_like(within), within
-    start = jnp.asarray(start, jnp.uint32)
-    if total * size <= 2**32:
-        low = start * np.uint32(size) + within
-        return jnp.zeros_like(low), low
-    high, base = _wide_product(start, size)
-    low = base + within
-    return high + (low < base).astype(jnp.uint32), low
-
-
-def _wide_product(a: Array, b: int) -> tuple[Array, Array]:
-    """a · b in 64 bits as (high, low), from 16-bit halves."""
-    mask, half = np.uint32(0xFFFF), np.uint32(16)
-    a0, a1, b0, b1 = a & mask, a >> half, np.uint32(b & 0xFFFF), np.uint32(b >> 16)
-    low, cross, other = a0 * b0, a0 * b1, a1 * b0
-    middle = (low >> half) + (cross & mask) + (other & mask)
-    high = a1 * b1 + (cross >> half) + (other >> half) + (middle >> half)
-    return high, (middle << half) | (low & mask)
-
-
-def _uniform(key: Array, start: Any, count: int, total: int, shape: Any, dtype: np.dtype, low: Any, high: Any) -> Array:
-    """Uniforms in [low, high) from the top bits, as `jax.random.uniform` makes them."""
-    x, y = _threefry(key, *_counters(start, count, total, math.prod(shape)))
-    one, low, high = np.ones((), dtype), np.array(low, dtype), np.array(high, dtype)
-    if dtype.itemsize == 8:
-        word = (x.astype(jnp.uint64) << np.uint64(32)) | y.astype(jnp.uint64)
-        mantissa = (word >> np.uint64(12)) | one.view(np.uint64)
-    else:
-        mantissa = ((x ^ y) >> np.uint32(9)) | one.view(np.uint32)
-    unit = lax.bitcast_convert_type(mantissa, dtype) - one
-    return jnp.maximum(low, unit * (high - low) + low).reshape(count, *shape)

@@ -9,10 +9,11 @@ import numpy as np
 from jax import lax
 from jax.scipy.special import ndtri
 
-from logtrick._core import noise as _noise
-from logtrick.baselines._base import Array
-from logtrick.baselines._plans import Plan, inside
-from logtrick.baselines._sobol_numbers import BITS, DIMENSIONS, direction_numbers
+from logtrick import noise as _noise
+from logtrick.plans._plans import Plan, inside
+from logtrick.plans._sobol_numbers import BITS, DIMENSIONS, direction_numbers
+
+Array = jax.Array
 
 
 class _Points(Plan, abstract=True):
@@ -27,7 +28,9 @@ class _Points(Plan, abstract=True):
         parts = jnp.split(u, np.cumsum(sizes)[:-1], axis=1)
         return tree.unflatten([_as_noise(leaf, part) for leaf, part in zip(leaves, parts)])
 
-    def uniforms(self, key: Array, start: Any, count: int, total: int, dimensions: int, dtype: Any) -> Array:
+    def uniforms(
+        self, key: Array, start: Any, count: int, total: int, dimensions: int, dtype: Any
+    ) -> Array:
         """Rows of `total` points in (0, 1)^dimensions, shape (count, dimensions)."""
         raise NotImplementedError
 
@@ -54,9 +57,13 @@ class Sobol(_Points):
       2.0
     """
 
-    reference: ClassVar[str] = "Buchholz, Wenzel & Mandt (2018), Quasi-Monte Carlo Variational Inference."
+    reference: ClassVar[str] = (
+        "Buchholz, Wenzel & Mandt (2018), Quasi-Monte Carlo Variational Inference."
+    )
 
-    def uniforms(self, key: Array, start: Any, count: int, total: int, dimensions: int, dtype: Any) -> Array:
+    def uniforms(
+        self, key: Array, start: Any, count: int, total: int, dimensions: int, dtype: Any
+    ) -> Array:
         parts = []
         for group, first in enumerate(range(0, dimensions, DIMENSIONS)):
             size = min(DIMENSIONS, dimensions - first)
@@ -88,12 +95,16 @@ class Stratified(_Points):
         "McKay, Beckman & Conover (1979), A Comparison of Three Methods for Selecting Values of Input Variables."
     )
 
-    def uniforms(self, key: Array, start: Any, count: int, total: int, dimensions: int, dtype: Any) -> Array:
+    def uniforms(
+        self, key: Array, start: Any, count: int, total: int, dimensions: int, dtype: Any
+    ) -> Array:
         order_key, within_key = (jax.random.fold_in(key, i) for i in range(2))
         numbers = lax.broadcasted_iota(jnp.uint32, (total, dimensions), 0)
         order = jax.random.permutation(order_key, numbers, axis=0, independent=True)
         stratum = order[_runs(start, count, total)]
-        within = _noise.Uniform((dimensions,), np.dtype(dtype)).rows(within_key, start, count, total)
+        within = _noise.Uniform((dimensions,), np.dtype(dtype)).rows(
+            within_key, start, count, total
+        )
         return inside((stratum.astype(dtype) + within) / total)
 
 
@@ -104,7 +115,9 @@ def _as_noise(leaf: Any, u: Array) -> Array:
 
 def _runs(start: Any, count: int, total: int) -> Array:
     """The numbers of the runs; those past the end, which a caller drops, stay inside."""
-    return jnp.minimum(jnp.asarray(start, jnp.uint32) + jnp.arange(count, dtype=jnp.uint32), np.uint32(total - 1))
+    return jnp.minimum(
+        jnp.asarray(start, jnp.uint32) + jnp.arange(count, dtype=jnp.uint32), np.uint32(total - 1)
+    )
 
 
 def _sobol(key: Array, start: Any, count: int, total: int, dimensions: int, dtype: Any) -> Array:
@@ -113,7 +126,9 @@ def _sobol(key: Array, start: Any, count: int, total: int, dimensions: int, dtyp
     order = jax.random.permutation(keys[0], jnp.arange(total, dtype=jnp.uint32))
     index = order[_runs(start, count, total)]
     numbers = _scrambled(keys[1], jnp.asarray(direction_numbers(dimensions)))
-    word = jnp.broadcast_to(jax.random.bits(keys[2], (dimensions,), jnp.uint32), (count, dimensions))
+    word = jnp.broadcast_to(
+        jax.random.bits(keys[2], (dimensions,), jnp.uint32), (count, dimensions)
+    )
     for bit in range(max(1, (total - 1).bit_length())):
         chosen = ((index >> np.uint32(bit)) & np.uint32(1)).astype(bool)
         word = word ^ jnp.where(chosen[:, None], numbers[None, :, bit], jnp.uint32(0))
@@ -127,11 +142,15 @@ def _scrambled(key: Array, numbers: Array) -> Array:
     """Each dimension's numbers times a random lower-triangular matrix of bits with ones on its diagonal."""
     bit = np.arange(BITS, dtype=np.uint64)
     diagonal = (np.uint64(1) << (np.uint64(BITS - 1) - bit)).astype(np.uint32)
-    above = ((np.uint64(2**BITS) - (np.uint64(1) << (np.uint64(BITS) - bit))) & np.uint64(2**BITS - 1)).astype(
-        np.uint32
-    )
-    rows = (jax.random.bits(key, (numbers.shape[0], BITS), jnp.uint32) & above[None]) | diagonal[None]
+    above = (
+        (np.uint64(2**BITS) - (np.uint64(1) << (np.uint64(BITS) - bit))) & np.uint64(2**BITS - 1)
+    ).astype(np.uint32)
+    rows = (jax.random.bits(key, (numbers.shape[0], BITS), jnp.uint32) & above[None]) | diagonal[
+        None
+    ]
     parity = lax.population_count(rows[:, :, None] & numbers[:, None, :]) & np.uint32(1)
     return jnp.sum(
-        parity << (np.uint32(BITS - 1) - np.arange(BITS, dtype=np.uint32))[None, :, None], 1, dtype=jnp.uint32
+        parity << (np.uint32(BITS - 1) - np.arange(BITS, dtype=np.uint32))[None, :, None],
+        1,
+        dtype=jnp.uint32,
     )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from logtrick._core import noise as _noise
+from logtrick import noise as _noise
 from logtrick._core.kernel import detached
 from logtrick._core.module import Module
 from logtrick.distributions import Distribution
@@ -46,7 +46,9 @@ class Plan(Module, abstract=True):
 
     def draw(self, dist: Distribution, noise: Any) -> Any:
         """The draw that `noise` makes, the parameters held constant."""
-        return dist.draw(noise) if dist.splits else detached(detached(dist).inverse_cdf(inside(noise)))
+        return (
+            dist.draw(noise) if dist.splits else detached(detached(dist).inverse_cdf(inside(noise)))
+        )
 
     def transform(self, dist: Distribution, noise: Any) -> Any:
         """The draw that `noise` makes; its derivative is pathwise."""
@@ -118,7 +120,9 @@ class Antithetic(Plan):
     """
 
     block: ClassVar[int | None] = 2
-    reference: ClassVar[str] = "Hammersley & Morton (1956), A New Monte Carlo Technique: Antithetic Variates."
+    reference: ClassVar[str] = (
+        "Hammersley & Morton (1956), A New Monte Carlo Technique: Antithetic Variates."
+    )
 
     def rows(self, spec: Any, key: Array, start: Any, count: int, total: int) -> Any:
         run = jnp.asarray(start, jnp.uint32) + jnp.arange(count, dtype=jnp.uint32)
@@ -137,7 +141,9 @@ def _base(dist: Distribution) -> Any:
     if dist.splits or "inverse_cdf" not in dist.provides:
         return dist.noise_spec
     dtype = jnp.result_type(*jax.tree.leaves(dist))
-    return _noise.Uniform(dist.event_shape, np.dtype(dtype) if np.dtype(dtype).itemsize >= 4 else np.dtype("float32"))
+    return _noise.Uniform(
+        dist.event_shape, np.dtype(dtype) if np.dtype(dtype).itemsize >= 4 else np.dtype("float32")
+    )
 
 
 def inside(u: Array) -> Array:

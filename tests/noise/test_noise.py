@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from logtrick._core import noise
-from logtrick._core.noise import KeyPerRun, NoNoise, StandardNormal, Uniform, _wide_product
+from logtrick import noise
+from logtrick._core.threefry import _wide_product
+from logtrick.noise import KeyPerRun, NoNoise, StandardNormal, Uniform
 from tests.core.x64 import double_precision
 
 KEY = jax.random.key(7)
@@ -51,7 +52,9 @@ def test_counters_past_32_bits():
     far = Uniform((4,)).rows(KEY, np.uint32(2**30 - 2), 4, 2**31)  # words 2³² − 8 … 2³² + 8
     near = Uniform((4,)).rows(KEY, np.uint32(2**30 - 2), 2, 2**30)
     assert np.array_equal(far[:2], near)
-    assert not np.array_equal(far[2:], Uniform((4,)).rows(KEY, 0, 2, 2**30))  # no wrap to the beginning
+    assert not np.array_equal(
+        far[2:], Uniform((4,)).rows(KEY, 0, 2, 2**30)
+    )  # no wrap to the beginning
 
 
 def test_too_large_a_block_says_chunk_size():
@@ -67,7 +70,9 @@ def test_other_keys_take_one_key_a_run():
 
 
 def test_keys_per_run_do_not_depend_on_the_block():
-    whole, part = (jax.random.key_data(KeyPerRun().rows(KEY, s, n, 10)) for s, n in ((0, 10), (6, 3)))
+    whole, part = (
+        jax.random.key_data(KeyPerRun().rows(KEY, s, n, 10)) for s, n in ((0, 10), (6, 3))
+    )
     assert np.array_equal(part, whole[6:9])
     assert np.array_equal(whole[6], jax.random.key_data(jax.random.fold_in(KEY, 6)))
 

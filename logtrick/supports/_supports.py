@@ -124,6 +124,8 @@ def grid(values: np.ndarray, shape: tuple[int, ...], dtype: Any, limit: int = 2*
     size = int(np.prod(shape, dtype=int))
     count = len(values) ** size
     if count > limit:
-        raise ValueError(f"enumerating {len(values)}**{size} = {count} points exceeds {limit}. Use ScoreFunction().")
+        raise ValueError(
+            f"enumerating {len(values)}**{size} = {count} points exceeds {limit}. Use ScoreFunction()."
+        )
     index = np.indices((len(values),) * size).reshape(size, -1).T if size else np.zeros((1, 0), int)
     return jnp.asarray(values[index].reshape(count, *shape), dtype)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core.module import static
-from logtrick._core.noise import KeyPerRun, Noise, NoNoise, StandardNormal, Uniform
+from logtrick.noise._noise import KeyPerRun, Noise, NoNoise, StandardNormal, Uniform
 
 # Noise whose rows are independent, so that a row may serve a step of a run.
 INDEPENDENT = (Uniform, StandardNormal, KeyPerRun, NoNoise)
@@ -25,9 +25,13 @@ class Steps(Noise):
 
     def rows(self, key: jax.Array, start: Any, count: int, total: int) -> Any:
         if total * self.length > 2**32:
-            raise ValueError(f"{total} runs of {self.length} steps exceed 2**32 rows of noise. Use fewer runs a call.")
+            raise ValueError(
+                f"{total} runs of {self.length} steps exceed 2**32 rows of noise. Use fewer runs a call."
+            )
         first = (
-            start * self.length if isinstance(start, int) else jnp.asarray(start, jnp.uint32) * np.uint32(self.length)
+            start * self.length
+            if isinstance(start, int)
+            else jnp.asarray(start, jnp.uint32) * np.uint32(self.length)
         )
         drawn = self.noise.rows(key, first, count * self.length, total * self.length)
         return jax.tree.map(lambda a: a.reshape(count, self.length, *a.shape[1:]), drawn)

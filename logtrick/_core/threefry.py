@@ -1,0 +1,75 @@
+"""Threefry-2x32 in jnp: numbers at any position of a counter-based draw, bit for bit those of `jax.random`.
+
+`jax.random` has no offset, and on the CPU its own threefry is a rolled loop over full-size buffers.
+`jax.extend.random.threefry2x32_p` is no way out: its result forgets that it varies over a mesh axis.
+
+References:
+  Salmon, Moraes, Dror & Shaw (2011), "Parallel Random Numbers: As Easy as 1, 2, 3".
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+Array = jax.Array
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+
+
+def threefry(key: Array, high: Array, low: Array) -> tuple[Array, Array]:
+    words = jax.random.key_data(key)
+    schedule = (words[0], words[1], words[0] ^ words[1] ^ np.uint32(_PARITY))
+    x, y = high + schedule[0], low + schedule[1]
+    for group in range(5):
+        for r in _ROTATIONS[group % 2]:
+            x = x + y
+            y = ((y << np.uint32(r)) | (y >> np.uint32(32 - r))) ^ x
+        x, y = x + schedule[(group + 1) % 3], y + schedule[(group + 2) % 3] + np.uint32(group + 1)
+    return x, y
+
+
+def _counters(start: Any, count: int, total: int, size: int) -> tuple[Array, Array]:
+    """The 64-bit positions of the words of rows start … start + count, as (high, low); `size` words a row."""
+    if count * size >= 2**32:
+        raise ValueError(
+            f"{count} draws of {size} numbers exceed 2**32 in one block. Pass chunk_size=…."
+        )
+    within = jnp.arange(count * size, dtype=jnp.uint32)
+    if isinstance(start, int) and start == 0:
+        return jnp.zeros_like(within), within
+    start = jnp.asarray(start, jnp.uint32)
+    if total * size <= 2**32:
+        low = start * np.uint32(size) + within
+        return jnp.zeros_like(low), low
+    high, base = _wide_product(start, size)
+    low = base + within
+    return high + (low < base).astype(jnp.uint32), low
+
+
+def _wide_product(a: Array, b: int) -> tuple[Array, Array]:
+    """a · b in 64 bits as (high, low), from 16-bit halves."""
+    mask, half = np.uint32(0xFFFF), np.uint32(16)
+    a0, a1, b0, b1 = a & mask, a >> half, np.uint32(b & 0xFFFF), np.uint32(b >> 16)
+    low, cross, other = a0 * b0, a0 * b1, a1 * b0
+    middle = (low >> half) + (cross & mask) + (other & mask)
+    high = a1 * b1 + (cross >> half) + (other >> half) + (middle >> half)
+    return high, (middle << half) | (low & mask)
+
+
+def uniform(
+    key: Array, start: Any, count: int, total: int, shape: Any, dtype: np.dtype, low: Any, high: Any
+) -> Array:
+    """Uniforms in [low, high) from the top bits, as `jax.random.uniform` makes them."""
+    x, y = threefry(key, *_counters(start, count, total, math.prod(shape)))
+    one, low, high = np.ones((), dtype), np.array(low, dtype), np.array(high, dtype)
+    if dtype.itemsize == 8:
+        word = (x.astype(jnp.uint64) << np.uint64(32)) | y.astype(jnp.uint64)
+        mantissa = (word >> np.uint64(12)) | one.view(np.uint64)
+    else:
+        mantissa = ((x ^ y) >> np.uint32(9)) | one.view(np.uint32)
+    unit = lax.bitcast_convert_type(mantissa, dtype) - one
+    return jnp.maximum(low, unit * (high - low) + low).reshape(count, *shape)

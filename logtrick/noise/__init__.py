@@ -1,0 +1,16 @@
+"""Kinds of parameter-free noise: random numbers whose law does not depend on any parameter."""
+
+from logtrick.noise._noise import (
+    KeyPerRun as KeyPerRun,
+    Noise as Noise,
+    NoNoise as NoNoise,
+    StandardNormal as StandardNormal,
+    Uniform as Uniform,
+    example as example,
+    injected as injected,
+    interior as interior,
+    is_noise as is_noise,
+    one as one,
+    rows as rows,
+)
+from logtrick.noise._steps import INDEPENDENT as INDEPENDENT, Steps as Steps
