@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from logtrick import supports
 from logtrick._core.module import static
 from logtrick.adapters._foreign import (
-    Countable,
     Foreign,
     apart,
     finite_support,
@@ -19,7 +18,7 @@ from logtrick.adapters._foreign import (
     whole_shape,
 )
 from logtrick.distributions import Distribution
-from logtrick.supports import Support
+from logtrick.supports import Countable, Support
 
 Array = jax.Array
 _WHERE = "lt.adapters.from_distrax"

@@ -9,26 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks
+from logtrick._core.compat import is_tracer
 from logtrick._core.kernel import refuse
 from logtrick._core.module import replace, static
 from logtrick.distributions import Distribution
+from logtrick.distributions._parameters import widened
 from logtrick.noise import KeyPerRun
 from logtrick.supports import Boolean, IntegerBelow, OneHot, Support, grid
 
 Array = jax.Array
-
-
-class Countable(Support):
-    """Discrete values that the foreign object does not list."""
-
-    discrete = True
-
-
-class Finite(Support):
-    """Finitely many values, those that the foreign object lists."""
-
-    discrete = True
-    finite = True
 
 
 class Foreign(Distribution, abstract=True):
@@ -107,11 +96,11 @@ class Foreign(Distribution, abstract=True):
         ):  # foreign code promotes ranks, also where the caller forbids it
             return self._sample(noise)
 
-    def _outside(self, change: Callable[[Any], Any], noise: Any) -> Any:
+    def _draw_with(self, change: Callable[[Any], Any], noise: Any) -> Any:
         # The object may hold parameters where its tree does not show them: closure_convert brings every differentiable
         # array to light.
         def sample(noise: Any, leaves: tuple[Any, ...]) -> Any:
-            return replace(self, leaves=leaves)._drawn(noise)
+            return widened(replace(self, leaves=leaves))._transform(noise)
 
         converted, outside = jax.closure_convert(sample, noise, self.leaves)
         return converted(noise, change(self.leaves), *change(outside))
@@ -129,12 +118,14 @@ class Foreign(Distribution, abstract=True):
         held = refuse(self._moving(), message, ValueError)
         return log_p + sum(jnp.sum(jnp.where(b == b, 0.0, 0.0)).astype(log_p.dtype) for b in held)
 
-    def _points(self) -> Array:
+    def _points(self) -> Any:
         support, dtype = self.support, jax.eval_shape(self._transform, jax.random.key(0)).dtype
         if isinstance(support, OneHot):
             rows = grid(np.arange(support.size), self.event_shape[:-1], np.int32)
-            return jax.nn.one_hot(rows, support.size, dtype=dtype)
-        values = self._values().reshape(-1)
+            return np.eye(support.size, dtype=dtype)[rows]
+        with jax.ensure_compile_time_eval():  # known values stay known under a transformation
+            values = self._values().reshape(-1)
+        values = values if is_tracer(values) else np.asarray(values)
         return values[grid(np.arange(len(values)), self.event_shape, np.int32)].astype(dtype)
 
 

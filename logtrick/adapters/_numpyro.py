@@ -11,8 +11,6 @@ from logtrick import supports
 from logtrick._core.module import static
 from logtrick._core.smooth import log_sigmoid
 from logtrick.adapters._foreign import (
-    Countable,
-    Finite,
     Foreign,
     apart,
     instance,
@@ -21,7 +19,7 @@ from logtrick.adapters._foreign import (
     whole_shape,
 )
 from logtrick.distributions import Distribution
-from logtrick.supports import Support
+from logtrick.supports import Countable, Finite, Support
 
 Array = jax.Array
 _WHERE = "lt.adapters.from_numpyro"

@@ -85,5 +85,5 @@ class Bernoulli(Factorized):
         one = jnp.ones_like(self.logits)
         return {"logits": (self._variance(), one, jnp.zeros_like(one))}
 
-    def _points(self) -> Array:
+    def _points(self) -> np.ndarray:
         return grid(np.array([0.0, 1.0]), self.logits.shape, self.logits.dtype)

@@ -82,8 +82,8 @@ class Categorical(Factorized):
     def _weak_derivatives(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
         return {"logits": _one_against_others(self.logits, noise)}
 
-    def _points(self) -> Array:
-        return grid(np.arange(self.logits.shape[-1]), self.event_shape, jnp.int32)
+    def _points(self) -> np.ndarray:
+        return grid(np.arange(self.logits.shape[-1]), self.event_shape, np.int32)
 
 
 class OneHotCategorical(Factorized):
@@ -155,10 +155,10 @@ class OneHotCategorical(Factorized):
         rows = lambda index: jax.nn.one_hot(index, self.logits.shape[-1], dtype=self.logits.dtype)
         return {"logits": (coefficient, rows(plus), rows(minus))}
 
-    def _points(self) -> Array:
+    def _points(self) -> np.ndarray:
         size = self.logits.shape[-1]
-        index = grid(np.arange(size), self.logits.shape[:-1], jnp.int32)
-        return jax.nn.one_hot(index, size, dtype=self.logits.dtype)
+        index = grid(np.arange(size), self.logits.shape[:-1], np.int32)
+        return np.eye(size, dtype=self.logits.dtype)[index]
 
 
 def _check_logits(dist: Any) -> None:

@@ -86,7 +86,7 @@ class Binomial(Factorized):
         log_p = x * log_sigmoid(self.logits) + (n - x) * log_sigmoid(-self.logits)
         return where_inside(inside, log_choose(n, x) + log_p)
 
-    def _points(self) -> Array:
+    def _points(self) -> np.ndarray:
         assert self.static_count is not None
         return grid(np.arange(self.static_count + 1.0), self.event_shape, self.logits.dtype)
 

@@ -39,7 +39,7 @@ class _Custom(Distribution):
     def _transform(self, noise: Any) -> Any:
         return self.functions[1](noise, self.params)
 
-    def _outside(self, change: Callable[[Any], Any], noise: Any) -> Any:
+    def _draw_with(self, change: Callable[[Any], Any], noise: Any) -> Any:
         # The sampler may close over parameters as well: closure_convert brings every differentiable array to light.
         leaves, tree = jax.tree.flatten(self.params)
         arrays = [leaf for leaf in leaves if is_array(leaf)]

@@ -68,12 +68,10 @@ class PlackettLuce(Distribution):
         ranked = self.logits[jnp.where(inside, x, items).astype(jnp.int32)]
         return where_inside(inside, jnp.sum(ranked - lax.cumlogsumexp(ranked, reverse=True)))
 
-    def _points(self) -> Array:
+    def _points(self) -> np.ndarray:
         size = self.logits.shape[0]
         if math.factorial(size) > 2**20:
             raise ValueError(
                 f"enumerating {size}! permutations exceeds {2**20}. Use ScoreFunction()."
             )
-        return jnp.asarray(
-            np.array(list(itertools.permutations(range(size))), np.int32).reshape(-1, size)
-        )
+        return np.array(list(itertools.permutations(range(size))), np.int32).reshape(-1, size)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from logtrick._core.module import Module
 from logtrick._core.runs import Runs
-from logtrick.distributions import Distribution
+from logtrick.distributions import Distribution, value_of
 from logtrick.estimators._costs import Array, Costs
 from logtrick.plans import Plan
 
@@ -88,7 +88,7 @@ class Estimator(Module, abstract=True):
 
     def example(self, noise: Any, dist: Distribution) -> Any:
         """A draw to trace shapes with."""
-        return dist.draw(noise)
+        return value_of(dist.draw(noise))
 
     def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
         raise NotImplementedError

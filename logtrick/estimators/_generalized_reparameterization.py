@@ -8,7 +8,7 @@ from logtrick._core.kernel import magic_box, stop
 from logtrick._core.runs import Runs
 from logtrick.baselines import LeaveOneOut, RunBaseline
 from logtrick.bijectors import bijector_to
-from logtrick.distributions import Distribution
+from logtrick.distributions import Distribution, value_of
 from logtrick.estimators._base import OnePointEstimator, Point, check_needs
 from logtrick.estimators._costs import Costs
 from logtrick.estimators._score_function import nan_unless_finite
@@ -68,7 +68,7 @@ class GeneralizedReparameterization(OnePointEstimator):
             )
 
     def draw(self, noise: Any, dist: Distribution) -> Point:
-        x, to_support = dist.draw(noise), bijector_to(dist.support)
+        x, to_support = value_of(dist.draw(noise)), bijector_to(dist.support)
         mean, deviation = dist.standardization()
         standard = stop((to_support.inverse(x) - mean) / deviation)
         free = mean + deviation * standard

@@ -12,7 +12,7 @@ from logtrick._core.kernel import detached, magic_box, stop
 from logtrick._core.module import static
 from logtrick._core.runs import Runs
 from logtrick.baselines import live_leaves, with_leaves
-from logtrick.distributions import Distribution
+from logtrick.distributions import Distribution, value_of
 from logtrick.estimators._base import Estimator, Rest
 from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._score_function import nan_unless_finite
@@ -68,27 +68,29 @@ class LAX(Estimator):
         return True
 
     def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
-        x, path = dist.draw(noise), dist.transform(noise)
+        draw, path = dist.draw(noise), dist.transform(noise)
+        x = value_of(draw)
         costs = rest(x)
         held = lambda x: self._surrogate(stop(self.params), x)
-        log_prob = checks.scalar_log_prob(type(dist).__name__, dist.fixed_support().log_prob(x))
+        log_prob = checks.scalar_log_prob(type(dist).__name__, dist.fixed_support().log_prob(draw))
         box, level = magic_box(nan_unless_finite(log_prob, dist)), held(path)
         return costs.combine(
             box,
             stop(level) * (1 - box) + (level - stop(level)),
-            adaptive=self._adaptive_loss(stop(costs.total), x, noise, dist),
+            adaptive=self._adaptive_loss(stop(costs.total), draw, noise, dist),
         )
 
     def _surrogate(self, params: Any, x: Any) -> Array:
         """c(x)."""
         return checks.scalar_cost("LAX(fn=…)", surrogate("LAX", self.fn, params, x))
 
-    def _adaptive_loss(self, f: Array, x: Any, noise: Any, dist: Distribution) -> Array:
+    def _adaptive_loss(self, f: Array, draw: Any, noise: Any, dist: Distribution) -> Array:
         """‖(f − c(x)) s + ∇_θ c(T(ε, θ))‖², a function of the surrogate's parameters only."""
 
         def along(leaves: list[Array]) -> Array:
             there = with_leaves(detached(dist), leaves)
-            score = there.log_prob(x) * (f - self._surrogate(self.params, x))
+            level = self._surrogate(self.params, value_of(draw))
+            score = there.log_prob(draw) * (f - level)
             return score + self._surrogate(self.params, there.transform(noise))
 
         gradient = jax.grad(along)(*local(along, stop(live_leaves(dist))))

@@ -80,10 +80,10 @@ class MeasureValued(Estimator):
         return dist.weak_noise_spec(coupled=self.coupled)
 
     def example(self, noise: Any, dist: Distribution) -> Any:
-        return dist.draw(noise["draw"])
+        return value_of(dist.draw(noise["draw"]))
 
     def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
-        x = jax.tree.map(lambda a: a[None], dist.draw(noise["draw"]))
+        x = jax.tree.map(lambda a: a[None], value_of(dist.draw(noise["draw"])))
         terms = dist.weak_derivatives(noise, coupled=self.coupled)
         stacks = [x, *(stack for term in terms for stack in _apart(term))]
         points = jax.tree.map(lambda *a: jnp.concatenate(a), *stacks)

@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 from logtrick._core.runs import Runs
-from logtrick.distributions import Distribution
+from logtrick.distributions import Distribution, value_of
 from logtrick.estimators._base import OnePointEstimator, Point, check_needs, check_plan
 from logtrick.estimators._costs import Costs
 from logtrick.plans import IID, Plan
@@ -51,7 +51,7 @@ class Pathwise(OnePointEstimator):
         return self.plan.noise_spec(dist)
 
     def example(self, noise: Any, dist: Distribution) -> Any:
-        return self.plan.draw(dist, noise)
+        return value_of(self.plan.draw(dist, noise))
 
     def draw(self, noise: Any, dist: Distribution) -> Point:
         return Point(self.plan.transform(dist, noise), dist, None)

@@ -11,7 +11,7 @@ from logtrick._core.kernel import is_array, magic_box, stop
 from logtrick._core.module import replace
 from logtrick._core.runs import Runs
 from logtrick.baselines import Baseline, LeaveOneOut, Site
-from logtrick.distributions import Distribution
+from logtrick.distributions import Distribution, value_of
 from logtrick.estimators._base import OnePointEstimator, Point, Rest, check_needs, check_plan
 from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._linearized import (
@@ -127,14 +127,14 @@ class ScoreFunction(OnePointEstimator):
         return self.plan.noise_spec(dist)
 
     def example(self, noise: Any, dist: Distribution) -> Any:
-        return self.plan.draw(dist, noise)
+        return value_of(self.plan.draw(dist, noise))
 
     def draw(self, noise: Any, dist: Distribution) -> Point:
         x = self.plan.draw(dist, noise)
         log_prob = checks.scalar_log_prob(
             type(dist).__name__.lstrip("_"), dist.fixed_support().log_prob(x)
         )
-        return Point(x, dist, nan_unless_finite(log_prob, dist))
+        return Point(value_of(x), dist, nan_unless_finite(log_prob, dist))
 
     def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
         point = self.draw(noise, dist)

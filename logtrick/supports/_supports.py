@@ -2,9 +2,10 @@
 
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
+from logtrick._core.compat import is_tracer
 from logtrick._core.module import Module, static
 
 
@@ -101,6 +102,19 @@ class Permutation(Support):
     finite = True
 
 
+class Countable(Support):
+    """Countably many values that nobody lists."""
+
+    discrete = True
+
+
+class Finite(Support):
+    """Finitely many values, those that `enumerate` lists."""
+
+    discrete = True
+    finite = True
+
+
 class Product(Support):
     """The product of several supports."""
 
@@ -119,7 +133,7 @@ class Unknown(Support):
     """Nothing is declared: a user's own family."""
 
 
-def grid(values: np.ndarray, shape: tuple[int, ...], dtype: Any, limit: int = 2**20) -> Any:
+def grid(values: np.ndarray, shape: tuple[int, ...], dtype: Any, limit: int = 2**20) -> np.ndarray:
     """Every array of `shape` with entries from `values`: (len(values) ** size, *shape), last coordinate fastest."""
     size = int(np.prod(shape, dtype=int))
     count = len(values) ** size
@@ -128,4 +142,22 @@ def grid(values: np.ndarray, shape: tuple[int, ...], dtype: Any, limit: int = 2*
             f"enumerating {len(values)}**{size} = {count} points exceeds {limit}. Use ScoreFunction()."
         )
     index = np.indices((len(values),) * size).reshape(size, -1).T if size else np.zeros((1, 0), int)
-    return jnp.asarray(values[index].reshape(count, *shape), dtype)
+    return values[index].reshape(count, *shape).astype(dtype)
+
+
+def union(where: str, each: list[Any]) -> Any:
+    """The union of several lists of points, each a pytree of arrays with a leading axis.
+
+    Raises:
+      ValueError: the points are traced, so that equal ones cannot be told.
+    """
+    leaves, trees = zip(*(jax.tree.flatten(points) for points in each))
+    if any(is_tracer(leaf) for points in leaves for leaf in points):
+        raise ValueError(
+            f"{where}.enumerate needs the points of components of unequal supports to be known; got traced ones. Use "
+            "ScoreFunction()."
+        )
+    columns = [np.concatenate([np.asarray(p[i]) for p in leaves]) for i in range(len(leaves[0]))]
+    rows = np.concatenate([c.reshape(len(c), -1).astype(np.float64) for c in columns], axis=1)
+    first = np.sort(np.unique(rows, axis=0, return_index=True)[1])
+    return jax.tree.unflatten(trees[0], [column[first] for column in columns])
