@@ -13,6 +13,7 @@ from logtrick._core.kernel import detached, refuse
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, replace
 from logtrick.distributions._draw import Draw, is_draw, same_charts, value_of
+from logtrick.distributions._keywords import naming_the_right_keyword
 from logtrick.distributions._links import Link
 from logtrick.distributions._parameters import is_inexact, widened
 from logtrick.distributions._weak import WeakDerivative, spread
@@ -47,6 +48,10 @@ class Distribution(Module, abstract=True):
       >>> x.shape, dist.log_prob(x).shape
       ((3,), ())
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.__init__ = naming_the_right_keyword(cls.__init__)  # type: ignore[method-assign]  # it wraps the dataclass's
 
     # --- what a family declares; as properties, for those of a mixture are its components'
 
@@ -235,6 +240,13 @@ class Distribution(Module, abstract=True):
                 f"{type(self).__name__}.{method}(x=…) needs one draw, shape {want}; got {shape}. "
                 "Use jax.vmap over draws."
             )
+
+    def nan_unless_legal(self) -> Array | None:
+        """0, or nan where traced parameters are illegal and draws, whole numbers, cannot show that: add it to the value.
+
+        None where nothing is to be added: parameters are known, or illegal ones make draws that are nan.
+        """
+        return None
 
     def reflect(self, noise: Any) -> Any:
         """The antithetic noise, of the same law: −ε for normals, 1 − u (on the grid of draws) for uniforms.

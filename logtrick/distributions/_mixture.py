@@ -1,5 +1,7 @@
 """Mixtures of distributions."""
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +13,7 @@ from logtrick._core.kernel import detached, first_order
 from logtrick._core.module import assign, replace
 from logtrick.bijectors import is_bijector
 from logtrick.distributions._base import Distribution
-from logtrick.distributions._categorical import check_rows, inverse_cdf
+from logtrick.distributions._categorical import check_rows, inverse_cdf, nan_in_rows
 from logtrick.distributions._draw import charts_of, drawn_like, is_draw, same_charts, value_of
 from logtrick.distributions._parameters import Array, is_inexact, parameters, wide, widened
 from logtrick.noise import Uniform
@@ -227,6 +229,14 @@ class Mixture(Distribution):
         inside = jnp.any(terms > -jnp.inf) | jnp.any(jnp.isnan(terms))
         total = jax.nn.logsumexp(jnp.where(inside, terms, 0.0))
         return jnp.where(inside, total, -jnp.inf)
+
+    def nan_unless_legal(self) -> Array | None:
+        # components of one family stand in one distribution, whose leaves have a leading axis
+        parts = (self.components,) if self._alike else self.components
+        each = [part.nan_unless_legal() for part in parts]
+        weights = nan_in_rows(self.logits) if self.support.discrete else None
+        said = [one for one in (weights, *each) if one is not None]
+        return functools.reduce(operator.add, said) if said else None
 
     def _points(self) -> Any:
         if not isinstance(self.support, Finite):

@@ -95,9 +95,10 @@ class OneHot(Support):
 
 
 class Permutation(Support):
-    """The permutations of 0 … size − 1."""
+    """The permutations of 0 … size − 1; with `length`, the first `length` entries of them."""
 
     size: int = static(default=1)
+    length: int | None = static(default=None)
     discrete = True
     finite = True
 
