@@ -97,28 +97,31 @@ class PlackettLuce(Distribution):
         size, places = self.logits.shape[0], self._places
         x = jnp.asarray(x)
         index = jnp.where((x >= 0) & (x < size) & (x == jnp.floor(x)), x, size).astype(jnp.int32)
-        taken = jnp.zeros(size + 1, jnp.int32).at[index].add(1)
-        inside = jnp.all(taken[:size] <= 1) & (taken[size] == 0)
+        taken = jnp.zeros(size + 1, jnp.int32).at[index].add(1)[:size]
+        if places == size:
+            inside = jnp.all(taken == 1)
+        else:
+            inside = jnp.all(taken <= 1) & (jnp.max(index) < size)
         index = jnp.where(inside, index, jnp.arange(places, dtype=jnp.int32))
         ranked = self.logits[index]
         masked = ranked == -jnp.inf
         left = _log_sums_from_here_on(ranked)
         if places < size:
-            others = jnp.where(taken[:size] > 0, -jnp.inf, self.logits)
+            others = jnp.where(taken > 0, -jnp.inf, self.logits)
             left = jnp.logaddexp(left, jax.nn.logsumexp(others))
         terms = jnp.where(masked, 0.0, jnp.where(masked, 0.0, ranked) - left)
         return where_inside(inside & self._masked_in_order(index, masked, taken), jnp.sum(terms))
 
     def _masked_in_order(self, index: Array, masked: Array, taken: Array) -> Array:
         """Whether masked items come after all others, in ascending order and without a gap."""
-        last = jnp.all(masked[1:] | ~masked[:-1])
-        out = self.logits == -jnp.inf
-        # the i-th masked item that is ranked is the i-th masked item of all
-        number = jnp.cumsum(out) - 1
-        rank = jnp.cumsum(masked) - 1
-        ordered = jnp.all(~masked | (number[index] == rank))
-        possible_left = jnp.any((taken[: self.logits.shape[0]] == 0) & ~out)
-        return last & ordered & ~(jnp.any(masked) & possible_left)
+        ordered = jnp.all((masked[1:] & (index[1:] > index[:-1])) | ~masked[:-1])
+        size = self.logits.shape[0]
+        if self._places == size:
+            return ordered
+        # of what is not ranked nothing should have come before the last masked item that is
+        order = jnp.arange(size) + jnp.where(self.logits == -jnp.inf, size, 0)
+        next_one = jnp.min(jnp.where(taken == 0, order, 2 * size))
+        return ordered & (~masked[-1] | (index[-1] + size < next_one))
 
     def _points(self) -> np.ndarray:
         size, places = self.logits.shape[0], self._places
@@ -133,26 +136,32 @@ class PlackettLuce(Distribution):
 def _log_sums_from_here_on(x: Array) -> Array:
     """log Σ_{j ≥ i} e^{xⱼ} for every i, exact to rounding for entries of any size.
 
-    `jax.lax.cumlogsumexp` says the same and compiles ten times as long on the CPU (a tree of slices, twice differentiated),
-    and a cumulative sum of e^{x − max x} loses tails that are e⁻⁸⁷ times smaller. Here √n blocks of √n entries: a masked
-    log-sum-exp over pairs within a block, another over the blocks after it. n^1.5 exponentials in all.
+    `jax.lax.cumlogsumexp` says the same and compiles ten times as long on the CPU (a tree of slices), and a cumulative sum of
+    e^{x − max x} loses tails that are e⁻⁸⁷ times smaller. Here √n blocks of √n entries, n^1.5 exponentials in all: the sum
+    from i on is a sum within its block and a sum over later blocks, both relative to the largest entry from i on.
     """
     size = x.shape[0]
     block = max(1, math.isqrt(size))
     count = -(-size // block)
     padded = jnp.concatenate([x, jnp.full(count * block - size, -jnp.inf, x.dtype)])
     table = padded.reshape(count, block)
-    within = _masked_logsumexp(table[:, None, :], np.triu(np.ones((block, block), bool))[None])
-    after = _masked_logsumexp(within[None, :, 0], np.triu(np.ones((count, count), bool), 1))
-    return jnp.logaddexp(within, after[:, None]).reshape(-1)[:size]
+    here_on = np.triu(np.ones((block, block), bool))[None]
+    later = np.triu(np.ones((count, count), bool), 1)
+    # the largest entries, held constant: from i on within the block, in each block, in later blocks, from i on
+    held = lax.stop_gradient(table)
+    within = jnp.max(jnp.where(here_on, held[:, None, :], -jnp.inf), axis=-1)
+    own = _or_zero(within[:, 0])
+    after = jnp.max(jnp.where(later, within[None, :, 0], -jnp.inf), axis=-1)
+    highest = _or_zero(jnp.maximum(within, after[:, None]))
+    # no exponent is above 0
+    exponents = jnp.where(here_on, table[:, None, :] - highest[:, :, None], -jnp.inf)
+    totals = jnp.sum(jnp.exp(table - own[:, None]), axis=-1)
+    shares = jnp.exp(jnp.where(later, own[None, :] - _or_zero(after)[:, None], -jnp.inf))
+    sum_after = (shares @ totals)[:, None] * jnp.exp(after[:, None] - highest)
+    total = jnp.sum(jnp.exp(exponents), axis=-1) + sum_after
+    log_total = jnp.where(total == 0, -jnp.inf, jnp.log(jnp.where(total == 0, 1.0, total)))
+    return (log_total + highest).reshape(-1)[:size]
 
 
-def _masked_logsumexp(x: Array, kept: np.ndarray) -> Array:
-    """log Σ e^x over the last axis, of the entries that are kept; −inf of nothing, with derivative 0."""
-    x = jnp.where(kept, x, -jnp.inf)
-    highest = lax.stop_gradient(jnp.max(x, axis=-1, keepdims=True))
-    highest = jnp.where(highest == -jnp.inf, 0.0, highest)
-    total = jnp.sum(jnp.exp(x - highest), axis=-1)
-    some = total > 0
-    log_total = jnp.log(jnp.where(some, total, 1.0))
-    return jnp.where(some | jnp.isnan(total), log_total + highest[..., 0], -jnp.inf)
+def _or_zero(x: Array) -> Array:
+    return jnp.where(x == -jnp.inf, 0.0, x)
