@@ -15,6 +15,7 @@ from logtrick.adapters._foreign import (
     load,
     moved,
     names,
+    parts_of,
     whole_shape,
 )
 from logtrick.distributions import Distribution
@@ -75,6 +76,11 @@ class _Distrax(Foreign):
     def _values(self) -> Array:
         support: Any = self.support
         return jnp.arange(2 if isinstance(support, supports.Boolean) else support.size)
+
+    def _ends(self) -> tuple[Any, Any]:
+        base = _base(self.foreign)
+        bounds = _BOUNDS.get(type(base).__name__, ())
+        return tuple(getattr(base, name) for name in bounds) if len(bounds) == 2 else (None, None)  # type: ignore[return-value]  # two
 
     def _bounds(self) -> Any:
         return _moving(self.foreign)
@@ -146,19 +152,15 @@ def _is_reparameterized(dist: Any) -> bool:
 
 
 def _moving(dist: Any) -> list[Any]:
-    """What the support depends on, by class."""
-    dist = _base(dist)
-    if _is(dist, "Transformed"):
-        everything = any(_is(_base(dist.distribution), name) for name in _REAL)
-        return [*_moving(dist.distribution), *moved(everything, _steps(dist.bijector), _is_onto)]
-    if _is(dist, "MixtureSameFamily"):
-        return _moving(dist.components_distribution)
-    if _is(dist, "MixtureOfTwo"):
-        return [
-            *_moving(dist._component_a),
-            *_moving(dist._component_b),
-        ]  # Distrax has no public name for them
-    return [getattr(dist, name) for name in _BOUNDS.get(type(dist).__name__, ())]
+    """What the support depends on, by class, in `dist` and in every distribution that it holds."""
+    distrax = load(_WHERE, "distrax", "distrax")
+    bounds: list[Any] = []
+    for part in parts_of(dist, distrax.Distribution):
+        bounds += [getattr(part, name) for name in _BOUNDS.get(type(part).__name__, ())]
+        if _is(part, "Transformed"):
+            everything = any(_is(_base(part.distribution), name) for name in _REAL)
+            bounds += moved(everything, _steps(part.bijector), _is_onto)
+    return bounds
 
 
 def _steps(bijector: Any) -> list[Any]:

@@ -7,7 +7,7 @@ import jax
 from logtrick import supports
 from logtrick._core import checks
 from logtrick._core.module import static
-from logtrick.adapters._foreign import Foreign, apart, instance, load, moved, names
+from logtrick.adapters._foreign import Foreign, apart, instance, load, moved, names, parts_of
 from logtrick.distributions import Distribution
 from logtrick.supports import Support
 
@@ -162,12 +162,15 @@ def _onto(dist: Any) -> bool:
 
 
 def _moving(dist: Any) -> list[Any]:
-    """What the support depends on, by class."""
+    """What the support depends on, by class, in `dist` and in every distribution that it holds."""
+    distributions = load(_WHERE, "flowjax", "flowjax.distributions")
+    found = parts_of(dist, distributions.AbstractDistribution)
+    return [mover for part in found for mover in _movers(part)]
+
+
+def _movers(dist: Any) -> list[Any]:
     base, steps = _taken_apart(dist)
-    if _class(base) == "VmapMixture":
-        return _moving(base.dist)
-    if _SUPPORTS.get(_class(base)) is supports.Positive and all(
-        _class(step) == "Scale" for step in steps
-    ):
+    positive = _SUPPORTS.get(_class(base)) is supports.Positive
+    if positive and all(_class(step) == "Scale" for step in steps):
         return []  # scaling leaves (0, ∞) where it is
     return moved(_class(base) in _REAL, steps, _is_onto)

@@ -90,11 +90,26 @@ class Foreign(Distribution, abstract=True):
             else [leaf for leaf in jax.tree.leaves(self._bounds()) if is_parameter(leaf)]
         )
 
+    def _ends(self) -> tuple[Any, Any]:
+        """The ends of the support, where it is an interval in every coordinate; None for an end that is not known."""
+        return None, None
+
+    def inside(self, x: Any) -> Array:
+        """Whether `x`, one draw, is where the foreign object says that its draws are (edges included), shape ()."""
+        low, high = self._ends()
+        with jax.numpy_rank_promotion("allow"):
+            inside = self.support.contains(x)
+            inside = inside if low is None else inside & jnp.all(x >= low)
+            return inside if high is None else inside & jnp.all(x <= high)
+
     def _transform(self, noise: Any) -> Any:
-        with jax.numpy_rank_promotion(
-            "allow"
-        ):  # foreign code promotes ranks, also where the caller forbids it
-            return self._sample(noise)
+        # foreign code promotes ranks, also where the caller forbids it
+        with jax.numpy_rank_promotion("allow"):
+            x = self._sample(noise)
+        if not jnp.issubdtype(x.dtype, jnp.inexact):
+            return x
+        # By a divisor: a choice would make the derivative of a draw outside of the support 0, and not nan.
+        return x / jnp.where(jax.lax.stop_gradient(self.inside(x)), 1, jnp.nan).astype(x.dtype)
 
     def _draw_with(self, change: Callable[[Any], Any], noise: Any) -> Any:
         # The object may hold parameters where its tree does not show them: closure_convert brings every differentiable
@@ -108,6 +123,9 @@ class Foreign(Distribution, abstract=True):
     def _log_prob(self, x: Any) -> Array:
         with jax.numpy_rank_promotion("allow"):
             log_p = checks.real(_name(self), "log_prob", jnp.sum(self._foreign_log_prob(x)))
+        if jnp.issubdtype(jnp.result_type(x), jnp.inexact):
+            # a draw that was refused is nan, whatever a foreign log-prob makes of nan
+            log_p = jnp.where(jnp.any(jnp.isnan(x)), jnp.nan, log_p)
         if not self.guarded:
             return log_p
         message = (
@@ -156,6 +174,39 @@ def is_parameter(leaf: Any) -> bool:
     return isinstance(leaf, jax.Array | np.ndarray) and bool(
         jnp.issubdtype(leaf.dtype, jnp.inexact)
     )
+
+
+def parts_of(dist: Any, kind: type) -> list[Any]:
+    """`dist` and every distribution in it, however deep: in its attributes, and in lists, tuples and dicts of these.
+
+    Wrappers are found by what they hold and not by their names, so that a class of which nothing is known is looked into.
+    """
+    found: list[Any] = []
+    seen: set[int] = set()
+
+    def look(thing: Any, depth: int) -> None:
+        if id(thing) in seen or depth > 12:
+            return
+        if isinstance(thing, kind):
+            seen.add(id(thing))
+            found.append(thing)
+            for value in _attributes(thing):
+                look(value, depth + 1)
+        elif isinstance(thing, list | tuple):
+            for value in thing:
+                look(value, depth + 1)
+        elif isinstance(thing, dict):
+            for value in thing.values():
+                look(value, depth + 1)
+
+    look(dist, 0)
+    return found
+
+
+def _attributes(thing: Any) -> list[Any]:
+    held = list(getattr(thing, "__dict__", {}).values())
+    parameters = getattr(thing, "parameters", None)  # of TFP, by constructor's argument
+    return [*held, *parameters.values()] if isinstance(parameters, dict) else held
 
 
 def load(where: str, extra: str, module: str) -> Any:

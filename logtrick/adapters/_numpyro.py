@@ -16,6 +16,7 @@ from logtrick.adapters._foreign import (
     instance,
     load,
     moved,
+    parts_of,
     whole_shape,
 )
 from logtrick.distributions import Distribution
@@ -56,6 +57,12 @@ class _NumPyro(Foreign):
 
     def _values(self) -> Array:
         return jnp.asarray(_base(self.foreign).enumerate_support(expand=False))
+
+    def _ends(self) -> tuple[Any, Any]:
+        constraint = self.foreign.support
+        while hasattr(constraint, "base_constraint"):
+            constraint = constraint.base_constraint
+        return getattr(constraint, "lower_bound", None), getattr(constraint, "upper_bound", None)
 
     def _bounds(self) -> Any:
         return _moving(self.foreign)
@@ -167,14 +174,18 @@ def _lists(dist: Any) -> bool:
 
 
 def _moving(dist: Any) -> list[Any]:
-    """What the support depends on: the constraint's bounds, a point mass's place, transforms not onto Rⁿ."""
+    """What the support depends on, in `dist` and in every distribution that it holds.
+
+    The constraint's bounds, a point mass's place, transforms not onto Rⁿ.
+    """
     nd = load(_WHERE, "numpyro", "numpyro.distributions")
-    dist = _base(dist)
-    bounds = jax.tree.leaves(dist.support)
-    if isinstance(dist, nd.Delta):
-        bounds.append(dist.v)
-    if isinstance(dist, nd.TransformedDistribution):
-        bounds += [*_moving(dist.base_dist), *_movers(dist)]
+    bounds = []
+    for part in parts_of(dist, nd.Distribution):
+        bounds += jax.tree.leaves(part.support)
+        if isinstance(part, nd.Delta):
+            bounds.append(part.v)
+        if isinstance(part, nd.TransformedDistribution):
+            bounds += _movers(part)
     return bounds
 
 

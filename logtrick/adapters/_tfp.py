@@ -15,6 +15,7 @@ from logtrick.adapters._foreign import (
     load,
     moved,
     names,
+    parts_of,
     whole_shape,
 )
 from logtrick.distributions import Distribution
@@ -91,6 +92,12 @@ class _TFP(Foreign):
         support: Any = self.support
         return jnp.arange(2 if isinstance(support, supports.Boolean) else support.size)
 
+    def _ends(self) -> tuple[Any, Any]:
+        base = _base(self.foreign)
+        if _BOUNDS.get(type(base).__name__) != ("low", "high"):
+            return None, None
+        return base.low, base.high
+
     def _bounds(self) -> Any:
         return _moving(self.foreign)
 
@@ -163,23 +170,19 @@ def _parameter(base: Any) -> Array:
 
 
 def _moving(dist: Any) -> list[Any]:
-    """What the support depends on, by class."""
-    dist = _base(dist)
-    name = type(dist).__name__
-    if name == "TransformedDistribution":
-        everything = _SUPPORTS.get(type(_base(dist.distribution)).__name__) is supports.Real
-        steps = _steps(dist.bijector)
-        return [
-            *_moving(dist.distribution),
-            *moved(everything, steps, lambda b: type(b).__name__ in _ONTO),
-        ]
-    if name == "MixtureSameFamily":
-        return _moving(dist.components_distribution)
-    if name == "Mixture":
-        return [bound for part in dist.components for bound in _moving(part)]
-    if name == "QuantizedDistribution":
-        return [bound for bound in (dist.low, dist.high) if bound is not None]
-    return [getattr(dist, field) for field in _BOUNDS.get(name, ())]
+    """What the support depends on, by class, in `dist` and in every distribution that it holds."""
+    tfd = load(_WHERE, "tfp", _MODULE).distributions
+    bounds: list[Any] = []
+    for part in parts_of(dist, tfd.Distribution):
+        name = type(part).__name__
+        bounds += [getattr(part, field) for field in _BOUNDS.get(name, ())]
+        if name == "QuantizedDistribution":
+            bounds += [bound for bound in (part.low, part.high) if bound is not None]
+        if name == "TransformedDistribution":
+            everything = _SUPPORTS.get(type(_base(part.distribution)).__name__) is supports.Real
+            onto = lambda b: type(b).__name__ in _ONTO
+            bounds += moved(everything, _steps(part.bijector), onto)
+    return bounds
 
 
 def _steps(bijector: Any) -> list[Any]:

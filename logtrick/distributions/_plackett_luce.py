@@ -105,12 +105,20 @@ class PlackettLuce(Distribution):
         index = jnp.where(inside, index, jnp.arange(places, dtype=jnp.int32))
         ranked = self.logits[index]
         masked = ranked == -jnp.inf
-        left = _log_sums_from_here_on(ranked)
-        if places < size:
-            others = jnp.where(taken > 0, -jnp.inf, self.logits)
-            left = jnp.logaddexp(left, jax.nn.logsumexp(others))
+        if places == size:
+            left = _log_sums_from_here_on(ranked)
+        else:  # the items that are not ranked count as one last entry
+            others = self._log_sum_of_others(taken)
+            left = _log_sums_from_here_on(jnp.append(ranked, others))[:places]
         terms = jnp.where(masked, 0.0, jnp.where(masked, 0.0, ranked) - left)
         return where_inside(inside & self._masked_in_order(index, masked, taken), jnp.sum(terms))
+
+    def _log_sum_of_others(self, taken: Array) -> Array:
+        """log Σ e^logits of the items that are not ranked; −inf where there are none."""
+        others = jnp.where(taken == 0, self.logits, -jnp.inf)
+        some = jnp.any(others > -jnp.inf)
+        total = jax.nn.logsumexp(jnp.where(some, others, 0.0))
+        return jnp.where(some, total, -jnp.inf)
 
     def _masked_in_order(self, index: Array, masked: Array, taken: Array) -> Array:
         """Whether masked items come after all others, in ascending order and without a gap."""
@@ -150,12 +158,12 @@ def _log_sums_from_here_on(x: Array) -> Array:
     # the largest entries, held constant: from i on within the block, in each block, in later blocks, from i on
     held = lax.stop_gradient(table)
     within = jnp.max(jnp.where(here_on, held[:, None, :], -jnp.inf), axis=-1)
-    own = _or_zero(within[:, 0])
+    own = within[:, 0]
     after = jnp.max(jnp.where(later, within[None, :, 0], -jnp.inf), axis=-1)
     highest = _or_zero(jnp.maximum(within, after[:, None]))
     # no exponent is above 0
     exponents = jnp.where(here_on, table[:, None, :] - highest[:, :, None], -jnp.inf)
-    totals = jnp.sum(jnp.exp(table - own[:, None]), axis=-1)
+    totals = jnp.sum(jnp.exp(table - _or_zero(own)[:, None]), axis=-1)
     shares = jnp.exp(jnp.where(later, own[None, :] - _or_zero(after)[:, None], -jnp.inf))
     sum_after = (shares @ totals)[:, None] * jnp.exp(after[:, None] - highest)
     total = jnp.sum(jnp.exp(exponents), axis=-1) + sum_after

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core.compat import is_tracer
@@ -27,19 +28,35 @@ class Support(Module, abstract=True):
     finite = False
     everything = False
 
+    def contains(self, x: Any) -> jax.Array:
+        """Whether `x`, one draw, is in the closure of the set (a draw may round onto its edge), shape ().
+
+        True where membership is not checked (`Unknown`, `Countable`, `Finite` and the Cholesky factors).
+        """
+        return jnp.asarray(True)
+
 
 class Real(Support):
     """The real line, in every coordinate."""
 
     everything = True
 
+    def contains(self, x: Any) -> jax.Array:
+        return ~jnp.any(jnp.isnan(x))
+
 
 class Positive(Support):
     """(0, ∞) in every coordinate."""
 
+    def contains(self, x: Any) -> jax.Array:
+        return jnp.all(x >= 0)
+
 
 class UnitInterval(Support):
     """(0, 1) in every coordinate."""
+
+    def contains(self, x: Any) -> jax.Array:
+        return jnp.all((x >= 0) & (x <= 1))
 
 
 class Interval(Support):
@@ -48,13 +65,24 @@ class Interval(Support):
     low: Any = 0.0
     high: Any = 1.0
 
+    def contains(self, x: Any) -> jax.Array:
+        with jax.numpy_rank_promotion("allow"):  # the ends may be scalars
+            return jnp.all((x >= self.low) & (x <= self.high))
+
 
 class Simplex(Support):
     """Rows of non-negative entries that sum to 1."""
 
+    def contains(self, x: Any) -> jax.Array:
+        slack = 8 * x.shape[-1] * jnp.finfo(x.dtype).eps
+        return jnp.all(x >= 0) & jnp.all(jnp.abs(jnp.sum(x, axis=-1) - 1) <= slack)
+
 
 class Ordered(Support):
     """Rows that ascend."""
+
+    def contains(self, x: Any) -> jax.Array:
+        return jnp.all(jnp.diff(x, axis=-1) >= 0)
 
 
 class CovarianceCholesky(Support):
@@ -71,11 +99,17 @@ class Boolean(Support):
     discrete = True
     finite = True
 
+    def contains(self, x: Any) -> jax.Array:
+        return jnp.all((x == 0) | (x == 1))
+
 
 class NonNegativeInteger(Support):
     """0, 1, 2, … in every coordinate."""
 
     discrete = True
+
+    def contains(self, x: Any) -> jax.Array:
+        return jnp.all((x >= 0) & (x == jnp.floor(x)))
 
 
 class IntegerBelow(Support):
@@ -85,6 +119,9 @@ class IntegerBelow(Support):
     discrete = True
     finite = True
 
+    def contains(self, x: Any) -> jax.Array:
+        return jnp.all((x >= 0) & (x < self.size) & (x == jnp.floor(x)))
+
 
 class OneHot(Support):
     """One-hot rows of `size` entries."""
@@ -92,6 +129,9 @@ class OneHot(Support):
     size: int = static(default=2)
     discrete = True
     finite = True
+
+    def contains(self, x: Any) -> jax.Array:
+        return jnp.all((x == 0) | (x == 1)) & jnp.all(jnp.sum(x, axis=-1) == 1)
 
 
 class Permutation(Support):
@@ -101,6 +141,10 @@ class Permutation(Support):
     length: int | None = static(default=None)
     discrete = True
     finite = True
+
+    def contains(self, x: Any) -> jax.Array:
+        in_order = jnp.sort(x)
+        return jnp.all((x >= 0) & (x < self.size)) & jnp.all(in_order[1:] > in_order[:-1])
 
 
 class Countable(Support):
