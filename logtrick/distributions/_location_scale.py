@@ -200,7 +200,8 @@ class Gumbel(LocationScale):
     standard_entropy = 1 + float(np.euler_gamma)
 
     def _standard_kernel(self, z: Array) -> Array:
-        return -z - jnp.exp(-z)
+        # far below the mode, where no draw is, e^(−z) stops at the largest numbers instead of overflowing
+        return -z - jnp.exp(jnp.minimum(-z, 0.95 * math.log(jnp.finfo(z.dtype).max)))
 
     def _standard_cdf(self, z: Array) -> Array:
         return jnp.exp(-jnp.exp(-z))
