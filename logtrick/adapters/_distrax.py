@@ -9,6 +9,8 @@ from logtrick import supports
 from logtrick._core.module import static
 from logtrick.adapters._foreign import (
     Foreign,
+    Library,
+    Pushed,
     apart,
     finite_support,
     instance,
@@ -76,6 +78,14 @@ class _Distrax(Foreign):
     def _values(self) -> Array:
         support: Any = self.support
         return jnp.arange(2 if isinstance(support, supports.Boolean) else support.size)
+
+    def _pushed(self) -> Pushed | None:
+        dist = _base(self.foreign)
+        if not _is(dist, "Transformed") or dist.distribution.batch_shape != dist.batch_shape:
+            return None
+        base, steps = dist.distribution, tuple(_steps(dist.bijector))
+        everywhere = any(_is(_base(base), name) for name in _REAL)
+        return Pushed(_LIBRARY, lambda key: base.sample(seed=key), base.log_prob, everywhere, steps)
 
     def _ends(self) -> tuple[Any, Any]:
         base = _base(self.foreign)
@@ -172,3 +182,11 @@ def _steps(bijector: Any) -> list[Any]:
 
 def _is_onto(bijector: Any) -> bool:
     return any(_is(bijector, name) for name in _ONTO)
+
+
+_LIBRARY = Library(
+    forward=lambda step, x: step.forward(x),
+    inverse=lambda step, y: step.inverse(y),
+    log_det=lambda step, x: step.forward_log_det_jacobian(x),
+    is_onto=_is_onto,
+)

@@ -7,7 +7,7 @@ import jax
 from logtrick import supports
 from logtrick._core import checks
 from logtrick._core.module import static
-from logtrick.adapters._foreign import Foreign, apart, instance, load, moved, names, parts_of
+from logtrick.adapters._foreign import Foreign, Library, Pushed, apart, instance, load, moved, names, parts_of
 from logtrick.distributions import Distribution
 from logtrick.supports import Support
 
@@ -55,6 +55,15 @@ class _FlowJAX(Foreign):
     def _foreign_log_prob(self, x: Any) -> Array:
         dist, condition = self.foreign
         return dist.log_prob(x, condition)
+
+    def _pushed(self) -> Pushed | None:
+        dist, condition = self.foreign
+        base, steps = _taken_apart(dist)
+        if not steps or condition is not None:
+            return None
+        unwrap = load(_WHERE, "flowjax", "paramax").unwrap
+        everywhere = _class(base) in _REAL
+        return Pushed(_LIBRARY, base.sample, base.log_prob, everywhere, tuple(map(unwrap, steps)))
 
     def _bounds(self) -> Any:
         return _moving(self.foreign[0])
@@ -174,3 +183,11 @@ def _movers(dist: Any) -> list[Any]:
     if positive and all(_class(step) == "Scale" for step in steps):
         return []  # scaling leaves (0, ∞) where it is
     return moved(_class(base) in _REAL, steps, _is_onto)
+
+
+_LIBRARY = Library(
+    forward=lambda step, x: step.transform_and_log_det(x)[0],
+    inverse=lambda step, y: step.inverse_and_log_det(y)[0],
+    log_det=lambda step, x: step.transform_and_log_det(x)[1],
+    is_onto=_is_onto,
+)

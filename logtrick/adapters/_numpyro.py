@@ -12,6 +12,8 @@ from logtrick._core.module import static
 from logtrick._core.smooth import log_sigmoid
 from logtrick.adapters._foreign import (
     Foreign,
+    Library,
+    Pushed,
     apart,
     instance,
     load,
@@ -57,6 +59,17 @@ class _NumPyro(Foreign):
 
     def _values(self) -> Array:
         return jnp.asarray(_base(self.foreign).enumerate_support(expand=False))
+
+    def _pushed(self) -> Pushed | None:
+        nd = load(_WHERE, "numpyro", "numpyro.distributions")
+        dist = self.foreign
+        while isinstance(dist, nd.Independent):
+            dist = dist.base_dist
+        if not isinstance(dist, nd.TransformedDistribution):
+            return None
+        base = dist.base_dist
+        everywhere = support_of(base.support).everything
+        return Pushed(_LIBRARY, base.sample, base.log_prob, everywhere, tuple(dist.transforms))
 
     def _ends(self) -> tuple[Any, Any]:
         constraint = self.foreign.support
@@ -191,13 +204,21 @@ def _moving(dist: Any) -> list[Any]:
 
 def _movers(dist: Any) -> list[Any]:
     """The transforms of a transformed distribution that may move its support."""
+    return moved(support_of(dist.base_dist.support).everything, dist.transforms, _is_onto)
+
+
+def _is_onto(transform: Any) -> bool:
     t = load(_WHERE, "numpyro", "numpyro.distributions.transforms")
     onto = (t.AffineTransform, t.LowerCholeskyAffine, t.IdentityTransform, t.PermuteTransform)
-    return moved(
-        support_of(dist.base_dist.support).everything,
-        dist.transforms,
-        lambda b: isinstance(b, onto),
-    )
+    return isinstance(transform, onto)
+
+
+_LIBRARY = Library(
+    forward=lambda step, x: step(x),
+    inverse=lambda step, y: step.inv(y),
+    log_det=lambda step, x: step.log_abs_det_jacobian(x, step(x)),
+    is_onto=_is_onto,
+)
 
 
 def support_of(constraint: Any) -> Support:

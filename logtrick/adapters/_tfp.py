@@ -9,6 +9,8 @@ from logtrick import supports
 from logtrick._core.module import static
 from logtrick.adapters._foreign import (
     Foreign,
+    Library,
+    Pushed,
     apart,
     finite_support,
     instance,
@@ -91,6 +93,20 @@ class _TFP(Foreign):
     def _values(self) -> Array:
         support: Any = self.support
         return jnp.arange(2 if isinstance(support, supports.Boolean) else support.size)
+
+    def _pushed(self) -> Pushed | None:
+        tfd = load(_WHERE, "tfp", _MODULE).distributions
+        dist = self.foreign
+        while type(dist).__name__ == "Independent":
+            dist = dist.distribution
+        if not isinstance(dist, tfd.TransformedDistribution):
+            return None
+        base = dist.distribution
+        if base.batch_shape != dist.batch_shape:
+            return None
+        everywhere = _SUPPORTS.get(type(_base(base)).__name__) is supports.Real
+        steps = tuple(_steps(dist.bijector))
+        return Pushed(_LIBRARY, lambda key: base.sample(seed=key), base.log_prob, everywhere, steps)
 
     def _ends(self) -> tuple[Any, Any]:
         base = _base(self.foreign)
@@ -180,8 +196,7 @@ def _moving(dist: Any) -> list[Any]:
             bounds += [bound for bound in (part.low, part.high) if bound is not None]
         if name == "TransformedDistribution":
             everything = _SUPPORTS.get(type(_base(part.distribution)).__name__) is supports.Real
-            onto = lambda b: type(b).__name__ in _ONTO
-            bounds += moved(everything, _steps(part.bijector), onto)
+            bounds += moved(everything, _steps(part.bijector), _is_onto)
     return bounds
 
 
@@ -190,3 +205,15 @@ def _steps(bijector: Any) -> list[Any]:
     if type(bijector).__name__ == "Chain":
         return [step for part in reversed(bijector.bijectors) for step in _steps(part)]
     return [bijector]
+
+
+def _is_onto(bijector: Any) -> bool:
+    return type(bijector).__name__ in _ONTO
+
+
+_LIBRARY = Library(
+    forward=lambda step, x: step.forward(x),
+    inverse=lambda step, y: step.inverse(y),
+    log_det=lambda step, x: step.forward_log_det_jacobian(x, event_ndims=jnp.ndim(x)),
+    is_onto=_is_onto,
+)
