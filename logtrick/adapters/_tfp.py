@@ -49,7 +49,7 @@ _SUPPORTS: dict[str, type[Support]] = {
             "Binomial BetaBinomial Multinomial DirichletMultinomial FiniteDiscrete Zipf Skellam PlackettLuce OrderedLogistic "
             "StoppingRatioLogistic ZeroInflatedNegativeBinomial PoissonLogNormalQuadratureCompound QuantizedDistribution"
         ),
-        ),
+    ),
     "Dirichlet": supports.Simplex,
 }
 _BINARY = ("Bernoulli", "ProbitBernoulli")
