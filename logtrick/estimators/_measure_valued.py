@@ -9,7 +9,7 @@ from logtrick import noise as _noise
 from logtrick._core.kernel import first_order, stop
 from logtrick._core.module import static
 from logtrick._core.runs import Runs
-from logtrick.distributions import Distribution, WeakDerivative
+from logtrick.distributions import Distribution, WeakDerivative, value_of
 from logtrick.estimators._base import Estimator, Rest, alternative, check_needs
 from logtrick.estimators._costs import Costs
 
