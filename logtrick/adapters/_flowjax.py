@@ -9,15 +9,13 @@ from logtrick._core import checks
 from logtrick._core.module import static
 from logtrick.adapters._foreign import (
     Foreign,
-    Library,
-    Pushed,
-    apart,
     instance,
     load,
     moved,
     names,
     parts_of,
 )
+from logtrick.adapters._pushed import Library, Pushed, apart
 from logtrick.distributions import Distribution
 from logtrick.supports import Support
 

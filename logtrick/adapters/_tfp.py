@@ -9,9 +9,6 @@ from logtrick import supports
 from logtrick._core.module import static
 from logtrick.adapters._foreign import (
     Foreign,
-    Library,
-    Pushed,
-    apart,
     finite_support,
     instance,
     load,
@@ -20,6 +17,7 @@ from logtrick.adapters._foreign import (
     parts_of,
     whole_shape,
 )
+from logtrick.adapters._pushed import Library, Pushed, apart
 from logtrick.distributions import Distribution
 from logtrick.supports import Support
 

@@ -10,7 +10,6 @@ from logtrick.distributions._categorical import (
 from logtrick.distributions._counts import (
     Binomial as Binomial,
     Geometric as Geometric,
-    NegativeBinomial as NegativeBinomial,
 )
 from logtrick.distributions._dirichlet import Dirichlet as Dirichlet
 from logtrick.distributions._draw import Draw as Draw, value_of as value_of
@@ -21,16 +20,17 @@ from logtrick.distributions._location_scale import (
     Cauchy as Cauchy,
     Gumbel as Gumbel,
     Laplace as Laplace,
-    StudentT as StudentT,
 )
 from logtrick.distributions._log_normal import LogNormal as LogNormal
 from logtrick.distributions._mixture import Mixture as Mixture
+from logtrick.distributions._negative_binomial import NegativeBinomial as NegativeBinomial
 from logtrick.distributions._normal import (
     MultivariateNormal as MultivariateNormal,
     Normal as Normal,
 )
 from logtrick.distributions._plackett_luce import PlackettLuce as PlackettLuce
 from logtrick.distributions._poisson import Poisson as Poisson
+from logtrick.distributions._student_t import StudentT as StudentT
 from logtrick.distributions._transformed import Transformed as Transformed
 from logtrick.distributions._uniform import Uniform as Uniform
 from logtrick.distributions._weak import WeakDerivative as WeakDerivative
