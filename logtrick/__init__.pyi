@@ -56,6 +56,7 @@ from logtrick.distributions import (
     Family as Family,
     Gamma as Gamma,
     Geometric as Geometric,
+    Gumbel as Gumbel,
     Joint as Joint,
     Laplace as Laplace,
     LogNormal as LogNormal,

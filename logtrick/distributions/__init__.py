@@ -19,6 +19,7 @@ from logtrick.distributions._gamma import Exponential as Exponential, Gamma as G
 from logtrick.distributions._joint import Joint as Joint
 from logtrick.distributions._location_scale import (
     Cauchy as Cauchy,
+    Gumbel as Gumbel,
     Laplace as Laplace,
     StudentT as StudentT,
 )

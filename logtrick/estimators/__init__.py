@@ -10,7 +10,11 @@ from logtrick.estimators._derivatives import Derivatives as Derivatives
 from logtrick.estimators._disarm import DisARM as DisARM
 from logtrick.estimators._double_cv import DoubleCV as DoubleCV
 from logtrick.estimators._enumerate import Enumerate as Enumerate
-from logtrick.estimators._evaluate import evaluate as evaluate, keep_order as keep_order
+from logtrick.estimators._evaluate import (
+    close as close,
+    close_limited as close_limited,
+    evaluate as evaluate,
+)
 from logtrick.estimators._generalized_reparameterization import (
     GeneralizedReparameterization as GeneralizedReparameterization,
 )

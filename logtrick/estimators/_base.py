@@ -12,7 +12,7 @@ from logtrick._core.module import Module
 from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._costs import Costs
-from logtrick.estimators._evaluate import evaluate, keep_order
+from logtrick.estimators._evaluate import close_limited, evaluate
 from logtrick.estimators._needs import Need, check_needs, is_need
 from logtrick.estimators._points import Points
 from logtrick.plans import Plan
@@ -103,7 +103,7 @@ class Estimator(Module, abstract=True):
         """The estimate: draw, evaluate the rest there, close. Derived, not to be overridden."""
         points = self.draw(noise, dist)
         costs = evaluate(self, points, rest)
-        return keep_order(self, costs, self.close(costs, points, runs), points)
+        return close_limited(self, costs, points, runs)
 
     def count_evaluations(self, dist: Distribution) -> int:
         """Evaluations of f per sample of `dist`, counted without drawing anything."""

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core.kernel import limited
+from logtrick._core.samples import Runs
 from logtrick.distributions import value_of
 from logtrick.estimators._costs import Costs
 from logtrick.estimators._derivatives import expanded, linearized
@@ -40,14 +41,20 @@ def evaluate(estimator: Any, points: Points, rest: Callable[[Any], Costs]) -> Co
     )
 
 
-def keep_order(estimator: Any, found: Costs, closed: Costs, points: Points) -> Costs:
-    """What `close` returned, its derivatives beyond the declared order refused.
+def close(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:
+    """What the estimator makes of the costs; nan where the traced parameters of the distribution are illegal."""
+    return estimator.close(found, points, runs).plus(points.dist.nan_unless_legal())
+
+
+def close_limited(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:
+    """What the estimator makes of the costs, its derivatives beyond the declared order refused.
 
     Where only the first derivative is right, a second one may go wrong in two ways: within a term of value zero, and
     between such a term and the costs themselves. So a derivative of the costs may not be differentiated in the
     parameters of the site, and a derivative of a term of value zero not in anything that it or the costs depend on.
     Second derivatives of the costs in other parameters stay legal.
     """
+    closed = close(estimator, found, points, runs)
     for cost in (*closed.credited.values(), *closed.others.values(), closed.zero):
         if cost is not None and jnp.shape(cost):
             raise ValueError(

@@ -22,21 +22,21 @@ def nan_unless_finite(log_prob: Array, dist: Distribution) -> Array:
     """log p for a box, whose derivative is nan where log p of the estimator's own draw is not finite.
 
     The factor reaches what the log-prob depends on; the sum over the distribution's parameters reaches these also where
-    the log-prob masks its own derivative, as `where(x > 0, …, −inf)` does. The box's value stays 1.
+    the log-prob masks its own derivative, as `where(x > 0, …, −inf)` does. Where a parameter is nan, which a row without a
+    possible outcome is when traced, only the derivative in that entry is nan. The box's value stays 1.
     """
-    finite = stop(jnp.isfinite(log_prob))
     leaves = [
         leaf
         for leaf in jax.tree.leaves(dist)
         if is_array(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
     ]
-    everything = sum(
-        (jnp.sum(leaf, dtype=log_prob.dtype) for leaf in leaves), jnp.zeros((), log_prob.dtype)
-    )
+    illegal = sum((jnp.any(jnp.isnan(leaf)) for leaf in leaves), jnp.zeros((), bool))
+    finite = stop(jnp.isfinite(log_prob) | illegal)
     one, nothing = (
         jnp.where(finite, jnp.asarray(value, log_prob.dtype), jnp.nan) for value in (1, 0)
     )
-    return one * log_prob + nothing * everything
+    reached = [jnp.sum(leaf * stop(nothing + 0 * leaf), dtype=log_prob.dtype) for leaf in leaves]
+    return one * log_prob + sum(reached, jnp.zeros((), log_prob.dtype))
 
 
 class ScoreFunction(Estimator):

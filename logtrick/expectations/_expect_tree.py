@@ -11,7 +11,7 @@ from logtrick._core import checks, keys, meter
 from logtrick._core.keys import as_key
 from logtrick._core.samples import Runs, over_samples, own_key
 from logtrick.distributions import Distribution, value_of
-from logtrick.estimators import Costs, Estimator, ScoreFunction, keep_order
+from logtrick.estimators import Costs, Estimator, ScoreFunction, close_limited
 from logtrick.expectations._expect import check_counts, check_function
 from logtrick.programs import (
     Sample,
@@ -98,9 +98,7 @@ def expect_tree(
 
         def closed(cost: Array) -> Array:
             found = Costs({_OWN: cost}, name=name)
-            return keep_order(
-                estimator, found, estimator.close(found, points, runs), points
-            ).total_and_zero
+            return close_limited(estimator, found, points, runs).total_and_zero
 
         return jax.vmap(closed, in_axes=-1)(values)
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from logtrick._core.kernel import stop
 from logtrick._core.samples import Runs
 from logtrick.distributions import value_of
-from logtrick.estimators import Costs, Estimator, Points, keep_order
+from logtrick.estimators import Costs, Estimator, Points, close, close_limited
 
 Array = jax.Array
 _OWN = (0,)  # the group of the costs that a settled site is shown
@@ -115,17 +115,15 @@ class OpenSite(Open):
         outside, tree = jax.tree.flatten(self.planned)
         return tree.unflatten([o if i is None else i for o, i in zip(outside, self.inside)])
 
-    def close(self, costs: Costs, runs: Runs) -> Costs:
-        """What the estimator makes of the costs."""
-        shown = dataclasses.replace(costs, name=type(self.planned).__name__)
-        return self.estimator.close(shown, self.points, runs)
+    def _shown(self, costs: Costs) -> Costs:
+        return dataclasses.replace(costs, name=type(self.planned).__name__)
 
-    def close_limited(self, costs: Costs, runs: Runs) -> Costs:
-        """The same, its derivatives beyond the declared order refused."""
-        return keep_order(self.estimator, costs, self.close(costs, runs), self.points)
+    def close(self, costs: Costs, runs: Runs) -> Costs:
+        """What the estimator makes of the costs, its derivatives beyond the declared order refused."""
+        return close_limited(self.estimator, self._shown(costs), self.points, runs)
 
     def settle(self, after: Array, runs: Runs) -> Settled:
-        closed = self.close(Costs({_OWN: after}), runs)
+        closed = close(self.estimator, self._shown(Costs({_OWN: after})), self.points, runs)
         return Settled(None, closed.zero, closed.weight, closed.adaptive_loss, closed.observed)
 
     def limits(self) -> list[tuple[str, Any]]:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from logtrick._core import checks
 from logtrick._core.samples import Runs
 from logtrick.distributions import value_of
-from logtrick.estimators import Costs, Estimator, Points, evaluate, keep_order
+from logtrick.estimators import Costs, Estimator, Points, close_limited, evaluate
 from logtrick.programs._open import Open, OpenKey, OpenSite, Settled, open_site, sum_of
 from logtrick.programs._records import Record, Records
 from logtrick.programs._statements import Cost, FreshKey, Loop, Plate, Sample, WholeCost
@@ -154,8 +154,7 @@ class _Opener(Reader):
             return _seen_from(costs, site)
 
         found = evaluate(estimator, points, rest)
-        closed = keep_order(estimator, found, estimator.close(found, points, of.runs), points)
-        return _closed(closed, site)
+        return _closed(close_limited(estimator, found, points, of.runs), site)
 
 
 def open_stretch(
@@ -199,7 +198,7 @@ def close_stretch(of: Sampled, stretch: Stretch, after: Array | None = None) -> 
 def _close(of: Sampled, site: int, opened: Open, costs: Costs) -> Costs:
     """What a waiting site makes of the costs that it is credited with."""
     if isinstance(opened, OpenSite):
-        return opened.close_limited(costs, of.runs)
+        return opened.close(costs, of.runs)
     settled: Settled = opened.settle(jax.lax.stop_gradient(costs.total), of.runs)
     if settled.weight is not None:
         costs = costs.scored(settled.weight)
