@@ -66,7 +66,7 @@ def member(index: int) -> str:
 def write(file: BinaryIO, arrays: Sequence[np.ndarray]) -> tuple[int, str]:
     """Write `arrays` as the members 0, 1, … of an npz file; returns its length and its SHA-256."""
     sink = _Hashed(file)
-    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:  # type: ignore[arg-type]  # needs no seek
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:  # type: ignore[call-overload]  # needs no seek
         for index, array in enumerate(arrays):
             info = zipfile.ZipInfo(member(index) + ".npy", _DATE)
             with archive.open(info, "w", force_zip64=True) as stream:

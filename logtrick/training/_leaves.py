@@ -42,8 +42,8 @@ def describe(path: str, leaf: Any) -> dict[str, Any]:
         return {"kind": type(leaf).__name__}
     if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct | np.ndarray | np.generic):
         raise TypeError(
-            f"the leaf {path} of the state is a {type(leaf).__name__}, which a checkpoint cannot keep. Make it an array, or "
-            "a static field."
+            f"the leaf {path} of the state is of type {type(leaf).__name__}, which a checkpoint cannot keep. Make it an array, "
+            "or a static field."
         )
     if _is_key(leaf):
         kind = {"kind": "key", "implementation": _implementation(leaf)}

@@ -40,6 +40,7 @@ class FolderLock:
             ) from error
         os.ftruncate(file, 0)
         os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        self._file = file
         self._close = weakref.finalize(self, os.close, file)
         _HELD.add(self)
 
@@ -50,6 +51,13 @@ class FolderLock:
 
     def release(self) -> None:
         """Let the next writer in."""
+        if self.held:
+            # also for the copies of it that children, forked a moment ago, have not closed yet
+            _release(self._file)
+        self._close()
+
+    def leave(self) -> None:
+        """Close a forked child's copy, without an effect on the parent's lock."""
         self._close()
 
 
@@ -65,11 +73,17 @@ if sys.platform == "win32":
         finally:
             os.lseek(file, 0, os.SEEK_SET)
 
+    def _release(file: int) -> None:
+        pass  # by closing
+
 else:
     import fcntl
 
     def _acquire(file: int) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _release(file: int) -> None:
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 _HELD: weakref.WeakSet[FolderLock] = weakref.WeakSet()
@@ -78,7 +92,7 @@ _HELD: weakref.WeakSet[FolderLock] = weakref.WeakSet()
 def _let_go() -> None:
     # A forked child (a worker that loads data) shares its parent's lock, and would keep it after the parent's death.
     for lock in list(_HELD):
-        lock.release()
+        lock.leave()
 
 
 if sys.platform != "win32":

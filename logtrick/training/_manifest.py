@@ -32,7 +32,13 @@ class DamagedError(CheckpointError):
 
 def to_bytes(manifest: dict[str, Any]) -> bytes:
     """The manifest as it stands in its file, checksum added."""
-    return json.dumps({**manifest, "checksum": _checksum(manifest)}, indent=1).encode("ascii")
+    content = json.dumps({**manifest, "checksum": _checksum(manifest)}, indent=1).encode("ascii")
+    if len(content) > MOST_BYTES:
+        raise ValueError(
+            f"the manifest of a checkpoint needs at most {MOST_BYTES} bytes; got {len(content)}. Put the numbers in extra "
+            "into arrays of the state."
+        )
+    return content
 
 
 def from_file(path: pathlib.Path) -> dict[str, Any]:

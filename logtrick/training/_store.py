@@ -198,7 +198,8 @@ def _load(
         try:
             loaded = _read(entry, like, at)
         except DamagedError as error:
-            if not entry.manifest.exists():  # removed meanwhile by the run that writes here: look again
+            if not entry.manifest.exists():
+                # removed meanwhile by the run that writes here: look again
                 return _load(folder, step, like, at, fallback)
             if not fallback:
                 raise
