@@ -86,7 +86,7 @@ class Store:
         self._folder.save(step, packed.arrays, manifest)
 
     def steps(self) -> list[int]:
-        """The steps of which there are checkpoints, in the order in which they were saved: the last one is the newest."""
+        """The steps of which there are checkpoints, damaged ones included, in the order in which they were saved."""
         saved = [entry.step for entry in entries(self.folder)]
         return list(dict.fromkeys(reversed(saved)))[
             ::-1

@@ -2,7 +2,6 @@
 
 import gc
 import threading
-import time
 import weakref
 
 import jax
@@ -173,22 +172,14 @@ def test_shorter_chunks_are_filled_up_to_one_shape():
             feed.host_batches(position, 0)
 
 
-def wait_for(condition):
-    for _ in range(1000):
-        if condition():
-            return
-        time.sleep(0.005)
-    raise AssertionError("never happened")
-
-
 @pytest.mark.parametrize(("prefetch", "most"), [(None, 2), (1, 1), (7, 7)])
 def test_the_thread_reads_ahead_and_no_further(prefetch, most):
     source = Source(length=1000)
     with as_feed(source, 2, KEY, prefetch=prefetch) as feed:
         feed.host_batches(feed.position, 2)
         channel = feed._reader._channel
-        wait_for(lambda: len(channel.items) == most)
         with channel.changed:
+            assert channel.changed.wait_for(lambda: len(channel.items) == most, timeout=60)
             assert source.read == 2 + most
     assert source.closed == 1 and not threads()
 
@@ -197,12 +188,13 @@ def test_a_feed_that_nobody_holds_ends_its_thread():
     source = Source(length=1000)
     feed = as_feed(source, 2, KEY)
     feed.host_batches(feed.position, 1)
+    (thread,) = threads()
     gone = weakref.ref(feed)
     del feed
     gc.collect()
     assert gone() is None
-    wait_for(lambda: not threads())
-    assert source.closed == 1
+    thread.join(timeout=60)
+    assert not thread.is_alive() and source.closed == 1
 
 
 def test_exceptions_surface_after_the_batches_before_them():
