@@ -1,7 +1,7 @@
 """Data for a training loop: batches as a function of a position, which is part of the loop's state."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -21,42 +21,27 @@ _PURPOSE = np.uint32(2**32 - 1)
 _MOST_ROWS = 2**31 - 1
 
 
-class Rows(NamedTuple):
-    """How many rows there are, and how many make a batch."""
-
-    total: int
-    batch: int
-
-
 class ArrayFeed(Module):
     """Batches of arrays in memory, gathered within the compiled step: a pytree, to be passed to the compiled function.
 
     An epoch takes the rows in a random order that (key, epoch) determines, without replacement. Where `batch_size` does
     not divide the number of rows, the last num_rows mod batch_size rows of the epoch's order are left out; they are other
-    rows in every epoch, so that each row is left out equally often. With `batch_size=None` a batch is all rows in the order
-    given, and an epoch is one step.
+    rows in every epoch, so that in the long run each row is left out equally often. With `batch_size=None` a batch is all
+    rows in the order given, and an epoch is one step.
 
     Attributes:
       data: the arrays.
-      key: the key of all epochs.
-      rows_of: number of rows, and of rows per batch.
+      key: the key of all epochs; None where a batch is all rows.
+      num_rows: N, the rows of the data.
+      batch_size: B, the rows of a batch.
       in_jit: True: `batch_in_jit` takes traced positions.
     """
 
     data: Any
     key: Any
-    rows_of: Rows = static()
+    num_rows: int = static()
+    batch_size: int = static()
     in_jit: ClassVar[bool] = True
-
-    @property
-    def num_rows(self) -> int:
-        """N, the rows of the data."""
-        return self.rows_of.total
-
-    @property
-    def batch_size(self) -> int:
-        """B, the rows of a batch."""
-        return self.rows_of.batch
 
     @property
     def batches_per_epoch(self) -> int:
@@ -153,9 +138,9 @@ def as_feed(
         raise ValueError(f"{where}(num_rows=…) needs the {total} rows of data; got {num_rows}.")
     data = jax.tree.map(lambda x: x if isinstance(x, jax.Array) else jnp.asarray(x), data)
     if batch_size is None:
-        return ArrayFeed(data, None, Rows(total, total))
+        return ArrayFeed(data, None, total, total)
     batch_size = _within(batch_size, total, where)
-    return ArrayFeed(data, jax.random.fold_in(as_key(key), _PURPOSE), Rows(total, batch_size))
+    return ArrayFeed(data, jax.random.fold_in(as_key(key), _PURPOSE), total, batch_size)
 
 
 def _host_feed(

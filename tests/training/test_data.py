@@ -260,3 +260,18 @@ def test_a_run_cannot_go_on_with_shorter_data():
         pytest.raises(ValueError, match="epoch 1 has 3 batches, but the run had taken 5 of it"),
     ):
         feed.host_batches(Position(1, 5), 1)
+
+
+@pytest.mark.parametrize("num_rows", [7, 300])
+def test_a_batch_may_be_made_within_a_gradient(num_rows):
+    """Reverse and forward mode: the order is integers, which carry no derivative; the rows do."""
+    feed = as_feed(jnp.arange(float(num_rows)), 5, KEY)
+
+    @jax.jit
+    def loss(data, position):
+        return jnp.sum(ArrayFeed(data, feed.key, num_rows, 5).batch_in_jit(position))
+
+    position = Position(jnp.int32(1), jnp.int32(0))
+    gradient = jax.grad(loss)(feed.data, position)
+    np.testing.assert_array_equal(np.flatnonzero(gradient), np.sort(feed.rows(position)))
+    np.testing.assert_array_equal(jax.jacfwd(loss)(feed.data, position), gradient)
