@@ -7,7 +7,17 @@ import jax
 from logtrick import supports
 from logtrick._core import checks
 from logtrick._core.module import static
-from logtrick.adapters._foreign import Foreign, Library, Pushed, apart, instance, load, moved, names, parts_of
+from logtrick.adapters._foreign import (
+    Foreign,
+    Library,
+    Pushed,
+    apart,
+    instance,
+    load,
+    moved,
+    names,
+    parts_of,
+)
 from logtrick.distributions import Distribution
 from logtrick.supports import Support
 

@@ -21,7 +21,7 @@ from logtrick.adapters._foreign import (
     whole_shape,
 )
 from logtrick.distributions import Distribution
-from logtrick.supports import Countable, Support
+from logtrick.supports import Support
 
 Array = jax.Array
 _WHERE = "lt.adapters.from_tfp"
@@ -49,7 +49,7 @@ _SUPPORTS: dict[str, type[Support]] = {
             "Binomial BetaBinomial Multinomial DirichletMultinomial FiniteDiscrete Zipf Skellam PlackettLuce OrderedLogistic "
             "StoppingRatioLogistic ZeroInflatedNegativeBinomial PoissonLogNormalQuadratureCompound QuantizedDistribution"
         ),
-        ),
+    ),
     "Dirichlet": supports.Simplex,
 }
 _BINARY = ("Bernoulli", "ProbitBernoulli")

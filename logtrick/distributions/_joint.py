@@ -108,7 +108,11 @@ class Joint(Distribution):
 
     def nan_unless_legal(self) -> Array | None:
         each = [part.nan_unless_legal() for part in self._leaves]
-        return _total([one for one in each if one is not None]) if any(one is not None for one in each) else None
+        return (
+            _total([one for one in each if one is not None])
+            if any(one is not None for one in each)
+            else None
+        )
 
     def _log_prob(self, x: Any) -> Array:
         return _total(jax.tree.leaves(self._map(lambda part, x: part.log_prob(x), x)))

@@ -174,7 +174,9 @@ class Mixture(Distribution):
 
     @property
     def _charted(self) -> list[Any]:
-        return [part.charts for part in self._list if jax.tree.leaves(part.charts, is_leaf=is_bijector)]
+        return [
+            part.charts for part in self._list if jax.tree.leaves(part.charts, is_leaf=is_bijector)
+        ]
 
     @property
     def _one_chart(self) -> bool:

@@ -20,7 +20,7 @@ from logtrick._core.mesh import varying
 from logtrick._core.samples import Runs
 from logtrick.baselines import NoBaseline, ScalarBaseline
 from logtrick.distributions import value_of
-from logtrick.estimators import Costs, Points
+from logtrick.estimators import Costs, Points, draw as draw_points
 from logtrick.programs import (
     Cost,
     Program,
@@ -158,7 +158,7 @@ def abstract_step(
 
     def draw(statement: Sample, index: int) -> Points:
         sites.append(site_info(statement, index, runs.count))
-        points = statement.estimator.draw(_noise.example(sites[-1].noise), statement.dist)
+        points = draw_points(statement.estimator, _noise.example(sites[-1].noise), statement.dist)
         check_in_loop(WHERE, statement, points)
         return points
 

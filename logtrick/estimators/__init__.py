@@ -13,6 +13,7 @@ from logtrick.estimators._enumerate import Enumerate as Enumerate
 from logtrick.estimators._evaluate import (
     close as close,
     close_limited as close_limited,
+    draw as draw,
     evaluate as evaluate,
 )
 from logtrick.estimators._generalized_reparameterization import (

@@ -12,7 +12,7 @@ from logtrick._core.module import Module
 from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._costs import Costs
-from logtrick.estimators._evaluate import close_limited, evaluate
+from logtrick.estimators._evaluate import close_limited, draw, evaluate
 from logtrick.estimators._needs import Need, check_needs, is_need
 from logtrick.estimators._points import Points
 from logtrick.plans import Plan
@@ -101,7 +101,7 @@ class Estimator(Module, abstract=True):
 
     def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
         """The estimate: draw, evaluate the rest there, close. Derived, not to be overridden."""
-        points = self.draw(noise, dist)
+        points = draw(self, noise, dist)
         costs = evaluate(self, points, rest)
         return close_limited(self, costs, points, runs)
 

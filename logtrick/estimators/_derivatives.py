@@ -148,7 +148,8 @@ def expanded(
     held = stop(tuple(outside))
     expansions = []
     for center, order in centers:
-        (center,) = jax.tree.leaves(center)
+        (center,), (at,) = jax.tree.leaves(center), inexact(x)
+        center = center.astype(at.dtype)  # any constants serve as the coefficients of an expansion
         check_local(name, converted, [center], outside)
         expansions.append(_expansion(name, lambda m: sum_of(converted([m], *held)), center, order))
     return (lambda x: converted(inexact(x), *outside)), expansions

@@ -9,10 +9,29 @@ import jax.numpy as jnp
 
 from logtrick._core.kernel import limited
 from logtrick._core.samples import Runs
-from logtrick.distributions import value_of
+from logtrick.distributions import Distribution, value_of
 from logtrick.estimators._costs import Costs
 from logtrick.estimators._derivatives import expanded, linearized
 from logtrick.estimators._points import Points
+
+
+def draw(estimator: Any, noise: Any, dist: Distribution) -> Points:
+    """The points that the estimator looks at, as many as it declares.
+
+    Raises:
+      TypeError: what its `draw` returns are no points.
+      ValueError: they are more or fewer than `evaluations` declares.
+    """
+    points, name = estimator.draw(noise, dist), type(estimator).__name__
+    if not isinstance(points, Points):
+        raise TypeError(f"{name}.draw must return lt.Points(x, dist); got {type(points).__name__}.")
+    declared, found = estimator.evaluations, points.count + len(points.centers)
+    if declared is not None and declared != found:
+        raise ValueError(
+            f"{name}.evaluations declares {declared} evaluations of f per sample; draw gives {found} points. Declare "
+            f"{found}, or None for the engine to count."
+        )
+    return points
 
 
 def evaluate(estimator: Any, points: Points, rest: Callable[[Any], Costs]) -> Costs:
@@ -27,17 +46,11 @@ def evaluate(estimator: Any, points: Points, rest: Callable[[Any], Costs]) -> Co
         costs = dataclasses.replace(at.costs, derivatives=at)
     else:
         costs = whole(x)
-    declared, found = estimator.evaluations, points.count + len(points.centers)
-    if declared is not None and declared != found:
-        raise ValueError(
-            f"{name}.evaluations declares {declared} evaluations of f per sample; draw gives {found} points. Declare "
-            f"{found}, or None for the engine to count."
-        )
     return dataclasses.replace(
         costs,
         name=name,
         expansions=tuple(expansions),
-        evaluations=costs.evaluations * found,
+        evaluations=costs.evaluations * (points.count + len(points.centers)),
     )
 
 

@@ -35,7 +35,13 @@ def nan_unless_finite(log_prob: Array, dist: Distribution) -> Array:
     one, nothing = (
         jnp.where(finite, jnp.asarray(value, log_prob.dtype), jnp.nan) for value in (1, 0)
     )
-    reached = [jnp.sum(leaf * stop(nothing + 0 * leaf), dtype=log_prob.dtype) for leaf in leaves]
+    marks = [
+        stop(jnp.where(jnp.isnan(leaf), jnp.nan, nothing)).astype(leaf.dtype) for leaf in leaves
+    ]
+    reached = [
+        jnp.sum(jnp.where(mark == 0, 0, leaf * mark), dtype=log_prob.dtype)
+        for leaf, mark in zip(leaves, marks)
+    ]
     return one * log_prob + sum(reached, jnp.zeros((), log_prob.dtype))
 
 

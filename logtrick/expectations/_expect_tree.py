@@ -11,7 +11,7 @@ from logtrick._core import checks, keys, meter
 from logtrick._core.keys import as_key
 from logtrick._core.samples import Runs, over_samples, own_key
 from logtrick.distributions import Distribution, value_of
-from logtrick.estimators import Costs, Estimator, ScoreFunction, close_limited
+from logtrick.estimators import Costs, Estimator, ScoreFunction, close_limited, draw
 from logtrick.expectations._expect import check_counts, check_function
 from logtrick.programs import (
     Sample,
@@ -88,7 +88,7 @@ def expect_tree(
 
     def one_sample(runs: Runs, noise: Any) -> Array:
         nonlocal evaluations
-        points = estimator.draw(noise, dist)
+        points = draw(estimator, noise, dist)
         if points.centers:
             raise ValueError(f"{_WHERE}: {name} needs derivatives of f. Use ScoreFunction().")
         entries = lambda x: _flat(f(x), trees)

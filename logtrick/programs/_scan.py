@@ -22,6 +22,7 @@ from logtrick._core import checks, mesh
 from logtrick._core.kernel import limited, magic_box
 from logtrick._core.samples import Runs
 from logtrick.distributions import value_of
+from logtrick.estimators import draw
 from logtrick.programs._open import (
     Open,
     OpenCost,
@@ -219,7 +220,7 @@ class _StepOpener(Reader):
 
     def sample(self, statement: Sample) -> Any:
         planned = check_site(statement, self._next(object, "sites"))
-        points = statement.estimator.draw(next(self.noises), statement.dist)
+        points = draw(statement.estimator, next(self.noises), statement.dist)
         self.items.append(open_site(points, statement.estimator, planned.estimator))
         return value_of(points.x)
 

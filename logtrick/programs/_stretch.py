@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from logtrick._core import checks
 from logtrick._core.samples import Runs
 from logtrick.distributions import value_of
-from logtrick.estimators import Costs, Estimator, Points, close_limited, evaluate
+from logtrick.estimators import Costs, Estimator, Points, close_limited, draw, evaluate
 from logtrick.programs._open import Open, OpenKey, OpenSite, Settled, open_site, sum_of
 from logtrick.programs._records import Record, Records
 from logtrick.programs._statements import Cost, FreshKey, Loop, Plate, Sample, WholeCost
@@ -132,7 +132,7 @@ class _Opener(Reader):
     def sample(self, statement: Sample) -> Any:
         planned, noise = self._planned()
         planned, estimator = check_site(statement, planned), statement.estimator
-        points = estimator.draw(noise, statement.dist)
+        points = draw(estimator, noise, statement.dist)
         if points.stacked or points.centers or estimator.derivatives_of_rest:
             self.tail = self._branch(estimator, points)
             return None
@@ -237,7 +237,9 @@ def _seen_from(costs: Costs, site: int, after: Array | None = None) -> Costs:
     others = {k: v for k, v in costs.credited.items() if site not in k}
     if after is not None:
         inside[(AFTER, site)] = after
-    if not inside:  # no cost depends on the draw: a cost of 0, which has as many points as there are
+    if (
+        not inside
+    ):  # no cost depends on the draw: a cost of 0, which has as many points as there are
         inside[(site,)] = jnp.zeros(())
     return dataclasses.replace(costs, credited=inside, others=others)
 

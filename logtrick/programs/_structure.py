@@ -12,7 +12,7 @@ from logtrick import noise as _noise
 from logtrick._core import checks, mesh
 from logtrick._core.compat import is_tracer
 from logtrick.distributions import Distribution, value_of
-from logtrick.estimators import Estimator, Points
+from logtrick.estimators import Estimator, draw
 from logtrick.noise import INDEPENDENT, KeyPerRun, Steps
 from logtrick.programs._credit import Credit, credit, mark, mark_inside
 from logtrick.programs._statements import Cost, FreshKey, Loop, Plate, Sample
@@ -327,8 +327,7 @@ class _Finder(Reader):
     def sample(self, statement: Sample) -> Any:
         index = self._sites
         info = site_info(statement, index, self.num_samples)
-        points = statement.estimator.draw(_noise.example(info.noise), statement.dist)
-        check_points(statement.estimator, points)
+        points = draw(statement.estimator, _noise.example(info.noise), statement.dist)
         if self.inside:
             check_in_loop(self.inside, statement, points)
         info = dataclasses.replace(info, evaluations=points.count + len(points.centers))
@@ -373,7 +372,7 @@ class _Finder(Reader):
         name = index if statement.name is None else statement.name
         info = LoopInfo(name, length, items)
         reply = self.marked((carry, ys), index)
-        self._add(info, (_arrays((carry, ys)), parts), estimators)
+        self._add(info, self._with_reply((carry, ys), parts), estimators)
         return reply
 
     def plate(self, statement: Plate) -> Any:
@@ -399,22 +398,18 @@ class _Finder(Reader):
             )
         info = PlateInfo(name, statement.length, used, structure)
         reply = self.marked(ys, index)
-        self._add(info, (_arrays(ys), parts), estimators)
+        self._add(info, self._with_reply(ys, parts), estimators)
         return reply
+
+    def _with_reply(self, reply: Any, parts: list[Any]) -> Any:
+        """What a loop or plate of the program itself is made of: what it replies, and what its items are made of."""
+        return parts if self.path else (_arrays(reply), parts)
 
     def _nested(self, index: int, where: str) -> "_Finder":
         """The finder of a step or element; a position in it is a path."""
         path = (*self.path, index)
         inside = lambda draw, position: mark_inside(draw, (*path, position))
         return _Finder(self.num_samples, inside, where or self.inside, path)
-
-
-def check_points(estimator: Estimator, points: Any) -> None:
-    """What `draw` returned are points."""
-    if not isinstance(points, Points):
-        raise TypeError(
-            f"{type(estimator).__name__}.draw must return lt.Points(x, dist); got {type(points).__name__}."
-        )
 
 
 def check_in_loop(where: str, statement: Sample, points: Any) -> None:

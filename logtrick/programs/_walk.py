@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from logtrick.programs._lost import check_sub_programs
 from logtrick.programs._statements import (
     MADE,
     Cost,
@@ -132,6 +133,8 @@ def start(program: Any, args: tuple[Any, ...]) -> Start:
         raise TypeError(
             f"a program is a generator function; got {type(program).__name__}. Write `def program(): yield …`."
         )
+
+    check_sub_programs(program)
 
     def begin() -> Generator[Any, Any, Any]:
         running = program(*args)

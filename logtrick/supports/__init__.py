@@ -2,8 +2,8 @@
 
 from logtrick.supports._supports import (
     Boolean as Boolean,
-    Countable as Countable,
     CorrelationCholesky as CorrelationCholesky,
+    Countable as Countable,
     CovarianceCholesky as CovarianceCholesky,
     Finite as Finite,
     IntegerBelow as IntegerBelow,

@@ -33,7 +33,9 @@ def plain(key):
     ],
 )
 def test_the_bits_are_those_of_the_plain_draw(transform, keys):
-    jax.tree.map(np.testing.assert_array_equal, transform(materialized)(keys), transform(plain)(keys))
+    jax.tree.map(
+        np.testing.assert_array_equal, transform(materialized)(keys), transform(plain)(keys)
+    )
 
 
 def test_an_empty_batch_is_empty():

@@ -285,9 +285,7 @@ CASES = [
         ([0.0, 1.0, 1.0], [1.0, 0.0, 0.0]),
         ([0.5, 0.0, 0.0], [0.0, 2.0, 0.0], [math.nan, 0.0, 0.0]),
         "points",
-        bad=(
-            ((math.nan,), r"Bernoulli\(logits=…\) needs numbers in \[-inf, inf\]; got nan"),
-        ),
+        bad=(((math.nan,), r"Bernoulli\(logits=…\) needs numbers in \[-inf, inf\]; got nan"),),
     ),
     Case(
         "Categorical",

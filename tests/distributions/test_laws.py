@@ -427,5 +427,7 @@ def test_a_family_outside_of_the_registry_is_seen() -> None:
         def _log_prob(self, x):
             return x
 
-    package = types.SimpleNamespace(__all__=["Normal", "Planted"], Normal=lt.Normal, Planted=Planted)
+    package = types.SimpleNamespace(
+        __all__=["Normal", "Planted"], Normal=lt.Normal, Planted=Planted
+    )
     assert exported_families(package) - set(NAMES) == {"Planted"}

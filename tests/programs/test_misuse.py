@@ -82,7 +82,7 @@ def test_sample_that_was_not_yielded():
     for program in (used, asked):
         with pytest.raises(TypeError, match=r"lt.sample\(…\) was not yielded"):
             run(program)
-    with pytest.raises(TypeError, match="_items.Sample"):  # what JAX says
+    with pytest.raises(TypeError, match="_statements.Sample"):  # what JAX says
         run(in_jnp)
     for program, what in ((forgotten, "cost"), (dropped, "sample"), (in_loop, "cost")):
         with pytest.raises(TypeError, match=rf"lt.{what}\(…\) was made and not yielded"):
@@ -130,16 +130,17 @@ def test_nothing_to_do():
         return
         yield
 
-    with pytest.raises(ValueError, match="yields no lt.sample: nothing is random"):
-        run(no_site)
+    assert run(no_site) == 1.0  # the sum of its costs
     with pytest.raises(ValueError, match="yields no lt.cost: there is nothing"):
         run(no_cost)
-    with pytest.raises(ValueError, match="yields no lt.sample"):
+    with pytest.raises(ValueError, match="yields no lt.cost"):
         run(nothing)
 
 
 def test_yields_something_else():
-    with pytest.raises(TypeError, match=r"yields lt.sample\(…\) or lt.cost\(…\); got Bernoulli"):
+    with pytest.raises(
+        TypeError, match=r"got the distribution itself, Bernoulli. Write `x = yield lt.sample"
+    ):
         run(coin_and(lambda x: iter([COIN])))
 
 
@@ -304,7 +305,7 @@ def test_numpy_on_traced_draws_points_to_black_box():
         ({"num_samples": True}, TypeError, "static positive int; got bool True"),
         ({"num_samples": None}, TypeError, "static positive int; got NoneType"),
         ({"num_samples": 2**32}, ValueError, "fewer than 2"),
-        ({"num_samples": 2**31, "chunk_size": None}, ValueError, "Pass chunk_size"),
+        ({"num_samples": 2**31, "chunk_size": 2**31}, ValueError, "Pass chunk_size"),
         ({"chunk_size": 0}, ValueError, r"\(chunk_size=…\) needs an int of at least 1; got 0"),
         ({"chunk_size": 2.0}, TypeError, "static positive int; got float"),
         ({"chunk_size": 1}, ValueError, r"leave-one-out needs num_samples >= 2 \(in every chunk\)"),
