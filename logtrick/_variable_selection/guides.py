@@ -10,7 +10,6 @@ import optax
 from jax import lax
 
 import logtrick as lt
-from logtrick._core.smooth import log_sigmoid
 
 Array = jax.Array
 
@@ -27,6 +26,8 @@ class Guide:
       num_steps: steps.
       optimizer: `optimizer(num_steps)`, of optax.
       factorized: its coordinates are independent.
+      containing: `containing(params)`, the parameters at which this guide is the independent guide at `params`; None
+        for the independent guide itself. A guide that contains another starts at the other's fit.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Guide:
     num_steps: int
     optimizer: Callable[[int], optax.GradientTransformation]
     factorized: bool
+    containing: Callable[[Any], Any] | None = None
 
 
 def log_prob(params: dict[str, Array], inclusion: Array) -> Array:
@@ -44,7 +46,7 @@ def log_prob(params: dict[str, Array], inclusion: Array) -> Array:
     Without the centering a weight moves its own bias, and one seed in twenty ends in a single mode.
     """
     logits = params["bias"] + jnp.tril(params["weights"], -1) @ (inclusion - 0.5)
-    return jnp.sum(log_sigmoid(jnp.where(inclusion == 1, logits, -logits)))
+    return lt.Bernoulli(logits).log_prob(inclusion)
 
 
 def sample(key: Array, params: dict[str, Array]) -> Array:
@@ -77,6 +79,7 @@ AUTOREGRESSIVE = Guide(
     num_steps=3000,
     optimizer=lambda num_steps: optax.adam(optax.cosine_decay_schedule(0.05, num_steps)),
     factorized=False,
+    containing=lambda logits: {"bias": logits, "weights": jnp.zeros((logits.size, logits.size))},
 )
 
 GUIDES = (INDEPENDENT, AUTOREGRESSIVE)

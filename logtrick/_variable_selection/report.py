@@ -1,11 +1,13 @@
 """What the job prints."""
 
+import math
 import textwrap
 
 import numpy as np
 
 from logtrick._variable_selection.data import Table
 from logtrick._variable_selection.fit import Fitted
+from logtrick._variable_selection.guides import GUIDES
 from logtrick._variable_selection.job import Result
 from logtrick._variable_selection.model import MAX_ENUMERATED, Model, Posterior
 from logtrick._variable_selection.race import OTHER, SHIFTED, Heat, other_constant
@@ -18,13 +20,25 @@ _OFF = 0.1
 
 
 def problem(table: Table) -> str:
-    """The problem, in two lines."""
-    models = 2 ** len(table.names)
-    count = f"{models:,}" if models < 10**7 else f"{models:.1e}"
-    return (
-        f"{table.about}\n"
-        f"A posterior over {count} linear models (g-prior, inclusion ½), fitted by the log-derivative trick alone."
-    )
+    """The problem, in two lines, and how the file was read."""
+    count = _num_models(len(table.names))
+    lines = [
+        table.about,
+        f"A posterior over {count} linear models (g-prior, inclusion ½), fitted by the log-derivative trick alone.",
+    ]
+    if table.assumed:
+        lines += [
+            "",
+            _wrap(f"Read {table.path} as {', '.join(table.assumed)}: {table.num_read:,} rows."),
+        ]
+    lines += [_wrap(f"  {change}", "    ") for change in table.changes]
+    return "\n".join(lines)
+
+
+def _num_models(num_predictors: int) -> str:
+    if num_predictors < 24:
+        return f"{2**num_predictors:,}"
+    return f"2^{num_predictors} ({10 ** (num_predictors * math.log10(2) % 1):.1f}e{int(num_predictors * math.log10(2))})"
 
 
 def evidence(posterior: Posterior | None, fits: list[Fitted]) -> str:
@@ -42,7 +56,19 @@ def evidence(posterior: Posterior | None, fits: list[Fitted]) -> str:
         else:
             note = f"ELBO, by enumeration, {posterior.log_evidence - fit.elbo:.3f} below"
         lines.append(f"  {fit.guide.name + ' guide':<20}{fit.elbo:9.3f}   {note}")
+    lines += ["", *map(_convergence, fits)]
     return "\n".join(lines)
+
+
+def _convergence(fit: Fitted) -> str:
+    """What is known about the convergence of a fit, in a sentence."""
+    words = f"The {fit.guide.name} guide, {fit.guide.num_steps:,} steps of {fit.guide.num_samples} draws"
+    if fit.guide.containing is not None:
+        words += f" from the fitted {GUIDES[0].name} guide"
+    words += f": {fit.verdict.words}."
+    if fit.kept:
+        words += " The start is reported in its place."
+    return _wrap(words)
 
 
 def inclusions(model: Model, posterior: Posterior | None, fits: list[Fitted]) -> str:
@@ -67,7 +93,7 @@ def explanation(model: Model, posterior: Posterior | None, fits: list[Fitted]) -
     """In words: how far each guide is from the exact posterior, and why."""
     if posterior is None:
         return _wrap(
-            f"There is no exact column: {2.0**model.num_predictors:.1e} models are too many to enumerate (the limit is "
+            f"There is no exact column: {_num_models(model.num_predictors)} models are too many to enumerate (the limit is "
             f"{MAX_ENUMERATED} predictors). The ELBO is a lower bound of the log evidence: the higher is the nearer."
         )
     return "\n".join([_best(model, posterior), *(_words(model, posterior, fit) for fit in fits)])
@@ -123,8 +149,10 @@ def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _wrap(text: str) -> str:
-    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+def _wrap(text: str, indent: str = "") -> str:
+    return textwrap.fill(
+        text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def race(model: Model, heats: list[Heat], num_replicates: int) -> str:
