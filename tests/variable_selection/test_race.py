@@ -9,6 +9,7 @@ import logtrick as lt
 from logtrick._variable_selection import data, fit, race
 from logtrick._variable_selection.guides import AUTOREGRESSIVE, INDEPENDENT
 from logtrick._variable_selection.model import Model
+from logtrick._variable_selection.verdict import Verdict
 
 # Four of the predictors: 16 models.
 FULL = data.diabetes()
@@ -23,7 +24,7 @@ def model():
 
 def exact_elbo(model, guide, params):
     """Σ_γ q(γ) (log p(y, γ) − log q(γ)), to be differentiated."""
-    points = model.inclusions()
+    points = lt.Bernoulli(jnp.zeros(model.num_predictors)).enumerate()
     log_q = jax.vmap(guide.family(params).log_prob)(points)
     return jnp.sum(jnp.exp(log_q) * (jax.vmap(model.log_joint)(points) - log_q))
 
@@ -47,7 +48,10 @@ def test_the_objective_without_its_direct_term_has_the_gradient_of_the_elbo(mode
 
         params = AUTOREGRESSIVE.initial(4)
         params = {"bias": params["bias"] + 0.3, "weights": params["weights"] - 0.7}
-        q, points = AUTOREGRESSIVE.family(params), model.inclusions()
+        q, points = (
+            AUTOREGRESSIVE.family(params),
+            lt.Bernoulli(jnp.zeros(model.num_predictors)).enumerate(),
+        )
         weights = jnp.exp(jax.vmap(q.log_prob)(points))
 
         def total(params):
@@ -76,7 +80,13 @@ class Silent:
 
 def test_the_race_on_sixteen_models(model):
     fitted = fit.Fitted(
-        INDEPENDENT, jnp.asarray(LOGITS, jnp.float32), np.zeros(1), 0.0, 0.0, np.zeros(4)
+        INDEPENDENT,
+        jnp.asarray(LOGITS, jnp.float32),
+        np.zeros(1),
+        0.0,
+        0.0,
+        np.zeros(4),
+        Verdict("converged", ""),
     )
     heats = race.run(lt.key(0), model, fitted, 2000, Silent())
     assert [heat.where for heat in heats] == ["at the start", "at 0.3 × the fit", "at the fit"]
