@@ -30,7 +30,7 @@ class Verdict:
         """The status as a reader sees it."""
         said = {
             "converged": "converged",
-            "noise floor": "noise too large to tell whether it has converged, more --draws would",
+            "noise floor": "not certain within its noise whether it has converged, more --draws would help",
             "max_steps": "not converged, more --steps would help",
         }
         return f"{said[self.status]} ({self.reason})"
