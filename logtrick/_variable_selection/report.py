@@ -46,16 +46,16 @@ def evidence(posterior: Posterior | None, fits: list[Fitted]) -> str:
     lines = ["Evidence, in nats relative to the model without predictors"]
     if posterior is None:
         lines.append(
-            f"  {'exact log evidence':<20}{'–':>9}   more than {MAX_ENUMERATED} predictors: not enumerated"
+            f"  {'exact log evidence':<21}{'–':>10}   more than {MAX_ENUMERATED} predictors: not enumerated"
         )
     else:
-        lines.append(f"  {'exact log evidence':<20}{posterior.log_evidence:9.3f}")
+        lines.append(f"  {'exact log evidence':<21}{posterior.log_evidence:10.3f}")
     for fit in fits:
         if posterior is None:
             note = f"ELBO ± {fit.standard_error:.3f}, by Monte Carlo"
         else:
             note = f"ELBO, by enumeration, {posterior.log_evidence - fit.elbo:.3f} below"
-        lines.append(f"  {fit.guide.name + ' guide':<20}{fit.elbo:9.3f}   {note}")
+        lines.append(f"  {fit.guide.name + ' guide':<21}{fit.elbo:10.3f}   {note}")
     lines += ["", *map(_convergence, fits)]
     return "\n".join(lines)
 

@@ -150,12 +150,16 @@ def _separator(text: str) -> str:
 def _skip_titles(rows: Rows, width: int, changes: list[str]) -> None:
     """Remove what stands above the table: lines with far fewer cells than most."""
     skipped = []
-    while len(rows) > 1 and width > 2 and sum(map(bool, rows[0][1])) < max(2, min(width - 1, 3)):
+    while len(rows) > 1 and width > 2 and _is_title(rows[0][1], width):
         skipped.append(rows.pop(0)[0])
     if skipped:
         changes.append(
             f"lines above the table skipped ({_count(len(skipped), 'line')}, the first is line {skipped[0]})"
         )
+
+
+def _is_title(cells: list[str], width: int) -> bool:
+    return len(cells) < width - 1 or sum(map(bool, cells)) < max(2, min(width - 1, 3))
 
 
 def _header(
