@@ -93,9 +93,9 @@ def test_names_are_imported_on_first_use():
 
 def test_an_unknown_name_is_an_attribute_error_that_offers_the_nearest():
     with pytest.raises(AttributeError, match="module 'logtrick' has no attribute 'Norml'"):
-        lt.Norml  # noqa: B018
+        lt.Norml  # noqa: B018  # the look-up is the test
     with pytest.raises(ImportError, match="cannot import name 'Norml'"):
-        from logtrick import Norml  # noqa: F401
+        from logtrick import Norml  # noqa: F401  # as above
     assert "Did you mean: 'Normal'" in failing("import logtrick; logtrick.Norml")
 
 
