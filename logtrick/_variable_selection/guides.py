@@ -61,13 +61,22 @@ def sample(key: Array, params: dict[str, Array]) -> Array:
     return lax.fori_loop(0, bias.shape[0], coordinate, jnp.zeros_like(bias))
 
 
+def _clipped(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The gradient's norm is at most 20.
+
+    With 20,000 rows a draw without a needed predictor costs 10,000 nats: Adam's second moments would remember such a
+    step for a thousand steps (measured: an ELBO 13 nats lower, inclusion probabilities wrong by .9).
+    """
+    return optax.chain(optax.clip_by_global_norm(20.0), optimizer)
+
+
 INDEPENDENT = Guide(
     "independent",
     lt.Bernoulli,
     jnp.zeros,
     num_samples=16,
     num_steps=2000,
-    optimizer=lambda num_steps: optax.adam(0.1),
+    optimizer=lambda num_steps: _clipped(optax.adam(0.1)),
     factorized=True,
 )
 
@@ -77,7 +86,7 @@ AUTOREGRESSIVE = Guide(
     lambda p: {"bias": jnp.zeros(p), "weights": jnp.zeros((p, p))},
     num_samples=32,
     num_steps=3000,
-    optimizer=lambda num_steps: optax.adam(optax.cosine_decay_schedule(0.05, num_steps)),
+    optimizer=lambda num_steps: _clipped(optax.adam(optax.cosine_decay_schedule(0.05, num_steps))),
     factorized=False,
     containing=lambda logits: {"bias": logits, "weights": jnp.zeros((logits.size, logits.size))},
 )

@@ -54,7 +54,8 @@ def evidence(posterior: Posterior | None, fits: list[Fitted]) -> str:
         if posterior is None:
             note = f"ELBO ± {fit.standard_error:.3f}, by Monte Carlo"
         else:
-            note = f"ELBO, by enumeration, {posterior.log_evidence - fit.elbo:.3f} below"
+            below = max(0.0, posterior.log_evidence - fit.elbo)
+            note = f"ELBO, by enumeration, {below:.3f} below"
         lines.append(f"  {fit.guide.name + ' guide':<21}{fit.elbo:10.3f}   {note}")
     lines += ["", *map(_convergence, fits)]
     return "\n".join(lines)
