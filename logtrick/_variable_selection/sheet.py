@@ -1,24 +1,17 @@
-"""Read a delimited text file: encoding, separator and header are detected, and what was assumed is said."""
+"""The cells of a delimited text file: separator and header are detected, and what was assumed is said."""
 
-import codecs
 import collections
 import csv
 import dataclasses
 import io
 import re
-from pathlib import Path
 
 from logtrick._variable_selection.cells import is_missing, is_number
 from logtrick._variable_selection.options import Options, TableError
+from logtrick._variable_selection.text import read_text
 
 # In this order: a file separated by one of these seldom has an earlier one in every line.
 SEPARATORS = {"\t": "tab", ";": "';'", "|": "'|'", ",": "','", " ": "spaces"}
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 _SAMPLE = 200  # lines that decide the separator and whether there is a header
 
 Rows = list[tuple[int, list[str]]]  # line number, cells
@@ -47,7 +40,7 @@ class Sheet:
 
 def read_sheet(path: str, options: Options, target: str) -> Sheet:
     """The cells of the file at `path`; a first line that contains `target` is a header whatever it looks like."""
-    text, encoding = _decode(path)
+    text, encoding = read_text(path)
     separator = options.separator
     if (line := re.match(r"sep=(.)\s*\n", text)) is not None:  # Excel writes this line
         text, separator = text[line.end() :], separator or line[1]
@@ -72,33 +65,6 @@ def read_sheet(path: str, options: Options, target: str) -> Sheet:
     between = SEPARATORS.get(separator, repr(separator))
     assumed = [f"{encoding} text", f"separated by {between}", where]
     return Sheet(names, rows, separator, assumed, changes, named)
-
-
-def _decode(path: str) -> tuple[str, str]:
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise TableError(f"--data {path}: no such file. Give the path of a CSV file.") from None
-    except OSError as error:
-        raise TableError(
-            f"--data {path}: cannot be read ({error.strerror}). Give the path of a CSV file."
-        ) from None
-    if data[:4] in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0") or data[:2] == b"\x1f\x8b":
-        raise TableError(f"--data {path}: a workbook or a compressed file. Save it as CSV text.")
-    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), None)
-    if encoding is None and b"\0" in data[:1000]:
-        encoding = "utf-16-le" if data[1:2] == b"\0" else "utf-16-be"
-    for name in (encoding,) if encoding else ("utf-8", "cp1252", "latin-1"):
-        try:
-            text = data.decode(name)
-        except UnicodeDecodeError:
-            continue
-        if "\0" not in text:
-            said = {"utf-8-sig": "UTF-8", "cp1252": "Latin-1 (Windows-1252)"}.get(
-                name, name.upper()
-            )
-            return text, said
-    raise TableError(f"--data {path}: not a text file. Give a CSV file.")
 
 
 def _split(text: str, separator: str) -> Rows:
