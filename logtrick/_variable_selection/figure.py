@@ -17,7 +17,12 @@ _EXACT = "#30323d"
 
 
 def save(result: Result, path: str) -> None:
-    """Draw the figure into the PNG file `path`, without a window."""
+    """Write the figure into the PNG file `path`, without a window."""
+    draw(result).savefig(path, dpi=140, format="png")
+
+
+def draw(result: Result) -> Any:
+    """The figure, a `matplotlib.figure.Figure`."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -42,7 +47,7 @@ def save(result: Result, path: str) -> None:
         _race(below, result)
         about = textwrap.fill(_plain(result.table.about), 105)
         figure.suptitle(about, x=0.01, ha="left", fontsize=13, fontweight="bold")
-        figure.savefig(path, dpi=140, format="png")
+    return figure
 
 
 def _way(axes: Any, result: Result) -> None:

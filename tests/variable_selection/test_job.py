@@ -101,6 +101,27 @@ def test_the_figure_is_a_png(small, tmp_path):
     assert path.stat().st_size > 50_000
 
 
+def test_the_figure_has_no_spikes_and_no_label_under_a_curve(small):
+    """Noise above the evidence lies on a linear part of the axis; the values at the end stand outside of the axes."""
+    from logtrick._variable_selection import figure
+
+    drawn = figure.draw(small[0])
+    drawn.canvas.draw()
+    above, below = drawn.subfigs
+    way = above.axes[0]
+    assert way.get_yscale() == "symlog"
+    assert way.get_ylim()[0] < 0
+    labels = [text for text in way.texts if text.get_fontweight() == "bold"]
+    assert len(labels) == 2
+    boxes = [label.get_window_extent() for label in labels]
+    assert not any(way.bbox.overlaps(box) for box in boxes)
+    assert not boxes[0].overlaps(boxes[1])
+    titles = [drawn._suptitle, below._suptitle, *(axes.title for axes in above.axes + below.axes)]
+    left = [axes._left_title for axes in above.axes + below.axes]
+    weights = {title.get_fontweight() for title in [*titles, *left] if title.get_text()}
+    assert weights == {"bold"}
+
+
 def test_the_seed_is_all_that_is_random(small):
     result, _ = small
     fits = [
