@@ -64,7 +64,7 @@ def _way(axes: Any, result: Result) -> None:
         axes.set(ylim=(low, high + 0.05 * (high - low)), ylabel="ELBO, nats above the null model")
     else:
         _distance_axis(axes, curves)
-    most = max(fit.guide.num_steps for fit in result.fits)
+    most = max(len(fit.history) for fit in result.fits)
     axes.set(xscale="log", xlim=(1, 1.25 * most), xlabel="step (shaded: 80 % of the values)")
     title = "The ELBO on the way" if exact is None else "How far the ELBO is below the log evidence"
     axes.set_title(title, pad=26)

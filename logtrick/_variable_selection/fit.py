@@ -77,13 +77,14 @@ class Fitted:
     kept: float = 0.0
 
 
-def assess(key: Array, model: Model, guide: Guide, params: Any, history: np.ndarray) -> Fitted:
+def assess(key: Array, model: Model, guide: Guide, fitted: lt.training.FitResult) -> Fitted:
     """The ELBO and the inclusion probabilities of a guide, and the verdict on its fit."""
+    params, history = fitted.params, np.asarray(fitted.history.value)
     if model.enumerable:
         found = _exactly(model, guide, params)
     else:
         found = _by_draws(key, model, guide, params)
-    return Fitted(guide, params, history, *found, judge(history))
+    return Fitted(guide, params, history, *found, judge(history, fitted.status))
 
 
 def _exactly(model: Model, guide: Guide, params: Any) -> tuple[float, float, np.ndarray]:
@@ -141,8 +142,7 @@ def fit(
     )
     if result.status == "interrupted":
         raise KeyboardInterrupt
-    history = np.asarray(result.history.value)
-    found = assess(jax.random.fold_in(key, 1), model, guide, result.params, history)
+    found = assess(jax.random.fold_in(key, 1), model, guide, result)
     return found if poorer is None else _no_worse(found, poorer, start)
 
 

@@ -49,7 +49,7 @@ def _guide(names: tuple[str, ...], fit: Fitted) -> dict[str, Any]:
         "elbo_standard_error": fit.standard_error,
         "status": fit.verdict.status,
         "verdict": fit.verdict.words,
-        "steps": fit.guide.num_steps,
+        "steps": len(fit.history),
         "draws": fit.guide.num_samples,
         "inclusion": _by_name(names, fit.inclusion),
     }

@@ -63,7 +63,9 @@ def evidence(posterior: Posterior | None, fits: list[Fitted]) -> str:
 
 def _convergence(fit: Fitted) -> str:
     """What is known about the convergence of a fit, in a sentence."""
-    words = f"The {fit.guide.name} guide, {fit.guide.num_steps:,} steps of {fit.guide.num_samples} draws"
+    words = (
+        f"The {fit.guide.name} guide, {len(fit.history):,} steps of {fit.guide.num_samples} draws"
+    )
     if fit.guide.containing is not None:
         words += f" from the fitted {GUIDES[0].name} guide"
     words += f": {fit.verdict.words}."

@@ -17,8 +17,8 @@ class Verdict:
     """What is known about the convergence of a fit.
 
     Attributes:
-      status: "converged", "noise floor" (the noise could hide a gain above the tolerance) or "max_steps" (the steps
-        ended while the objective still changed).
+      status: in the words of `lt.training`: "converged"; "noise floor", the noise could hide a gain above the tolerance;
+        "frozen", the updates have vanished; "max_steps", the steps ended while the objective still changed.
       reason: the numbers behind it, in words.
     """
 
@@ -31,17 +31,19 @@ class Verdict:
         said = {
             "converged": "converged",
             "noise floor": "not certain within its noise whether it has converged, more --draws would help",
+            "frozen": "not converged, its updates have vanished",
             "max_steps": "not converged, more --steps would help",
         }
         return f"{said[self.status]} ({self.reason})"
 
 
-def judge(values: np.ndarray) -> Verdict:
-    """The verdict on a maximized objective from its values at the steps.
+def judge(values: np.ndarray, status: str = "max_steps") -> Verdict:
+    """The verdict on a maximized objective from its values at the steps, and from the fit's own status.
 
-    The mean of the last quarter of the steps is compared with that of the quarter before. The gain between them has a
-    one-sided 95 % margin from the standard errors of block means. Converged: it is within `TOLERANCE` by that margin;
-    not converged: it is beyond by that margin.
+    A status that a stop rule gave stands. Where all steps were taken, the values decide: the mean of the last quarter of
+    the steps is compared with that of the quarter before. The gain between them has a one-sided 95 % margin from the
+    standard errors of block means. Converged: it is within `TOLERANCE` by that margin; not converged: it is beyond by
+    that margin.
     """
     values = np.asarray(values, np.float64)
     if len(values) < _FEWEST_STEPS:
@@ -51,6 +53,8 @@ def judge(values: np.ndarray) -> Verdict:
     gain = after.mean() - before.mean()
     margin = _QUANTILE * np.hypot(_standard_error(before), _standard_error(after))
     found = f"the last {window:,} steps gained {gain:+.3f} ± {margin:.3f}"
+    if status != "max_steps":
+        return Verdict(status, found)
     if abs(gain) + margin < TOLERANCE:
         return Verdict("converged", found)
     if abs(gain) - margin > TOLERANCE:

@@ -45,3 +45,8 @@ def test_words():
     assert verdict.words.startswith("not converged, more --steps would help (the last 500 steps")
     assert "gained +0.999 ± 0.06" in verdict.words
     assert judge(np.zeros(399)).reason == "fewer than 400 steps"
+
+
+def test_the_verdict_of_a_stop_rule_stands():
+    assert judge(history(1.0, 0.01), "converged").words.startswith("converged (the last 500 steps")
+    assert judge(history(0.0, 0.01), "frozen").words.startswith("not converged, its updates have")
