@@ -152,6 +152,8 @@ def _header(
 
 
 def _is_header(first: list[str], body: list[list[str]]) -> bool:
+    if first == ["", *map(str, range(len(first) - 1))]:  # pandas, of columns without names
+        return True
     texts = [j for j, cell in enumerate(first) if not is_number(cell) and not is_missing(cell)]
     if len(texts) >= sum(map(bool, first)):
         return True

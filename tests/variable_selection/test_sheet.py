@@ -113,6 +113,19 @@ def test_years_beside_a_word_are_names(write):
     assert data.read(write("1990,1991,y\n" + lines()), "y").names == ("1990", "1991")
 
 
+def test_pandas_columns_without_names(write):
+    content = ",0,1,2\n" + "".join(f"{i},{line}\n" for i, line in enumerate(lines().splitlines()))
+    assert data.read(write(content), "2").names == ("0", "1")
+    assert read_sheet(write(content), Options(), "y").names == ["0", "1", "2"]
+
+
+def test_a_line_of_units_and_a_line_of_totals_are_no_rows(write):
+    table = data.read(write(PLAIN.replace("y\n", "y\nm,kg,s\n", 1) + "Total,,99\n"), "y")
+    assert (table.names, table.num_read, table.num_rows) == (("a", "b"), 22, 20)
+    assert table.changes[0] == "a: 2 taken as missing, not numeric ('m' in line 2)"
+    assert table.changes[-1] == "2 of 22 rows left out for missing values (a 2, b 2, y 1)"
+
+
 def test_options_override_what_is_detected(write):
     assert data.read(write(lines()), "c2", Options(header=False)).num_rows == 20
     text = "a,b;y\n" + "".join(f"{i},{(i * 7) % 5};{i * i}\n" for i in range(20))
