@@ -9,7 +9,7 @@ import numpy as np
 from logtrick._variable_selection.fit import Fitted
 from logtrick._variable_selection.job import Result
 from logtrick._variable_selection.model import Posterior
-from logtrick._variable_selection.race import OTHER, RACERS, Heat
+from logtrick._variable_selection.race import OTHER, RACERS, RacePoint
 
 _GUIDES = ("#d1495b", "#00798c")
 _RACERS = ("#b5651d", "#4c5fa8", "#5f8d4e", "#8c4a8c", "#b08900", "#3d7f80", "#8d6a4e", "#707580")
@@ -180,12 +180,12 @@ def _inclusion(axes: Any, result: Result) -> None:
 def _race(figure: Any, result: Result) -> None:
     """Variance × evaluations of each estimator at each point of the race."""
     panels = figure.subplots(1, len(result.race), sharex=True, sharey=True, squeeze=False)[0]
-    names = [name for name, racer in result.race[0].rows.items() if racer.error is None]
-    costs = [_cost(heat, name) for heat in result.race for name in names]
+    names = [name for name, row in result.race[0].rows.items() if row.error is None]
+    costs = [_cost(point, name) for point in result.race for name in names]
     shown = [cost for cost in costs if cost]
     low, high = min(shown) / 4, max(shown) * 20
-    for heat, axes in zip(result.race, panels):
-        axes.set_title(heat.where)
+    for point, axes in zip(result.race, panels):
+        axes.set_title(point.where)
         axes.set(
             xscale="log",
             xlim=(low, high),
@@ -197,24 +197,24 @@ def _race(figure: Any, result: Result) -> None:
         axes.grid(axis="x", color="#eceef1", lw=0.8)
         axes.set_axisbelow(True)
         for i, name in enumerate(names):
-            _lollipop(axes, name, heat, len(names) - i, low)
+            _lollipop(axes, name, point, len(names) - i, low)
     title = "The race: the cost of a gradient of the independent guide's ELBO (left is better)"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     note = "other constant: f relative to the full model, not to the model without predictors"
     figure.supxlabel(note, x=0.01, ha="left", fontsize=9, color="#5a5f6b")
 
 
-def _cost(heat: Heat, name: str) -> float:
+def _cost(point: RacePoint, name: str) -> float:
     """Variance × evaluations; 0 for what is exact."""
-    racer = heat.rows[name]
-    return 0.0 if racer.exact else racer.variance_x_evaluations or 0.0
+    row = point.rows[name]
+    return 0.0 if row.exact else row.variance_x_evaluations or 0.0
 
 
-def _lollipop(axes: Any, name: str, heat: Heat, y: int, low: float) -> None:
-    cost, base = _cost(heat, name), name.removesuffix(OTHER)
+def _lollipop(axes: Any, name: str, point: RacePoint, y: int, low: float) -> None:
+    cost, base = _cost(point, name), name.removesuffix(OTHER)
     if cost == 0:
         axes.plot(low, y, "D", color=_EXACT, ms=8, clip_on=False)
-        evaluations = heat.rows[name].evaluations
+        evaluations = point.rows[name].evaluations
         axes.text(
             low * 1.6,
             y,

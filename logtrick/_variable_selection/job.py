@@ -33,7 +33,7 @@ class Result:
     model: Model
     posterior: Posterior | None
     fits: list[Fitted]
-    race: list[race.Heat]
+    race: list[race.RacePoint]
     num_replicates: int
 
 
@@ -60,6 +60,8 @@ def run(
     num_replicates = num_replicates or max(
         200, int(REPLICATES * min(1.0, DEAR / model.num_predictors) ** 3)
     )
-    heats = race.run(jax.random.fold_in(key, len(guides)), model, fits[0], num_replicates, progress)
+    points = race.run(
+        jax.random.fold_in(key, len(guides)), model, fits[0], num_replicates, progress
+    )
     progress.end()
-    return Result(table, model, posterior, fits, heats, num_replicates)
+    return Result(table, model, posterior, fits, points, num_replicates)

@@ -34,7 +34,10 @@ def as_json(result: Result, options: dict[str, Any]) -> dict[str, Any]:
         "log_evidence": None if posterior is None else posterior.log_evidence,
         "guides": {fit.guide.name: _guide(names, fit) for fit in result.fits},
         "exact_inclusion": exact,
-        "race": {heat.where: heat.numbers for heat in result.race},
+        "race": {
+            point.where: {name: row.as_json() for name, row in point.rows.items()}
+            for point in result.race
+        },
     }
 
 

@@ -10,8 +10,7 @@ from logtrick._variable_selection.fit import Fitted
 from logtrick._variable_selection.guides import GUIDES
 from logtrick._variable_selection.job import Result
 from logtrick._variable_selection.model import MAX_ENUMERATED, Model, Posterior
-from logtrick._variable_selection.race import OTHER, SHIFTED, Heat, other_constant
-from logtrick.diagnostics import Racer
+from logtrick._variable_selection.race import OTHER, SHIFTED, RacePoint, Row, other_constant
 
 WIDTH = 100
 
@@ -158,50 +157,52 @@ def _wrap(text: str, indent: str = "") -> str:
     )
 
 
-def race(model: Model, heats: list[Heat], num_replicates: int) -> str:
+def race(model: Model, points: list[RacePoint], num_replicates: int) -> str:
     """The tables of the race, and what they show."""
     parts = [
         f"The race: the gradient of the independent guide's ELBO, {num_replicates:,} gradients each\n"
         f"(bias z: the largest |z| of a coordinate; variance: summed over the coordinates; evaluations: of f)",
-        *map(_table, heats),
+        *map(_table, points),
         *(
-            f"{racer.name} is refused: {racer.error}"
-            for racer in heats[0].rows.values()
-            if racer.error is not None
+            f"{row.name} is refused: {row.error}"
+            for row in points[0].rows.values()
+            if row.error is not None
         ),
     ]
     words = (
         "f is known up to a constant: it is taken relative to the model without predictors; “other constant” takes it "
-        f"relative to the full model: f changes by {-other_constant(model):+.1f} nats. {_dependence(heats)}"
+        f"relative to the full model: f changes by {-other_constant(model):+.1f} nats. {_dependence(points)}"
     )
     if not model.enumerable:
         words += f" Enumerate is left out, and with it the exact gradient: more than {MAX_ENUMERATED} predictors."
     return "\n\n".join([*parts, _wrap(words)])
 
 
-def _dependence(heats: list[Heat]) -> str:
+def _dependence(points: list[RacePoint]) -> str:
     """What the constant does to each variance, in numbers."""
-    changes = {name: ", ".join(_change(heat, name) for heat in heats) for name in SHIFTED}
+    changes = {name: ", ".join(_change(point, name) for point in points) for name in SHIFTED}
     return (
         f"Plain REINFORCE's variance depends on that arbitrary constant ({changes['no baseline']}); leave-one-out's "
         f"does not ({changes['leave-one-out']})."
     )
 
 
-def _change(heat: Heat, name: str) -> str:
-    return f"{heat.rows[name].variance:.3g} → {heat.rows[name + OTHER].variance:.3g} {heat.where}"
+def _change(point: RacePoint, name: str) -> str:
+    return (
+        f"{point.rows[name].variance:.3g} → {point.rows[name + OTHER].variance:.3g} {point.where}"
+    )
 
 
-def _table(heat: Heat) -> str:
+def _table(point: RacePoint) -> str:
     """Bias, variance and cost of each estimator; what is exact says so, and so does what is refused."""
-    width = max(map(len, heat.rows)) + 2
+    width = max(map(len, point.rows)) + 2
     heads = ("bias z", "variance", "evaluations", "variance × evaluations")
-    lines = [f"{heat.where:<{width + 2}}" + "".join(f"{head:>{len(head) + 3}}" for head in heads)]
-    for name, racer in heat.rows.items():
-        if racer.error is not None:
+    lines = [f"{point.where:<{width + 2}}" + "".join(f"{head:>{len(head) + 3}}" for head in heads)]
+    for name, row in point.rows.items():
+        if row.error is not None:
             lines.append(f"  {name:<{width}}{'refused':>{len(heads[0]) + 3}}")
             continue
-        cells = _cells(racer)
+        cells = _cells(row)
         lines.append(
             f"  {name:<{width}}"
             + "".join(f"{cell:>{len(head) + 3}}" for head, cell in zip(heads, cells))
@@ -209,12 +210,12 @@ def _table(heat: Heat) -> str:
     return "\n".join(lines)
 
 
-def _cells(racer: Racer) -> tuple[str, ...]:
-    evaluations = f"{racer.evaluations:,}"
-    if racer.exact:
+def _cells(row: Row) -> tuple[str, ...]:
+    evaluations = f"{row.evaluations:,}"
+    if row.exact:
         return "exact", "0", evaluations, "0"
-    z = "–" if racer.bias_z is None else f"{racer.bias_z:.1f}"
-    return z, f"{racer.variance:,.3g}", evaluations, f"{racer.variance_x_evaluations:,.3g}"
+    z = "–" if row.bias_z is None else f"{row.bias_z:.1f}"
+    return z, f"{row.variance:,.3g}", evaluations, f"{row.variance_x_evaluations:,.3g}"
 
 
 def results(result: Result) -> str:
