@@ -138,7 +138,7 @@ def _row(name: str, measured: Any, exact: np.ndarray | None) -> Row:
     rounding = 8 * np.finfo(np.float32).eps * max(1.0, abs(statistics.value))
     error = np.abs(statistics.mean[0] - exact)
     z = error / np.hypot(statistics.standard_error[0], rounding)
-    same = variance <= rounding**2 and bool(np.all(error <= rounding))
+    same = bool(variance <= rounding**2 and np.all(error <= rounding))
     return dataclasses.replace(row, bias_z=0.0 if same else float(z.max()), exact=same)
 
 
