@@ -13,7 +13,7 @@ from logtrick._core.compat import is_tracer
 from logtrick._core.errors import NonFiniteError
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, static
-from logtrick.programs._black_box import host_errors_surface
+from logtrick.programs import host_errors_surface
 from logtrick.training._adaptive import partition
 from logtrick.training._blame import blame
 from logtrick.training._interrupt import Interrupt
