@@ -254,7 +254,8 @@ class NegativeBinomial(Factorized):
         # Γ(x + r) / (x! Γ(r)) is 1 at x = 0 for every r, and 0 at r = 0 for every other x
         held_x = jnp.where(r == 0, 0.0, x)
         held_r = jnp.where(r == 0, 1.0, r)
-        log_choose = -log_beta(held_x + 1, held_r) - jnp.log(held_x + held_r)
+        ways = -log_beta(held_x + 1, held_r) - jnp.log(held_x + held_r)
+        log_choose = jnp.where(held_x == 0, 0.0, ways)
         log_p = x * probabilities.log_success(self) + r * probabilities.log_failure(self)
         possible = inside & ~((r == 0) & (x > 0))
         return where_inside(possible, log_choose + probabilities.log_of_outcome(log_p))

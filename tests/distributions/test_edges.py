@@ -1,0 +1,201 @@
+"""Draws that round onto the edge of their support in float32: their score is finite, and that of float64."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import logtrick as lt
+from logtrick.bijectors import (
+    Affine,
+    Chain,
+    CholeskyCorrelation,
+    Exp,
+    Interval,
+    Ordered,
+    Sigmoid,
+    Softplus,
+    StickBreaking,
+)
+from logtrick.distributions import Draw, value_of
+from tests.core.x64 import double_precision
+from tests.distributions.registry import CASES
+
+KEYS = 4_000
+a = np.array
+
+
+def tanh(loc: Any, scale: Any = 1.0) -> lt.Distribution:
+    return lt.Transformed(lt.Normal(loc, scale), Interval(-1.0, 1.0))
+
+
+def through(*steps: Any) -> Callable[..., lt.Distribution]:
+    return lambda p: lt.Transformed(
+        lt.Normal(p, 30.0), Chain(steps) if len(steps) > 1 else steps[0]
+    )
+
+
+# One family or bijector with an open edge each, at parameters at which float32 draws hit it.
+EDGES: dict[str, tuple[Callable[[Any], lt.Distribution], np.ndarray]] = {
+    "Gamma": (lambda p: lt.Gamma(p, 1.0), a(1e-2)),
+    "Beta": (lambda p: lt.Beta(p[0], p[1]), a([0.02, 0.03])),
+    "Dirichlet": (lt.Dirichlet, a([0.01, 0.02, 0.03])),
+    "LogNormal": (lambda p: lt.LogNormal(p[0], p[1]), a([-20.0, 60.0])),
+    "Transformed": (lambda p: tanh(p[0], p[1]), a([7.0, 4.0])),
+    "Mixture": (
+        lambda p: lt.Mixture(p[:2], (lt.Beta(p[2], 0.5), lt.Beta(0.5, p[3]))),
+        a([0.3, 0.0, 0.02, 0.03]),
+    ),
+    "mixture of squashed normals": (
+        lambda p: lt.Mixture(jnp.zeros(2, p.dtype), (tanh(p[0]), tanh(p[1]))),
+        a([17.0, -20.0]),
+    ),
+    "mixture on two intervals": (
+        lambda p: lt.Mixture(
+            jnp.zeros(2, p.dtype),
+            (tanh(p[0]), lt.Transformed(lt.Normal(p[1], 1.0), Interval(-1.0, 3.0))),
+        ),
+        a([16.0, -30.0]),
+    ),
+    "mixture of two families": (
+        lambda p: lt.Mixture(jnp.zeros(2, p.dtype), (lt.Gamma(p[0], 1.0), lt.Exponential(p[1]))),
+        a([0.01, 1.0]),
+    ),
+    "Joint": (
+        lambda p: lt.Joint({"x": lt.Beta(p[0], p[1]), "y": lt.Normal(p[0], 1.0)}),
+        a([0.02, 0.03]),
+    ),
+    "mixture of joints": (
+        lambda p: lt.Mixture(
+            jnp.zeros(2, p.dtype), tuple(lt.Joint((lt.Gamma(q, 1.0),)) for q in (p[0], p[1]))
+        ),
+        a([0.01, 0.02]),
+    ),
+    "a mixture squashed": (
+        lambda p: lt.Transformed(
+            lt.Mixture(jnp.zeros(2, p.dtype), (lt.Normal(p[0], 1.0), lt.Normal(p[1], 1.0))),
+            Interval(-1.0, 1.0),
+        ),
+        a([17.0, -20.0]),
+    ),
+    "a gamma moved": (
+        lambda p: lt.Transformed(lt.Gamma(p, 1.0), Affine(1.0, 2.0)),
+        a(1e-2),
+    ),
+    "Sigmoid": (through(Sigmoid()), a(5.0)),
+    "Softplus": (through(Softplus()), a(-90.0)),
+    "Exp": (through(Chain((Exp(), Affine(1.0, 1.0)))), a(-10.0)),
+    "parameters inside": (
+        lambda p: lt.Transformed(lt.Normal(p[0], 1.0), Chain((Affine(p[1], 9.0), Sigmoid()))),
+        a([0.5, 3.0]),
+    ),
+    "StickBreaking": (through(StickBreaking()), a([5.0, 20.0])),
+    "Ordered": (through(Ordered()), a([5.0, -20.0])),
+    "CholeskyCorrelation": (through(CholeskyCorrelation()), a([5.0, 20.0, 1.0])),
+}
+
+
+def cost(x: Any) -> Any:
+    parts = [
+        jnp.arctan(leaf) * (1 + np.arange(leaf.size).reshape(leaf.shape))
+        for leaf in jax.tree.leaves(x)
+    ]
+    return sum(jnp.sum(part) for part in parts)
+
+
+def terms(name: str, dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """f · score of every draw, the log-prob from the coordinates, and that of the value."""
+    make, params = EDGES[name]
+
+    @jax.jit
+    def every(params: Any, keys: Any) -> Any:
+        def one(key: Any) -> Any:
+            dist = make(params)
+            draw = dist.draw(dist.noise(key))
+            value, score = jax.value_and_grad(lambda p: make(p).log_prob(draw))(params)
+            return cost(value_of(draw)) * score, value, value_of(draw)
+
+        return jax.vmap(one)(keys)
+
+    params = params.astype(dtype)
+    product, log_p, x = every(params, jax.random.split(jax.random.key(7), KEYS))
+    # compiled apart: in one program XLA takes log(exp(z)) for z, and nothing is rounded
+    of_value = jax.jit(lambda p, x: jax.vmap(make(p).log_prob)(x))(params, x)
+    return np.asarray(product), np.asarray(log_p), np.asarray(of_value)
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_the_score_at_the_edge_is_finite_and_that_of_float64(name: str) -> None:
+    got, from_coordinates, from_value = terms(name, "float32")
+    assert np.isfinite(from_coordinates).all() and np.isfinite(got).all()
+    assert not np.isfinite(from_value).all()  # some draws did round onto the edge
+    with double_precision():
+        want = terms(name, "float64")[0]
+    error = np.sqrt((got.astype(float).var(0) + want.var(0)) / KEYS)
+    assert (np.abs(got.mean(0) - want.mean(0)) < 5 * error).all()
+
+
+def test_every_family_whose_draws_carry_coordinates_is_here() -> None:
+    with_charts = {case.name for case in CASES if case.make(*case.params).charts is not None}
+    assert with_charts <= set(EDGES) and len(with_charts) >= 4
+
+
+@pytest.mark.parametrize("name", sorted({case.name for case in CASES} & set(EDGES)))
+def test_coordinates_and_value_give_one_density(name: str) -> None:
+    case = next(case for case in CASES if case.name == name)
+    dist = case.make(*(np.asarray(p, np.float32) for p in case.params))
+    draw = dist.draw(dist.noise(jax.random.key(3)))
+    np.testing.assert_allclose(dist.log_prob(draw), dist.log_prob(value_of(draw)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Transformed", "Beta", "mixture of squashed normals"])
+def test_through_expect(name: str) -> None:
+    make, params = EDGES[name]
+    value = lambda p, key: lt.expect(key, cost, make(p), num_samples=64)
+    both = jax.jit(jax.vmap(jax.value_and_grad(value), (None, 0)))
+    values, slopes = both(params.astype("float32"), jax.random.split(jax.random.key(1), 200))
+    assert np.isfinite(values).all() and np.isfinite(slopes).all()
+    want = terms(name, "float32")[0]
+    error = np.sqrt(want.var(0) / KEYS + slopes.var(0) / len(slopes))
+    assert (np.abs(slopes.mean(0) - want.mean(0)) < 5 * error).all()
+
+
+def test_half_precision() -> None:
+    """A bfloat16 draw of Beta(2, 0.3) is 1 one time in five."""
+    make = lambda p: lt.Beta(p[0], p[1])
+    slope = jax.jit(
+        jax.grad(lambda p: lt.expect(jax.random.key(0), cost, make(p), num_samples=4000))
+    )
+    half = slope(jnp.array([2.0, 0.3], jnp.bfloat16)).astype(jnp.float32)
+    full = slope(jnp.array([2.0, 0.3]).astype(jnp.bfloat16).astype(jnp.float32))
+    np.testing.assert_allclose(half, full, rtol=0.05, atol=0.01)
+
+
+def test_a_parameter_that_moves_the_edge_is_refused_without_fixed_support_too() -> None:
+    make = lambda high: lt.Transformed(lt.Normal(0.0, 1.0), Interval(0.0, high))
+    draw = make(2.0).draw(jnp.array(0.3))
+    assert isinstance(draw, Draw)
+    with pytest.raises(ValueError, match="Transformed: the support moves with bijector"):
+        jax.grad(lambda high: make(high).log_prob(draw))(2.0)
+
+
+def test_the_draw_of_another_family_is_read_by_its_value() -> None:
+    draw = lt.Gamma(2.0, 1.0).draw(jax.random.key(0))
+    np.testing.assert_array_equal(
+        lt.Exponential(1.0).log_prob(draw), lt.Exponential(1.0).log_prob(draw.value)
+    )
+    np.testing.assert_array_equal(
+        lt.Beta(2.0, 1.0).log_prob(draw), lt.Beta(2.0, 1.0).log_prob(draw.value)
+    )
+    with pytest.raises(ValueError, match="needs one draw, shape"):
+        lt.Gamma(np.ones(2), 1.0).log_prob(draw)
+
+
+def test_factors_from_coordinates() -> None:
+    dist = lt.Gamma(np.full(3, 0.003, np.float32), 1.0)
+    draw = dist.draw(jax.random.key(4))
+    assert (draw.value == 0).any()
+    np.testing.assert_allclose(dist.log_prob_factors(draw).sum(), dist.log_prob(draw), rtol=1e-6)

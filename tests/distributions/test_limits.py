@@ -1,0 +1,257 @@
+"""Degenerate parameters: impossible outcomes, closed ends of domains, rows without an outcome. One rule for all families."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import logtrick as lt
+from tests.core.x64 import double_precision
+
+INF = jnp.inf
+KEY = jax.random.key(0)
+COUNT = jnp.arange(4.0)
+
+# A family at an end of its domain (parameter -> distribution, the end), the certain draw, an impossible one, and the
+# derivative of the certain draw's log-prob in the parameter.
+ENDS = {
+    "Bernoulli p = 0": (lambda p: lt.Bernoulli(probs=p), 0.0, 0.0, 1.0, -1.0),
+    "Bernoulli p = 1": (lambda p: lt.Bernoulli(probs=p), 1.0, 1.0, 0.0, 1.0),
+    "Bernoulli logit = −∞": (lt.Bernoulli, -INF, 0.0, 1.0, 0.0),
+    "Bernoulli logit = ∞": (lt.Bernoulli, INF, 1.0, 0.0, 0.0),
+    "Binomial p = 0": (lambda p: lt.Binomial(3, probs=p), 0.0, 0.0, 1.0, -3.0),
+    "Binomial p = 1": (lambda p: lt.Binomial(3, probs=p), 1.0, 3.0, 2.0, 3.0),
+    "Binomial logit = −∞": (lambda l: lt.Binomial(3, l), -INF, 0.0, 1.0, 0.0),
+    "Binomial n = 0": (lambda l: lt.Binomial(0, l), 0.3, 0.0, 1.0, 0.0),
+    "Geometric p = 1": (lambda p: lt.Geometric(probs=p), 1.0, 0.0, 1.0, 1.0),
+    "Geometric logit = ∞": (lt.Geometric, INF, 0.0, 1.0, 0.0),
+    "NegativeBinomial p = 0": (lambda p: lt.NegativeBinomial(2.0, probs=p), 0.0, 0.0, 1.0, -2.0),
+    "NegativeBinomial r = 0": (
+        lambda r: lt.NegativeBinomial(r, 0.0), 0.0, 0.0, 1.0, float(np.log(0.5)),
+    ),
+    "Poisson rate = 0": (lt.Poisson, 0.0, 0.0, 1.0, -1.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_the_limit_law_at_a_closed_end(name: str) -> None:
+    make, end, certain, impossible, slope = ENDS[name]
+
+    if name.startswith("NegativeBinomial"):  # without a closed KL divergence
+        kl = lambda p: jnp.zeros(())
+    else:
+        kl = lambda p: make(p).kl_divergence(make(p))
+
+    @jax.jit
+    def traced(p):
+        at = lambda x: jax.value_and_grad(lambda p: make(p).log_prob(x))(p)
+        x = jax.vmap(make(p).sample)(jax.random.split(KEY, 64))
+        return at(certain), at(impossible), x, make(p).mean(), kl(p)
+
+    for (log_p, score), other, x, mean, divergence in (traced(end), traced.__wrapped__(end)):
+        assert log_p == 0 and score == pytest.approx(slope)
+        assert other == (-np.inf, 0.0)
+        np.testing.assert_array_equal(x, certain)
+        assert mean == certain and divergence == 0
+
+
+@pytest.mark.parametrize("make", [lt.Categorical, lt.OneHotCategorical])
+def test_impossible_classes_by_logits_and_by_probabilities(make) -> None:
+    probs = jnp.array([[0.2, 0.0, 0.8], [0.0, 1.0, 0.0]])
+    of_class = lambda k: k if make is lt.Categorical else jax.nn.one_hot(k, 3)
+    likely, never = of_class(jnp.array([2, 1])), of_class(jnp.array([1, 1]))
+    by_probs, by_logits = (lambda p: make(probs=p)), (lambda l: make(l))
+    for dist_of, parameter in ((by_probs, probs), (by_logits, jnp.log(probs))):
+        at = jax.jit(lambda p, x: jax.value_and_grad(lambda p: dist_of(p).log_prob(x))(p))
+        log_p, score = at(parameter, likely)
+        assert log_p == pytest.approx(np.log(0.8)) and np.isfinite(score).all()
+        log_p, score = at(parameter, never)
+        assert log_p == -np.inf and np.isfinite(score).all()
+    np.testing.assert_allclose(
+        jax.grad(lambda p: make(probs=p).log_prob(likely))(probs)[0],
+        [-1, -1, 1 / 0.8 - 1],
+        rtol=1e-6,
+    )
+    assert make(probs=2 * probs).log_prob(likely) == pytest.approx(
+        np.log(0.8)
+    )  # relative to the sum
+
+
+def test_an_infinite_logit_in_a_row_leaves_the_other_rows_alone() -> None:
+    reward = jnp.array([1.0, 2.0, 100.0, -1.0])
+    logits = jnp.array([[0.3, -0.2, -INF, 0.1], [-INF, -INF, 0.0, -INF]])
+    f = lambda x: reward[x[0]] + 0.1 * reward[x[1]]
+    value = lambda l: lt.expect(KEY, f, lt.Categorical(l), estimator=lt.Enumerate())
+    got, slope = jax.jit(jax.value_and_grad(value))(logits)
+    kept = np.array([0, 1, 3])
+    want = lambda l: jax.nn.softmax(l[kept]) @ reward[kept] + 10.0
+    assert got == pytest.approx(float(want(logits[0])), rel=1e-6)
+    np.testing.assert_allclose(slope[0][kept], jax.grad(want)(logits[0])[kept], rtol=1e-5)
+    assert slope[0][2] == 0 and (slope[1] == 0).all()
+    drawn = jax.jit(jax.grad(lambda l: lt.expect(KEY, f, lt.Categorical(l), num_samples=512)))(
+        logits
+    )
+    assert np.isfinite(drawn).all() and drawn[0, 2] == 0 and (drawn[1] == 0).all()
+
+
+DEAD = {
+    "Categorical": (lt.Categorical, jnp.full((2, 3), -INF).at[0].set(0.1 * COUNT[:3])),
+    "OneHotCategorical": (lt.OneHotCategorical, jnp.full((2, 3), -INF).at[0].set(0.1)),
+    "Categorical by probabilities": (
+        lambda p: lt.Categorical(probs=p), jnp.zeros((2, 3)).at[0].set(0.3),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DEAD)
+def test_a_row_without_an_outcome(name: str) -> None:
+    make, parameter = DEAD[name]
+    with pytest.raises(ValueError, match="needs rows of .*, not all of them"):
+        make(parameter)
+    first = (lambda x: 1.0 * x[0]) if "One" not in name else (lambda x: x[0] @ COUNT[:3])
+    value = lambda p: lt.expect(KEY, first, make(p), num_samples=64)
+    got, slope = jax.jit(jax.value_and_grad(value))(parameter)
+    assert np.isnan(slope[1]).all()
+    if "One" not in name:  # whole numbers cannot be nan: the value is
+        assert np.isnan(got)
+    alive = jax.jit(jax.grad(lambda p: lt.expect(KEY, first, make(p), num_samples=64)))(
+        parameter.at[1].set(0.5)
+    )
+    np.testing.assert_array_equal(slope[0], alive[0])  # the other row's is as it was
+
+
+def test_traced_parameters_without_an_outcome_give_nan_in_value_and_gradient() -> None:
+    families = {
+        "Bernoulli": (lt.Bernoulli, jnp.nan),
+        "Bernoulli by probabilities": (lambda p: lt.Bernoulli(probs=p), 1.5),
+        "Binomial": (lambda l: lt.Binomial(3, l), jnp.nan),
+        "Geometric": (lt.Geometric, -INF),
+        "NegativeBinomial": (lambda r: lt.NegativeBinomial(r, 0.0), -1.0),
+        "Poisson": (lt.Poisson, -1.0),
+        "PlackettLuce": (lt.PlackettLuce, jnp.full(3, -INF)),
+        "PlackettLuce prefix": (lambda l: lt.PlackettLuce(l, length=2), jnp.full(3, jnp.nan)),
+        "Mixture": (
+            lambda l: lt.Mixture(l, (lt.Normal(0.0, 1.0), lt.Normal(1.0, 1.0))), jnp.full(2, -INF),
+        ),
+        "mixture of indices": (
+            lambda l: lt.Mixture(l, (lt.Categorical(COUNT), lt.Categorical(-COUNT))),
+            jnp.full(2, jnp.nan),
+        ),
+        "Joint": (lambda l: lt.Joint((lt.Categorical(l), lt.Normal(0.0, 1.0))), jnp.full(2, -INF)),
+    }  # fmt: skip
+    f = lambda x: sum(jnp.sum(1.0 * leaf) for leaf in jax.tree.leaves(x))
+    for name, (make, parameter) in families.items():
+        value = lambda p: lt.expect(KEY, f, make(p), num_samples=4)
+        got, slope = jax.jit(jax.value_and_grad(value))(jnp.asarray(parameter))
+        assert np.isnan(got) and np.isnan(slope).any(), name
+
+
+def test_mixture_weights_of_zero() -> None:
+    make = lambda l: lt.Mixture(l, (lt.Gamma(2.0, 1.0), lt.Exponential(1.0), lt.Gamma(0.5, 1.0)))
+    log_p, score = jax.jit(jax.value_and_grad(lambda l: make(l).log_prob(0.0)))(
+        jnp.array([0.0, 0.0, -INF])
+    )
+    # at 0 the first density is 0, the last, without weight, infinite
+    assert log_p == pytest.approx(np.log(0.5)) and np.isfinite(score).all() and score[2] == 0
+
+
+def test_padded_rankings() -> None:
+    """A ranking of two items and two masked ones is one of the two."""
+    logits = jnp.array([0.4, -INF, 1.0, -INF])
+    with double_precision():
+        small = lt.PlackettLuce(jnp.array([0.4, 1.0]))
+        for length in (None, 2, 3):
+            dist = lt.PlackettLuce(jnp.asarray(logits, float), length=length)
+            places = dist.event_shape[0]
+            log_p = dist.log_prob(jnp.array([2, 0, 1, 3])[:places])
+            np.testing.assert_allclose(log_p, small.log_prob(jnp.array([1, 0])), rtol=1e-14)
+            for wrong in ([2, 0, 3, 1], [2, 1, 0, 3], [1, 2, 0, 3]):
+                expected = -np.inf if wrong[:places] != [2, 0] else float(log_p)
+                assert dist.log_prob(jnp.array(wrong)[:places]) == pytest.approx(expected)
+    drawn = jax.jit(jax.vmap(lt.PlackettLuce(logits).sample))(jax.random.split(KEY, 500))
+    assert (drawn[:, 2:] == jnp.array([[1, 3]])).all()
+
+
+@pytest.mark.parametrize("length", [None, 1, 2])
+def test_prefixes_of_rankings_are_the_marginals(length: int | None) -> None:
+    logits = jnp.array([0.4, -1.3, 2.0, 0.0])
+    with double_precision():
+        logits = jnp.asarray(logits, float)
+        every = lt.PlackettLuce(logits).enumerate()
+        p = jnp.exp(jax.vmap(lt.PlackettLuce(logits).log_prob)(every))
+        dist = lt.PlackettLuce(logits, length=length)
+        points = dist.enumerate()
+        starts = (every[:, None, : dist.event_shape[0]] == points[None]).all(-1)
+        got = jnp.exp(jax.vmap(dist.log_prob)(points))
+        np.testing.assert_allclose(got, p @ starts, rtol=1e-12)
+        total = lambda l: jnp.exp(
+            jax.vmap(lt.PlackettLuce(l, length=length).log_prob)(points)
+        ).sum()
+        np.testing.assert_allclose(jax.grad(total)(logits), 0, atol=1e-14)
+        np.testing.assert_allclose(jax.hessian(total)(logits), 0, atol=1e-13)
+
+
+def test_mixtures_of_unequal_supports_enumerate_the_union() -> None:
+    with double_precision():
+        few, many = lt.Binomial(2, 0.3), lt.Binomial(4, -0.2)
+        for parts in ((few, many), (many, few)):
+            dist = lt.Mixture(jnp.zeros(2), parts)
+            points = dist.enumerate()
+            assert sorted(points.tolist()) == [0, 1, 2, 3, 4]
+            np.testing.assert_allclose(
+                jnp.exp(jax.vmap(dist.log_prob)(points)).sum(), 1, rtol=1e-12
+            )
+    assert not lt.Mixture(jnp.zeros(2), (few, lt.Poisson(1.0))).support.finite
+    with pytest.raises(ValueError, match="has no finite support to enumerate"):
+        lt.Mixture(jnp.zeros(2), (few, lt.Poisson(1.0))).enumerate()
+
+
+def test_divergences_of_categoricals_of_different_sizes_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match="kl_divergence\\(other=…\\) needs as many classes, 1; got 3"
+    ):
+        lt.Categorical(jnp.zeros(1)).kl_divergence(lt.Categorical(jnp.zeros(3)))
+
+
+def test_one_of_logits_and_probs() -> None:
+    for make in (lt.Bernoulli, lt.Categorical, lt.Geometric, lambda **k: lt.Binomial(3, **k)):
+        with pytest.raises(TypeError, match="needs one of logits=… and probs=…; got neither"):
+            make()
+        with pytest.raises(TypeError, match="needs one of logits=… and probs=…; got both"):
+            make(logits=jnp.zeros(2), probs=jnp.full(2, 0.5))
+    with pytest.raises(
+        ValueError, match=r"Bernoulli\(probs=…\) needs probabilities in \[0, 1\]; got 1.5"
+    ):
+        lt.Bernoulli(probs=1.5)
+    assert repr(lt.Bernoulli(probs=0.25)) == "Bernoulli(probs=0.25)"
+
+
+@pytest.mark.parametrize(
+    ("family", "wrong", "right"),
+    [
+        (lt.Bernoulli, "prob", "probs"),
+        (lt.Normal, "mean", "loc"),
+        (lt.Normal, "sigma", "scale"),
+        (lt.Gamma, "alpha", "concentration"),
+        (lt.Binomial, "n", "total_count"),
+        (lt.Poisson, "rates", "rate"),
+    ],
+)
+def test_an_unknown_keyword_names_the_right_one(family, wrong: str, right: str) -> None:
+    message = rf"{family.__name__}\({wrong}=…\) is no parameter; it has .*\. Pass {right}=…\."
+    with pytest.raises(TypeError, match=message):
+        family(**{wrong: 0.5})
+
+
+def test_probabilities_are_logits_under_every_estimator_of_bits() -> None:
+    """p = σ(l): the chain rule, exactly, for the estimators that read logits."""
+    f = lambda x: (x - 0.45) ** 2
+    for estimator in (lt.ScoreFunction(), lt.Enumerate(), lt.DisARM(), lt.MeasureValued()):
+        by_probs = lambda p: lt.expect(
+            KEY, f, lt.Bernoulli(probs=p), estimator=estimator, num_samples=8
+        )
+        by_logits = lambda l: lt.expect(KEY, f, lt.Bernoulli(l), estimator=estimator, num_samples=8)
+        p = jax.nn.sigmoid(0.3)
+        np.testing.assert_allclose(
+            jax.grad(by_probs)(p) * p * (1 - p), jax.grad(by_logits)(0.3), rtol=2e-5, atol=1e-7
+        )
