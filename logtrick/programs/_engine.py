@@ -238,7 +238,7 @@ def run_all(
     else:
         *whole, last = block_sizes(count, chunk)
         result = _scan_blocks(block, len(whole), chunk, last)
-    meter.report(evaluations * count)
+    meter.report(evaluations * count, result.totals)
     return result
 
 
