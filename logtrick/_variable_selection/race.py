@@ -14,7 +14,7 @@ from logtrick._variable_selection.fit import Fitted, Objective, elbo
 from logtrick._variable_selection.guides import Guide
 from logtrick._variable_selection.model import Model, Posterior
 from logtrick._variable_selection.progress import Progress
-from logtrick.diagnostics import Comparison, Racer
+from logtrick.diagnostics import Comparison, Measurement
 
 Array = jax.Array
 
@@ -46,7 +46,7 @@ class Heat:
     """
 
     where: str
-    rows: dict[str, Racer]
+    rows: dict[str, Measurement]
     numbers: dict[str, dict[str, Any]]
 
 
@@ -85,7 +85,7 @@ def run(
 
 
 def _heat(where: str, names: list[str], outcomes: list[Comparison]) -> Heat:
-    racers = {racer.name: racer for outcome in outcomes for racer in outcome.racers}
+    racers = {racer.name: racer for outcome in outcomes for racer in outcome.measurements}
     numbers = {name: numbers for outcome in outcomes for name, numbers in outcome.to_dict().items()}
     order = [row for name in names for row in (name, name + OTHER) if row in racers]
     times = ("seconds", "variance_x_seconds")

@@ -9,7 +9,7 @@ from logtrick._variable_selection.fit import Fitted
 from logtrick._variable_selection.job import Result
 from logtrick._variable_selection.model import MAX_ENUMERATED, Model, Posterior
 from logtrick._variable_selection.race import OTHER, SHIFTED, Heat, other_constant
-from logtrick.diagnostics import Racer
+from logtrick.diagnostics import Measurement
 
 WIDTH = 100
 
@@ -178,7 +178,7 @@ def _table(heat: Heat) -> str:
     return "\n".join(lines)
 
 
-def _cells(racer: Racer) -> tuple[str, ...]:
+def _cells(racer: Measurement) -> tuple[str, ...]:
     evaluations = f"{racer.evaluations:,}"
     if racer.exact:
         return "exact", "0", evaluations, "0"

@@ -52,7 +52,9 @@ class Replicator:
         self.where, self.objective, self.options = where, objective, dict(options)
         self.single = jax.jit(self._value_and_grad)
         self.block = jax.jit(self._block, static_argnames=("size",))
-        self.compile_seconds: float | None = None  # of `single`, tracing included, when first called
+        self.compile_seconds: float | None = (
+            None  # of `single`, tracing included, when first called
+        )
         self._probes: dict[Any, Probe] = {}
 
     def value(self, params: Any, key: Array, data: tuple[Any, ...]) -> Array:
