@@ -89,7 +89,8 @@ class Comparison(Module):
         """By objective, the slope of log variance over log num_samples, by least squares, where that was swept."""
         points: dict[str, list[tuple[float, float]]] = {}
         for m in self.measurements:
-            if m.num_samples is not None and m.variance and math.isfinite(m.variance):
+            known = m.variance and math.isfinite(m.variance) and not m.exact
+            if m.num_samples is not None and known:
                 points.setdefault(base_name(m), []).append(
                     (math.log(m.num_samples), math.log(m.variance))
                 )
@@ -173,7 +174,7 @@ def _cells(m: Measurement) -> list[str]:
         _bias(m),
         number(numbers[0]),
         interval,
-        number(m.signal_to_noise),
+        "–" if m.exact else number(m.signal_to_noise),
         evaluations,
         number(m.seconds),
         number(m.compile_seconds),

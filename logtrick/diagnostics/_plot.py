@@ -159,7 +159,7 @@ def _samples(axes: Any, comparison: Any, measured: list[Any]) -> None:
     for i, name in enumerate(names):
         color = _COLORS[i % len(_COLORS)]
         points = [m for m in measured if m.num_samples and base_name(m) == name]
-        points = [m for m in points if m.variance > 0 and math.isfinite(m.variance)]
+        points = [m for m in points if m.variance > 0 and not m.exact]
         n = np.array([m.num_samples for m in points])
         variance = np.array([m.variance for m in points])
         low, high = np.array([m.variance_interval for m in points]).T

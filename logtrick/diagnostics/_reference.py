@@ -10,8 +10,8 @@ import numpy as np
 from logtrick.diagnostics._moments import Moments
 from logtrick.training._adaptive import partition
 
-# A spread, and an error, count as zero to rounding within these multiples of the float's epsilon.
-_SPREAD, _ERROR = 8, 64
+# A spread, or an error, counts as zero to rounding within this multiple of the float's epsilon.
+_ROUNDING = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,9 +70,9 @@ def judge(
 ) -> tuple[np.ndarray, np.ndarray]:
     """z of every coordinate of a leaf, and whether the coordinate is exact.
 
-    A coordinate that does not vary has no standard error, so its error is measured in units of rounding: 64 epsilons of
-    its own size, not of the size of the value or of its neighbors, beside which a small coordinate could be wrong
-    altogether. Only where the exact gradient is 0 there is no such size, and the value's and the leaf's are taken.
+    Rounding adds to the standard error: 64 epsilons of the coordinate's own size, not of the size of the value or of its
+    neighbors, beside which a small coordinate could be wrong altogether. Only where the exact gradient is 0 and the
+    coordinate does not vary there is no such size, and the value's and the leaf's are taken.
 
     Args:
       moment: of the leaf.
@@ -84,14 +84,14 @@ def judge(
     want, want_error = reference.leaves[leaf], reference.error(leaf)
     error = np.asarray(moment.mean - want)
     deviation = np.sqrt(moment.variance)
-    still = deviation <= _SPREAD * epsilon * moment.peak
+    still = deviation <= _ROUNDING * epsilon * moment.peak
     own = np.maximum(np.abs(want), np.abs(moment.mean))
     largest = np.max(np.abs(want), initial=0.0)
-    none = np.abs(want) <= _ERROR * np.finfo(np.float64).eps * largest
+    none = np.abs(want) <= _ROUNDING * np.finfo(np.float64).eps * largest
     without = value + np.max(moment.peak, initial=0.0) + largest
-    rounding = _ERROR * epsilon * np.where(none & (moment.peak > 0), without, own)
-    spread = np.where(still, rounding, np.sqrt(moment.variance / moment.count))
-    spread = np.sqrt(spread**2 + want_error**2)
+    scale = np.where(none & (moment.peak > 0), without, own)
+    rounding = _ROUNDING * epsilon * np.where(still, scale, own)
+    spread = np.sqrt(moment.variance / moment.count + rounding**2 + want_error**2)
     within = still & (np.abs(error) <= rounding)
     exact = within & reference.exact
     z = np.divide(error, spread, out=np.zeros_like(error), where=(spread > 0) & ~within)
