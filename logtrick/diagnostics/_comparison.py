@@ -89,16 +89,12 @@ class Comparison(Module):
         """By objective, the slope of log variance over log num_samples, by least squares, where that was swept."""
         points: dict[str, list[tuple[float, float]]] = {}
         for m in self.measurements:
-            known = m.variance and math.isfinite(m.variance) and not m.exact
-            if m.num_samples is not None and known:
-                points.setdefault(base_name(m), []).append(
-                    (math.log(m.num_samples), math.log(m.variance))
-                )
-        return {
-            name: float(np.polyfit(*np.array(pairs).T, 1)[0])
-            for name, pairs in points.items()
-            if len(pairs) > 1
-        }
+            if m.num_samples is None or m.exact or not m.variance:
+                continue
+            if math.isfinite(m.variance):
+                point = (math.log(m.num_samples), math.log(m.variance))
+                points.setdefault(base_name(m), []).append(point)
+        return {name: _slope(np.array(pairs)) for name, pairs in points.items() if len(pairs) > 1}
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """By name, what JSON can hold: the table's numbers (None for what is not known, or not finite) and the error."""
@@ -144,6 +140,12 @@ class Comparison(Module):
           ValueError: another kind, or "samples" where nothing was swept.
         """
         return _plot.figure(self, kind, ax)
+
+
+def _slope(points: np.ndarray) -> float:
+    """Of the line through points, shape (n, 2), by least squares."""
+    x, y = (points - points.mean(0)).T
+    return float(x @ y / (x @ x)) if x.any() else math.nan
 
 
 def base_name(m: Measurement) -> str:

@@ -11,7 +11,7 @@ from logtrick.diagnostics._tables import number
 
 _COLORS = ("#b5651d", "#4c5fa8", "#5f8d4e", "#8c4a8c", "#b08900", "#3d7f80", "#8d6a4e", "#707580")
 _INK, _PALE, _GRID = "#30323d", "#7b8090", "#eceef1"
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -186,7 +186,8 @@ def _pareto(axes: Any, comparison: Any, measured: list[Any]) -> None:
     cost: Callable[[Any], float | None] = (
         (lambda m: m.seconds) if by_seconds else (lambda m: m.evaluations)
     )
-    points = [(cost(m), m.variance, m) for m in measured if cost(m) and math.isfinite(m.variance)]
+    known = [m for m in measured if cost(m) and math.isfinite(m.variance)]
+    points = [(float(cost(m) or 0.0), float(m.variance), m) for m in known]
     moving = [v for _, v, m in points if not (m.exact or m.zero) and v > 0]
     floor = min(moving, default=1.0) / 10 ** (0.25 * _decades(moving))
     drawn = [(c, v if v in moving else floor, m) for c, v, m in points if not m.zero]
@@ -198,7 +199,7 @@ def _pareto(axes: Any, comparison: Any, measured: list[Any]) -> None:
     axes.set_axisbelow(True)
     _margins(axes, costs, [v for _, v, _ in drawn])
     if not by_seconds and len(set(costs)) <= 8:
-        axes.set_xticks(sorted(set(costs)), [f"{c:,}" for c in sorted(set(costs))])
+        axes.set_xticks(sorted(set(costs)), [f"{c:,.0f}" for c in sorted(set(costs))])
         axes.minorticks_off()
     front = _front([point for point in drawn if not _biased(point[2])])
     if len(front) > 1:
