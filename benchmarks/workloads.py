@@ -4,6 +4,7 @@
 `lax.scan`, one draw per step, the surrogate mean(stop(f − b) · log q) with the leave-one-out mean b, or pathwise.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -62,7 +63,7 @@ def log_q(params: Any, w: jax.Array) -> jax.Array:
 def hand_loss(params: Any, noise: jax.Array, data: Any, pathwise: bool) -> jax.Array:
     """−ELBO by hand; its gradient is the estimate."""
     loc, log_scale = params
-    w = loc + jnp.exp(log_scale) * noise
+    w = loc[None] + jnp.exp(log_scale)[None] * noise
     if pathwise:
         return jnp.mean(jax.vmap(lambda w: log_q(params, w) - log_joint(w, data))(w))
     w = stop(w)
@@ -94,6 +95,7 @@ def hand_fit(steps: int, pathwise: bool, random: bool = True) -> Callable[..., A
     return run
 
 
+@functools.cache  # one function object: fits of it are compiled once
 def our_objective(pathwise: bool, estimator: Any = None) -> Callable[..., jax.Array]:
     """−ELBO by `lt.expect`; under the score function log q's own term is held, as its mean is 0."""
     estimator = estimator or (lt.Pathwise() if pathwise else lt.ScoreFunction())
@@ -120,8 +122,7 @@ def our_fit(steps: int, pathwise: bool) -> Callable[..., Any]:
 
 def elbo(params: Any, data: Any, draws: int = 4000) -> float:
     """The ELBO of a fitted normal, on draws of its own."""
-    w = params[0] + jnp.exp(params[1]) * jax.random.normal(
-        jax.random.key(99), (draws, params[0].size)
-    )
+    noise = jax.random.normal(jax.random.key(99), (draws, params[0].size))
+    w = params[0][None] + jnp.exp(params[1])[None] * noise
     values = jax.vmap(lambda w: log_joint(w, data) - log_q(params, w))(w)
     return float(jnp.mean(values))

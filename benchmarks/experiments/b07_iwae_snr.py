@@ -25,7 +25,7 @@ def _problem() -> tuple[Any, Any, Any, Any]:
     """μ, the data, A and b."""
     keys = jax.random.split(jax.random.key(7), 5)
     mu = jax.random.normal(keys[0], (D,))
-    x = mu + 2**0.5 * jax.random.normal(keys[1], (POINTS, D))
+    x = mu[None] + 2**0.5 * jax.random.normal(keys[1], (POINTS, D))
     a = jnp.eye(D) / 2 + 0.1 * jax.random.normal(keys[3], (D, D))
     return mu, x, a, mu / 2 + 0.1 * jax.random.normal(keys[4], (D,))
 
@@ -34,12 +34,12 @@ MU, X, A, B = _problem()
 
 
 def _log_normal(z: Any, mean: Any, scale: float) -> Any:
-    return jnp.sum(jax.scipy.stats.norm.logpdf(z, mean, scale), axis=-1)
+    return jnp.sum(jax.scipy.stats.norm.logpdf(z, jnp.broadcast_to(mean, z.shape), scale), axis=-1)
 
 
 def _log_weights(mu: Any, z: Any, x: Any, mean: Any) -> Any:
     """log p(x, z) − log q(z) of K draws, shape (K,)."""
-    log_p = _log_normal(z, mu, 1.0) + _log_normal(x, z, 1.0)
+    log_p = _log_normal(z, mu, 1.0) + _log_normal(z, x, 1.0)
     return log_p - _log_normal(z, mean, SCALE)
 
 
