@@ -19,7 +19,7 @@ environment() { # its name, its Python, then its packages
 environment main python3 'numpyro==0.22.*' tfp-nightly distrax blackjax netket
 "$folder/main/bin/python" -m pip install -q --no-deps --target "$folder/optax-0.2.6" 'optax==0.2.6'
 for python in python3.14 python3.13 python3.12; do
-  if command -v "$python" > /dev/null; then
+  if "$python" -c "" 2> /dev/null; then
     environment genjax "$python" 'genjax==1.0.14'
     break
   fi

@@ -1,5 +1,6 @@
 """`lt.compare_estimators`: bias, variance and cost of gradient estimators, side by side."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -171,9 +172,11 @@ def _measure(
         contender.error = f"{type(error).__name__}: {error}"
         return
     contender.error = too_large(probe)
-    announcer.begin(contender.name, probe, refused=contender.error is not None)
+    announcer.begin(contender.name, probe, count, refused=contender.error is not None)
     if contender.error is None:
+        began = time.perf_counter()
         contender.found = replicates(contender.work, key, params, data, count, block)
+        announcer.end(probe, count, time.perf_counter() - began)
 
 
 def _own_reference(

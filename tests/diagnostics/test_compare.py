@@ -230,6 +230,19 @@ def test_progress_names_the_objective_and_what_it_costs(capsys, monkeypatch):
     assert lt.compare_estimators(KEY, chosen, LOGITS, progress=True, **arguments)["sum"].exact
 
 
+def test_progress_guesses_the_time_from_those_before(capsys):
+    from logtrick.diagnostics._announce import Announcer
+    from logtrick.diagnostics._replicates import Probe
+
+    announcer = Announcer("here", 2, True)
+    announcer.begin("small", Probe(8, 2, (), 0.0), 100, refused=False)
+    announcer.end(Probe(8, 2, (), 0.0), 100, seconds=0.4)
+    announcer.begin("large", Probe(2**20, 2**14, (), 0.0), 100, refused=False)
+    first, second = capsys.readouterr().err.splitlines()
+    assert "about" not in first
+    assert "16,384 evaluations of f per gradient, largest array 1 MB, about 3277 s" in second
+
+
 def test_what_exceeds_the_memory_is_refused_before_it_runs(monkeypatch):
     monkeypatch.setattr("logtrick.diagnostics._estimate._memory", lambda: 100)
     found = lt.compare_estimators(
