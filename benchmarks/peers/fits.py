@@ -49,7 +49,7 @@ def contenders(pathwise: bool) -> dict[str, Fit]:
     if has("distrax") and not pathwise:
         found["distrax"] = _loop(_distrax)
     if has("netket") and not pathwise:
-        found["netket expect"] = _loop(_netket)
+        found["netket expect"] = _loop(functools.partial(_netket, netket().jax.expect))
     if has("blackjax") and pathwise:
         found["blackjax meanfield_vi"] = _blackjax()
     if (monte_carlo := old_optax()) is not None:
@@ -148,11 +148,11 @@ def _distrax(params: Any, key: Any) -> Any:
     return jax.grad(loss)(params)
 
 
-def _netket(params: Any, key: Any) -> Any:
+def _netket(expect: Any, params: Any, key: Any) -> Any:
     noise = jax.random.normal(key, (DRAWS, DIM))
     w = stop(params[0] + jnp.exp(params[1]) * noise)
     cost = lambda params, w: log_q(params, w) - log_joint(w)
-    return jax.grad(lambda params: netket().jax.expect(log_q, cost, params, w)[0])(params)
+    return jax.grad(lambda params: expect(log_q, cost, params, w)[0])(params)
 
 
 def _blackjax() -> Fit:

@@ -3,6 +3,7 @@
 Peers without leave-one-out compute an estimate of larger variance at the same cost; the table of fits shows what it does.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -51,7 +52,7 @@ def contenders() -> dict[str, Gradient]:
     if has("numpyro"):
         found["numpyro"] = _numpyro
     if has("netket"):
-        found["netket"] = _netket
+        found["netket"] = functools.partial(_netket, netket().jax.expect)
     if (monte_carlo := old_optax()) is not None:
         found["optax 0.2.6"] = _optax(monte_carlo)
     return found
@@ -114,9 +115,8 @@ def _numpyro(params: Any, key: Any, n: int) -> Any:
     return jax.grad(loss)(params)
 
 
-def _netket(params: Any, key: Any, n: int) -> Any:
+def _netket(expect: Any, params: Any, key: Any, n: int) -> Any:
     x = draws(params, key, n)
-    expect = netket().jax.expect
     return jax.grad(lambda params: expect(log_q, lambda _, x: f(x), params, x)[0])(params)
 
 

@@ -9,6 +9,7 @@ Nothing is left in programs that are traced while nobody counts.
 
 import contextlib
 import contextvars
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -133,8 +134,17 @@ def _marked(jaxpr: Any) -> int | None:
             total += max(known, default=0)
         elif eqn.primitive.name == "scan":
             total += sum(known) * eqn.params["length"]
+        elif eqn.primitive.name == "shard_map":
+            total += sum(known) * _devices(eqn.params)
         elif eqn.primitive.name == "while" and sum(known):
             return None
         else:
             total += sum(known)
     return total
+
+
+def _devices(params: Any) -> int:
+    """How many devices run the body of a `shard_map`, from the equation's parameters."""
+    mesh = params["mesh"]
+    axes = params.get("manual_axes", mesh.axis_names)
+    return math.prod(size for name, size in mesh.shape.items() if name in axes)

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import logtrick as lt
@@ -91,3 +92,16 @@ def test_counting_under_a_derivative_and_in_eager_calls():
     with evaluations_counted() as counts:
         jax.grad(one)(LOGITS, KEY)
     assert counts == [3]
+
+
+def test_every_device_of_a_shard_map_counts():
+    count = min(2, jax.device_count())
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:count]), ("draws",))
+    spec = jax.sharding.PartitionSpec
+
+    def body(logits, keys):
+        return jax.lax.pmean(one(logits, keys[0]), "draws")
+
+    sharded = jax.shard_map(body, mesh=mesh, in_specs=(spec(), spec("draws")), out_specs=spec())
+    value = lambda logits, key: sharded(logits, split(key, count))
+    assert evaluations_of(value, LOGITS, KEY)[0] == 3 * count
