@@ -37,7 +37,7 @@ def old_optax() -> Any:
     folder = pathlib.Path(
         os.environ.get("OPTAX_0_2_6", pathlib.Path(sys.prefix).parent / "optax-0.2.6")
     )
-    if not folder.is_dir():
+    if not folder.is_dir() or importlib.util.find_spec("chex") is None:  # which it needs
         return None
     ours = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "optax"}
     for name in ours:
