@@ -77,8 +77,8 @@ def compare_estimators(
 
     Args:
       key: a typed key.
-      objectives: by name, `objective(params, key) -> value` (or `(value, aux)`), each with its estimator; `lt.vi`'s losses
-        are such functions too.
+      objectives: by name, `objective(params, key) -> value` (or `(value, aux)`), each with its estimator; or programs,
+        generator functions of `params`, which are run by `lt.expect_program`.
       params: where the gradients are taken.
       num_replicates: gradients per objective, at least 2.
       reference: the exact gradient, a pytree like `params`; or a function of `params` whose value is the exact expectation

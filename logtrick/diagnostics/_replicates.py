@@ -1,6 +1,7 @@
 """Many independent gradients of one objective, in vmapped blocks of bounded memory."""
 
 import functools
+import inspect
 import time
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import logtrick as lt
 from logtrick._core import checks, keys
 from logtrick._core.jaxprs import largest_bytes
 from logtrick._core.meter import evaluations_of
@@ -118,9 +120,21 @@ def replicator(where: str, objective: Any, **options: Any) -> Replicator:
             f"{where}(objective=…) needs a function of (params, key); got "
             f"{type(objective).__name__}."
         )
+    if inspect.isgeneratorfunction(objective):
+        objective = _of_program(objective)
     if isinstance(objective, Hashable):
         return _cached(where, objective, tuple(options.items()))
     return Replicator(where, objective, tuple(options.items()))
+
+
+@functools.lru_cache(maxsize=64)
+def _of_program(program: Callable[..., Any]) -> Callable[..., Any]:
+    """The objective of a program: its expectation, by 16 samples where `num_samples` is not swept."""
+
+    def objective(params: Any, key: Array, *data: Any, **options: Any) -> Array:
+        return lt.expect_program(key, program, params, *data, **options)
+
+    return objective
 
 
 def moments(

@@ -140,7 +140,8 @@ def gradient_statistics(
 
     Args:
       key: a typed key; replicate i depends on it and i alone.
-      objective: `objective(params, key) -> value`, or `(value, aux)`, whose adaptive loss is left out.
+      objective: `objective(params, key) -> value`, or `(value, aux)`, whose adaptive loss is left out; or a program, a
+        generator function of `params`, which is run by `lt.expect_program`.
       params: where the gradient is taken.
       num_replicates: n ≥ 2.
       reference: the exact gradient, a pytree like `params`; or a function of `params` whose value is the exact

@@ -185,6 +185,17 @@ def test_numbers_of_samples_are_swept_and_give_slopes():
     assert found.slopes == {"plain": pytest.approx(-1.0, abs=0.1)}
 
 
+def test_programs_are_objectives():
+    def program(logits):
+        x = yield lt.sample(lt.Bernoulli(logits), lt.Enumerate())
+        yield lt.cost(jnp.sum((x - 0.45) ** 2))
+
+    found = lt.compare_estimators(
+        KEY, {"sum": program}, LOGITS, reference=EXACT, num_replicates=2, num_timings=0
+    )
+    assert found["sum"].exact and found["sum"].evaluations == 8
+
+
 def test_data_are_the_third_argument():
     def objective(logits, key, data):
         f = lambda x: jnp.sum(x * data["scale"])
