@@ -1,5 +1,6 @@
 """`lt.autoselect`: the estimator with the smallest variance × work, found by sequential halving."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -98,47 +99,52 @@ def autoselect(
     left: dict[str, Callable[..., Any]] = dict(objectives)
     left_out: dict[str, str] = {}
     rounds: list[Comparison] = []
-
-    def compare(key: Any, chosen: Mapping[str, Callable[..., Any]], count: int) -> Comparison:
-        return compare_estimators(
-            key,
-            chosen,
-            params,
-            num_replicates=count,
-            reference=reference,
-            data=data,
-            num_timings=num_timings,
-            progress=progress,
-        )
-
+    compare = functools.partial(
+        compare_estimators,
+        params=params,
+        reference=reference,
+        data=data,
+        num_timings=num_timings,
+        progress=progress,
+    )
     num_rounds = max(1, math.ceil(math.log2(max(len(left), 1))))
     for i in range(num_rounds):
         each = max(2, num_replicates // (num_rounds * max(len(left), 1)))
-        comparison = compare(jax.random.fold_in(key, i), left, each)
-        rounds.append(comparison)
-        if comparison.interrupted:
+        rounds.append(compare(jax.random.fold_in(key, i), left, num_replicates=each))
+        if rounds[-1].interrupted:
             raise KeyboardInterrupt
-        scores: dict[str, float] = {}
-        for m in comparison.measurements:
-            score, reason = _judged(m, rank)
-            if reason is None:
-                scores[m.name] = score
-            else:
-                left_out[m.name] = reason
-        if not scores:
+        kept = _better_half(rounds[-1], rank, left_out)
+        if not kept:
             raise ValueError(
                 f"{where}(objectives=…) needs an objective that is not refused and not biased; got "
                 f"{left_out}."
             )
-        kept = sorted(scores, key=scores.__getitem__)[: max(1, math.ceil(len(scores) / 2))]
         left = {name: left[name] for name in kept}
         if len(left) == 1:
             break
-    name = next(iter(left))
-    fresh = compare(
-        jax.random.fold_in(key, _WINNER), {name: left[name]}, max(2, num_replicates // 4)
-    )
-    return Selection(name, fresh[name], tuple(rounds), left_out)
+    ((name, winner),) = list(left.items())[:1]
+    fresh = jax.random.fold_in(key, _WINNER)
+    again = compare(fresh, {name: winner}, num_replicates=max(2, num_replicates // 4))
+    if again.interrupted:
+        raise KeyboardInterrupt
+    return Selection(name, again[name], tuple(rounds), left_out)
+
+
+def _better_half(
+    comparison: Comparison,
+    rank: Callable[[Measurement], float | None],
+    left_out: dict[str, str],
+) -> list[str]:
+    """The names of the better half of those that count; why the others do not goes into `left_out`."""
+    scores: dict[str, float] = {}
+    for m in comparison.measurements:
+        score, reason = _judged(m, rank)
+        if reason is None:
+            scores[m.name] = score
+        else:
+            left_out[m.name] = reason
+    ordered = sorted(scores, key=scores.__getitem__)
+    return ordered[: math.ceil(len(ordered) / 2)]
 
 
 def _judged(
@@ -151,7 +157,7 @@ def _judged(
         return math.inf, f"declared biased: {', '.join(m.biased)}"
     if m.verdict in ("biased", "not finite", "zero gradient"):
         return math.inf, m.verdict
-    score = 0.0 if m.exact else rank(m)
+    score = 0.0 if m.constant else rank(m)
     if score is None:
         return math.inf, "what it is ranked by is not known"
     return score, None

@@ -12,11 +12,12 @@ from logtrick.diagnostics._announce import Announcer
 from logtrick.diagnostics._comparison import Comparison
 from logtrick.diagnostics._estimate import too_large
 from logtrick.diagnostics._measurement import Measurement
-from logtrick.diagnostics._reference import Reference, given
+from logtrick.diagnostics._reference import Reference, constant, given
 from logtrick.diagnostics._replicates import Replicator, replicator
 from logtrick.diagnostics._statistics import (
     Replicates,
     as_data,
+    epsilons_of,
     prepared,
     replicates,
     statistics,
@@ -39,12 +40,12 @@ class _Contender:
         probe = self.work.probe(*where)
         return probe.evaluations is not None and not probe.biased
 
-    def still(self) -> bool:
+    def still(self, params: Any) -> bool:
         """Whether its gradients do not vary, and are not all 0."""
         assert self.found is not None
         leaves = self.found.gradient.leaves
-        moves = any(np.any(np.sqrt(m.variance) > 1e-6 * m.peak) for m in leaves)
-        return not moves and any(np.any(m.peak > 0) for m in leaves)
+        still = [np.all(constant(m, e)) for m, e in zip(leaves, epsilons_of(params))]
+        return all(still) and any(np.any(m.peak > 0) for m in leaves)
 
     def total_variance(self) -> float:
         assert self.found is not None
@@ -110,13 +111,7 @@ def compare_estimators(
       'ValueError: Pathwise() needs a reparameteri'
     """
     where = "lt.compare_estimators"
-    if not isinstance(objectives, Mapping):
-        raise TypeError(
-            f"{where}(objectives=…) needs a dict of functions by name; got "
-            f"{type(objectives).__name__}."
-        )
-    if not objectives:
-        raise ValueError(f"{where}(objectives=…) needs at least one objective; got none.")
+    _check_objectives(where, objectives)
     key, params = prepared(where, key, params, num_replicates)
     for name, count in (("num_timings", num_timings), ("block_size", block_size)):
         if count:
@@ -142,6 +137,16 @@ def compare_estimators(
         "none" if judged is None else judged.origin,
         interrupted,
     )
+
+
+def _check_objectives(where: str, objectives: Any) -> None:
+    if not isinstance(objectives, Mapping):
+        raise TypeError(
+            f"{where}(objectives=…) needs a dict of functions by name; got "
+            f"{type(objectives).__name__}."
+        )
+    if not objectives:
+        raise ValueError(f"{where}(objectives=…) needs at least one objective; got none.")
 
 
 def _contenders(
@@ -190,7 +195,7 @@ def _own_reference(
     params, key, data = arguments
     unbiased = [c for c in contenders if c.found is not None and c.unbiased(*arguments)]
     for contender in unbiased:
-        if contender.still():
+        if contender.still(params):
             assert contender.found is not None
             means = [np.asarray(m.mean) for m in contender.found.gradient.leaves]
             return Reference(means, None, f"{contender.name}, which does not vary")

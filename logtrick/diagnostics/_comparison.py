@@ -89,11 +89,11 @@ class Comparison(Module):
         """By objective, the slope of log variance over log num_samples, by least squares, where that was swept."""
         points: dict[str, list[tuple[float, float]]] = {}
         for m in self.measurements:
-            if m.num_samples is None or m.exact or not m.variance:
+            if m.num_samples is None or m.constant or not m.variance:
                 continue
             if math.isfinite(m.variance):
                 point = (math.log(m.num_samples), math.log(m.variance))
-                points.setdefault(base_name(m), []).append(point)
+                points.setdefault(m.base_name, []).append(point)
         return {name: _slope(np.array(pairs)) for name, pairs in points.items() if len(pairs) > 1}
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
@@ -148,11 +148,6 @@ def _slope(points: np.ndarray) -> float:
     return float(x @ y / (x @ x)) if x.any() else math.nan
 
 
-def base_name(m: Measurement) -> str:
-    """The objective's own name, without its number of samples."""
-    return m.name if m.num_samples is None else m.name.removesuffix(f", n = {m.num_samples}")
-
-
 def _written(text: str, file: str | os.PathLike[str] | None) -> str:
     if file is not None:
         pathlib.Path(file).write_text(
@@ -167,7 +162,7 @@ def _cells(m: Measurement) -> list[str]:
     low, high = m.statistics.total_interval
     interval = f"{number(low)} … {number(high)}"
     numbers = [m.variance, m.variance_x_evaluations, m.variance_x_seconds]
-    if m.exact:  # what is left is rounding
+    if m.constant:  # what is left is rounding
         numbers = [None if x is None else 0.0 for x in numbers]
         interval = "–"
     evaluations = "–" if m.evaluations is None else f"{m.evaluations:,}"
@@ -176,7 +171,7 @@ def _cells(m: Measurement) -> list[str]:
         _bias(m),
         number(numbers[0]),
         interval,
-        "–" if m.exact else number(m.signal_to_noise),
+        "–" if m.constant else number(m.signal_to_noise),
         evaluations,
         number(m.seconds),
         number(m.compile_seconds),

@@ -40,6 +40,13 @@ class Measurement(Module):
     statistics: GradientStatistics | None = None
 
     @property
+    def base_name(self) -> str:
+        """The objective's own name, without its number of samples."""
+        if self.num_samples is None:
+            return self.name
+        return self.name.removesuffix(f", n = {self.num_samples}")
+
+    @property
     def bias_z(self) -> float | None:
         """The largest |z| of a coordinate of the mean gradient; None without a reference."""
         return None if self.statistics is None else self.statistics.largest_z
@@ -48,6 +55,11 @@ class Measurement(Module):
     def exact(self) -> bool:
         """Whether variance and error are zero to the rounding of each coordinate."""
         return self.statistics is not None and self.statistics.exact
+
+    @property
+    def constant(self) -> bool:
+        """Whether no coordinate varies, to rounding."""
+        return self.statistics is not None and self.statistics.constant
 
     @property
     def zero(self) -> bool:
@@ -109,6 +121,7 @@ class Measurement(Module):
             "bias_z": _finite(self.bias_z),
             "verdict": self.verdict,
             "exact": self.exact,
+            "constant": self.constant,
             "variance": _finite(self.variance),
             "variance_low": _finite(low),
             "variance_high": _finite(high),

@@ -65,6 +65,11 @@ def _differentiated(where: str, exact: Callable[[Any], Any], params: Any) -> Any
     return jax.grad(exact)(params)
 
 
+def constant(moment: Moments, epsilon: float) -> np.ndarray:
+    """Whether a coordinate does not vary, to rounding."""
+    return np.asarray(np.sqrt(moment.variance) <= _ROUNDING * epsilon * moment.peak)
+
+
 def judge(
     moment: Moments, reference: Reference, leaf: int, epsilon: float, value: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -83,8 +88,7 @@ def judge(
     """
     want, want_error = reference.leaves[leaf], reference.error(leaf)
     error = np.asarray(moment.mean - want)
-    deviation = np.sqrt(moment.variance)
-    still = deviation <= _ROUNDING * epsilon * moment.peak
+    still = constant(moment, epsilon)
     own = np.maximum(np.abs(want), np.abs(moment.mean))
     largest = np.max(np.abs(want), initial=0.0)
     none = np.abs(want) <= _ROUNDING * np.finfo(np.float64).eps * largest

@@ -12,7 +12,7 @@ from logtrick._core import checks
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, static
 from logtrick.diagnostics._moments import GradientMoments
-from logtrick.diagnostics._reference import Reference, given, judge
+from logtrick.diagnostics._reference import Reference, constant, given, judge
 from logtrick.diagnostics._replicates import Replicator, moments, replicator
 from logtrick.diagnostics._tables import html_table, number, text_table
 from logtrick.training._adaptive import partition
@@ -34,6 +34,7 @@ class GradientStatistics(Module):
       largest_share: of one replicate in the sum of squared deviations. Where it is large, the fourth moment dominates and
         the variance is hardly known.
       exact: whether all variances and all errors are zero to the rounding of each coordinate; False without a reference.
+      constant: whether no coordinate varies, to rounding; what there is of variance is rounding too.
       zero: whether every estimate is exactly 0 in every coordinate: a gradient that is cut off, most often.
       value: the mean of the objective's value.
       num_replicates: how many estimates there were.
@@ -50,6 +51,7 @@ class GradientStatistics(Module):
     total_interval: tuple[float, float] = static()
     largest_share: float = static()
     exact: bool = static()
+    constant: bool = static()
     zero: bool = static()
     value: float = static()
     num_replicates: int = static()
@@ -201,11 +203,16 @@ def replicates(
     return Replicates(*moments(work, key, params, data, count, block), count)
 
 
+def epsilons_of(params: Any) -> list[float]:
+    """The epsilon of each leaf that has a gradient."""
+    return [float(jnp.finfo(x.dtype).eps) for x in jax.tree.leaves(partition(params)[0])]
+
+
 def statistics(found: Replicates, params: Any, reference: Reference | None) -> GradientStatistics:
     """What the moments say, beside a reference where there is one."""
     trained = partition(params)[0]
     tree = jax.tree.structure(trained)
-    epsilons = [float(jnp.finfo(x.dtype).eps) for x in jax.tree.leaves(trained)]
+    epsilons = epsilons_of(params)
     leaves = found.gradient.leaves
     indices = range(len(leaves))
     bias_z, exact = None, False
@@ -228,6 +235,7 @@ def statistics(found: Replicates, params: Any, reference: Reference | None) -> G
         total_interval=found.gradient.total_interval(),
         largest_share=found.gradient.largest_share,
         exact=exact,
+        constant=all(bool(np.all(constant(m, e))) for m, e in zip(leaves, epsilons)),
         zero=all(bool(np.all(m.peak == 0)) for m in leaves),
         value=float(found.value.mean),
         num_replicates=found.count,
