@@ -53,27 +53,29 @@ def line(row: Row) -> str:
     error = f" ± {row.error:.1g}" if row.error else ""
     mark = "" if row.right else "   <-- off"
     exact = f"{bound}{row.expected:.5g}"
-    return f"  {row.quantity:<58} {published:>10} {exact:>12} {row.obtained:>12.5g}{error}{mark}"
+    work = "" if row.work is None else f", × evaluations {row.work:.3g}"
+    return (
+        f"  {row.quantity:<58} {published:>10} {exact:>12} {row.obtained:>12.5g}{error}{work}{mark}"
+    )
 
 
-def markdown(name: str, rows: list[Row], seconds: float) -> str:
-    """A section of a Markdown file."""
+def markdown(name: str, rows: list[Row]) -> str:
+    """A section of a Markdown file; without times, which are those of one machine."""
     lines = [
         f"### {about(name)}",
         "",
-        f"{seconds:.0f} s.",
-        "",
-        "| quantity | published | exact | obtained | standard error | |",
-        "|---|--:|--:|--:|--:|---|",
+        "| quantity | published | exact | obtained | standard error | × evaluations | |",
+        "|---|--:|--:|--:|--:|--:|---|",
     ]
     for row in rows:
         published = "" if row.published is None else f"{row.published:.3g}"
         error = f"{row.error:.1g}" if row.error else ""
         bound = "≤ " if row.at_most else ""
+        work = "" if row.work is None else f"{row.work:.3g}"
         verdict = "" if row.right else "off"
         lines.append(
             f"| {row.quantity.replace('|', chr(92) + '|')} | {published} | "
-            f"{bound}{row.expected:.5g} | {row.obtained:.5g} | {error} | {verdict} |"
+            f"{bound}{row.expected:.5g} | {row.obtained:.5g} | {error} | {work} | {verdict} |"
         )
     return "\n".join(lines)
 
@@ -88,15 +90,15 @@ def main() -> int:
     for name in arguments.only:
         print(f"\n{name}: {about(name)}")
         print(f"  {'':<58} {'published':>10} {'exact':>12} {'obtained':>12}")
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.process_time()
         rows = FIGURES[name]()
-        seconds = time.perf_counter() - began
+        seconds, cpu = time.perf_counter() - began, time.process_time() - began_cpu
         for row in rows:
             print(line(row), flush=True)
         wrong = sum(not row.right for row in rows)
         off += wrong
-        print(f"  {len(rows)} numbers, {wrong} off, {seconds:.0f} s")
-        sections.append(markdown(name, rows, seconds))
+        print(f"  {len(rows)} numbers, {wrong} off, {seconds:.0f} s, {cpu:.0f} s of CPU")
+        sections.append(markdown(name, rows))
         told[name] = [dataclasses.asdict(row) | {"right": row.right} for row in rows]
     if arguments.markdown:
         pathlib.Path(arguments.markdown).write_text("\n\n".join(sections) + "\n", encoding="utf-8")

@@ -70,5 +70,8 @@ def _of(problem: str, cost: Any, name: str, estimator: Any, num_samples: int) ->
         quantity = f"{problem}, d/d{wrt}, {name}"
         within = max(exact["suggested_rtol_var"], 0.02)
         values = np.asarray(draws[index], np.float64)
-        found.append(variance_row(quantity, exact["exact_variance"], values, within))
+        row = variance_row(
+            quantity, exact["exact_variance"], values, within, evaluations=exact["f_evals"]
+        )
+        found.append(row)
     return found

@@ -29,5 +29,6 @@ def rows() -> list[Row]:
             return lt.expect(key, f, lt.Bernoulli(logit), estimator=estimator, num_samples=runs)
 
         draws = gradients(lambda key: jax.grad(value)(0.0, key), 100_000)
-        found.append(variance_row(f"variance, {name}", exact, draws, 0.1, published))
+        count = runs * estimator.count_evaluations(lt.Bernoulli(0.0))
+        found.append(variance_row(f"variance, {name}", exact, draws, 0.1, published, count))
     return found

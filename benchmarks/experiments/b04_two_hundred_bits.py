@@ -42,5 +42,5 @@ def rows() -> list[Row]:
             draws = gradients(lambda key: jax.grad(value)(logits, key)[0], 50_000)
             published = PUBLISHED[name] if theta == 0.5 else None
             quantity = f"variance at θ = {theta}, {name}"
-            found.append(variance_row(quantity, exact[name], draws, 0.05, published))
+            found.append(variance_row(quantity, exact[name], draws, 0.05, published, 2))
     return found

@@ -35,10 +35,10 @@ def rows() -> list[Row]:
     found = []
     for k, (exact, published) in LOO.items():
         draws = gradients(_gradient(lt.ScoreFunction(), k), 100_000)
-        found.append(variance_row(f"variance, LOO, k = {k}", exact, draws, 0.05, published))
+        found.append(variance_row(f"variance, LOO, k = {k}", exact, draws, 0.05, published, k))
     for k, (exact, published) in UNORDERED.items():
         draws = gradients(_gradient(lt.UnorderedSet(k), 1), 100_000)
         quantity = f"variance, unordered set, k = {k}"
-        found.append(variance_row(quantity, exact, draws, 0.05, published))
+        found.append(variance_row(quantity, exact, draws, 0.05, published, k))
     found.append(mean_row("gradient, unordered set, k = 7", -0.045, draws, -0.045))
     return found

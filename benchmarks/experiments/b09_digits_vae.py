@@ -121,5 +121,7 @@ def rows() -> list[Row]:
     for n, expected in EXPECTED.items():
         for name, exact in expected.items():
             got, error = variance(params, *estimators[name](n))
-            found.append(Row(f"logit variance, n = {n}, {name}", exact, got, 0.15, error))
+            found.append(
+                Row(f"logit variance, n = {n}, {name}", exact, got, 0.15, error, evaluations=n)
+            )
     return found

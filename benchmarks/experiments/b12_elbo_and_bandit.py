@@ -75,7 +75,10 @@ def rows() -> list[Row]:
                 within = max(exact["suggested_rtol_var"], 0.02)
                 quantity = f"ELBO variance, {place}, d/d{wrt}, {name}"
                 values = np.asarray(values, np.float64)
-                found.append(variance_row(quantity, exact["exact_variance"], values, within))
+                row = variance_row(
+                    quantity, exact["exact_variance"], values, within, evaluations=exact["f_evals"]
+                )
+                found.append(row)
     for p, group in ((0.1, 8), (0.5, 4), (0.9, 8)):
         for name in ("rloo", "mean_centred", "grpo_std"):
             exact = oracle(f"grpo/p{p}_G{group}/{name}")["exact_mean"]

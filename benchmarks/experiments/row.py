@@ -25,6 +25,7 @@ class Row:
       error: the standard error of what was obtained.
       published: what the paper prints, or what can be read off its figure.
       at_most: whether the expected number is a bound.
+      evaluations: of f in the call whose variance it is; None where it is no variance.
     """
 
     quantity: str
@@ -34,6 +35,12 @@ class Row:
     error: float = 0.0
     published: float | None = None
     at_most: bool = False
+    evaluations: int | None = None
+
+    @property
+    def work(self) -> float | None:
+        """Variance × evaluations of f: what an accuracy costs."""
+        return None if self.evaluations is None else self.obtained * self.evaluations
 
     @property
     def right(self) -> bool:
@@ -59,13 +66,15 @@ def variance_row(
     draws: np.ndarray,
     within: float = 0.05,
     published: float | None = None,
+    evaluations: int | None = None,
 ) -> Row:
     """The variance of draws. Where 0 is expected, rounding of the draws' own size is allowed."""
     squares = (draws - draws.mean()) ** 2
     error = float(squares.std(ddof=1) / len(draws) ** 0.5)
     if expected == 0:
         within = 1e-12 * (1 + float(draws.mean()) ** 2)
-    return Row(quantity, expected, float(draws.var(ddof=1)), within, error, published)
+    variance = float(draws.var(ddof=1))
+    return Row(quantity, expected, variance, within, error, published, evaluations=evaluations)
 
 
 def median_row(

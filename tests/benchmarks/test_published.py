@@ -41,8 +41,10 @@ def test_there_are_twelve_and_each_says_what_it_is(script):
 def test_a_number_that_is_off_is_marked(script):
     right = script.Row("a", 1.0, 1.01, 0.02, error=0.01, published=1.0)
     off = script.Row("b", 1.0, 1.1, 0.02)
+    costly = script.Row("d", 1.0, 1.0, 0.02, evaluations=8)
+    assert costly.work == 8.0 and off.work is None
     bound = script.Row("c", -1.6, -2.0, at_most=True)
     assert right.right and not off.right and bound.right
     assert "off" in script.line(off) and "off" not in script.line(right)
-    text = script.markdown("arms-toy", [right, off, bound], 3.0)
-    assert "| a | 1 | 1 | 1.01 | 0.01 |  |" in text and "| ≤ -1.6 | -2 |" in text
+    text = script.markdown("arms-toy", [right, off, bound])
+    assert "| a | 1 | 1 | 1.01 | 0.01 |  |  |" in text and "| ≤ -1.6 | -2 |" in text
