@@ -42,6 +42,9 @@ from logtrick.baselines import (
 from logtrick.diagnostics import (
     Comparison as Comparison,
     GradientStatistics as GradientStatistics,
+    Measurement as Measurement,
+    Selection as Selection,
+    autoselect as autoselect,
     compare_estimators as compare_estimators,
     gradient_statistics as gradient_statistics,
 )

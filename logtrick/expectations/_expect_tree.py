@@ -114,7 +114,7 @@ def expect_tree(
     else:
         *whole, last = block_sizes(count, chunk)
         values = scan_blocks(block, len(whole), chunk, last)
-    meter.report(evaluations * count)
+    meter.report(evaluations * count, values)
     return _unflat(jnp.mean(values, 0), trees[-1])
 
 

@@ -143,7 +143,7 @@ def run_all(
     else:
         *whole, last = block_sizes(count, chunk)
         result = scan_blocks(block, len(whole), chunk, last)
-    meter.report(evaluations * count)
+    meter.report(evaluations * count, result.totals)
     return result
 
 
