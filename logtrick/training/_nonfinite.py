@@ -7,45 +7,36 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from logtrick.training._loop import (
-    GRADIENT,
-    UPDATE,
-    VALUE,
-    FitState,
-    Proposal,
-    Task,
-    lost,
-    propose,
-    step_inputs,
-)
+from logtrick.training._program import step_key, task_inputs
+from logtrick.training._state import GRADIENT, UPDATE, VALUE, FitState
+from logtrick.training._step import Proposal, Task, expectations, lost, propose
 
 
-def blame(task: Task, state: FitState, data: Any, trouble: np.ndarray) -> str:
-    """The message: which step, what of it, which leaf, which cost, and what to do."""
+def explanation(task: Task, state: FitState, data: Any, flags: np.ndarray) -> str:
+    """The message: which step, what of it, which leaf, which cost, which draw, and what to do."""
     index, row = int(state.step) - 1, int(state.skipped_in_a_row)
-    bits = int(trouble[index])
+    bits = int(flags[index])
     step = _again(task, state, data, index)
     what = []
     if bits & VALUE:
-        what.append(f"the value was {float(step.value)}{_cost(step)}")
+        what.append(f"the value was {float(step.value)}{_cost(step.aux)}")
     if bits & GRADIENT:
         leaves = tree_flatten_with_path(step.grads)[0]
-        what.append(
-            f"the gradient of {_first([(p, np.isfinite(g).all()) for p, g in leaves])} was not finite"
-        )
+        first = _first([(path, np.isfinite(g).all()) for path, g in leaves])
+        what.append(f"the gradient of {first} was not finite")
     if bits & UPDATE and not bits & (GRADIENT | VALUE):
         leaves = tree_flatten_with_path(jax.tree.map(lost, step.new[0], step.old[0]))[0]
-        what.append(
-            f"the optimizer's update of {_first([(p, not x) for p, x in leaves])} was not finite"
-        )
+        first = _first([(path, not x) for path, x in leaves])
+        what.append(f"the optimizer's update of {first} was not finite")
     return (
         f"{task.where} stopped at step {index}: {', and '.join(what)}{_hint(bits)}. It was the last of {row} such steps "
         f"in a row; {int(state.skipped)} of {index + 1} were skipped. The parameters before it are in the error's "
-        "`result`. Lower the learning rate, clip gradients (optax.clip_by_global_norm), or start elsewhere."
+        f"`result`; lt.training.replay(key, objective, result.params, {index}) evaluates the step again. Lower the learning "
+        "rate, clip gradients (optax.clip_by_global_norm), or start elsewhere."
     )
 
 
-def _first(leaves: list[tuple[Any, bool]]) -> str:
+def _first(leaves: list[tuple[Any, Any]]) -> str:
     """The first leaf that is not in order."""
     wrong = [path for path, fine in leaves if not fine]
     return "params" + keystr(wrong[0]) if wrong else "its own state"
@@ -63,21 +54,31 @@ def _hint(bits: int) -> str:
 
 
 def _again(task: Task, state: FitState, data: Any, index: int) -> Proposal:
-    """The step once more, since the parameters stand still; the compiled loop keeps no more than bits of it."""
+    """The step once more, since the parameters stand still; the compiled loop keeps only bits of it."""
 
     @jax.jit
     def once(state: FitState, data: Any) -> Proposal:
         base = jax.random.wrap_key_data(state.key_data, impl=state.key_impl)
-        key, rows = step_inputs(task, base, jnp.asarray(index, jnp.int32), data)
-        step = propose(task, state, key, rows, data)
-        return Proposal(step.value, [a.costs for _, a in step.aux], step.grads, step.new, step.old)
+        key = step_key(base, jnp.asarray(index, jnp.int32))
+        _, key, batch = task_inputs(task, state, key, data, jnp.zeros((), jnp.int32))
+        step = propose(task, state, key, batch)
+        return Proposal(
+            step.value,
+            expectations(step.aux),
+            step.grads,
+            step.new,
+            step.old,
+            step.gradient_norm,
+            step.update_norm,
+            step.clipped,
+        )
 
     return once(state, data)
 
 
-def _cost(step: Proposal) -> str:
+def _cost(aux: Any) -> str:
     """The first cost in the aux that was not finite, by its name, and its draw."""
-    for path, cost in tree_flatten_with_path(step.aux)[0]:
+    for path, cost in tree_flatten_with_path(aux)[0]:
         if not np.isfinite(cost).all():
             return f" (cost{keystr(path[1:])}, of draw {int(np.argmin(np.isfinite(cost)))})"
     return ""
