@@ -16,6 +16,7 @@ from logtrick import (
 )
 from logtrick._core.errors import (
     BlackBoxError as BlackBoxError,
+    CheckpointError as CheckpointError,
     DerivativeOrderError as DerivativeOrderError,
     NonFiniteError as NonFiniteError,
     UnaccountedRandomnessError as UnaccountedRandomnessError,

@@ -8,3 +8,4 @@ from logtrick.training._fit import (
 )
 from logtrick.training._loop import FitState as FitState
 from logtrick.training._progress import ProgressBar as ProgressBar, TqdmBar as TqdmBar
+from logtrick.training._store import Store as Store, read_params as read_params
