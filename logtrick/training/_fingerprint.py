@@ -30,7 +30,7 @@ _LIBRARIES = {
     for module in (jax, np, functools)
     if module.__file__ is not None
 } | {str(pathlib.Path(__file__).parents[1])}
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), np.dtype)
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), np.dtype, range, slice)
 
 
 class _Same:
@@ -83,6 +83,8 @@ class _Reader:
         if isinstance(x, dict):
             pairs = ((self.read(k, depth), self.read(v, depth)) for k, v in x.items())
             return (type(x), *pairs)
+        if isinstance(x, set | frozenset):
+            return (type(x), frozenset(self.read(y, depth) for y in x))
         return self._object(x, depth)
 
     def _function(self, f: types.FunctionType, depth: int) -> Iterator[Hashable]:

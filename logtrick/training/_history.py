@@ -46,12 +46,13 @@ class History(Module):
     def _repr_html_(self) -> str:
         rows = [("value", self.value), ("gradient_norm", self.gradient_norm)]
         rows += [("update_norm", self.update_norm), *self.metrics.items()]
+        count = end_length(self.value)
         cells = "".join(
             f"<tr><td>{name}</td><td>{first:.6g}</td><td>{last:.6g}</td></tr>"
             for name, (first, last) in ((name, ends(column)) for name, column in rows)
         )
         return (
-            f"<table><caption>{len(self.value)} steps; means of the first and of the last 50"
+            f"<table><caption>{len(self.value)} steps; means of the first and of the last {count}"
             f"</caption><tr><th></th><th>first</th><th>last</th></tr>{cells}</table>"
         )
 
@@ -88,10 +89,18 @@ class History(Module):
         return ax
 
 
-def ends(column: Any, count: int = 50) -> tuple[float, float]:
-    """The means of the first and of the last `count` finite entries; nan where there are none."""
-    column = np.asarray(column, np.float64)
+def end_length(column: Any) -> int:
+    """How many steps at either end are averaged to say where a fit began and ended: 50, or a quarter."""
+    return max(1, min(50, len(column) // 4))
+
+
+def ends(column: Any) -> tuple[float, float]:
+    """The means of the finite entries among the first and the last few; nan where there are none."""
+    column, count = np.asarray(column, np.float64), end_length(column)
+    first, last = column[:count], column[-count:]
+    return _finite_mean(first), _finite_mean(last)
+
+
+def _finite_mean(column: np.ndarray) -> float:
     column = column[np.isfinite(column)]
-    if not len(column):
-        return float("nan"), float("nan")
-    return float(np.mean(column[:count])), float(np.mean(column[-count:]))
+    return float(np.mean(column)) if len(column) else float("nan")

@@ -48,7 +48,10 @@ class Interrupt(Listener):
         self.presses += 1
         if self.presses == 1:
             self._run.stop("interrupted")
-            write(sys.stderr, "Interrupted: finishing the running steps. Ctrl-C again stops at once.\n")
+            write(
+                sys.stderr,
+                "Interrupted: finishing the running steps. Ctrl-C again stops at once.\n",
+            )
         elif self._run.abortable or not self._run.in_flight:
             raise KeyboardInterrupt
 

@@ -6,6 +6,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from logtrick._core.compat import is_key
+
 
 def check(where: str, mesh: Any) -> None:
     """`mesh` is None or a `jax.sharding.Mesh`."""
@@ -59,6 +61,14 @@ def put_rows(where: str, mesh: Mesh | None, tree: Any, *, divide: bool) -> Any:
     return jax.tree.map(lambda x: _put(x, _of(mesh, x)), tree)
 
 
+def put_stacked(mesh: Mesh | None, tree: Any) -> Any:
+    """Stacked batches of which every process has all: the second axis, of rows, spread over the devices."""
+    if mesh is None:
+        return tree
+    sharding = NamedSharding(mesh, PartitionSpec(None, mesh.axis_names[0]))
+    return jax.tree.map(lambda x: _put(x, sharding), tree)
+
+
 def _of(mesh: Mesh, x: Any) -> NamedSharding:
     axis = mesh.axis_names[0]
     divides = np.ndim(x) > 0 and np.shape(x)[0] % mesh.shape[axis] == 0
@@ -68,5 +78,8 @@ def _of(mesh: Mesh, x: Any) -> NamedSharding:
 def _put(x: Any, sharding: NamedSharding) -> Any:
     if isinstance(x, jax.Array) and not x.is_fully_addressable:
         return jax.device_put(x, sharding)
+    if is_key(x):  # a typed key cannot go to devices of other processes; its words can
+        words = _put(jax.random.key_data(x), sharding)
+        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(x))
     host = np.asarray(x)
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])

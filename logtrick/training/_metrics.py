@@ -34,7 +34,7 @@ def columns(aux: Any, opt_state: Any) -> dict[str, Array]:
 
 def _is_real(x: Any) -> bool:
     dtype = jnp.result_type(x)
-    return jnp.issubdtype(dtype, jnp.number) and not jnp.issubdtype(dtype, jnp.complexfloating)
+    return any(jnp.issubdtype(dtype, kind) for kind in (jnp.bool_, jnp.integer, jnp.floating))
 
 
 def _of_expectation(aux: Aux) -> dict[str, Array]:
@@ -45,7 +45,11 @@ def _of_expectation(aux: Aux) -> dict[str, Array]:
     """
     out = {"standard_error": jnp.max(aux.standard_error)}
     costs = [jnp.asarray(cost) for cost in jax.tree.leaves(aux.costs)]
-    if costs and all(c.ndim and c.shape == costs[0].shape for c in costs) and costs[0].shape[-1] > 1:
+    if (
+        costs
+        and all(c.ndim and c.shape == costs[0].shape for c in costs)
+        and costs[0].shape[-1] > 1
+    ):
         total = sum(costs[1:], costs[0])
         equal = jnp.max(total, -1) == jnp.min(total, -1)
         out["fraction_without_signal"] = jnp.mean(equal.astype(float))

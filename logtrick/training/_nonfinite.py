@@ -7,16 +7,25 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
-from logtrick.training._program import step_key, task_inputs
+from logtrick._core.module import replace
+from logtrick.training._program import batch_of, step_key
 from logtrick.training._state import GRADIENT, UPDATE, VALUE, FitState
 from logtrick.training._step import Proposal, Task, expectations, lost, propose
 
 
-def explanation(task: Task, state: FitState, data: Any, flags: np.ndarray) -> str:
-    """The message: which step, what of it, which leaf, which cost, which draw, and what to do."""
+def explanation(task: Task, state: FitState, data: Any, flags: np.ndarray, before: int) -> str:
+    """The message: which step, what of it, which leaf, which cost, which draw, and what to do.
+
+    Args:
+      task: what was fitted.
+      state: the state, in which the fit stands still.
+      data: the data of the last call.
+      flags: the flags of all steps.
+      before: the number of steps before the last call.
+    """
     index, row = int(state.step) - 1, int(state.skipped_in_a_row)
     bits = int(flags[index])
-    step = _again(task, state, data, index)
+    step = _again(task, state, data, index, index - before)
     what = []
     if bits & VALUE:
         what.append(f"the value was {float(step.value)}{_cost(step.aux)}")
@@ -53,15 +62,15 @@ def _hint(bits: int) -> str:
     return " while the gradient was finite: it overflowed"
 
 
-def _again(task: Task, state: FitState, data: Any, index: int) -> Proposal:
+def _again(task: Task, state: FitState, data: Any, index: int, i: int) -> Proposal:
     """The step once more, since the parameters stand still; the compiled loop keeps only bits of it."""
 
     @jax.jit
     def once(state: FitState, data: Any) -> Proposal:
         base = jax.random.wrap_key_data(state.key_data, impl=state.key_impl)
-        key = step_key(base, jnp.asarray(index, jnp.int32))
-        _, key, batch = task_inputs(task, state, key, data, jnp.zeros((), jnp.int32))
-        step = propose(task, state, key, batch)
+        state = replace(state, step=jnp.asarray(index, jnp.int32))
+        key = step_key(base, state.step)
+        step = propose(task, state, key, batch_of(task, state, data, jnp.asarray(i, jnp.int32)))
         return Proposal(
             step.value,
             expectations(step.aux),

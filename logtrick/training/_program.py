@@ -94,7 +94,9 @@ def _key(task: Task) -> Hashable:
     return tuple(fingerprint(getattr(task, field.name)) for field in dataclasses.fields(task))
 
 
-def _begin(task: Task, params: Any, key_data: Array, key_impl: Any = None) -> FitState:
+def _begin(
+    task: Task, params: Any, key_data: Array, position: Any, key_impl: Any = None
+) -> FitState:
     """The state before the first step, in memory of its own: it is donated, and the user keeps what they gave."""
     params = jax.tree.map(jnp.copy, params)
     opt_state = jax.tree.map(_strong, task.optimizer.init(partition(params)[0]))
@@ -115,7 +117,7 @@ def _begin(task: Task, params: Any, key_data: Array, key_impl: Any = None) -> Fi
             clipped=zero,
             gradient_scale=_guard.start(),
             average=average,
-            position=None if task.feed is None else task.feed.start(),
+            position=position,
             key_impl=key_impl,
         ),
     )
@@ -141,7 +143,10 @@ def _advance(
     )
 
     def step(state: FitState, key: Array, data: Any, i: Array) -> tuple[FitState, Records]:
-        return take(task, *task_inputs(task, state, key, data, i))
+        state, records = take(task, state, key, batch_of(task, state, data, i))
+        if task.feed.source == "rows":
+            state = replace(state, position=task.feed.at(state.step))
+        return state, records
 
     # Traced once: the shapes of the records are known before the loop begins.
     closed, shapes = jaxpr_of(step, state, step_keys[0], data, jnp.zeros((), jnp.int32))
@@ -163,14 +168,9 @@ def _advance(
     return _mesh.replicated(task.mesh, out)
 
 
-def task_inputs(
-    task: Task, state: FitState, key: Array, data: Any, i: Any
-) -> tuple[FitState, Array, tuple[Any, ...]]:
-    """The state with the data feed moved on, the key of the objective, and its batch, if any."""
-    if task.feed is None:
-        return state, key, () if data is None else (data,)
-    batch, position = task.feed.next(data, state.position, i)
-    return replace(state, position=position), key, (_mesh.rows(task.mesh, batch),)
+def batch_of(task: Task, state: FitState, data: Any, i: Any) -> tuple[Any, ...]:
+    """The objective's further arguments at the state's step, the i-th of its call."""
+    return _mesh.rows(task.mesh, task.feed.batch(data, state.step, i))
 
 
 def step_key(base: Array, step: Any) -> Array:

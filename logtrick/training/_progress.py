@@ -54,7 +54,9 @@ class ProgressBar(Listener):
 
     def _early(self) -> None:
         """Something to see while the first steps compile or run."""
-        self._draw(f"{self._prefix()}{self._before}/{self._job} steps, compiling or in the first steps")
+        self._draw(
+            f"{self._prefix()}{self._before}/{self._job} steps, compiling or in the first steps"
+        )
 
     def after_chunk(self, run: Any) -> None:
         """See `Listener.after_chunk`."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from logtrick._core.compat import is_tracer
 from logtrick._core.module import Module, static
-from logtrick.training._history import History, ends
+from logtrick.training._history import History, end_length, ends
 from logtrick.training._state import FitState
 
 P = TypeVar("P")
@@ -36,8 +36,8 @@ class FitResult(Module, Generic[P]):
       ('max_steps', 3.0, [9.0, 2.25, 0.5625])
       >>> fit
       FitResult: max_steps after 20 steps
-        objective 0.6 → 0.6 (means of the first and the last 50 steps)
-        gradient norm 0.6 (mean of the last 50 steps)
+        objective 2.39766 → 1.9838e-10 (means of the first and the last 5 steps)
+        gradient norm 2.2e-05 (mean of the last 5 steps)
         params float32[]
     """
 
@@ -55,9 +55,13 @@ class FitResult(Module, Generic[P]):
         if self.reason:
             lines.append(f"  {self.reason}")
         first, last = ends(self.history.value)
-        lines.append(f"  objective {first:.6g} → {last:.6g} (means of the first and the last 50 steps)")
+        count = end_length(self.history.value)
+        steps = "step" if count == 1 else f"{count} steps"
+        lines.append(
+            f"  objective {first:.6g} → {last:.6g} (means of the first and the last {steps})"
+        )
         norm = ends(self.history.gradient_norm)[1]
-        lines.append(f"  gradient norm {norm:.6g} (mean of the last 50 steps)")
+        lines.append(f"  gradient norm {norm:.6g} (mean of the last {steps})")
         lines += [f"  {remark}" for remark in self._remarks()]
         lines.append(f"  params {_shapes(self.params)}")
         return "\n".join(lines)

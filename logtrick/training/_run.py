@@ -1,17 +1,18 @@
 """A fit in progress: the host's half of the training loop."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core.errors import NonFiniteError
 from logtrick._core.module import replace
 from logtrick.programs._black_box import host_errors_surface
 from logtrick.training._columns import Columns
+from logtrick.training._feed import HostBatches
 from logtrick.training._history import History
 from logtrick.training._listener import Listener
 from logtrick.training._nonfinite import explanation
@@ -50,10 +51,15 @@ class Run:
         num_steps: int,
         chunk: int,
         listeners: Sequence[Listener],
+        saver: Listener | None = None,
     ) -> None:
         self.program, self.task, self.where = program, program.task, program.task.where
-        self.state, self.data, self.num_steps, self.chunk = state, data, num_steps, chunk
-        self.listeners = listeners
+        self._batches = data if isinstance(data, HostBatches) else None
+        self.data = None if self._batches else data
+        self.state, self.num_steps, self.chunk = state, num_steps, chunk
+        # A checkpoint is read before the other listeners start, and written when they have seen the same step.
+        self._starting = [*listeners[:1], *([saver] if saver else []), *listeners[1:]]
+        self.listeners = [*listeners, *([saver] if saver else [])]
         self.step = self.first_step = 0
         self.status: str | None = None
         self.reason = ""
@@ -61,10 +67,17 @@ class Run:
         self.in_flight = self.abortable = False
         self.columns = Columns(num_steps)
         self.series: dict[str, dict[str, Any]] = {}
-        self._kinds = kinds((state, data))
+        self._kinds = kinds((state, self.data))
         self._pace = program.step_seconds.get(self._kinds)
         self._last_count = 0
         self._compiled = False
+        self._before_call = 0
+        self._position = _on_host(state.position)
+
+    @property
+    def intact(self) -> bool:
+        """Whether the state is there, and was not lost with a chunk that failed."""
+        return not any(leaf.is_deleted() for leaf in jax.tree.leaves(self.state))
 
     @property
     def history(self) -> History:
@@ -108,13 +121,14 @@ class Run:
                 listener.restore(state.listeners[listener.name])
         self.state = replace(state, history=None, listeners=None)
         self.step = self.first_step = int(state.step)
+        self._position = _on_host(state.position)
 
     def __call__(self) -> FitResult[Any]:
         """Take the steps."""
         begun: list[Listener] = []
         failure: BaseException | None = None
         try:
-            for listener in self.listeners:
+            for listener in self._starting:
                 begun.append(listener)
                 listener.start(self)
             self._steps()
@@ -132,12 +146,15 @@ class Run:
         finally:
             self._close(begun, failure)
         result = self.result()
-        state = jax.tree.map(jnp.asarray, replace(self.full_state(), history=result.history))
-        return replace(result, state=replace(result.state, history=state.history, listeners=state.listeners))
+        kept = self.full_state()
+        history, listeners = jax.device_put((kept.history, kept.listeners))
+        return replace(result, state=replace(result.state, history=history, listeners=listeners))
 
     def _close(self, begun: list[Listener], failure: BaseException | None) -> None:
         """Close every listener, the last one first; what one of them raises does not keep the others from it."""
         raised: BaseException | None = None
+        if self._batches is not None:
+            self._batches.feed.close()
         for listener in reversed(begun):
             try:
                 listener.close(self, failure)
@@ -149,10 +166,9 @@ class Run:
 
     def _attach(self, error: BaseException) -> None:
         """Put the fit so far into an exception as `.result`."""
-        try:
+        # Not for an exception without attributes, nor when the state was lost with the chunk that failed.
+        with contextlib.suppress(AttributeError, RuntimeError):
             error.result = self.result()  # type: ignore[attr-defined]  # for whoever catches it
-        except (AttributeError, RuntimeError):
-            pass  # an exception without attributes; a state that was lost with the chunk that failed
         if "RESOURCE_EXHAUSTED" in str(error):
             error.add_note(
                 f"{self.where}: the step does not fit into memory. Pass chunk_size=… to lt.expect, which bounds the memory "
@@ -197,14 +213,17 @@ class Run:
             return 1
         wanted = max(1, int(_PATIENCE / max(self._pace, 1e-9)))
         grown = 10 * self._last_count or CAPACITY
-        return min(most, CAPACITY, wanted, grown)
+        capacity = CAPACITY if self._batches is None else self._batches.most
+        return min(most, capacity, wanted, grown)
 
     def _call(self, count: int) -> None:
         """`count` compiled steps."""
         expected = None if self._pace is None else count * self._pace
         slow = expected is None or expected > _SLOW or bool(self.program.boxes)
-        self.abortable = slow and count > 0 and _bytes(self.state) <= _KEPT_BYTES
+        self.abortable = slow and _bytes(self.state) <= _KEPT_BYTES
         given = jax.device_put(self.state, may_alias=False) if self.abortable else self.state
+        if self._batches is not None:
+            self.data, after = self._batches.take(self._position, count)
         began = time.monotonic()
         self.in_flight = True
         try:
@@ -219,6 +238,8 @@ class Run:
             raise
         finally:
             self.in_flight = False
+        if self._batches is not None:
+            state, self._position = replace(state, position=after), after
         self._accept(state, records, count)
         if count:
             elapsed = time.monotonic() - began
@@ -228,7 +249,7 @@ class Run:
 
     def _accept(self, state: FitState, records: Records, count: int) -> None:
         """Take over what a call gave; the state comes last, so that an interruption leaves the older one whole."""
-        self.columns.filled = self.step
+        self.columns.filled = self._before_call = self.step
         self.columns.append(records, count)
         self.state = state
         self.step += count
@@ -237,7 +258,9 @@ class Run:
         self.step = int(self.state.step)  # a fit that reached its limit stands still
         flags = self.columns.flags(self.step)
         self.status = "diverged"
-        error = NonFiniteError(explanation(self.task, self.state, self.data, flags))
+        error = NonFiniteError(
+            explanation(self.task, self.state, self.data, flags, self._before_call)
+        )
         error.result = self.result()
         raise error
 
@@ -248,6 +271,11 @@ def _wait(x: jax.Array) -> None:
     while not x.is_ready():
         time.sleep(pause)
         pause = min(2 * pause, 2e-3)
+
+
+def _on_host(position: Any) -> Any:
+    """A data feed's position as NumPy's numbers, which no compiled call takes away."""
+    return jax.tree.map(lambda x: np.int32(int(x)), position)
 
 
 def _bytes(tree: Any) -> int:

@@ -16,6 +16,7 @@ from logtrick.training import _guard
 from logtrick.training._adaptive import adaptive_loss, advanced_statistics, auxes, merge, partition
 from logtrick.training._average import Average
 from logtrick.training._evaluation import Evaluate, evaluation_params
+from logtrick.training._feed import NO_DATA, Feed
 from logtrick.training._metrics import columns
 from logtrick.training._state import CLIPPED, GRADIENT, STOPPED, UPDATE, VALUE, FitState, Records
 
@@ -32,7 +33,7 @@ class Task:
       optimizer: an optax transformation with extra arguments.
       sign: 1 to minimize, −1 to maximize.
       limit: how many steps in a row may be skipped.
-      feed: how batches are taken from the data; None: no data.
+      feed: how a step gets its batch.
       freeze_guard: the factor of the freeze guard, or None.
       average: how iterates are averaged, or None.
       evaluate: the user's form of the parameters for evaluation, or None.
@@ -44,7 +45,7 @@ class Task:
     optimizer: Any
     sign: int = 1
     limit: int = 10
-    feed: Any = None
+    feed: Feed = NO_DATA
     freeze_guard: float | None = None
     average: Average | None = None
     evaluate: Evaluate | None = None
@@ -137,7 +138,8 @@ def take(
     )
     flags = jnp.where(running, wrong | CLIPPED * clipped, STOPPED)
     metrics = columns(step.aux, opt_state)
-    return state, Records(step.value, step.gradient_norm, step.update_norm, flags, metrics)
+    numbers = (step.value, step.gradient_norm, step.update_norm)
+    return state, Records(*(x.astype(float) for x in numbers), flags, metrics)
 
 
 def _update(task: Task, state: FitState, trained: Any, value: Array, grads: Any) -> tuple[Any, Any]:
