@@ -2,6 +2,7 @@
 
 import pathlib
 import time
+import warnings
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from logtrick._core.errors import CheckpointError
 from logtrick._core.module import replace
 from logtrick.training._history import History
 from logtrick.training._listener import Listener
-from logtrick.training._store import Store
+from logtrick.training._store import Store, newest, read_params
 
 _COLUMNS = ("value", "gradient_norm", "update_norm", "skipped", "clipped")
 
@@ -36,6 +37,8 @@ class Checkpoint(Listener):
       seconds: save when so many seconds have passed since the last time, where `every` is None.
       keep: how many checkpoints stay.
       fallback: if the newest checkpoint is damaged, go on from the next older one that is not, with a warning.
+      strict: whether a checkpoint that cannot be written (full disk) ends the fit, by a `CheckpointError` that carries
+        `.result`; otherwise it warns, and tries again at the next one. Earlier checkpoints are untouched in either case.
     Raises:
       CheckpointError: the folder is in use or cannot be written to, or its checkpoint is damaged or of another fit.
     Example:
@@ -53,6 +56,7 @@ class Checkpoint(Listener):
         seconds: float = 60.0,
         keep: int = 3,
         fallback: bool = False,
+        strict: bool = True,
     ) -> None:
         if every is not None:
             checks.positive_int("lt.training.Checkpoint", "every", every)
@@ -61,29 +65,28 @@ class Checkpoint(Listener):
                 f"lt.training.Checkpoint(seconds=…) needs a positive number; got {seconds}. Pass 60, say."
             )
         self.folder, self.every, self.seconds = folder, every, seconds
-        self.keep, self.fallback, self.resume = keep, fallback, True
+        self.keep, self.fallback, self.strict, self.resume = keep, fallback, strict, True
         self._store: Store | None = None
 
     def start(self, run: Any) -> None:
         """See `Listener.start`."""
-        self._writes = jax.process_index() == 0
-        if self._writes or not self.resume:
-            self._store = Store(self.folder, keep=self.keep) if self._writes else None
         self._saved, self._last = -1, time.monotonic()
+        if jax.process_index() == 0:
+            self._store = Store(self.folder, keep=self.keep)
         if self.resume and self._has_checkpoint():
             self._resume(run)
 
     def _has_checkpoint(self) -> bool:
-        if self._store is not None:
-            return bool(self._store.steps())
-        return any(pathlib.Path(self.folder).glob("checkpoint-*.json"))
+        return any(pathlib.Path(self.folder).expanduser().glob("checkpoint-*.json"))
 
     def _resume(self, run: Any) -> None:
-        assert self._store is not None
-        about = self._store.about()
+        """Go on from the newest checkpoint; every process reads it, of several one writes."""
+        about = newest(self.folder, fallback=self.fallback)
         self._check(about["extra"], run)
         template = _template(run, about["step"], about["extra"])
-        state, _ = self._store.load(like=template, fallback=self.fallback)
+        state = read_params(
+            self.folder, template, step=about["step"], at="", fallback=self.fallback
+        )
         run.resume(state)
         self._saved = run.step
 
@@ -104,13 +107,22 @@ class Checkpoint(Listener):
         else:
             due = time.monotonic() - self._last >= self.seconds
         if due:
+            self._try_to_save(run)
+
+    def _try_to_save(self, run: Any) -> None:
+        try:
             self._save(run)
+        except CheckpointError as error:
+            if self.strict:
+                raise
+            self._last = time.monotonic()
+            warnings.warn(f"{error} The fit goes on without it.", RuntimeWarning, stacklevel=2)
 
     def close(self, run: Any, error: BaseException | None) -> None:
         """See `Listener.close`: the end is saved too, unless the state was lost with a chunk that failed."""
         try:
             if run.intact and run.status != "diverged":
-                self._save(run)
+                self._try_to_save(run)
         finally:
             if self._store is not None:
                 self._store.close()
