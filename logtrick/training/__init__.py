@@ -6,11 +6,14 @@ from logtrick.training._average import (
     PolyakAverage as PolyakAverage,
 )
 from logtrick.training._checkpoint import Checkpoint as Checkpoint
+from logtrick.training._data import ArrayFeed as ArrayFeed, as_feed as as_feed
 from logtrick.training._gradient_noise import GradientNoise as GradientNoise
 from logtrick.training._history import History as History
+from logtrick.training._host_feed import HostFeed as HostFeed
 from logtrick.training._json_lines import JSONLines as JSONLines
 from logtrick.training._listener import Listener as Listener
 from logtrick.training._minimize import maximize as maximize, minimize as minimize
+from logtrick.training._position import Position as Position
 from logtrick.training._progress import ProgressBar as ProgressBar, TqdmBar as TqdmBar
 from logtrick.training._replay import Replay as Replay, replay as replay
 from logtrick.training._result import FitResult as FitResult

@@ -11,9 +11,11 @@ import numpy as np
 from logtrick._core import checks
 from logtrick._core.errors import CheckpointError
 from logtrick._core.module import replace
+from logtrick.training import _manifest
+from logtrick.training._folder import entries
 from logtrick.training._history import History
 from logtrick.training._listener import Listener
-from logtrick.training._store import Store, newest, read_params
+from logtrick.training._store import Store, read_entry
 
 _COLUMNS = ("value", "gradient_norm", "update_norm", "skipped", "clipped")
 
@@ -73,22 +75,27 @@ class Checkpoint(Listener):
         self._saved, self._last = -1, time.monotonic()
         if jax.process_index() == 0:
             self._store = Store(self.folder, keep=self.keep)
-        if self.resume and self._has_checkpoint():
+        if self.resume:
             self._resume(run)
 
-    def _has_checkpoint(self) -> bool:
-        return any(pathlib.Path(self.folder).expanduser().glob("checkpoint-*.json"))
-
     def _resume(self, run: Any) -> None:
-        """Go on from the newest checkpoint; every process reads it, of several one writes."""
-        about = newest(self.folder, fallback=self.fallback)
-        self._check(about["extra"], run)
-        template = _template(run, about["step"], about["extra"])
-        state = read_params(
-            self.folder, template, step=about["step"], at="", fallback=self.fallback
-        )
-        run.resume(state)
-        self._saved = run.step
+        """Go on from the newest checkpoint, if any; every process reads it, the first one writes."""
+        path = pathlib.Path(self.folder).expanduser().absolute()
+        found = entries(path) if path.exists() else []
+        for i, entry in enumerate(reversed(found)):
+            try:
+                manifest = _manifest.from_file(entry.manifest)
+                self._check(manifest["extra"], run)
+                template = _template(run, manifest["step"], manifest["extra"])
+                state, _ = read_entry(entry, template, "")
+            except _manifest.DamagedError as error:
+                if not self.fallback or i + 1 == len(found):
+                    raise
+                warnings.warn(f"{error} An older one is tried.", RuntimeWarning, stacklevel=2)
+                continue
+            run.resume(state)
+            self._saved = run.step
+            return
 
     def _check(self, extra: dict[str, Any], run: Any) -> None:
         """The checkpoint is of this fit: the same function, key and data feed."""

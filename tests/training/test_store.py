@@ -152,6 +152,20 @@ def test_parts_of_a_state(tmp_path):
             read_params(tmp_path, {"w": jnp.ones((2, 3))}, at=".nowhere")
 
 
+def test_a_reader_looks_again_when_the_writer_has_removed_what_it_found(tmp_path, monkeypatch):
+    read = _manifest.from_file
+    with Store(tmp_path, keep=1) as store:
+        store.save(1, {"x": jnp.ones(1)})
+
+        def late(path):
+            if path.name.endswith("-step-1.json"):
+                store.save(2, {"x": jnp.full(1, 2.0)})
+            return read(path)
+
+        monkeypatch.setattr(_manifest, "from_file", late)
+        assert read_params(tmp_path, {"x": jnp.zeros(1)}, at="")["x"] == 2
+
+
 def test_parameters_that_are_python_numbers(tmp_path):
     with Store(tmp_path) as store:
         store.save(1, State(jnp.asarray(2.5), None, None, None))
