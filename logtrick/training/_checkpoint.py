@@ -69,14 +69,16 @@ class Checkpoint(Listener):
         self.folder, self.every, self.seconds = folder, every, seconds
         self.keep, self.fallback, self.strict, self.resume = keep, fallback, strict, True
         self._store: Store | None = None
+        self._ready = False
 
     def start(self, run: Any) -> None:
         """See `Listener.start`."""
-        self._saved, self._last = -1, time.monotonic()
+        self._ready, self._saved, self._last = False, -1, time.monotonic()
         if jax.process_index() == 0:
             self._store = Store(self.folder, keep=self.keep)
         if self.resume:
             self._resume(run)
+        self._ready = True
 
     def _resume(self, run: Any) -> None:
         """Go on from the newest checkpoint, if any; every process reads it, the first one writes."""
@@ -128,7 +130,8 @@ class Checkpoint(Listener):
     def close(self, run: Any, error: BaseException | None) -> None:
         """See `Listener.close`: the end is saved too, unless the state was lost with a chunk that failed."""
         try:
-            if run.intact and run.status != "diverged":
+            # A fit that may not go on from what is in the folder must not write there.
+            if self._ready and run.intact and run.status != "diverged":
                 self._try_to_save(run)
         finally:
             if self._store is not None:

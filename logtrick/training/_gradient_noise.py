@@ -76,7 +76,7 @@ def _measure(task: Task, count: int, state: FitState, data: Any) -> tuple[Any, A
     batch = batch_of(task, state, data, jnp.zeros((), jnp.int32))
     gradient = lambda i: propose(task, state, jax.random.fold_in(base, i), batch).grads
     grads = [g.astype(jnp.float32) for g in jax.tree.leaves(jax.vmap(gradient)(jnp.arange(count)))]
-    means = [jnp.mean(g, 0) for g in grads]
+    means = [jnp.mean(g, 0, keepdims=True) for g in grads]
     squares = (jnp.sum(jnp.square(g - m)) for g, m in zip(grads, means))
     variance = sum(squares, jnp.zeros(())) / (count - 1)
     signal = sum((jnp.sum(jnp.square(m)) for m in means), jnp.zeros(())) - variance / count
