@@ -19,7 +19,7 @@ class Average(Module, abstract=True):
       >>> average = lt.training.PolyakAverage(start=200)
       >>> fit = lt.minimize(jax.random.key(0), objective, 3.0, optax.sgd(0.1), num_steps=2000, average=average)
       >>> round(fit.params.item(), 2), round(fit.averaged_params.item(), 2)
-      (-0.12, 0.02)
+      (0.26, 0.0)
     """
 
     def start(self, params: Any) -> Any:

@@ -35,7 +35,7 @@ class GradientNoise(Listener):
       >>> fit = lt.minimize(jax.random.key(0), objective, 3.0, optax.sgd(0.01), num_steps=20, listeners=(noise,))
       >>> series = fit.history.series["gradient_noise"]
       >>> series["step"].tolist(), series["signal_to_noise"].round(0).tolist()
-      ([10, 20], [4.0, 4.0])
+      ([10, 20], [5.0, 6.0])
     """
 
     name = "gradient_noise"

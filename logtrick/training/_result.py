@@ -36,8 +36,8 @@ class FitResult(Module, Generic[P]):
       ('max_steps', 3.0, [9.0, 2.25, 0.5625])
       >>> fit
       FitResult: max_steps after 20 steps
-        objective 2.39766 → 1.9838e-10 (means of the first and the last 5 steps)
-        gradient norm 2.2e-05 (mean of the last 5 steps)
+        objective 2.39766 → 2.23299e-09 (means of the first and the last 5 steps)
+        gradient norm 7.09534e-05 (mean of the last 5 steps)
         params float32[]
     """
 

@@ -268,7 +268,7 @@ class Run:
 def _wait(x: jax.Array) -> None:
     """Until `x` is there, in Python's hands, so that signals are handled meanwhile."""
     pause = 1e-4
-    while not x.is_ready():
+    while not x.is_ready():  # type: ignore[attr-defined]  # of every concrete array
         time.sleep(pause)
         pause = min(2 * pause, 2e-3)
 

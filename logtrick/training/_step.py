@@ -138,8 +138,14 @@ def take(
     )
     flags = jnp.where(running, wrong | CLIPPED * clipped, STOPPED)
     metrics = columns(step.aux, opt_state)
-    numbers = (step.value, step.gradient_norm, step.update_norm)
-    return state, Records(*(x.astype(float) for x in numbers), flags, metrics)
+    records = Records(
+        value=step.value.astype(float),
+        gradient_norm=step.gradient_norm.astype(float),
+        update_norm=step.update_norm.astype(float),
+        flags=flags,
+        metrics=metrics,
+    )
+    return state, records
 
 
 def _update(task: Task, state: FitState, trained: Any, value: Array, grads: Any) -> tuple[Any, Any]:

@@ -81,7 +81,7 @@ class Converged(Listener):
         self.resolution, self.z = float(resolution), float(z)
         self.repeats = checks.positive_int(where, "repeats", repeats)
         self.min_steps = checks.positive_int(where, "min_steps", min_steps)
-        self.every = checks.positive_int(where, "every", every)
+        self.every = self._every = checks.positive_int(where, "every", every)
         self._rows: list[np.ndarray] = []
 
     def arrays(self) -> dict[str, Any]:
@@ -101,14 +101,14 @@ class Converged(Listener):
 
     def after_chunk(self, run: Any) -> None:
         """See `Listener.after_chunk`."""
-        if run.step % self.every == 0 and run.step // self.every > len(self._rows):
+        if run.step % self._every == 0 and run.step // self._every > len(self._rows):
             params, _ = run.program.shown(run.state)
             self._rows.append(np.asarray(_sketch(params)))
             self._judge(run)
 
     def _judge(self, run: Any) -> None:
         """End the fit where the same verdict was found at the last `repeats` looks of a growing series."""
-        steps = looks(run.step, self.every, self.repeats, self.min_steps)
+        steps = looks(run.step, self._every, self.repeats, self.min_steps)
         if steps is None:
             return
         verdicts = [self._verdict(run.history, step) for step in steps]
@@ -117,7 +117,7 @@ class Converged(Listener):
             run.stop(first.word, first.reason)
 
     def _verdict(self, history: Any, step: int) -> "Verdict | None":
-        rows = np.array(self._rows[: step // self.every])
+        rows = np.array(self._rows[: step // self._every])
         if len(rows) < 4 * _ROWS:
             return None
         window = step // 4
