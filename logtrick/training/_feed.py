@@ -1,11 +1,11 @@
 """Where a step's batch comes from: none, all of the data, rows of arrays, or batches that the host makes."""
 
-import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from logtrick._core.module import Module, static
 from logtrick.training import _mesh
 from logtrick.training._data import ArrayFeed, as_feed
 from logtrick.training._host_feed import HostFeed
@@ -14,8 +14,7 @@ from logtrick.training._position import Position
 _MOST_STACKED = 32  # batches of the host in one compiled call
 
 
-@dataclasses.dataclass(frozen=True)
-class Feed:
+class Feed(Module):
     """How a compiled step gets its batch from the `data` that it is passed.
 
     Attributes:
@@ -23,9 +22,9 @@ class Feed:
       rows, batch_size: of an epoch and of a batch, where they are known.
     """
 
-    source: str
-    rows: int | None = None
-    batch_size: int | None = None
+    source: str = static()
+    rows: int | None = static(default=None)
+    batch_size: int | None = static(default=None)
 
     @property
     def description(self) -> list[Any]:

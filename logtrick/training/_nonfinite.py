@@ -9,8 +9,9 @@ from jax.tree_util import keystr, tree_flatten_with_path
 
 from logtrick._core.module import replace
 from logtrick.training._program import batch_of, step_key
+from logtrick.training._reductions import lost
 from logtrick.training._state import GRADIENT, UPDATE, VALUE, FitState
-from logtrick.training._step import Proposal, Task, expectations, lost, propose
+from logtrick.training._step import Proposal, Task, expectations, propose
 
 
 def explanation(task: Task, state: FitState, data: Any, flags: np.ndarray, before: int) -> str:
@@ -35,7 +36,7 @@ def explanation(task: Task, state: FitState, data: Any, flags: np.ndarray, befor
         what.append(f"the gradient of {first} was not finite")
     if bits & UPDATE and not bits & (GRADIENT | VALUE):
         leaves = tree_flatten_with_path(jax.tree.map(lost, step.new[0], step.old[0]))[0]
-        first = _first([(path, not x) for path, x in leaves])
+        first = _first([(path, not x.any()) for path, x in leaves])
         what.append(f"the optimizer's update of {first} was not finite")
     return (
         f"{task.where} stopped at step {index}: {', and '.join(what)}{_hint(bits)}. It was the last of {row} such steps "

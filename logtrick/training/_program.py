@@ -148,24 +148,33 @@ def _advance(
             state = replace(state, position=task.feed.at(state.step))
         return state, records
 
-    # Traced once: the shapes of the records are known before the loop begins.
+    # Traced once: what a step records is known before the loop begins.
     closed, shapes = jaxpr_of(step, state, step_keys[0], data, jnp.zeros((), jnp.int32))
-    tree = jax.tree.structure(shapes)
-    buffer = lambda kind: jnp.zeros((capacity, *kind.shape), kind.dtype)
-    records = jax.tree.map(buffer, shapes[1])
-    records = replace(records, flags=jnp.full(capacity, STOPPED, jnp.int32))
+    tree, kinds = jax.tree.structure(shapes), shapes[1]
 
-    def body(i: Array, carry: tuple[FitState, Records]) -> tuple[FitState, Records]:
-        state, records = carry
+    def body(i: Array, carry: tuple[FitState, Array]) -> tuple[FitState, Array]:
+        state, rows = carry
         leaves = jax.tree.leaves((state, at(step_keys, i), data, i))
-        state, new = tree.unflatten(jaxpr_as_fun(closed)(*leaves))
-        put = lambda buffer, x: lax.dynamic_update_index_in_dim(buffer, x, i, 0)
-        return state, jax.tree.map(put, records, new)
+        state, records = tree.unflatten(jaxpr_as_fun(closed)(*leaves))
+        return state, lax.dynamic_update_index_in_dim(rows, _as_row(records), i, 0)
 
-    state, records = lax.fori_loop(0, count, body, (state, records))
+    width = len(jax.tree.leaves(kinds))
+    rows = jnp.full((capacity, width), STOPPED, float)
+    state, rows = lax.fori_loop(0, count, body, (state, rows))
     # A copy of the flag: the state is donated to the next call.
-    out = (state, records, jnp.copy(state.skipped_in_a_row))
+    out = (state, _from_rows(rows, kinds), jnp.copy(state.skipped_in_a_row))
     return _mesh.replicated(task.mesh, out)
+
+
+def _as_row(records: Records) -> Array:
+    """A step's records as one vector of floats: one write into the history instead of one for each."""
+    return jnp.stack([x.astype(float) for x in jax.tree.leaves(records)])
+
+
+def _from_rows(rows: Array, kinds: Records) -> Records:
+    """The columns of `rows`, in the form and the dtypes of the records."""
+    leaves, tree = jax.tree.flatten(kinds)
+    return tree.unflatten([rows[:, j].astype(kind.dtype) for j, kind in enumerate(leaves)])
 
 
 def batch_of(task: Task, state: FitState, data: Any, i: Any) -> tuple[Any, ...]:

@@ -1,7 +1,6 @@
 """One step of a fit, pure: gradient, update, and whether it is accepted."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from logtrick.training._average import Average
 from logtrick.training._evaluation import Evaluate, evaluation_params
 from logtrick.training._feed import NO_DATA, Feed
 from logtrick.training._metrics import columns
+from logtrick.training._reductions import euclidean_norm, not_finite
 from logtrick.training._state import CLIPPED, GRADIENT, STOPPED, UPDATE, VALUE, FitState, Records
 
 Array = jax.Array
@@ -175,33 +175,11 @@ def _update(task: Task, state: FitState, trained: Any, value: Array, grads: Any)
     return updates, jax.tree.map(cast, opt_state, state.opt_state)
 
 
-def euclidean_norm(tree: Any) -> Array:
-    """√Σ x², in at least float32; nan where an entry is, inf where the sum overflows."""
-    leaves = jax.tree.leaves(tree)
-    dtype = jnp.result_type(jnp.float32, *leaves)
-    square = sum((jnp.sum(jnp.square(x.astype(dtype))) for x in leaves), jnp.zeros((), dtype))
-    return jnp.sqrt(square)
-
-
 def _not_finite(step: Proposal) -> Array:
-    """What of a step is not finite, as bits. A few sums: which leaf it was is found when it matters."""
-    # The sum of zeros is nan exactly where a gradient is not finite; a sum of squares could overflow.
-    grads = jax.tree.leaves(step.grads)
-    nothing = sum((jnp.sum(g * 0).astype(float) for g in grads), jnp.zeros(()))
-    wrong = [lost(n, o) for n, o in zip(jax.tree.leaves(step.new), jax.tree.leaves(step.old))]
-    bits = (
-        VALUE * ~jnp.isfinite(step.value)
-        + GRADIENT * ~jnp.isfinite(nothing)
-        + UPDATE * functools.reduce(jnp.logical_or, wrong, jnp.array(False))
-    )
+    """What of a step is not finite, as bits; which leaf it was is found when it matters."""
+    gradient, update = not_finite(step.grads, step.new, step.old)
+    bits = VALUE * ~jnp.isfinite(step.value) + GRADIENT * gradient + UPDATE * update
     return bits.astype(jnp.int32)
-
-
-def lost(new: Array, old: Array) -> Array:
-    """Whether a finite entry became one that is not. An infinity that was there before is no fault."""
-    if not jnp.issubdtype(old.dtype, jnp.inexact):
-        return jnp.array(False)
-    return jnp.any(jnp.isfinite(old) & ~jnp.isfinite(new))
 
 
 def expectations(aux: Any) -> list[Any]:

@@ -29,9 +29,20 @@ def fit(objective, optimizer):
 def test_inline_objectives_and_optimizers_are_compiled_once():
     assert fit(*made(3.0)) == 2.25
     before = len(PROGRAMS.kept)
-    with jax.log_compiles(False):
-        assert fit(*made(3.0)) == 2.25
-    assert len(PROGRAMS.kept) == before
+    assert fit(*made(3.0)) == 2.25
+    data = np.arange(3.0)
+    for batch_size in (None, 2):
+        for _ in range(2):
+            lt.minimize(
+                KEY,
+                lambda p, key, x: p * jnp.sum(x),
+                0.0,
+                optax.sgd(0.1),
+                num_steps=1,
+                data=data,
+                batch_size=batch_size,
+            )
+    assert len(PROGRAMS.kept) == before + 2
     assert fit(*made(4.0)) == 3.0 and fit(*made(3.0, rate=0.5)) == 3.0
 
 
