@@ -223,7 +223,7 @@ def _fit(
     arguments.check_counts(where, num_steps, chunk)
     arguments.check_functions(where, objective, optimizer)
     arguments.check_options(where, average, freeze_guard)
-    _mesh.check(where, mesh)
+    mesh = _mesh.automatic(where, mesh)
     params = arguments.arrays(where, params)
     feed, data, host = placed(where, data, batch_size, key, mesh)
     arguments.check_call(where, objective, feed.source != "none")

@@ -15,6 +15,7 @@ from logtrick.training._columns import Columns
 from logtrick.training._feed import HostBatches
 from logtrick.training._history import History
 from logtrick.training._listener import Listener
+from logtrick.training._mesh import copied, put_replicated
 from logtrick.training._nonfinite import explanation
 from logtrick.training._program import CAPACITY, PROGRAMS, Program, kinds
 from logtrick.training._result import FitResult
@@ -105,7 +106,7 @@ class Run:
         Args:
           status: what it says; `self.status`, or "running", by default.
         """
-        state = jax.device_put(self.state, may_alias=False)
+        state = copied(self.state)
         params, averaged = self.program.shown(state)
         status = status or self.status or "running"
         state = replace(state, history=self.history)
@@ -221,7 +222,7 @@ class Run:
         expected = None if self._pace is None else count * self._pace
         slow = expected is None or expected > _SLOW or bool(self.program.boxes)
         self.abortable = slow and _bytes(self.state) <= _KEPT_BYTES
-        given = jax.device_put(self.state, may_alias=False) if self.abortable else self.state
+        given = copied(self.state) if self.abortable else self.state
         if self._batches is not None:
             self.data, after = self._batches.take(self._position, count)
         began = time.monotonic()
@@ -239,7 +240,8 @@ class Run:
         finally:
             self.in_flight = False
         if self._batches is not None:
-            state, self._position = replace(state, position=after), after
+            position = put_replicated(self.task.mesh, jax.device_put(after))
+            state, self._position = replace(state, position=position), after
         self._accept(state, records, count)
         if count:
             elapsed = time.monotonic() - began
