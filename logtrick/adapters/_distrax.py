@@ -8,18 +8,20 @@ import jax.numpy as jnp
 from logtrick import supports
 from logtrick._core.module import static
 from logtrick.adapters._foreign import (
-    Countable,
     Foreign,
+    Library,
+    Pushed,
     apart,
     finite_support,
     instance,
     load,
     moved,
     names,
+    parts_of,
     whole_shape,
 )
 from logtrick.distributions import Distribution
-from logtrick.supports import Support
+from logtrick.supports import Countable, Support
 
 Array = jax.Array
 _WHERE = "lt.adapters.from_distrax"
@@ -76,6 +78,19 @@ class _Distrax(Foreign):
     def _values(self) -> Array:
         support: Any = self.support
         return jnp.arange(2 if isinstance(support, supports.Boolean) else support.size)
+
+    def _pushed(self) -> Pushed | None:
+        dist = _base(self.foreign)
+        if not _is(dist, "Transformed") or dist.distribution.batch_shape != dist.batch_shape:
+            return None
+        base, steps = dist.distribution, tuple(_steps(dist.bijector))
+        everywhere = any(_is(_base(base), name) for name in _REAL)
+        return Pushed(_LIBRARY, lambda key: base.sample(seed=key), base.log_prob, everywhere, steps)
+
+    def _ends(self) -> tuple[Any, Any]:
+        base = _base(self.foreign)
+        bounds = _BOUNDS.get(type(base).__name__, ())
+        return tuple(getattr(base, name) for name in bounds) if len(bounds) == 2 else (None, None)  # type: ignore[return-value]  # two
 
     def _bounds(self) -> Any:
         return _moving(self.foreign)
@@ -147,19 +162,15 @@ def _is_reparameterized(dist: Any) -> bool:
 
 
 def _moving(dist: Any) -> list[Any]:
-    """What the support depends on, by class."""
-    dist = _base(dist)
-    if _is(dist, "Transformed"):
-        everything = any(_is(_base(dist.distribution), name) for name in _REAL)
-        return [*_moving(dist.distribution), *moved(everything, _steps(dist.bijector), _is_onto)]
-    if _is(dist, "MixtureSameFamily"):
-        return _moving(dist.components_distribution)
-    if _is(dist, "MixtureOfTwo"):
-        return [
-            *_moving(dist._component_a),
-            *_moving(dist._component_b),
-        ]  # Distrax has no public name for them
-    return [getattr(dist, name) for name in _BOUNDS.get(type(dist).__name__, ())]
+    """What the support depends on, by class, in `dist` and in every distribution that it holds."""
+    distrax = load(_WHERE, "distrax", "distrax")
+    bounds: list[Any] = []
+    for part in parts_of(dist, distrax.Distribution):
+        bounds += [getattr(part, name) for name in _BOUNDS.get(type(part).__name__, ())]
+        if _is(part, "Transformed"):
+            everything = any(_is(_base(part.distribution), name) for name in _REAL)
+            bounds += moved(everything, _steps(part.bijector), _is_onto)
+    return bounds
 
 
 def _steps(bijector: Any) -> list[Any]:
@@ -171,3 +182,11 @@ def _steps(bijector: Any) -> list[Any]:
 
 def _is_onto(bijector: Any) -> bool:
     return any(_is(bijector, name) for name in _ONTO)
+
+
+_LIBRARY = Library(
+    forward=lambda step, x: step.forward(x),
+    inverse=lambda step, y: step.inverse(y),
+    log_det=lambda step, x: step.forward_log_det_jacobian(x),
+    is_onto=_is_onto,
+)

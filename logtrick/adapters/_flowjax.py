@@ -7,7 +7,7 @@ import jax
 from logtrick import supports
 from logtrick._core import checks
 from logtrick._core.module import static
-from logtrick.adapters._foreign import Foreign, apart, instance, load, moved, names
+from logtrick.adapters._foreign import Foreign, Library, Pushed, apart, instance, load, moved, names, parts_of
 from logtrick.distributions import Distribution
 from logtrick.supports import Support
 
@@ -55,6 +55,15 @@ class _FlowJAX(Foreign):
     def _foreign_log_prob(self, x: Any) -> Array:
         dist, condition = self.foreign
         return dist.log_prob(x, condition)
+
+    def _pushed(self) -> Pushed | None:
+        dist, condition = self.foreign
+        base, steps = _taken_apart(dist)
+        if not steps or condition is not None:
+            return None
+        unwrap = load(_WHERE, "flowjax", "paramax").unwrap
+        everywhere = _class(base) in _REAL
+        return Pushed(_LIBRARY, base.sample, base.log_prob, everywhere, tuple(map(unwrap, steps)))
 
     def _bounds(self) -> Any:
         return _moving(self.foreign[0])
@@ -162,12 +171,23 @@ def _onto(dist: Any) -> bool:
 
 
 def _moving(dist: Any) -> list[Any]:
-    """What the support depends on, by class."""
+    """What the support depends on, by class, in `dist` and in every distribution that it holds."""
+    distributions = load(_WHERE, "flowjax", "flowjax.distributions")
+    found = parts_of(dist, distributions.AbstractDistribution)
+    return [mover for part in found for mover in _movers(part)]
+
+
+def _movers(dist: Any) -> list[Any]:
     base, steps = _taken_apart(dist)
-    if _class(base) == "VmapMixture":
-        return _moving(base.dist)
-    if _SUPPORTS.get(_class(base)) is supports.Positive and all(
-        _class(step) == "Scale" for step in steps
-    ):
+    positive = _SUPPORTS.get(_class(base)) is supports.Positive
+    if positive and all(_class(step) == "Scale" for step in steps):
         return []  # scaling leaves (0, ∞) where it is
     return moved(_class(base) in _REAL, steps, _is_onto)
+
+
+_LIBRARY = Library(
+    forward=lambda step, x: step.transform_and_log_det(x)[0],
+    inverse=lambda step, y: step.inverse_and_log_det(y)[0],
+    log_det=lambda step, x: step.transform_and_log_det(x)[1],
+    is_onto=_is_onto,
+)

@@ -1,5 +1,6 @@
 """What all adapters share: a foreign object taken apart into array leaves and structure, and guarded."""
 
+import dataclasses
 import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,26 +10,74 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks
+from logtrick._core.compat import is_tracer
 from logtrick._core.kernel import refuse
-from logtrick._core.module import replace, static
-from logtrick.distributions import Distribution
+from logtrick._core.module import Module, replace, static
+from logtrick.distributions import Distribution, Draw, value_of
+from logtrick.distributions._draw import is_draw
+from logtrick.distributions._parameters import widened
 from logtrick.noise import KeyPerRun
 from logtrick.supports import Boolean, IntegerBelow, OneHot, Support, grid
 
 Array = jax.Array
 
 
-class Countable(Support):
-    """Discrete values that the foreign object does not list."""
+class Steps(Module):
+    """Bijectors of another library, in the order in which they act: the chart of a foreign draw's coordinates."""
 
-    discrete = True
+    leaves: tuple[Any, ...]
+    structure: Any = static()
 
 
-class Finite(Support):
-    """Finitely many values, those that the foreign object lists."""
+@dataclasses.dataclass(frozen=True)
+class Library:
+    """How a library applies one of its bijectors to one draw."""
 
-    discrete = True
-    finite = True
+    forward: Callable[[Any, Any], Any]
+    inverse: Callable[[Any, Any], Any]
+    log_det: Callable[[Any, Any], Any]
+    is_onto: Callable[[Any], bool]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pushed:
+    """A foreign distribution as a base whose draws go through bijectors.
+
+    Attributes:
+      sample, log_prob: of the base.
+      everywhere: whether the base's support is all of Rⁿ.
+      steps: the bijectors, in the order in which they act.
+    """
+
+    library: Library
+    sample: Callable[[Array], Any]
+    log_prob: Callable[[Any], Any]
+    everywhere: bool
+    steps: tuple[Any, ...]
+
+    def forward(self, x: Any, start: int, stop: int) -> Any:
+        for step in self.steps[start:stop]:
+            x = self.library.forward(step, x)
+        return x
+
+    def chart(self, first: int) -> Steps:
+        return Steps(*apart(self.steps[first:]))
+
+    def first_undone(self, fixed: bool) -> int | None:
+        """The first of the last steps that a draw's coordinates undo; None where there is no edge to round onto.
+
+        Undone are steps without parameters, and those that move the support, in which derivatives are refused (not where
+        the caller declares that it stands still).
+        """
+        everywhere, undone = self.everywhere, []
+        for step in self.steps:
+            everywhere = everywhere and self.library.is_onto(step)
+            without = not any(is_parameter(leaf) for leaf in jax.tree.leaves(step))
+            undone.append(without or not (everywhere or fixed))
+        first = len(self.steps)
+        while first and undone[first - 1]:
+            first -= 1
+        return None if everywhere or first == len(self.steps) else first
 
 
 class Foreign(Distribution, abstract=True):
@@ -101,40 +150,100 @@ class Foreign(Distribution, abstract=True):
             else [leaf for leaf in jax.tree.leaves(self._bounds()) if is_parameter(leaf)]
         )
 
-    def _transform(self, noise: Any) -> Any:
-        with jax.numpy_rank_promotion(
-            "allow"
-        ):  # foreign code promotes ranks, also where the caller forbids it
-            return self._sample(noise)
+    def _ends(self) -> tuple[Any, Any]:
+        """The ends of the support, where it is an interval in every coordinate; None for an end that is not known."""
+        return None, None
 
-    def _outside(self, change: Callable[[Any], Any], noise: Any) -> Any:
+    def inside(self, x: Any) -> Array:
+        """Whether `x`, one draw, is where the foreign object says that its draws are (edges included), shape ()."""
+        low, high = self._ends()
+        with jax.numpy_rank_promotion("allow"):
+            inside = self.support.contains(x)
+            inside = inside if low is None else inside & jnp.all(x >= low)
+            return inside if high is None else inside & jnp.all(x <= high)
+
+    def _pushed(self) -> Pushed | None:
+        """The base distribution and the bijectors through which its draws go, where the object is made so."""
+        return None
+
+    @property
+    def charts(self) -> Any:
+        pushed = self._pushed()
+        first = None if pushed is None else pushed.first_undone(self.fixed)
+        return None if pushed is None or first is None else (pushed.chart(first), None)
+
+    def _transform(self, noise: Any) -> Any:
+        pushed = self._pushed()
+        first = None if pushed is None else pushed.first_undone(self.fixed)
+        # foreign code promotes ranks, also where the caller forbids it
+        with jax.numpy_rank_promotion("allow"):
+            if pushed is None or first is None:
+                return self._refused_outside(self._sample(noise))
+            coordinates = pushed.forward(pushed.sample(noise), 0, first)
+            value = pushed.forward(coordinates, first, len(pushed.steps))
+        return Draw(self._refused_outside(value), coordinates, pushed.chart(first))
+
+    def _refused_outside(self, x: Array) -> Array:
+        """`x`, nan where it is outside of the support: a foreign sampler is not believed blindly."""
+        if not jnp.issubdtype(x.dtype, jnp.inexact):
+            return x
+        # By a divisor: a choice would make the derivative of a draw outside of the support 0, and not nan.
+        return x / jnp.where(jax.lax.stop_gradient(self.inside(x)), 1, jnp.nan).astype(x.dtype)
+
+    def _draw_with(self, change: Callable[[Any], Any], noise: Any) -> Any:
         # The object may hold parameters where its tree does not show them: closure_convert brings every differentiable
         # array to light.
         def sample(noise: Any, leaves: tuple[Any, ...]) -> Any:
-            return replace(self, leaves=leaves)._drawn(noise)
+            return widened(replace(self, leaves=leaves))._transform(noise)
 
         converted, outside = jax.closure_convert(sample, noise, self.leaves)
         return converted(noise, change(self.leaves), *change(outside))
 
     def _log_prob(self, x: Any) -> Array:
+        value = value_of(x)
         with jax.numpy_rank_promotion("allow"):
-            log_p = checks.real(_name(self), "log_prob", jnp.sum(self._foreign_log_prob(x)))
+            scored = self._log_prob_at(x) if is_draw(x) else jnp.sum(self._foreign_log_prob(x))
+        log_p = checks.real(_name(self), "log_prob", scored)
+        if jnp.issubdtype(jnp.result_type(value), jnp.inexact):
+            # a draw that was refused is nan, whatever a foreign log-prob makes of nan
+            log_p = jnp.where(jnp.any(jnp.isnan(value)), jnp.nan, log_p)
         if not self.guarded:
             return log_p
-        message = (
-            f"{_name(self)}: the support moves with parameters of {type(self.foreign).__name__}, so the score function "
-            "misses the boundary's term. Use Pathwise() where it is reparameterised, stop_gradient on those parameters, "
-            "or fixed_support=True where the support stands still."
-        )
-        held = refuse(self._moving(), message, ValueError)
+        held = refuse(self._moving(), self._moving_message(), ValueError)
         return log_p + sum(jnp.sum(jnp.where(b == b, 0.0, 0.0)).astype(log_p.dtype) for b in held)
 
-    def _points(self) -> Array:
+    def _log_prob_at(self, draw: Draw) -> Array:
+        """log p of a draw from its coordinates."""
+        pushed = self._pushed()
+        assert pushed is not None
+        first = pushed.first_undone(self.fixed)
+        assert first is not None
+        last = refuse(pushed.steps[first:], self._moving_message(), ValueError)
+        total, x = jnp.zeros(()), draw.coordinates
+        for step in last:
+            total = total + jnp.sum(pushed.library.log_det(step, x))
+            x = pushed.library.forward(step, x)
+        x = draw.coordinates
+        for step in reversed(pushed.steps[:first]):
+            x = pushed.library.inverse(step, x)
+            total = total + jnp.sum(pushed.library.log_det(step, x))
+        return jnp.sum(pushed.log_prob(x)) - total
+
+    def _moving_message(self) -> str:
+        return (
+            f"{_name(self)}: the support moves with parameters of {type(self.foreign).__name__}, so the score function "
+            "misses the boundary's term. Use Pathwise() where it is reparameterized, stop_gradient on those parameters, "
+            "or fixed_support=True where the support stands still."
+        )
+
+    def _points(self) -> Any:
         support, dtype = self.support, jax.eval_shape(self._transform, jax.random.key(0)).dtype
         if isinstance(support, OneHot):
             rows = grid(np.arange(support.size), self.event_shape[:-1], np.int32)
-            return jax.nn.one_hot(rows, support.size, dtype=dtype)
-        values = self._values().reshape(-1)
+            return np.eye(support.size, dtype=dtype)[rows]
+        with jax.ensure_compile_time_eval():  # known values stay known under a transformation
+            values = self._values().reshape(-1)
+        values = values if is_tracer(values) else np.asarray(values)
         return values[grid(np.arange(len(values)), self.event_shape, np.int32)].astype(dtype)
 
 
@@ -165,6 +274,39 @@ def is_parameter(leaf: Any) -> bool:
     return isinstance(leaf, jax.Array | np.ndarray) and bool(
         jnp.issubdtype(leaf.dtype, jnp.inexact)
     )
+
+
+def parts_of(dist: Any, kind: type) -> list[Any]:
+    """`dist` and every distribution in it, however deep: in its attributes, and in lists, tuples and dicts of these.
+
+    Wrappers are found by what they hold and not by their names, so that a class of which nothing is known is looked into.
+    """
+    found: list[Any] = []
+    seen: set[int] = set()
+
+    def look(thing: Any, depth: int) -> None:
+        if id(thing) in seen or depth > 12:
+            return
+        if isinstance(thing, kind):
+            seen.add(id(thing))
+            found.append(thing)
+            for value in _attributes(thing):
+                look(value, depth + 1)
+        elif isinstance(thing, list | tuple):
+            for value in thing:
+                look(value, depth + 1)
+        elif isinstance(thing, dict):
+            for value in thing.values():
+                look(value, depth + 1)
+
+    look(dist, 0)
+    return found
+
+
+def _attributes(thing: Any) -> list[Any]:
+    held = list(getattr(thing, "__dict__", {}).values())
+    parameters = getattr(thing, "parameters", None)  # of TFP, by constructor's argument
+    return [*held, *parameters.values()] if isinstance(parameters, dict) else held
 
 
 def load(where: str, extra: str, module: str) -> Any:

@@ -11,17 +11,18 @@ from logtrick import supports
 from logtrick._core.module import static
 from logtrick._core.smooth import log_sigmoid
 from logtrick.adapters._foreign import (
-    Countable,
-    Finite,
     Foreign,
+    Library,
+    Pushed,
     apart,
     instance,
     load,
     moved,
+    parts_of,
     whole_shape,
 )
 from logtrick.distributions import Distribution
-from logtrick.supports import Support
+from logtrick.supports import Countable, Finite, Support
 
 Array = jax.Array
 _WHERE = "lt.adapters.from_numpyro"
@@ -58,6 +59,23 @@ class _NumPyro(Foreign):
 
     def _values(self) -> Array:
         return jnp.asarray(_base(self.foreign).enumerate_support(expand=False))
+
+    def _pushed(self) -> Pushed | None:
+        nd = load(_WHERE, "numpyro", "numpyro.distributions")
+        dist = self.foreign
+        while isinstance(dist, nd.Independent):
+            dist = dist.base_dist
+        if not isinstance(dist, nd.TransformedDistribution):
+            return None
+        base = dist.base_dist
+        everywhere = support_of(base.support).everything
+        return Pushed(_LIBRARY, base.sample, base.log_prob, everywhere, tuple(dist.transforms))
+
+    def _ends(self) -> tuple[Any, Any]:
+        constraint = self.foreign.support
+        while hasattr(constraint, "base_constraint"):
+            constraint = constraint.base_constraint
+        return getattr(constraint, "lower_bound", None), getattr(constraint, "upper_bound", None)
 
     def _bounds(self) -> Any:
         return _moving(self.foreign)
@@ -169,26 +187,38 @@ def _lists(dist: Any) -> bool:
 
 
 def _moving(dist: Any) -> list[Any]:
-    """What the support depends on: the constraint's bounds, a point mass's place, transforms not onto Rⁿ."""
+    """What the support depends on, in `dist` and in every distribution that it holds.
+
+    The constraint's bounds, a point mass's place, transforms not onto Rⁿ.
+    """
     nd = load(_WHERE, "numpyro", "numpyro.distributions")
-    dist = _base(dist)
-    bounds = jax.tree.leaves(dist.support)
-    if isinstance(dist, nd.Delta):
-        bounds.append(dist.v)
-    if isinstance(dist, nd.TransformedDistribution):
-        bounds += [*_moving(dist.base_dist), *_movers(dist)]
+    bounds = []
+    for part in parts_of(dist, nd.Distribution):
+        bounds += jax.tree.leaves(part.support)
+        if isinstance(part, nd.Delta):
+            bounds.append(part.v)
+        if isinstance(part, nd.TransformedDistribution):
+            bounds += _movers(part)
     return bounds
 
 
 def _movers(dist: Any) -> list[Any]:
     """The transforms of a transformed distribution that may move its support."""
+    return moved(support_of(dist.base_dist.support).everything, dist.transforms, _is_onto)
+
+
+def _is_onto(transform: Any) -> bool:
     t = load(_WHERE, "numpyro", "numpyro.distributions.transforms")
     onto = (t.AffineTransform, t.LowerCholeskyAffine, t.IdentityTransform, t.PermuteTransform)
-    return moved(
-        support_of(dist.base_dist.support).everything,
-        dist.transforms,
-        lambda b: isinstance(b, onto),
-    )
+    return isinstance(transform, onto)
+
+
+_LIBRARY = Library(
+    forward=lambda step, x: step(x),
+    inverse=lambda step, y: step.inv(y),
+    log_det=lambda step, x: step.log_abs_det_jacobian(x, step(x)),
+    is_onto=_is_onto,
+)
 
 
 def support_of(constraint: Any) -> Support:

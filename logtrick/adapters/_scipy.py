@@ -11,9 +11,9 @@ from logtrick import distributions as lt
 from logtrick._core.compat import is_tracer
 from logtrick._core.kernel import as_inexact, is_array, refuse
 from logtrick._core.module import static
-from logtrick.adapters._foreign import Countable, Finite, load, whole_shape
+from logtrick.adapters._foreign import load, whole_shape
 from logtrick.noise import KeyPerRun
-from logtrick.supports import Support, Unknown, grid
+from logtrick.supports import Countable, Finite, Support, Unknown, grid
 
 Array = jax.Array
 Twin = Callable[[dict[str, Any]], lt.Distribution | None]

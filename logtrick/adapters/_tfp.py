@@ -8,18 +8,20 @@ import jax.numpy as jnp
 from logtrick import supports
 from logtrick._core.module import static
 from logtrick.adapters._foreign import (
-    Countable,
     Foreign,
+    Library,
+    Pushed,
     apart,
     finite_support,
     instance,
     load,
     moved,
     names,
+    parts_of,
     whole_shape,
 )
 from logtrick.distributions import Distribution
-from logtrick.supports import Support
+from logtrick.supports import Countable, Support
 
 Array = jax.Array
 _WHERE = "lt.adapters.from_tfp"
@@ -47,8 +49,7 @@ _SUPPORTS: dict[str, type[Support]] = {
             "Binomial BetaBinomial Multinomial DirichletMultinomial FiniteDiscrete Zipf Skellam PlackettLuce OrderedLogistic "
             "StoppingRatioLogistic ZeroInflatedNegativeBinomial PoissonLogNormalQuadratureCompound QuantizedDistribution"
         ),
-        Countable,
-    ),
+        ),
     "Dirichlet": supports.Simplex,
 }
 _BINARY = ("Bernoulli", "ProbitBernoulli")
@@ -92,6 +93,26 @@ class _TFP(Foreign):
     def _values(self) -> Array:
         support: Any = self.support
         return jnp.arange(2 if isinstance(support, supports.Boolean) else support.size)
+
+    def _pushed(self) -> Pushed | None:
+        tfd = load(_WHERE, "tfp", _MODULE).distributions
+        dist = self.foreign
+        while type(dist).__name__ == "Independent":
+            dist = dist.distribution
+        if not isinstance(dist, tfd.TransformedDistribution):
+            return None
+        base = dist.distribution
+        if base.batch_shape != dist.batch_shape:
+            return None
+        everywhere = _SUPPORTS.get(type(_base(base)).__name__) is supports.Real
+        steps = tuple(_steps(dist.bijector))
+        return Pushed(_LIBRARY, lambda key: base.sample(seed=key), base.log_prob, everywhere, steps)
+
+    def _ends(self) -> tuple[Any, Any]:
+        base = _base(self.foreign)
+        if _BOUNDS.get(type(base).__name__) != ("low", "high"):
+            return None, None
+        return base.low, base.high
 
     def _bounds(self) -> Any:
         return _moving(self.foreign)
@@ -165,23 +186,18 @@ def _parameter(base: Any) -> Array:
 
 
 def _moving(dist: Any) -> list[Any]:
-    """What the support depends on, by class."""
-    dist = _base(dist)
-    name = type(dist).__name__
-    if name == "TransformedDistribution":
-        everything = _SUPPORTS.get(type(_base(dist.distribution)).__name__) is supports.Real
-        steps = _steps(dist.bijector)
-        return [
-            *_moving(dist.distribution),
-            *moved(everything, steps, lambda b: type(b).__name__ in _ONTO),
-        ]
-    if name == "MixtureSameFamily":
-        return _moving(dist.components_distribution)
-    if name == "Mixture":
-        return [bound for part in dist.components for bound in _moving(part)]
-    if name == "QuantizedDistribution":
-        return [bound for bound in (dist.low, dist.high) if bound is not None]
-    return [getattr(dist, field) for field in _BOUNDS.get(name, ())]
+    """What the support depends on, by class, in `dist` and in every distribution that it holds."""
+    tfd = load(_WHERE, "tfp", _MODULE).distributions
+    bounds: list[Any] = []
+    for part in parts_of(dist, tfd.Distribution):
+        name = type(part).__name__
+        bounds += [getattr(part, field) for field in _BOUNDS.get(name, ())]
+        if name == "QuantizedDistribution":
+            bounds += [bound for bound in (part.low, part.high) if bound is not None]
+        if name == "TransformedDistribution":
+            everything = _SUPPORTS.get(type(_base(part.distribution)).__name__) is supports.Real
+            bounds += moved(everything, _steps(part.bijector), _is_onto)
+    return bounds
 
 
 def _steps(bijector: Any) -> list[Any]:
@@ -189,3 +205,15 @@ def _steps(bijector: Any) -> list[Any]:
     if type(bijector).__name__ == "Chain":
         return [step for part in reversed(bijector.bijectors) for step in _steps(part)]
     return [bijector]
+
+
+def _is_onto(bijector: Any) -> bool:
+    return type(bijector).__name__ in _ONTO
+
+
+_LIBRARY = Library(
+    forward=lambda step, x: step.forward(x),
+    inverse=lambda step, y: step.inverse(y),
+    log_det=lambda step, x: step.forward_log_det_jacobian(x, event_ndims=jnp.ndim(x)),
+    is_onto=_is_onto,
+)

@@ -1,11 +1,16 @@
 """Bijectors: smooth one-to-one maps with their log-determinants."""
 
-from logtrick.bijectors._base import Bijector as Bijector
+from logtrick.bijectors._base import Bijector as Bijector, is_bijector as is_bijector
 from logtrick.bijectors._cholesky import (
     CholeskyCorrelation as CholeskyCorrelation,
     CholeskyCovariance as CholeskyCovariance,
 )
-from logtrick.bijectors._compose import Chain as Chain, Invert as Invert
+from logtrick.bijectors._compose import (
+    Chain as Chain,
+    Invert as Invert,
+    chained as chained,
+    steps_of as steps_of,
+)
 from logtrick.bijectors._elementwise import (
     Affine as Affine,
     Exp as Exp,

@@ -54,3 +54,7 @@ class Bijector(Module, abstract=True):
     def inverse_shape(self, shape: Shape) -> Shape:
         """The shape of T⁻¹(y) for y of `shape`."""
         return shape
+
+
+def is_bijector(x: object) -> bool:
+    return isinstance(x, Bijector)

@@ -122,3 +122,15 @@ class Invert(Bijector):
 
     def inverse_shape(self, shape: Shape) -> Shape:
         return self.base.forward_shape(shape)
+
+
+def steps_of(bijector: Bijector) -> tuple[Bijector, ...]:
+    """The steps of `bijector`, those of nested chains one by one, in the order in which they act."""
+    if not isinstance(bijector, Chain):
+        return (bijector,)
+    return tuple(step for part in bijector.parts for step in steps_of(part))
+
+
+def chained(steps: tuple[Bijector, ...]) -> Bijector:
+    """One bijector that takes these steps."""
+    return steps[0] if len(steps) == 1 else Chain(steps)

@@ -13,11 +13,13 @@ from logtrick.distributions._counts import (
     NegativeBinomial as NegativeBinomial,
 )
 from logtrick.distributions._dirichlet import Dirichlet as Dirichlet
+from logtrick.distributions._draw import Draw as Draw, value_of as value_of
 from logtrick.distributions._family import Family as Family, distribution as distribution
 from logtrick.distributions._gamma import Exponential as Exponential, Gamma as Gamma
 from logtrick.distributions._joint import Joint as Joint
 from logtrick.distributions._location_scale import (
     Cauchy as Cauchy,
+    Gumbel as Gumbel,
     Laplace as Laplace,
     StudentT as StudentT,
 )

@@ -12,6 +12,8 @@ from logtrick import noise as _noise
 from logtrick._core.kernel import detached, refuse
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, replace
+from logtrick.distributions._draw import Draw, is_draw, same_charts, value_of
+from logtrick.distributions._keywords import naming_the_right_keyword
 from logtrick.distributions._links import Link
 from logtrick.distributions._parameters import is_inexact, widened
 from logtrick.distributions._weak import WeakDerivative, spread
@@ -46,6 +48,10 @@ class Distribution(Module, abstract=True):
       >>> x.shape, dist.log_prob(x).shape
       ((3,), ())
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.__init__ = naming_the_right_keyword(cls.__init__)  # type: ignore[method-assign]  # it wraps the dataclass's
 
     # --- what a family declares; as properties, for those of a mixture are its components'
 
@@ -84,6 +90,11 @@ class Distribution(Module, abstract=True):
         """Whether its functions are a user's."""
         return False
 
+    @property
+    def charts(self) -> Any:
+        """The bijector from the coordinates of its draws to their values, as `charts_of` gives it; None: no coordinates."""
+        return None
+
     # --- what a family defines; of those below `_points`, what it declares
 
     @property
@@ -102,7 +113,16 @@ class Distribution(Module, abstract=True):
         raise NotImplementedError
 
     def _transform(self, noise: Any) -> Any:
+        """The draw that `noise` makes, or a `Draw`, differentiable where the family is reparameterized."""
         raise NotImplementedError
+
+    def _draw_with(self, change: Callable[[Any], Any], noise: Any) -> Any:
+        """The draw, with `change` applied to everything on which it depends besides the noise.
+
+        A distribution made of others applies it to each of these; one of a user's functions also to the arrays over
+        which these close.
+        """
+        return widened(change(self))._transform(noise)
 
     def _log_prob(self, x: Any) -> Array:
         raise NotImplementedError
@@ -157,28 +177,20 @@ class Distribution(Module, abstract=True):
         return _noise.one(self.noise_spec, key)
 
     def transform(self, noise: Any) -> Any:
-        """The draw that `noise` makes. Differentiating it is the pathwise derivative, or raises where there is none."""
+        """The draw that `noise` makes. Its derivative is the pathwise derivative, or raises where there is none."""
         if self.reparameterized:
-            return self._drawn(noise)
-        return self._outside(lambda tree: refuse(tree, _unaccounted(self)), noise)
+            return value_of(rounded(self, widened(self)._transform(noise)))
+        refused = lambda tree: refuse(tree, _unaccounted(self))
+        return value_of(rounded(self, self._draw_with(refused, noise)))
 
     def draw(self, noise: Any) -> Any:
-        """The draw that `noise` makes, with the parameters held constant: what a score-function estimator draws."""
-        return detached(self._outside(detached, noise))
+        """The draw that `noise` makes, with the parameters held constant: what a score-function estimator draws.
 
-    def _outside(self, change: Callable[[Any], Any], noise: Any) -> Any:
-        """The draw, with `change` applied to everything it depends on besides the noise."""
-        return change(self)._drawn(noise)
-
-    def _drawn(self, noise: Any) -> Any:
-        """`_transform(noise)`, worked out in at least float32 and rounded to the parameters' dtype."""
-        wide = widened(self)
-        if wide is self:
-            return self._transform(noise)
-        dtype = jnp.result_type(*jax.tree.leaves(self))
-        return jax.tree.map(
-            lambda x: x.astype(dtype) if is_inexact(x) else x, wide._transform(noise)
-        )
+        Returns:
+          The draw; a `Draw`, its value and the coordinates in which it was made, where the family's draws may round onto
+          an open edge of the support. `value_of` gives the value, and `log_prob` takes either.
+        """
+        return detached(rounded(self, self._draw_with(detached, noise)))
 
     def sample(self, key: Any) -> Any:
         """One draw.
@@ -195,11 +207,13 @@ class Distribution(Module, abstract=True):
     def log_prob(self, x: Any) -> Array:
         """log p(x) of ONE draw, shape (); −inf outside the support.
 
+        Args:
+          x: a value, or what `draw` returned: a `Draw` in it is evaluated from its coordinates.
         Raises:
           ValueError: `x` is not shaped like one draw.
         """
         self._check_draw("log_prob", x)
-        return widened(self)._log_prob(widened(x))
+        return widened(self)._log_prob(widened(self._readable(x)))
 
     def log_prob_factors(self, x: Any) -> Array:
         """The independent terms of log p(x), one for each coordinate of the event (one-hot rows: for each row).
@@ -212,16 +226,27 @@ class Distribution(Module, abstract=True):
                 f"{type(self).__name__} declares no independent factors. Use log_prob."
             )
         self._check_draw("log_prob_factors", x)
-        return widened(self)._log_factors(widened(x))
+        return widened(self)._log_factors(widened(self._readable(x)))
+
+    def _readable(self, x: Any) -> Any:
+        """`x`, or its value where its coordinates are not those of this family's own draws."""
+        return x if same_charts(x, self.charts) else value_of(x)
 
     def _check_draw(self, method: str, x: Any) -> None:
         want = self.event_shape
-        shape = want if want is None else jax.tree.map(np.shape, x)
+        shape = want if want is None else jax.tree.map(np.shape, value_of(x))
         if shape != want:
             raise ValueError(
                 f"{type(self).__name__}.{method}(x=…) needs one draw, shape {want}; got {shape}. "
                 "Use jax.vmap over draws."
             )
+
+    def nan_unless_legal(self) -> Array | None:
+        """0, or nan where traced parameters are illegal and draws, whole numbers, cannot show that: add it to the value.
+
+        None where nothing is to be added: parameters are known, or illegal ones make draws that are nan.
+        """
+        return None
 
     def reflect(self, noise: Any) -> Any:
         """The antithetic noise, of the same law: −ε for normals, 1 − u (on the grid of draws) for uniforms.
@@ -244,11 +269,7 @@ class Distribution(Module, abstract=True):
         """
         if not self.moving_support:
             return self
-        name = type(self).__name__
-        message = (
-            f"{name}: the support moves with {', '.join(self.moving_support)}, so the score function misses the "
-            f"boundary's term. Use Pathwise() with {name}, or stop_gradient on those parameters."
-        )
+        message = moving_support_message(self)
         return replace(
             self, **{n: refuse(getattr(self, n), message, ValueError) for n in self.moving_support}
         )
@@ -317,7 +338,8 @@ class Distribution(Module, abstract=True):
           Pflug (1989); Mohamed et al. (2020), "Monte Carlo Gradient Estimation in Machine Learning", table 1.
         """
         self._check_weak()
-        x, held, wide = self.draw(noise["draw"]), detached(widened(self)), widened(self)
+        x = value_of(self.draw(noise["draw"]))
+        held, wide = detached(widened(self)), widened(self)
         leaves = [f.name for f in dataclasses.fields(wide) if not f.metadata.get("static")]
         message = (
             f"MeasureValued() needs a weak derivative in every parameter that is differentiated; {type(self).__name__} has "
@@ -361,7 +383,25 @@ class Distribution(Module, abstract=True):
             raise ValueError(
                 f"{type(self).__name__} has no finite support to enumerate. Use ScoreFunction(), or a finite family."
             )
-        return self._points()
+        return jax.tree.map(jnp.asarray, self._points())
+
+
+def rounded(dist: Distribution, draw: Any) -> Any:
+    """`draw`, made in at least float32, with its values rounded to the parameters' dtype."""
+    if widened(dist) is dist:
+        return draw
+    dtype = jnp.result_type(*jax.tree.leaves(dist))
+    cast = lambda x: x.astype(dtype) if is_inexact(x) else x
+    of_one = lambda x: Draw(cast(x.value), x.coordinates, x.chart) if is_draw(x) else cast(x)
+    return jax.tree.map(of_one, draw, is_leaf=is_draw)
+
+
+def moving_support_message(dist: Distribution) -> str:
+    name = type(dist).__name__
+    return (
+        f"{name}: the support moves with {', '.join(dist.moving_support)}, so the score function misses the "
+        f"boundary's term. Use Pathwise() with {name}, or stop_gradient on those parameters."
+    )
 
 
 def _unaccounted(dist: Any) -> str:
@@ -389,15 +429,22 @@ class Factorized(Distribution, abstract=True):
     def _log_kernel(self, x: Any) -> Array:
         raise NotImplementedError
 
+    def _log_kernel_at(self, coordinates: Any) -> Array:
+        """`_log_kernel` of the value that these coordinates make, for families with `charts`."""
+        raise NotImplementedError
+
     def _log_normalizer(self) -> Array | None:
         return None
 
+    def _kernel(self, x: Any) -> Array:
+        return self._log_kernel_at(x.coordinates) if is_draw(x) else self._log_kernel(x)
+
     def _log_factors(self, x: Any) -> Array:
-        kernel, normalizer = self._log_kernel(x), self._log_normalizer()
+        kernel, normalizer = self._kernel(x), self._log_normalizer()
         return kernel if normalizer is None else kernel - normalizer
 
     def _log_prob(self, x: Any) -> Array:
-        kernel, normalizer = self._log_kernel(x), self._log_normalizer()
+        kernel, normalizer = self._kernel(x), self._log_normalizer()
         if normalizer is None:
             return jnp.sum(kernel)
         return jnp.sum(kernel) - jnp.sum(jnp.broadcast_to(normalizer, kernel.shape))

@@ -1,42 +1,55 @@
-"""Independent Bernoullis, by logits."""
+"""Independent Bernoullis, by logits or by probabilities."""
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from logtrick._core.smooth import log_sigmoid, softplus
+from logtrick._core.module import static
+from logtrick.distributions import _probabilities as probabilities
 from logtrick.distributions._base import Factorized
 from logtrick.distributions._links import Sigmoid
-from logtrick.distributions._parameters import Array, finite, parameters, where_inside, wide
+from logtrick.distributions._parameters import Array, where_inside, wide
 from logtrick.noise import Uniform
 from logtrick.supports import Boolean, Support, grid
 
 
 class Bernoulli(Factorized):
-    """Independent Bernoullis, P(x = 1) = σ(logits) in every coordinate.
+    """Independent Bernoullis, P(x = 1) = p in every coordinate, p = σ(logits) or p = probs.
 
-    Draws are 0. and 1. in the dtype of the logits.
+    Draws are 0. and 1. in the dtype of the parameter. An outcome that is impossible (p exactly 0 or 1, an infinite logit)
+    is never drawn, and has log-prob −inf and score 0; the certain outcome has log-prob 0 and its finite derivative.
 
     Args:
-      logits: log odds, finite, any shape; no overflow at |logit| = 1e3.
+      logits: log odds, any shape; no overflow at |logit| = 1e3.
+      probs: p in [0, 1], instead of logits.
     Raises:
-      ValueError: a concrete logit is not finite. (Traced ones give nan.)
+      TypeError: neither logits nor probs, or both.
+      ValueError: a concrete logit is nan, or a concrete probability is outside of [0, 1]. (Traced ones give nan.)
     Example:
-      >>> import logtrick as lt
+      >>> import jax, logtrick as lt
       >>> round(lt.Bernoulli(0.0).log_prob(1.0).item(), 4)          # log ½
       -0.6931
+      >>> never = lambda p: lt.Bernoulli(probs=p).log_prob(0.0)     # log(1 − p)
+      >>> jax.grad(never)(0.0).item()
+      -1.0
     """
 
-    logits: Any
+    parameter: Any
+    by_probs: bool = static(default=False)
     provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "inverse_cdf"})
-    weak_parameters = ("logits",)
+    weak_parameters = ("parameter",)
     link = Sigmoid()
+    __repr__ = probabilities.shown
 
-    def __post_init__(self) -> None:
-        parameters(self, logits=self.logits)
-        finite(self, "logits")
+    def __init__(self, logits: Any = None, *, probs: Any = None) -> None:
+        probabilities.given(self, logits, probs)
+        probabilities.check_two_outcomes(self, never=True, always=True)
+
+    @property
+    def logits(self) -> Array:
+        """The log odds of 1."""
+        return probabilities.logits_of_two(self)
 
     @property
     def support(self) -> Support:
@@ -44,46 +57,53 @@ class Bernoulli(Factorized):
 
     @property
     def noise_spec(self) -> Uniform:
-        return Uniform(self.logits.shape, wide(self.logits.dtype))
+        return Uniform(self.parameter.shape, wide(self.parameter.dtype))
 
     def _transform(self, noise: Array) -> Array:
-        return (noise < jax.nn.sigmoid(self.logits)).astype(self.logits.dtype)
+        p = probabilities.success(self)
+        return jnp.where(noise < p, 1.0, 0.0 * p).astype(p.dtype)  # nan where p is
 
     def _log_kernel(self, x: Any) -> Array:
         # Linear in x: with x inside the log-sigmoid, or selecting one, XLA recomputes the chain of earlier sites for
         # every consumer, and a chain of 100 sites compiles three times as long.
         x = jnp.asarray(x)
-        log_p = x * log_sigmoid(self.logits) + (1 - x) * log_sigmoid(-self.logits)
-        return where_inside((x == 0) | (x == 1), log_p)
+        log_p = x * probabilities.log_success(self) + (1 - x) * probabilities.log_failure(self)
+        return where_inside((x == 0) | (x == 1), probabilities.log_of_outcome(log_p))
 
     def _mean(self) -> Array:
-        return jax.nn.sigmoid(self.logits)
+        return probabilities.success(self)
 
     def _variance(self) -> Array:
-        return jax.nn.sigmoid(self.logits) * jax.nn.sigmoid(-self.logits)
+        return probabilities.success(self) * probabilities.failure(self)
 
     def _entropy(self) -> Array:
-        # log(1 + eˡ) − p l, with l of the sign that makes both terms small
-        size = jnp.abs(self.logits)
-        return jnp.sum(softplus(-size) + size * jax.nn.sigmoid(-size))
+        on = probabilities.success(self) * probabilities.log_success(self)
+        return -jnp.sum(on + probabilities.failure(self) * probabilities.log_failure(self))
 
     def _kl_divergence(self, other: Any) -> Array:
-        l, m = self.logits, other.logits
-        one = jax.nn.sigmoid(l) * (log_sigmoid(l) - log_sigmoid(m))
-        return jnp.sum(one + jax.nn.sigmoid(-l) * (log_sigmoid(-l) - log_sigmoid(-m)))
+        return jnp.sum(two_outcomes_divergence(self, other))
 
     def _cdf(self, x: Any) -> Array:
-        return jnp.where(x < 0, 0.0, jnp.where(x < 1, jax.nn.sigmoid(-self.logits), 1.0))
+        return jnp.where(x < 0, 0.0, jnp.where(x < 1, probabilities.failure(self), 1.0))
 
     def _inverse_cdf(self, u: Array) -> Array:
-        return (u > jax.nn.sigmoid(-self.logits)).astype(self.logits.dtype)
+        return (u > probabilities.failure(self)).astype(self.parameter.dtype)
 
     def _weak_noise_spec(self, coupled: bool) -> None:
         return None
 
     def _weak_derivatives(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
-        one = jnp.ones_like(self.logits)
-        return {"logits": (self._variance(), one, jnp.zeros_like(one))}
+        one = jnp.ones_like(self.parameter)
+        coefficient = one if self.by_probs else self._variance()
+        return {"parameter": (coefficient, one, jnp.zeros_like(one))}
 
-    def _points(self) -> Array:
-        return grid(np.array([0.0, 1.0]), self.logits.shape, self.logits.dtype)
+    def _points(self) -> np.ndarray:
+        return grid(np.array([0.0, 1.0]), self.parameter.shape, self.parameter.dtype)
+
+
+def two_outcomes_divergence(p: Any, q: Any) -> Array:
+    """p log(p/q) + (1 − p) log((1 − p)/(1 − q)) of the success probabilities of two distributions."""
+    on = probabilities.log_success(p) - probabilities.log_success(q)
+    off = probabilities.log_failure(p) - probabilities.log_failure(q)
+    terms = probabilities.success(p) * on + probabilities.failure(p) * off
+    return probabilities.divergence(terms)

@@ -1,4 +1,4 @@
-"""Independent categoricals by logits: as indices, and as one-hot rows."""
+"""Independent categoricals, by logits or by probabilities: as indices, and as one-hot rows."""
 
 from typing import Any
 
@@ -8,10 +8,11 @@ import numpy as np
 from jax import lax
 
 from logtrick._core import checks
-from logtrick._core.module import assign
+from logtrick._core.module import assign, static
+from logtrick.distributions import _probabilities as probabilities
 from logtrick.distributions._base import Factorized
 from logtrick.distributions._links import Softmax
-from logtrick.distributions._parameters import Array, parameters, where_inside, wide
+from logtrick.distributions._parameters import Array, where_inside, wide
 from logtrick.noise import Uniform
 from logtrick.supports import IntegerBelow, OneHot, Support, grid
 
@@ -23,9 +24,12 @@ class Categorical(Factorized):
     probability zero is never drawn. In float32 a class's frequency is right to 2⁻²³.
 
     Args:
-      logits: unnormalised log-probabilities, shape (…, K); −inf for impossible classes, not for all of them.
+      logits: unnormalized log-probabilities, shape (…, K); −inf for impossible classes, not for all of them.
+      probs: probabilities relative to the sum of their row, shape (…, K), instead of logits; 0 for impossible classes.
     Raises:
-      ValueError: `logits` is a scalar, or a concrete row has a nan, a +inf or nothing above −inf. (Traced: nan.)
+      TypeError: neither logits nor probs, or both.
+      ValueError: a scalar, or a concrete row without a possible class or with an illegal number. (A traced row becomes nan:
+        its log-prob and score, and the value of an estimate.)
     Example:
       >>> import jax.numpy as jnp, logtrick as lt
       >>> dist = lt.Categorical(jnp.log(jnp.array([0.2, 0.3, 0.5])))
@@ -33,57 +37,67 @@ class Categorical(Factorized):
       (-0.6931, -inf)
     """
 
-    logits: Any
+    parameter: Any
+    by_probs: bool = static(default=False)
     provides = frozenset({"entropy", "kl_divergence", "cdf", "inverse_cdf"})
-    weak_parameters = ("logits",)
+    weak_parameters = ("parameter",)
+    __repr__ = probabilities.shown
 
-    def __post_init__(self) -> None:
-        _check_logits(self)
+    def __init__(self, logits: Any = None, *, probs: Any = None) -> None:
+        _set_rows(self, logits, probs)
+
+    @property
+    def logits(self) -> Array:
+        """Unnormalized log-probabilities."""
+        return probabilities.logits_of_rows(self)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        return self.logits.shape[:-1]
+        return self.parameter.shape[:-1]
 
     @property
     def support(self) -> Support:
-        return IntegerBelow(self.logits.shape[-1])
+        return IntegerBelow(self.parameter.shape[-1])
 
     @property
     def noise_spec(self) -> Uniform:
-        return Uniform(self.event_shape, wide(self.logits.dtype))
+        return Uniform(self.event_shape, wide(self.parameter.dtype))
 
     def _transform(self, noise: Array) -> Array:
         return inverse_cdf(self.logits, noise)
 
     def _log_kernel(self, x: Any) -> Array:
-        x, size = jnp.asarray(x), self.logits.shape[-1]
+        x, size = jnp.asarray(x), self.parameter.shape[-1]
         inside = (x >= 0) & (x < size) & (x == jnp.floor(x))
         index = jnp.where(inside, x, 0).astype(jnp.int32)
         # Normalised first: under vmap over draws that is done once, and a table of K is gathered from.
-        log_p = jax.nn.log_softmax(self.logits, axis=-1)
+        log_p = probabilities.log_rows(self)
         return where_inside(inside, jnp.take_along_axis(log_p, index[..., None], axis=-1)[..., 0])
 
     def _entropy(self) -> Array:
-        return _entropy(self.logits)
+        return _entropy(probabilities.log_rows(self))
 
     def _kl_divergence(self, other: Any) -> Array:
-        return _kl_divergence(self.logits, other.logits)
+        return _kl_divergence(self, other)
 
     def _cdf(self, x: Any) -> Array:
-        at_most = jnp.arange(self.logits.shape[-1]) <= jnp.asarray(x)[..., None]
-        return jnp.sum(jnp.where(at_most, jax.nn.softmax(self.logits, axis=-1), 0.0), axis=-1)
+        at_most = jnp.arange(self.parameter.shape[-1]) <= jnp.asarray(x)[..., None]
+        return jnp.sum(jnp.where(at_most, probabilities.rows(self), 0.0), axis=-1)
 
     def _inverse_cdf(self, u: Array) -> Array:
         return inverse_cdf(self.logits, u)
 
+    def nan_unless_legal(self) -> Array | None:
+        return nan_in_rows(self.parameter)
+
     def _weak_noise_spec(self, coupled: bool) -> Uniform:
-        return Uniform(self.event_shape, wide(self.logits.dtype))
+        return Uniform(self.event_shape, wide(self.parameter.dtype))
 
     def _weak_derivatives(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
-        return {"logits": _one_against_others(self.logits, noise)}
+        return {"parameter": _one_against_others(self, noise)}
 
-    def _points(self) -> Array:
-        return grid(np.arange(self.logits.shape[-1]), self.event_shape, jnp.int32)
+    def _points(self) -> np.ndarray:
+        return grid(np.arange(self.parameter.shape[-1]), self.event_shape, np.int32)
 
 
 class OneHotCategorical(Factorized):
@@ -93,9 +107,12 @@ class OneHotCategorical(Factorized):
     the same key.
 
     Args:
-      logits: unnormalised log-probabilities, shape (…, K); −inf for impossible classes, not for all of them.
+      logits: unnormalized log-probabilities, shape (…, K); −inf for impossible classes, not for all of them.
+      probs: probabilities relative to the sum of their row, shape (…, K), instead of logits; 0 for impossible classes.
     Raises:
-      ValueError: `logits` is a scalar, or a concrete row has a nan, a +inf or nothing above −inf. (Traced: nan.)
+      TypeError: neither logits nor probs, or both.
+      ValueError: a scalar, or a concrete row without a possible class or with an illegal number. (A traced row becomes nan:
+        its log-prob and score, and the value of an estimate.)
     Example:
       >>> import jax.numpy as jnp, logtrick as lt
       >>> dist = lt.OneHotCategorical(jnp.zeros(4))
@@ -105,77 +122,102 @@ class OneHotCategorical(Factorized):
       (4, 4)
     """
 
-    logits: Any
+    parameter: Any
+    by_probs: bool = static(default=False)
     link = Softmax()
     provides = frozenset({"mean", "variance", "entropy", "kl_divergence"})
-    weak_parameters = ("logits",)
+    weak_parameters = ("parameter",)
+    __repr__ = probabilities.shown
 
-    def __post_init__(self) -> None:
-        _check_logits(self)
+    def __init__(self, logits: Any = None, *, probs: Any = None) -> None:
+        _set_rows(self, logits, probs)
+
+    @property
+    def logits(self) -> Array:
+        """Unnormalized log-probabilities."""
+        return probabilities.logits_of_rows(self)
 
     @property
     def support(self) -> Support:
-        return OneHot(self.logits.shape[-1])
+        return OneHot(self.parameter.shape[-1])
 
     @property
     def noise_spec(self) -> Uniform:
-        return Uniform(self.logits.shape[:-1], wide(self.logits.dtype))
+        return Uniform(self.parameter.shape[:-1], wide(self.parameter.dtype))
 
     def _transform(self, noise: Array) -> Array:
-        return jax.nn.one_hot(
-            inverse_cdf(self.logits, noise), self.logits.shape[-1], dtype=self.logits.dtype
-        )
+        p = self.parameter
+        x = jax.nn.one_hot(inverse_cdf(self.logits, noise), p.shape[-1], dtype=p.dtype)
+        return x + jnp.where(jnp.isnan(p).any(-1, keepdims=True), jnp.nan, 0.0).astype(p.dtype)
 
     def _log_kernel(self, x: Any) -> Array:
         x = jnp.asarray(x)
         ones = jnp.sum(
             jnp.where((x == 0) | (x == 1), x, jnp.nan), axis=-1
         )  # one sum: a second one costs as much again
-        chosen = jnp.sum(jnp.where(x == 1, self.logits, 0.0), axis=-1)
-        return where_inside(ones == 1, chosen - jax.nn.logsumexp(self.logits, axis=-1))
+        if self.by_probs:
+            log_p = jnp.sum(jnp.where(x == 1, probabilities.log_rows(self), 0.0), axis=-1)
+        else:
+            chosen = jnp.sum(jnp.where(x == 1, self.parameter, 0.0), axis=-1)
+            log_p = chosen - jax.nn.logsumexp(self.parameter, axis=-1)
+        return where_inside(ones == 1, log_p)
 
     def _mean(self) -> Array:
-        return jax.nn.softmax(self.logits, axis=-1)
+        return probabilities.rows(self)
 
     def _variance(self) -> Array:
         mean = self._mean()
         return mean * (1 - mean)
 
     def _entropy(self) -> Array:
-        return _entropy(self.logits)
+        return _entropy(probabilities.log_rows(self))
 
     def _kl_divergence(self, other: Any) -> Array:
-        return _kl_divergence(self.logits, other.logits)
+        return _kl_divergence(self, other)
 
     def _weak_noise_spec(self, coupled: bool) -> Uniform:
-        return Uniform(self.logits.shape[:-1], wide(self.logits.dtype))
+        return Uniform(self.parameter.shape[:-1], wide(self.parameter.dtype))
 
     def _weak_derivatives(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
-        coefficient, plus, minus = _one_against_others(self.logits, noise)
-        rows = lambda index: jax.nn.one_hot(index, self.logits.shape[-1], dtype=self.logits.dtype)
-        return {"logits": (coefficient, rows(plus), rows(minus))}
+        coefficient, plus, minus = _one_against_others(self, noise)
+        size, dtype = self.parameter.shape[-1], self.parameter.dtype
+        rows = lambda index: jax.nn.one_hot(index, size, dtype=dtype)
+        return {"parameter": (coefficient, rows(plus), rows(minus))}
 
-    def _points(self) -> Array:
-        size = self.logits.shape[-1]
-        index = grid(np.arange(size), self.logits.shape[:-1], jnp.int32)
-        return jax.nn.one_hot(index, size, dtype=self.logits.dtype)
+    def _points(self) -> np.ndarray:
+        size = self.parameter.shape[-1]
+        index = grid(np.arange(size), self.parameter.shape[:-1], np.int32)
+        return np.eye(size, dtype=self.parameter.dtype)[index]
 
 
-def _check_logits(dist: Any) -> None:
-    parameters(dist, logits=dist.logits)
-    check_rows(dist, "logits")
+def _set_rows(dist: Any, logits: Any, probs: Any) -> None:
+    probabilities.given(dist, logits, probs)
+    check_rows(dist, "parameter")
 
 
 def check_rows(dist: Any, name: str) -> None:
-    """Refuse rows of logits that are no distribution: concrete ones raise, traced ones become nan."""
+    """Refuse rows that are no distribution: concrete ones raise, traced ones become nan."""
     value, where = getattr(dist, name), type(dist).__name__
+    by_probs = getattr(dist, "by_probs", False)
+    said = "probs" if by_probs else "logits"
     if value.ndim == 0 or value.shape[-1] == 0:
         raise ValueError(
-            f"{where}({name}=…) needs shape (…, K), K at least 1; got {value.shape}. Reshape them."
+            f"{where}({said}=…) needs shape (…, K), K at least 1; got {value.shape}. Reshape them."
         )
-    legal = lambda l: (l < np.inf) & (l.max(-1, keepdims=True) > -np.inf)
-    need = "rows of numbers below inf, not all of them -inf"
-    assign(dist, **{name: checks.require(where, name, value, legal, need)})
+    if by_probs:
+        legal = lambda p: (p >= 0) & (p < np.inf) & (p.max(-1, keepdims=True) > 0)
+        need = "rows of non-negative numbers, not all of them 0"
+    else:
+        legal = lambda l: (l < np.inf) & (l.max(-1, keepdims=True) > -np.inf)
+        need = "rows of numbers below inf, not all of them -inf"
+    assign(dist, **{name: checks.require(where, said, value, legal, need)})
+
+
+def nan_in_rows(rows: Array) -> Array | None:
+    """0, and nan where traced rows have no possible class: for draws that are whole numbers, which cannot be nan."""
+    if checks.concrete(rows) is not None:
+        return None
+    return jnp.where(jnp.isnan(lax.stop_gradient(rows)).any(), jnp.nan, 0.0)
 
 
 def inverse_cdf(logits: Array, uniform: Array) -> Array:
@@ -192,21 +234,29 @@ def inverse_cdf(logits: Array, uniform: Array) -> Array:
     return jnp.sum(cumulative <= target, axis=-1, dtype=jnp.int32)
 
 
-def _entropy(logits: Array) -> Array:
-    log_p = jax.nn.log_softmax(logits, axis=-1)
+def _entropy(log_p: Array) -> Array:
     possible = log_p > -jnp.inf
     return -jnp.sum(jnp.where(possible, jnp.exp(log_p) * jnp.where(possible, log_p, 0.0), 0.0))
 
 
-def _kl_divergence(logits: Array, others: Array) -> Array:
-    log_p, log_q = jax.nn.log_softmax(logits, axis=-1), jax.nn.log_softmax(others, axis=-1)
+def _kl_divergence(dist: Any, other: Any) -> Array:
+    log_p, log_q = probabilities.log_rows(dist), probabilities.log_rows(other)
+    if log_p.shape[-1] != log_q.shape[-1]:
+        raise ValueError(
+            f"{type(dist).__name__}.kl_divergence(other=…) needs as many classes, {log_p.shape[-1]}; got "
+            f"{log_q.shape[-1]}. Give the classes that one of them lacks a logit of -inf."
+        )
     possible = log_p > -jnp.inf
     ratio = jnp.where(possible, log_p, 0.0) - jnp.where(possible, log_q, 0.0)
     return jnp.sum(jnp.where(possible, jnp.exp(log_p) * ratio, 0.0))
 
 
-def _one_against_others(logits: Array, uniform: Array) -> tuple[Array, Array, Array]:
-    """∂E[f]/∂logitₖ = pₖ (1 − pₖ) (f(k) − E[f | not k]): coefficient, k, and another class, each shape (…, K)."""
+def _one_against_others(dist: Any, uniform: Array) -> tuple[Array, Array, Array]:
+    """Coefficient, a class k, and another class, each shape (…, K).
+
+    By logits ∂E[f]/∂logitₖ = pₖ (1 − pₖ) (f(k) − E[f | not k]); by probabilities ∂E[f]/∂pₖ has (1 − pₖ) / Σp.
+    """
+    logits = dist.logits
     size = logits.shape[-1]
     classes = jnp.broadcast_to(jnp.arange(size), logits.shape)
     others = jnp.where(jnp.eye(size, dtype=bool), -jnp.inf, logits[..., None, :])
@@ -214,7 +264,9 @@ def _one_against_others(logits: Array, uniform: Array) -> tuple[Array, Array, Ar
     other = inverse_cdf(
         jnp.where(alone[..., None], 0.0, others), jnp.broadcast_to(uniform[..., None], logits.shape)
     )
-    share = jax.nn.softmax(logits, axis=-1)
+    share = probabilities.rows(dist)
     minus = jnp.where(alone, classes, other)
+    if dist.by_probs:
+        return (1 - share) / jnp.sum(dist.parameter, axis=-1, keepdims=True), classes, minus
     plus = jnp.where(share > 0, classes, minus)  # f need not be defined at an impossible class
     return share * (1 - share), plus, minus

@@ -1,4 +1,4 @@
-"""Counts of trials: binomial, geometric and negative binomial, by logits."""
+"""Counts of trials: binomial, geometric and negative binomial, by logits or by probabilities."""
 
 from typing import Any
 
@@ -9,14 +9,13 @@ from jax import lax
 
 from logtrick._core import checks
 from logtrick._core.module import assign, static
-from logtrick._core.smooth import log_sigmoid
+from logtrick.distributions import _probabilities as probabilities
 from logtrick.distributions._base import Factorized
+from logtrick.distributions._bernoulli import two_outcomes_divergence
 from logtrick.distributions._parameters import (
     Array,
-    broadcasting,
-    finite,
     is_count,
-    positive,
+    not_negative,
     where_inside,
     wide,
 )
@@ -28,13 +27,17 @@ from logtrick.supports import IntegerBelow, NonNegativeInteger, Support, grid
 class Binomial(Factorized):
     """Independent binomials, P(x) = C(n, x) pˣ (1 − p)ⁿ⁻ˣ, n = total_count, p = σ(logits), in every coordinate.
 
-    Draws are whole numbers in the dtype of the logits. With one static n the support is finite and can be enumerated.
+    Draws are whole numbers in the dtype of the parameter. With one static n the support is finite and can be enumerated.
+    n = 0 is the point mass at 0, p = 0 and p = 1 those at 0 and n.
 
     Args:
-      total_count: n ≥ 1 trials: a Python int, or an array of whole numbers, which is never differentiated.
-      logits: log odds of success, finite; broadcasts with `total_count` to the event.
+      total_count: n ≥ 0 trials: a Python int, or an array of whole numbers, which is never differentiated.
+      logits: log odds of success; broadcasts with `total_count` to the event.
+      probs: p in [0, 1], instead of logits.
     Raises:
-      ValueError: a concrete n is no positive whole number, or a concrete logit is not finite. (Traced ones give nan.)
+      TypeError: neither logits nor probs, or both.
+      ValueError: a concrete n is no whole number, a concrete logit is nan, or a concrete probability is outside of [0, 1].
+        (Traced ones give nan.)
     Example:
       >>> import logtrick as lt
       >>> round(lt.Binomial(3, 0.0).log_prob(1.0).item(), 4)        # log 3/8
@@ -42,26 +45,31 @@ class Binomial(Factorized):
     """
 
     total_count: Any
-    logits: Any
+    parameter: Any
+    by_probs: bool = static(default=False)
     static_count: int | None = static(default=None)
     provides = frozenset({"mean", "variance", "kl_divergence"})
+    __repr__ = probabilities.shown
 
-    def __post_init__(self) -> None:
-        if isinstance(self.total_count, int | np.integer):
-            assign(self, static_count=int(self.total_count))
-        broadcasting(self, total_count=self.total_count, logits=self.logits)
-        finite(self, "logits")
-        whole = lambda n: (
-            (n >= 1) & (n / 2.0**15 < 2.0**15) & (n == n // 1)
-        )  # a float16 holds 2**15, not 2**30
-        count = checks.require(
-            "Binomial", "total_count", self.total_count, whole, "whole numbers of at least 1"
-        )
+    def __init__(self, total_count: Any, logits: Any = None, *, probs: Any = None) -> None:
+        whole_number = isinstance(total_count, int | np.integer)
+        assign(self, static_count=int(total_count) if whole_number else None)
+        probabilities.given(self, logits, probs, {"total_count": total_count})
+        probabilities.check_two_outcomes(self, never=True, always=True)
+        # a float16 holds 2**15, not 2**30
+        whole = lambda n: (n >= 0) & (n / 2.0**15 < 2.0**15) & (n == n // 1)
+        need = "whole numbers of at least 0"
+        count = checks.require("Binomial", "total_count", self.total_count, whole, need)
         assign(self, total_count=lax.stop_gradient(count))
 
     @property
+    def logits(self) -> Array:
+        """The log odds of success."""
+        return probabilities.logits_of_two(self)
+
+    @property
     def event_shape(self) -> tuple[int, ...]:
-        return np.broadcast_shapes(self.total_count.shape, self.logits.shape)
+        return np.broadcast_shapes(self.total_count.shape, self.parameter.shape)
 
     @property
     def support(self) -> Support:
@@ -76,58 +84,68 @@ class Binomial(Factorized):
         return KeyPerRun()
 
     def _transform(self, noise: Array) -> Array:
-        p, shape = jax.nn.sigmoid(self.logits), self.event_shape
-        return jax.random.binomial(noise, self.total_count, p, shape=shape, dtype=self.logits.dtype)
+        p, n = jnp.broadcast_arrays(probabilities.success(self), self.total_count)
+        fixed = (p == 0) | (p == 1) | (n == 0)
+        inner, trials = jnp.where(fixed, 0.5, p), jnp.where(fixed, 1.0, n)
+        x = jax.random.binomial(noise, trials, inner, shape=p.shape, dtype=p.dtype)
+        return jnp.where(fixed, n * p, x)
 
     def _log_kernel(self, x: Any) -> Array:
-        x, n = jnp.asarray(x, self.logits.dtype), self.total_count
+        x, n = jnp.asarray(x, self.parameter.dtype), self.total_count
         inside = is_count(x) & ~(x > n)  # a count that is nan is for log p to tell
         x = jnp.where(inside, x, 0.0)
-        log_p = x * log_sigmoid(self.logits) + (n - x) * log_sigmoid(-self.logits)
-        return where_inside(inside, log_choose(n, x) + log_p)
+        log_p = x * probabilities.log_success(self) + (n - x) * probabilities.log_failure(self)
+        return where_inside(inside, log_choose(n, x) + probabilities.log_of_outcome(log_p))
 
-    def _points(self) -> Array:
+    def _points(self) -> np.ndarray:
         assert self.static_count is not None
-        return grid(np.arange(self.static_count + 1.0), self.event_shape, self.logits.dtype)
+        return grid(np.arange(self.static_count + 1.0), self.event_shape, self.parameter.dtype)
 
     def _mean(self) -> Array:
-        return self.total_count * jax.nn.sigmoid(self.logits)
+        return self.total_count * probabilities.success(self)
 
     def _variance(self) -> Array:
-        return self._mean() * jax.nn.sigmoid(-self.logits)
+        return self._mean() * probabilities.failure(self)
 
     def _kl_divergence(self, other: Any) -> Array:
         """Of equal counts; infinite where this one can exceed the other, nan where the other is the larger."""
-        l, m = self.logits, other.logits
-        one = jax.nn.sigmoid(l) * (log_sigmoid(l) - log_sigmoid(m))
-        per = one + jax.nn.sigmoid(-l) * (log_sigmoid(-l) - log_sigmoid(-m))
-        otherwise = jnp.where(self.total_count > other.total_count, jnp.inf, jnp.nan)
-        return jnp.sum(
-            jnp.where(self.total_count == other.total_count, self.total_count * per, otherwise)
-        )
+        n, per = self.total_count, two_outcomes_divergence(self, other)
+        otherwise = jnp.where(n > other.total_count, jnp.inf, jnp.nan)
+        equal = jnp.where(n > 0, n * jnp.where(n > 0, per, 0.0), 0.0)
+        return jnp.sum(jnp.where(n == other.total_count, equal, otherwise))
 
 
 class Geometric(Factorized):
-    """Independent geometrics, P(x) = (1 − p)ˣ p, x = 0, 1, …: failures before the first success, p = σ(logits).
+    """Independent geometrics, P(x) = (1 − p)ˣ p, x = 0, 1, …: failures before the first success, p = σ(logits) or probs.
 
-    Draws are whole numbers in the dtype of the logits, by the inverse CDF of one uniform each.
+    Draws are whole numbers in the dtype of the parameter, by the inverse CDF of one uniform each. p = 1 is the point mass
+    at 0.
 
     Args:
-      logits: log odds of success, finite, any shape.
+      logits: log odds of success above −inf, any shape.
+      probs: p in (0, 1], instead of logits.
     Raises:
-      ValueError: a concrete logit is not finite. (Traced ones give nan.)
+      TypeError: neither logits nor probs, or both.
+      ValueError: a concrete logit is nan or −inf, or a concrete probability is outside of (0, 1]. (Traced ones give nan.)
     Example:
       >>> import logtrick as lt
       >>> round(lt.Geometric(0.0).log_prob(2.0).item(), 4)          # log ⅛
       -2.0794
     """
 
-    logits: Any
+    parameter: Any
+    by_probs: bool = static(default=False)
     provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "inverse_cdf"})
+    __repr__ = probabilities.shown
 
-    def __post_init__(self) -> None:
-        broadcasting(self, logits=self.logits)
-        finite(self, "logits")
+    def __init__(self, logits: Any = None, *, probs: Any = None) -> None:
+        probabilities.given(self, logits, probs)
+        probabilities.check_two_outcomes(self, never=False, always=True)
+
+    @property
+    def logits(self) -> Array:
+        """The log odds of success."""
+        return probabilities.logits_of_two(self)
 
     @property
     def support(self) -> Support:
@@ -135,50 +153,59 @@ class Geometric(Factorized):
 
     @property
     def noise_spec(self) -> Uniform:
-        return Uniform(self.event_shape, wide(self.logits.dtype))
+        return Uniform(self.event_shape, wide(self.parameter.dtype))
 
     def _transform(self, noise: Array) -> Array:
         return self._inverse_cdf(interior(noise))
 
     def _log_kernel(self, x: Any) -> Array:
-        x = jnp.asarray(x, self.logits.dtype)
+        x = jnp.asarray(x, self.parameter.dtype)
         inside = is_count(x)
-        failures = jnp.where(inside, x, 0.0) * log_sigmoid(-self.logits)
-        return where_inside(inside, failures + log_sigmoid(self.logits))
+        failures = jnp.where(inside, x, 0.0) * probabilities.log_failure(self)
+        log_p = failures + probabilities.log_success(self)
+        return where_inside(inside, probabilities.log_of_outcome(log_p))
 
     def _mean(self) -> Array:
-        return jnp.exp(-self.logits)
+        if self.by_probs:
+            return (1 - self.parameter) / self.parameter
+        return jnp.exp(-self.parameter)
 
     def _variance(self) -> Array:
-        return jnp.exp(-self.logits) * (1 + jnp.exp(-self.logits))
+        return self._mean() * (1 + self._mean())
 
     def _entropy(self) -> Array:
-        return -jnp.sum(self._mean() * log_sigmoid(-self.logits) + log_sigmoid(self.logits))
+        failures = self._mean() * probabilities.log_failure(self)
+        return -jnp.sum(failures + probabilities.log_success(self))
 
     def _kl_divergence(self, other: Any) -> Array:
-        l, m = self.logits, other.logits
-        failures = self._mean() * (log_sigmoid(-l) - log_sigmoid(-m))
-        return jnp.sum(failures + log_sigmoid(l) - log_sigmoid(m))
+        ratio = probabilities.log_failure(self) - probabilities.log_failure(other)
+        first = probabilities.log_success(self) - probabilities.log_success(other)
+        return jnp.sum(probabilities.divergence(self._mean() * ratio + first))
 
     def _cdf(self, x: Any) -> Array:
         trials = jnp.floor(jnp.maximum(x, -1.0)) + 1
-        return -jnp.expm1(trials * log_sigmoid(-self.logits))
+        return -jnp.expm1(trials * probabilities.log_failure(self))
 
     def _inverse_cdf(self, u: Array) -> Array:
-        return jnp.maximum(jnp.ceil(jnp.log1p(-u) / log_sigmoid(-self.logits)) - 1, 0.0)
+        trials = jnp.ceil(jnp.log1p(-u) / probabilities.log_failure(self))
+        return jnp.maximum(trials - 1, 0.0)
 
 
 class NegativeBinomial(Factorized):
-    """Independent negative binomials, P(x) = Γ(x + r) / (x! Γ(r)) pˣ (1 − p)ʳ, r = total_count, p = σ(logits).
+    """Independent negative binomials, P(x) = Γ(x + r) / (x! Γ(r)) pˣ (1 − p)ʳ, r = total_count, p = σ(logits) or probs.
 
     Successes before the r-th failure; r need not be whole: a Poisson whose rate is Gamma(r, e^(−logits)). Draws are
-    whole numbers in the dtype of the logits; a mixing rate of 2³⁰ or more gives nan.
+    whole numbers in the dtype of the parameter; a mixing rate of 2³⁰ or more gives nan. r = 0 and p = 0 are the point mass
+    at 0.
 
     Args:
-      total_count: r > 0 failures.
-      logits: log odds of success, finite; broadcasts with `total_count` to the event. The mean is r e^logits.
+      total_count: r ≥ 0 failures.
+      logits: log odds of success below inf; broadcasts with `total_count` to the event. The mean is r e^logits.
+      probs: p in [0, 1), instead of logits.
     Raises:
-      ValueError: a concrete r is not positive, or a concrete logit is not finite. (Traced ones give nan.)
+      TypeError: neither logits nor probs, or both.
+      ValueError: a concrete r is negative or not finite, a concrete logit is nan or inf, or a concrete probability is
+        outside of [0, 1). (Traced ones give nan.)
     Example:
       >>> import logtrick as lt
       >>> round(lt.NegativeBinomial(2.0, 0.0).log_prob(1.0).item(), 4)        # log 2/8
@@ -186,13 +213,20 @@ class NegativeBinomial(Factorized):
     """
 
     total_count: Any
-    logits: Any
+    parameter: Any
+    by_probs: bool = static(default=False)
     provides = frozenset({"mean", "variance"})
+    __repr__ = probabilities.shown
 
-    def __post_init__(self) -> None:
-        broadcasting(self, total_count=self.total_count, logits=self.logits)
-        finite(self, "logits")
-        positive(self, "total_count")
+    def __init__(self, total_count: Any, logits: Any = None, *, probs: Any = None) -> None:
+        probabilities.given(self, logits, probs, {"total_count": total_count})
+        probabilities.check_two_outcomes(self, never=True, always=False)
+        not_negative(self, "total_count")
+
+    @property
+    def logits(self) -> Array:
+        """The log odds of success."""
+        return probabilities.logits_of_two(self)
 
     @property
     def support(self) -> Support:
@@ -205,21 +239,30 @@ class NegativeBinomial(Factorized):
     def _transform(self, noise: Array) -> Array:
         key_rate, key_count = jax.random.split(noise)
         total = jnp.broadcast_to(self.total_count, self.event_shape)
-        rate = jnp.exp(jax.random.loggamma(key_rate, total, dtype=total.dtype) + self.logits)
+        log_odds = probabilities.log_success(self) - probabilities.log_failure(self)
+        held = jnp.where(total == 0, 1.0, total)
+        log_rate = jax.random.loggamma(key_rate, held, dtype=total.dtype) + log_odds
+        rate = jnp.where(total == 0, 0.0, jnp.exp(log_rate))
         legal = rate < 2.0**30
         counts = jax.random.poisson(key_count, jnp.where(legal, rate, 1.0)).astype(total.dtype)
         return jnp.where(legal, counts, jnp.nan)
 
     def _log_kernel(self, x: Any) -> Array:
-        x, r = jnp.asarray(x, self.logits.dtype), self.total_count
+        x, r = jnp.asarray(x, self.parameter.dtype), self.total_count
         inside = is_count(x)
         x = jnp.where(inside, x, 0.0)
-        log_choose = -log_beta(x + 1, r) - jnp.log(x + r)
-        log_p = x * log_sigmoid(self.logits) + r * log_sigmoid(-self.logits)
-        return where_inside(inside, log_choose + log_p)
+        # Γ(x + r) / (x! Γ(r)) is 1 at x = 0 for every r, and 0 at r = 0 for every other x
+        held_x = jnp.where(r == 0, 0.0, x)
+        held_r = jnp.where(r == 0, 1.0, r)
+        log_choose = -log_beta(held_x + 1, held_r) - jnp.log(held_x + held_r)
+        log_p = x * probabilities.log_success(self) + r * probabilities.log_failure(self)
+        possible = inside & ~((r == 0) & (x > 0))
+        return where_inside(possible, log_choose + probabilities.log_of_outcome(log_p))
 
     def _mean(self) -> Array:
-        return self.total_count * jnp.exp(self.logits)
+        if self.by_probs:
+            return self.total_count * self.parameter / (1 - self.parameter)
+        return self.total_count * jnp.exp(self.parameter)
 
     def _variance(self) -> Array:
-        return self._mean() * (1 + jnp.exp(self.logits))
+        return self._mean() / probabilities.failure(self)

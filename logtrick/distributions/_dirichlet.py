@@ -7,7 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import digamma, gammaln, xlogy
 
+from logtrick.bijectors import Exp
 from logtrick.distributions._base import Factorized
+from logtrick.distributions._draw import Draw
 from logtrick.distributions._implicit import implicit_logit
 from logtrick.distributions._parameters import Array, parameters, positive, where_inside
 from logtrick.noise import KeyPerRun
@@ -18,7 +20,8 @@ class Dirichlet(Factorized):
     """Independent Dirichlets, p(x) = Γ(Σ a) Π xₖ^(aₖ − 1) / Γ(aₖ) in every row, a = concentration.
 
     Reparameterised to first order, through the marginals: xₖ ~ Beta(aₖ, Σ others) moves with aₖ by its univariate
-    implicit derivative, and the others, independent of it given their sum, shrink in proportion.
+    implicit derivative, and the others, independent of it given their sum, shrink in proportion. Drawn in log space, and
+    scored there: an entry that underflows to 0 keeps its finite score.
 
     Args:
       concentration: a > 0, shape (…, K), K ≥ 2; draws have its shape, and rows that sum to 1.
@@ -34,6 +37,7 @@ class Dirichlet(Factorized):
 
     concentration: Any
     reparameterized = True
+    charts = (Exp(), None)  # the coordinates are log x, whose rows sum to 1 as x does
     provides = frozenset({"mean", "variance", "entropy", "kl_divergence"})
 
     def __post_init__(self) -> None:
@@ -53,18 +57,26 @@ class Dirichlet(Factorized):
     def noise_spec(self) -> KeyPerRun:
         return KeyPerRun()
 
-    def _transform(self, noise: Array) -> Array:
+    def _transform(self, noise: Array) -> Draw:
         a = self.concentration
         log_gamma = jax.random.loggamma(noise, lax.stop_gradient(a), dtype=a.dtype)
-        return jnp.exp(jax.nn.log_softmax(_moving(log_gamma, a), axis=-1))
+        log_x = jax.nn.log_softmax(_moving(log_gamma, a), axis=-1)
+        return Draw(jnp.exp(log_x), log_x, Exp())
 
     def _log_kernel(self, x: Any) -> Array:
         a, x = self.concentration, jnp.asarray(x)
         slack = 8 * a.shape[-1] * jnp.finfo(a.dtype).eps
         inside = jnp.all(x >= 0, axis=-1) & (jnp.abs(jnp.sum(x, axis=-1) - 1) <= slack)
         safe = jnp.where(inside[..., None], x, 1.0)
-        log_normalizer = jnp.sum(gammaln(a), axis=-1) - gammaln(jnp.sum(a, axis=-1))
-        return where_inside(inside, jnp.sum(xlogy(a - 1, safe), axis=-1) - log_normalizer)
+        return where_inside(inside, jnp.sum(xlogy(a - 1, safe), axis=-1) - self._log_beta())
+
+    def _log_kernel_at(self, coordinates: Any) -> Array:
+        a = self.concentration
+        return jnp.sum((a - 1) * coordinates, axis=-1) - self._log_beta()
+
+    def _log_beta(self) -> Array:
+        a = self.concentration
+        return jnp.sum(gammaln(a), axis=-1) - gammaln(jnp.sum(a, axis=-1))
 
     def _mean(self) -> Array:
         return self.concentration / jnp.sum(self.concentration, axis=-1, keepdims=True)
@@ -76,9 +88,8 @@ class Dirichlet(Factorized):
     def _entropy(self) -> Array:
         a = self.concentration
         total = jnp.sum(a, axis=-1)
-        log_normalizer = jnp.sum(gammaln(a), axis=-1) - gammaln(total)
         return jnp.sum(
-            log_normalizer - jnp.sum((a - 1) * (digamma(a) - digamma(total)[..., None]), axis=-1)
+            self._log_beta() - jnp.sum((a - 1) * (digamma(a) - digamma(total)[..., None]), axis=-1)
         )
 
     def _kl_divergence(self, other: Any) -> Array:

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from logtrick._core import checks
-from logtrick._core.kernel import is_array
+from logtrick._core.kernel import is_array, refuse
 from logtrick._core.module import Module, static
 from logtrick.distributions._base import Distribution
 from logtrick.distributions._parameters import Array
@@ -39,7 +40,7 @@ class _Custom(Distribution):
     def _transform(self, noise: Any) -> Any:
         return self.functions[1](noise, self.params)
 
-    def _outside(self, change: Callable[[Any], Any], noise: Any) -> Any:
+    def _draw_with(self, change: Callable[[Any], Any], noise: Any) -> Any:
         # The sampler may close over parameters as well: closure_convert brings every differentiable array to light.
         leaves, tree = jax.tree.flatten(self.params)
         arrays = [leaf for leaf in leaves if is_array(leaf)]
@@ -64,15 +65,27 @@ class Family(Module):
     functions: tuple[LogProb, Sampler] = static()
 
     def __call__(self, params: Any) -> Distribution:
-        """The distribution with parameters `params`, a pytree."""
-        return _Custom(params, self.functions)
+        """The distribution with parameters `params`, a pytree of real arrays (complex ones are never differentiated)."""
+        return _Custom(jax.tree.map(_no_complex_derivative, params), self.functions)
+
+
+def _no_complex_derivative(leaf: Any) -> Any:
+    if not is_array(leaf) or not jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
+        return leaf
+    message = (
+        f"lt.distribution: a derivative in a parameter of dtype {jnp.result_type(leaf)} was taken; the score of complex "
+        "parameters is not defined here. Pass their real and imaginary parts, or stop_gradient on them."
+    )
+    return refuse(leaf, message, TypeError)
 
 
 def distribution(log_prob: LogProb, sample: Sampler) -> Family:
     """A family of distributions from two functions of ONE draw.
 
     Args:
-      log_prob: `log_prob(params, x) -> scalar`, a JAX function; `jax.grad` of it is the score.
+      log_prob: `log_prob(params, x) -> scalar`, a JAX function; `jax.grad` of it is the score. The support must not move
+        with the parameters: the score function then misses the boundary's term, and nothing says so (`lt.Uniform` declares
+        it and is refused). `lt.testing.check_distribution` finds such a pair, and functions that do not belong together.
       sample: `sample(key, params) -> x`. Its derivative is never used, and raises where it would be.
     Returns:
       A family: `family(params)` is a distribution.

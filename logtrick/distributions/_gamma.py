@@ -7,7 +7,9 @@ import jax.numpy as jnp
 from jax.scipy.special import digamma, gammainc, gammaln, polygamma, xlogy
 
 from logtrick._core.module import replace
+from logtrick.bijectors import Exp
 from logtrick.distributions._base import Factorized
+from logtrick.distributions._draw import Draw
 from logtrick.distributions._parameters import Array, broadcasting, positive, where_inside, wide
 from logtrick.noise import KeyPerRun, Uniform
 from logtrick.supports import Positive, Support
@@ -16,8 +18,8 @@ from logtrick.supports import Positive, Support
 class Gamma(Factorized):
     """Independent gammas, p(x) = rateᵃ xᵃ⁻¹ e^(−rate x) / Γ(a), a = concentration, in every coordinate.
 
-    Reparameterised implicitly: dx/da = −∂ₐF(x; a) / p(x; a). Drawn in log space; where a draw underflows to 0 (shapes
-    of 1e-3), its log-prob is +inf and the gradient of an estimate is nan, not a wrong number.
+    Reparameterised implicitly: dx/da = −∂ₐF(x; a) / p(x; a). Drawn in log space, and scored there: a draw that underflows
+    to 0 (shapes of 1e-3) keeps its finite score.
 
     Args:
       concentration: shapes a > 0, dimensionless.
@@ -35,6 +37,7 @@ class Gamma(Factorized):
     concentration: Any
     rate: Any
     reparameterized = True
+    charts = (Exp(), None)
     provides = frozenset(
         {"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "standardization"}
     )
@@ -52,12 +55,11 @@ class Gamma(Factorized):
     def noise_spec(self) -> KeyPerRun:
         return KeyPerRun()
 
-    def _transform(self, noise: Array) -> Array:
+    def _transform(self, noise: Array) -> Draw:
         concentration = jnp.broadcast_to(self.concentration, self.event_shape)
-        return jnp.exp(
-            jax.random.loggamma(noise, concentration, dtype=concentration.dtype)
-            - jnp.log(self.rate)
-        )
+        log_m = jax.random.loggamma(noise, concentration, dtype=concentration.dtype)
+        log_x = log_m - jnp.log(self.rate)
+        return Draw(jnp.exp(log_x), log_x, Exp())
 
     def _log_kernel(self, x: Any) -> Array:
         # Not stats.gamma.logpdf: it takes a scale, and 1/rate loses the smallest and largest rates.
@@ -65,6 +67,11 @@ class Gamma(Factorized):
         m = jnp.where(inside, x, 1.0) * self.rate
         log_normalizer = gammaln(self.concentration) - jnp.log(self.rate)
         return where_inside(inside, xlogy(self.concentration - 1, m) - m - log_normalizer)
+
+    def _log_kernel_at(self, coordinates: Any) -> Array:
+        log_m = coordinates + jnp.log(self.rate)
+        log_normalizer = gammaln(self.concentration) - jnp.log(self.rate)
+        return (self.concentration - 1) * log_m - jnp.exp(log_m) - log_normalizer
 
     def _mean(self) -> Array:
         return self.concentration / self.rate
@@ -102,7 +109,7 @@ class Gamma(Factorized):
             "rate": (
                 coefficient,
                 None,
-                replace(self, concentration=self.concentration + 1)._transform(noise),
+                replace(self, concentration=self.concentration + 1)._transform(noise).value,
             )
         }
 

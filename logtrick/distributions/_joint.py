@@ -84,23 +84,37 @@ class Joint(Distribution):
     def noise_spec(self) -> Any:
         return self._map(lambda part: part.noise_spec)
 
+    @property
+    def charts(self) -> Any:
+        return self._map(lambda part: part.charts)
+
     def transform(self, noise: Any) -> Any:
         return self._map(lambda part, noise: part.transform(noise), noise)
 
-    def _outside(self, change: Callable[[Any], Any], noise: Any) -> Any:
-        return self._map(lambda part, noise: part._outside(change, noise), noise)
+    def draw(self, noise: Any) -> Any:
+        return self._map(lambda part, noise: part.draw(noise), noise)
 
-    def _drawn(self, noise: Any) -> Any:
-        return self._map(lambda part, noise: part._drawn(noise), noise)
+    def _transform(self, noise: Any) -> Any:
+        return self._map(lambda part, noise: part._transform(noise), noise)
+
+    def _draw_with(self, change: Callable[[Any], Any], noise: Any) -> Any:
+        return self._map(lambda part, noise: part._draw_with(change, noise), noise)
+
+    def _readable(self, x: Any) -> Any:
+        return x  # each part reads its own
 
     def fixed_support(self) -> "Joint":
         return Joint(self._map(lambda part: part.fixed_support()))
+
+    def nan_unless_legal(self) -> Array | None:
+        each = [part.nan_unless_legal() for part in self._leaves]
+        return _total([one for one in each if one is not None]) if any(one is not None for one in each) else None
 
     def _log_prob(self, x: Any) -> Array:
         return _total(jax.tree.leaves(self._map(lambda part, x: part.log_prob(x), x)))
 
     def _points(self) -> Any:
-        each = [part.enumerate() for part in self._leaves]
+        each = [part._points() for part in self._leaves]
         counts = [jax.tree.leaves(points)[0].shape[0] for points in each]
         if math.prod(counts) > 2**20:
             raise ValueError(

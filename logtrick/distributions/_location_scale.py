@@ -1,12 +1,13 @@
-"""Laplace, Cauchy and Student's t: a location, a scale, heavier tails than the normal."""
+"""Families of a location and a scale: Laplace, Cauchy, Gumbel and Student's t."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jax.scipy.special import betainc
+from jax.scipy.special import betainc, gammaln
 
 from logtrick.distributions._base import Factorized
 from logtrick.distributions._implicit import implicit_logit
@@ -19,11 +20,83 @@ from logtrick.distributions._parameters import (
     wide,
 )
 from logtrick.distributions._special import digamma_difference, log_beta
-from logtrick.noise import KeyPerRun, Uniform, interior
+from logtrick.noise import KeyPerRun, Noise, Uniform, interior
 from logtrick.supports import Real, Support
 
 
-class Laplace(Factorized):
+class LocationScale(Factorized, abstract=True):
+    """x = loc + scale z, z of a standard law, in every coordinate; drawn by the quantile function of z.
+
+    Subclasses define `_standard_kernel(z)`, and where they provide these `_standard_quantile(u)` and `_standard_cdf(z)`; and
+    declare the attributes below.
+
+    Attributes:
+      standard_log_normalizer: the constant in log p(z) = kernel − constant.
+      standard_mean, standard_variance, standard_entropy: of z.
+    """
+
+    loc: Any
+    scale: Any
+    reparameterized = True
+    standard_log_normalizer: ClassVar[float]
+    standard_mean: ClassVar[float] = 0.0
+    standard_variance: ClassVar[float] = 1.0
+    standard_entropy: ClassVar[float] = 0.0
+
+    def __post_init__(self) -> None:
+        broadcasting(self, loc=self.loc, scale=self.scale)
+        finite(self, "loc")
+        positive(self, "scale")
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return np.broadcast_shapes(self.loc.shape, self.scale.shape)
+
+    @property
+    def support(self) -> Support:
+        return Real()
+
+    @property
+    def noise_spec(self) -> Noise:
+        return Uniform(self.event_shape, wide(self.loc.dtype))
+
+    def _standard_kernel(self, z: Array) -> Array:
+        raise NotImplementedError
+
+    def _standard_quantile(self, u: Array) -> Array:
+        raise NotImplementedError
+
+    def _standard_cdf(self, z: Array) -> Array:
+        raise NotImplementedError
+
+    def _transform(self, noise: Array) -> Array:
+        return self._inverse_cdf(interior(noise))
+
+    def _log_kernel(self, x: Any) -> Array:
+        return self._standard_kernel(standardized(x, self.loc, self.scale))
+
+    def _log_normalizer(self) -> Array:
+        return jnp.log(self.scale) + self.standard_log_normalizer
+
+    def _mean(self) -> Array:
+        mean = self.loc if self.standard_mean == 0 else self.loc + self.scale * self.standard_mean
+        return jnp.broadcast_to(mean, self.event_shape)
+
+    def _variance(self) -> Array:
+        return jnp.broadcast_to(self.standard_variance * self.scale**2, self.event_shape)
+
+    def _entropy(self) -> Array:
+        log_scale = jnp.broadcast_to(jnp.log(self.scale), self.event_shape)
+        return jnp.sum(log_scale + self.standard_entropy)
+
+    def _cdf(self, x: Any) -> Array:
+        return self._standard_cdf(standardized(x, self.loc, self.scale))
+
+    def _inverse_cdf(self, u: Array) -> Array:
+        return self.loc + self.scale * self._standard_quantile(u)
+
+
+class Laplace(LocationScale):
     """Independent Laplace variates, p(x) = exp(−|x − loc| / scale) / (2 scale) in every coordinate.
 
     Args:
@@ -37,43 +110,23 @@ class Laplace(Factorized):
       -1.8863
     """
 
-    loc: Any
-    scale: Any
-    reparameterized = True
     provides = frozenset(
         {"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf"}
     )
+    standard_log_normalizer = math.log(2)
+    standard_variance = 2.0
+    standard_entropy = 1 + math.log(2)
 
-    def __post_init__(self) -> None:
-        broadcasting(self, loc=self.loc, scale=self.scale)
-        finite(self, "loc")
-        positive(self, "scale")
+    def _standard_kernel(self, z: Array) -> Array:
+        return -jnp.abs(z)
 
-    @property
-    def support(self) -> Support:
-        return Real()
+    def _standard_cdf(self, z: Array) -> Array:
+        tail = 0.5 * jnp.exp(-jnp.abs(z))
+        return jnp.where(z < 0, tail, 1 - tail)
 
-    @property
-    def noise_spec(self) -> Uniform:
-        return Uniform(self.event_shape, wide(self.loc.dtype))
-
-    def _transform(self, noise: Array) -> Array:
-        return self._inverse_cdf(interior(noise))
-
-    def _log_kernel(self, x: Any) -> Array:
-        return -jnp.abs(standardized(x, self.loc, self.scale))
-
-    def _log_normalizer(self) -> Array:
-        return jnp.log(self.scale) + math.log(2)
-
-    def _mean(self) -> Array:
-        return jnp.broadcast_to(self.loc, self.event_shape)
-
-    def _variance(self) -> Array:
-        return jnp.broadcast_to(2 * self.scale**2, self.event_shape)
-
-    def _entropy(self) -> Array:
-        return jnp.sum(jnp.broadcast_to(1 + jnp.log(2 * self.scale), self.event_shape))
+    def _standard_quantile(self, u: Array) -> Array:
+        tail = jnp.log(2 * jnp.minimum(u, 1 - u))
+        return jnp.where(u < 0.5, tail, -tail)
 
     def _kl_divergence(self, other: Any) -> Array:
         ratio, shift = self.scale / other.scale, jnp.abs(self.loc - other.loc)
@@ -81,17 +134,8 @@ class Laplace(Factorized):
             ratio * jnp.exp(-shift / self.scale) + shift / other.scale - 1 - jnp.log(ratio)
         )
 
-    def _cdf(self, x: Any) -> Array:
-        z = standardized(x, self.loc, self.scale)
-        tail = 0.5 * jnp.exp(-jnp.abs(z))
-        return jnp.where(z < 0, tail, 1 - tail)
 
-    def _inverse_cdf(self, u: Array) -> Array:
-        tail = jnp.log(2 * jnp.minimum(u, 1 - u))
-        return self.loc + self.scale * jnp.where(u < 0.5, tail, -tail)
-
-
-class Cauchy(Factorized):
+class Cauchy(LocationScale):
     """Independent Cauchy variates, p(x) = 1 / (π scale (1 + z²)), z = (x − loc) / scale, in every coordinate.
 
     It has no mean: use it for what is bounded, or through its log-prob.
@@ -107,51 +151,68 @@ class Cauchy(Factorized):
       -1.8379
     """
 
-    loc: Any
-    scale: Any
-    reparameterized = True
     provides = frozenset({"entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf"})
+    standard_log_normalizer = math.log(math.pi)
+    standard_entropy = math.log(4 * math.pi)
 
-    def __post_init__(self) -> None:
-        broadcasting(self, loc=self.loc, scale=self.scale)
-        finite(self, "loc")
-        positive(self, "scale")
-
-    @property
-    def support(self) -> Support:
-        return Real()
-
-    @property
-    def noise_spec(self) -> Uniform:
-        return Uniform(self.event_shape, wide(self.loc.dtype))
-
-    def _transform(self, noise: Array) -> Array:
-        return self._inverse_cdf(interior(noise))
-
-    def _log_kernel(self, x: Any) -> Array:
+    def _standard_kernel(self, z: Array) -> Array:
         # stats.cauchy.logpdf squares z, which overflows in its own tails.
-        return -_log_one_plus_square(standardized(x, self.loc, self.scale))
+        return -_log_one_plus_square(z)
 
-    def _log_normalizer(self) -> Array:
-        return jnp.log(self.scale) + math.log(math.pi)
+    def _standard_cdf(self, z: Array) -> Array:
+        return jnp.arctan2(jnp.ones_like(z), -z) / jnp.pi
 
-    def _entropy(self) -> Array:
-        return jnp.sum(jnp.broadcast_to(jnp.log(4 * jnp.pi * self.scale), self.event_shape))
+    def _standard_quantile(self, u: Array) -> Array:
+        # tan(π (u − ½)) = −1 / tan(π u): π u is exact near the end, π/2 is not
+        cotangent = 1 / jnp.tan(jnp.pi * jnp.minimum(u, 1 - u))
+        return jnp.where(u < 0.5, -cotangent, cotangent)
 
     def _kl_divergence(self, other: Any) -> Array:
         total, shift = self.scale + other.scale, self.loc - other.loc
         return jnp.sum(jnp.log((total**2 + shift**2) / (4 * self.scale * other.scale)))
 
-    def _cdf(self, x: Any) -> Array:
-        return (
-            jnp.arctan2(jnp.ones(self.event_shape, self.loc.dtype), (self.loc - x) / self.scale)
-            / jnp.pi
-        )
 
-    def _inverse_cdf(self, u: Array) -> Array:
-        # tan(π (u − ½)) = −1 / tan(π u): π u is exact near the end, π/2 is not
-        cotangent = 1 / jnp.tan(jnp.pi * jnp.minimum(u, 1 - u))
-        return self.loc + self.scale * jnp.where(u < 0.5, -cotangent, cotangent)
+class Gumbel(LocationScale):
+    """Independent Gumbels (of maxima), p(x) = exp(−z − e^(−z)) / scale, z = (x − loc) / scale, in every coordinate.
+
+    The argmax of logits + Gumbel noise is a draw from softmax(logits), so that an expectation over Gumbels of a solver's
+    result is a perturbed optimizer.
+
+    Args:
+      loc: modes, in the units of x; the mean is loc + 0.5772 scale.
+      scale: scales > 0, in the units of x; broadcasts with `loc` to the event.
+    Raises:
+      ValueError: a concrete parameter is not finite, or a concrete scale is not positive. (Traced ones give nan.)
+    References:
+      Gumbel (1958), "Statistics of Extremes"; Berthet et al. (2020), "Learning with Differentiable Perturbed Optimizers".
+    Example:
+      >>> import logtrick as lt
+      >>> round(lt.Gumbel(0.0, 1.0).log_prob(0.0).item(), 4), round(lt.Gumbel(0.0, 1.0).mean().item(), 4)
+      (-1.0, 0.5772)
+    """
+
+    provides = frozenset(
+        {"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf"}
+    )
+    standard_log_normalizer = 0.0
+    standard_mean = float(np.euler_gamma)
+    standard_variance = math.pi**2 / 6
+    standard_entropy = 1 + float(np.euler_gamma)
+
+    def _standard_kernel(self, z: Array) -> Array:
+        # far below the mode, where no draw is, e^(−z) stops at the largest numbers instead of overflowing
+        return -z - jnp.exp(jnp.minimum(-z, 0.95 * math.log(jnp.finfo(z.dtype).max)))
+
+    def _standard_cdf(self, z: Array) -> Array:
+        return jnp.exp(-jnp.exp(-z))
+
+    def _standard_quantile(self, u: Array) -> Array:
+        return -jnp.log(-jnp.log(u))
+
+    def _kl_divergence(self, other: Any) -> Array:
+        ratio, shift = self.scale / other.scale, (self.loc - other.loc) / other.scale
+        moment = jnp.exp(gammaln(1 + ratio) - shift)  # E exp(−(x − loc of the other) / its scale)
+        return jnp.sum(shift + (ratio - 1) * np.euler_gamma + moment - 1 - jnp.log(ratio))
 
 
 class StudentT(Factorized):

@@ -5,7 +5,9 @@ from typing import Any
 import jax.numpy as jnp
 from jax.scipy.special import ndtr, ndtri
 
+from logtrick.bijectors import Exp
 from logtrick.distributions._base import Factorized
+from logtrick.distributions._draw import Draw
 from logtrick.distributions._normal import LOG_ROOT_2PI
 from logtrick.distributions._parameters import (
     Array,
@@ -37,6 +39,7 @@ class LogNormal(Factorized):
     loc: Any
     scale: Any
     reparameterized = True
+    charts = (Exp(), None)
     provides = frozenset(
         {
             "mean",
@@ -63,16 +66,17 @@ class LogNormal(Factorized):
     def noise_spec(self) -> StandardNormal:
         return StandardNormal(self.event_shape, wide(self.loc.dtype))
 
-    def _transform(self, noise: Array) -> Array:
-        return jnp.exp(self.loc + self.scale * noise)
+    def _transform(self, noise: Array) -> Draw:
+        log_x = self.loc + self.scale * noise
+        return Draw(jnp.exp(log_x), log_x, Exp())
 
     def _log_kernel(self, x: Any) -> Array:
         inside = jnp.asarray(x) > 0
-        log_x = jnp.log(jnp.where(inside, x, 1.0))
-        log_density = -0.5 * standardized(log_x, self.loc, self.scale) ** 2 - (
-            jnp.log(self.scale) + LOG_ROOT_2PI
-        )
-        return where_inside(inside, log_density - log_x)
+        return where_inside(inside, self._log_kernel_at(jnp.log(jnp.where(inside, x, 1.0))))
+
+    def _log_kernel_at(self, coordinates: Any) -> Array:
+        z = standardized(coordinates, self.loc, self.scale)
+        return -0.5 * z**2 - (jnp.log(self.scale) + LOG_ROOT_2PI) - coordinates
 
     def _mean(self) -> Array:
         return jnp.exp(self.loc + self.scale**2 / 2)

@@ -1,5 +1,7 @@
 """Mixtures of distributions."""
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -8,12 +10,14 @@ import jax.numpy as jnp
 
 from logtrick._core import checks
 from logtrick._core.kernel import detached, first_order
-from logtrick._core.module import assign
+from logtrick._core.module import assign, replace
+from logtrick.bijectors import is_bijector
 from logtrick.distributions._base import Distribution
-from logtrick.distributions._categorical import check_rows, inverse_cdf
-from logtrick.distributions._parameters import Array, parameters, wide, widened
+from logtrick.distributions._categorical import check_rows, inverse_cdf, nan_in_rows
+from logtrick.distributions._draw import charts_of, drawn_like, is_draw, same_charts, value_of
+from logtrick.distributions._parameters import Array, is_inexact, parameters, wide, widened
 from logtrick.noise import Uniform
-from logtrick.supports import Support, Unknown
+from logtrick.supports import Countable, Finite, Support, Unknown, union
 
 
 class Mixture(Distribution):
@@ -129,6 +133,12 @@ class Mixture(Distribution):
     def moving_support(self) -> tuple[str, ...]:
         return ("components",) if any(part.moving_support for part in self._list) else ()
 
+    def fixed_support(self) -> "Mixture":
+        fixed = lambda part: part.fixed_support()
+        if not self._alike:
+            return replace(self, components=tuple(fixed(part) for part in self.components))
+        return replace(self, components=jax.vmap(fixed)(self.components))
+
     @property
     def opaque(self) -> bool:
         return any(part.opaque for part in self._list)
@@ -145,42 +155,93 @@ class Mixture(Distribution):
 
     @property
     def support(self) -> Support:
-        first, *others = (part.support for part in self._list)
-        same = all(type(other) is type(first) for other in others)
-        return first if same and not self.moving_support else Unknown()
+        each = [part.support for part in self._list]
+        if all(jax.tree.structure(one) == jax.tree.structure(each[0]) for one in each):
+            return Unknown() if self.moving_support else each[0]
+        if all(one.finite for one in each):
+            return Finite()
+        return Countable() if each[0].discrete else Unknown()
 
     @property
     def noise_spec(self) -> Any:
         parts = tuple(part.noise_spec for part in self._list)
         return {"index": Uniform((), wide(self.logits.dtype)), "parts": parts}
 
+    @property
+    def charts(self) -> Any:
+        """The coordinates' charts of the components that have any, where these are of one kind."""
+        return next(iter(self._charted), None) if self._one_chart else None
+
+    @property
+    def _charted(self) -> list[Any]:
+        return [part.charts for part in self._list if jax.tree.leaves(part.charts, is_leaf=is_bijector)]
+
+    @property
+    def _one_chart(self) -> bool:
+        return len({jax.tree.structure(charts) for charts in self._charted}) == 1
+
     # --- what everybody calls
 
     def _transform(self, noise: Any) -> Any:
-        x = detached(self._outside(detached, noise))
+        draw = detached(self._draw_with(detached, noise))
         if not self.reparameterized:
-            return x
-        density = jnp.exp(detached(self)._log_prob(x))
+            return draw
+        density, x = jnp.exp(detached(self)._log_prob(draw)), value_of(draw)
         return x + first_order("Pathwise() of a Mixture", -1 / density, self._cdf(x))
 
-    def _outside(self, change: Callable[[Any], Any], noise: Any) -> Any:
-        index = inverse_cdf(widened(change(self.logits)), noise["index"])
+    def _draw_with(self, change: Callable[[Any], Any], noise: Any) -> Any:
+        logits = widened(change(self.logits))
+        index = inverse_cdf(logits, noise["index"])
         if self._alike:
-            return self._at(index)._outside(change, noise["parts"][0])
-        draws = [part._outside(change, n) for part, n in zip(self.components, noise["parts"])]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves)[index], *draws)
+            draw = self._at(index)._draw_with(change, noise["parts"][0])
+        else:
+            draws = [p._draw_with(change, n) for p, n in zip(self.components, noise["parts"])]
+            stack = lambda *leaves: jnp.stack(leaves)[index]
+            draw = jax.tree.map(stack, *self._of_one_kind(draws))
+        if checks.concrete(logits) is not None:
+            return draw
+        # traced weights that are illegal are nan, and so are the draws then
+        nan_or_zero = jnp.where(jnp.isnan(logits).any(), jnp.nan, 0.0)
+        spoil = lambda x: x + nan_or_zero.astype(x.dtype) if is_inexact(x) else x
+        return jax.tree.map(spoil, draw)
+
+    def _of_one_kind(self, draws: list[Any]) -> list[Any]:
+        """The components' draws with coordinates in one kind of chart, or without coordinates."""
+        if not self._one_chart:
+            return [value_of(draw) for draw in draws]
+        like = next(draw for draw in draws if same_charts(draw, self.charts))
+        if all(same_charts(draw, self.charts) for draw in draws):
+            return draws
+        if not is_draw(like):
+            return [value_of(draw) for draw in draws]
+        return [draw if is_draw(draw) else drawn_like(draw, like) for draw in draws]
+
+    def _readable(self, x: Any) -> Any:
+        return x  # each component reads its own
 
     def _log_prob(self, x: Any) -> Array:
-        return self._mixed(self._each(lambda part: part.log_prob(x)))
+        return self._mixed(self._each(lambda part: _component_log_prob(part, x)))
 
     def _mixed(self, log_probs: Array) -> Array:
-        terms = jax.nn.log_softmax(self.logits) + log_probs
+        log_weights = jax.nn.log_softmax(self.logits)
+        empty = log_weights == -jnp.inf  # without weight: whatever the component's log-prob is
+        terms = jnp.where(empty, -jnp.inf, log_weights + jnp.where(empty, 0.0, log_probs))
         inside = jnp.any(terms > -jnp.inf) | jnp.any(jnp.isnan(terms))
         total = jax.nn.logsumexp(jnp.where(inside, terms, 0.0))
         return jnp.where(inside, total, -jnp.inf)
 
+    def nan_unless_legal(self) -> Array | None:
+        # components of one family stand in one distribution, whose leaves have a leading axis
+        parts = (self.components,) if self._alike else self.components
+        each = [part.nan_unless_legal() for part in parts]
+        weights = nan_in_rows(self.logits) if self.support.discrete else None
+        said = [one for one in (weights, *each) if one is not None]
+        return functools.reduce(operator.add, said) if said else None
+
     def _points(self) -> Any:
-        return self._list[0].enumerate()
+        if not isinstance(self.support, Finite):
+            return self._list[0]._points()
+        return union("Mixture", [part._points() for part in self._list])
 
     def _average(self, values: Array) -> Array:
         return jnp.tensordot(jax.nn.softmax(self.logits), values, 1)
@@ -232,3 +293,17 @@ def _check_components(dist: Mixture) -> None:
         raise ValueError(
             "Mixture(components=…) mixes discrete and continuous components, which have no common density."
         )
+
+
+def _component_log_prob(part: Any, x: Any) -> Array:
+    """log p of one component at the draw of another.
+
+    Where charts have numbers (an interval's ends), coordinates mean the same only where these numbers are the same.
+    """
+    charts = charts_of(x)
+    numbers = jax.tree.leaves(charts)
+    if not numbers or isinstance(part, Mixture) or not same_charts(x, part.charts):
+        return part.log_prob(x)
+    pairs = zip(numbers, jax.tree.leaves(part.charts))
+    same = jnp.all(jnp.stack([jnp.all(a == b) for a, b in pairs]))
+    return jnp.where(same, part.log_prob(x), part.log_prob(value_of(x)))

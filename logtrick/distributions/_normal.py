@@ -9,38 +9,29 @@ from jax.scipy.special import ndtr, ndtri
 
 from logtrick._core import checks
 from logtrick._core.module import assign
-from logtrick.distributions._base import Distribution, Factorized
-from logtrick.distributions._parameters import (
-    Array,
-    broadcasting,
-    parameters,
-    positive,
-    standardized,
-    wide,
-)
-from logtrick.noise import StandardNormal, Uniform
+from logtrick.distributions._base import Distribution
+from logtrick.distributions._location_scale import LocationScale
+from logtrick.distributions._parameters import Array, parameters, wide
+from logtrick.noise import Noise, StandardNormal, Uniform
 from logtrick.supports import Real, Support
 
 LOG_ROOT_2PI = 0.5 * math.log(2 * math.pi)
 
 
-class Normal(Factorized):
+class Normal(LocationScale):
     """Independent normals, N(x; loc, scale²) in every coordinate.
 
     Args:
       loc: means, in the units of x.
       scale: standard deviations > 0, in the units of x; broadcasts with `loc` to the event.
     Raises:
-      ValueError: a concrete scale is not positive. (Traced ones give nan.)
+      ValueError: a concrete parameter is not finite, or a concrete scale is not positive. (Traced ones give nan.)
     Example:
       >>> import logtrick as lt
       >>> round(lt.Normal(0.0, 2.0).log_prob(1.0).item(), 4)        # −1/8 − log 2 − log √2π
       -1.7371
     """
 
-    loc: Any
-    scale: Any
-    reparameterized = True
     provides = frozenset(
         {
             "mean",
@@ -54,52 +45,32 @@ class Normal(Factorized):
         }
     )
     weak_parameters = ("loc", "scale")
-
-    def __post_init__(self) -> None:
-        broadcasting(self, loc=self.loc, scale=self.scale)
-        positive(self, "scale")
+    standard_log_normalizer = LOG_ROOT_2PI
+    standard_entropy = 0.5 + LOG_ROOT_2PI
 
     @property
-    def support(self) -> Support:
-        return Real()
-
-    @property
-    def noise_spec(self) -> StandardNormal:
+    def noise_spec(self) -> Noise:
         return StandardNormal(self.event_shape, wide(self.loc.dtype))
 
     def _transform(self, noise: Array) -> Array:
         return self.loc + self.scale * noise
 
-    def _log_kernel(self, x: Any) -> Array:
-        # Standardised first: stats.norm.logpdf(x, loc, scale) squares the scale, which over- and underflows.
-        return -0.5 * standardized(x, self.loc, self.scale) ** 2
+    def _standard_kernel(self, z: Array) -> Array:
+        # Of z: stats.norm.logpdf(x, loc, scale) squares the scale, which over- and underflows.
+        return -0.5 * z**2
 
-    def _log_normalizer(self) -> Array:
-        return jnp.log(self.scale) + LOG_ROOT_2PI
+    def _standard_cdf(self, z: Array) -> Array:
+        return ndtr(z)
 
-    def _mean(self) -> Array:
-        return jnp.broadcast_to(self.loc, self.event_shape)
-
-    def _variance(self) -> Array:
-        return jnp.broadcast_to(self.scale**2, self.event_shape)
+    def _standard_quantile(self, u: Array) -> Array:
+        return ndtri(u)
 
     def _standardization(self) -> tuple[Array, Array]:
         return self.loc, self.scale
 
-    def _entropy(self) -> Array:
-        return jnp.sum(
-            jnp.broadcast_to(jnp.log(self.scale), self.event_shape) + (0.5 + LOG_ROOT_2PI)
-        )
-
     def _kl_divergence(self, other: Any) -> Array:
         ratio, shift = self.scale / other.scale, (self.loc - other.loc) / other.scale
         return jnp.sum(0.5 * (ratio**2 + shift**2 - 1) - jnp.log(ratio))
-
-    def _cdf(self, x: Any) -> Array:
-        return ndtr(standardized(x, self.loc, self.scale))
-
-    def _inverse_cdf(self, u: Array) -> Array:
-        return self.loc + self.scale * ndtri(u)
 
     def _weak_noise_spec(self, coupled: bool) -> dict[str, Any]:
         shape, dtype = self.event_shape, wide(self.loc.dtype)

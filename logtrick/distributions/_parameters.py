@@ -43,6 +43,14 @@ def positive(dist: Any, *names: str) -> None:
         assign(dist, **{name: value})
 
 
+def not_negative(dist: Any, *names: str) -> None:
+    """Refuse what is not a non-negative finite number: concrete parameters raise, traced ones become nan."""
+    legal, need = lambda x: (x >= 0) & (x < np.inf), "non-negative finite numbers"
+    for name in names:
+        value = checks.require(type(dist).__name__, name, getattr(dist, name), legal, need)
+        assign(dist, **{name: value})
+
+
 def finite(dist: Any, *names: str) -> None:
     """Refuse concrete numbers that are not finite. Traced ones need no help: they make draws and log p nan or ±inf."""
     for name in names:

@@ -21,7 +21,7 @@ class Poisson(Factorized):
     Draws are whole numbers in the dtype of the rate. The sampler rejects, so the noise is a key a run.
 
     Args:
-      rate: mean counts, 0 < rate < 2³⁰, any shape.
+      rate: mean counts, 0 ≤ rate < 2³⁰, any shape; 0 is the point mass at 0.
     Raises:
       ValueError: a concrete rate is out of range. (Traced ones give nan.)
     Example:
@@ -36,7 +36,7 @@ class Poisson(Factorized):
 
     def __post_init__(self) -> None:
         broadcasting(self, rate=self.rate)
-        legal = lambda r: (r > 0) & (r / 2.0**15 < 2.0**15)  # a float16 holds 2**15, not 2**30
+        legal = lambda r: (r >= 0) & (r / 2.0**15 < 2.0**15)  # a float16 holds 2**15, not 2**30
         assign(
             self,
             rate=checks.require("Poisson", "rate", self.rate, legal, "numbers between 0 and 2**30"),
@@ -57,8 +57,11 @@ class Poisson(Factorized):
     def _log_kernel(self, x: Any) -> Array:
         x = jnp.asarray(x, self.rate.dtype)
         inside = is_count(x)
+        none = self.rate == 0
+        rate = jnp.where(none, 1.0, self.rate)
         # Not stats.poisson.logpmf: its terms, x log rate of 1e7 say, leave an error of a nat in float32.
-        return where_inside(inside, poisson_log_density(jnp.where(inside, x, 0.0), self.rate))
+        log_p = poisson_log_density(jnp.where(inside, x, 0.0), rate)
+        return where_inside(inside & ~(none & (x > 0)), jnp.where(none, -self.rate, log_p))
 
     def _mean(self) -> Array:
         return self.rate
@@ -67,10 +70,15 @@ class Poisson(Factorized):
         return self.rate
 
     def _kl_divergence(self, other: Any) -> Array:
-        return jnp.sum(other.rate - self.rate - self.rate * jnp.log(other.rate / self.rate))
+        # at a rate of 0 the logarithm does not count; it is infinite where only the other's rate is 0
+        some = self.rate > 0
+        ratio = jnp.where(some, other.rate / jnp.where(some, self.rate, 1.0), 1.0)
+        return jnp.sum(other.rate - self.rate - self.rate * jnp.log(ratio))
 
     def _cdf(self, x: Any) -> Array:
-        return stats.poisson.cdf(x, self.rate)
+        none = self.rate == 0
+        below = stats.poisson.cdf(x, jnp.where(none, 1.0, self.rate))
+        return jnp.where(none, jnp.where(jnp.asarray(x) >= 0, 1.0, 0.0), below)
 
     def _weak_noise_spec(self, coupled: bool) -> KeyPerRun | None:
         return None if coupled else KeyPerRun()

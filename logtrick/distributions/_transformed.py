@@ -6,15 +6,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from logtrick.bijectors import Bijector
-from logtrick.distributions._base import Distribution
-from logtrick.distributions._parameters import Array
+from logtrick._core.kernel import refuse
+from logtrick._core.module import replace
+from logtrick.bijectors import Bijector, chained, steps_of
+from logtrick.distributions._base import Distribution, moving_support_message
+from logtrick.distributions._draw import Draw, is_draw, value_of
+from logtrick.distributions._parameters import Array, widened
 from logtrick.supports import Support
 
 
 class Transformed(Distribution):
     """y = T(x), x ~ base: log p(y) = log p_base(T⁻¹(y)) − log |det ∂T/∂x|; −inf outside the image of T.
 
+    A draw keeps the argument of T's last steps (those without parameters, or whose parameters move the image) beside its
+    value, and is scored from it: a draw that rounds onto an open edge of the image, as tanh(9) does, has a finite score.
     Reparameterised where the base is. Where the image moves with T's parameters (an interval's ends, a shift of
     positive draws), the score function refuses their derivative.
 
@@ -62,6 +67,15 @@ class Transformed(Distribution):
     def opaque(self) -> bool:
         return self.base.opaque
 
+    def fixed_support(self) -> Distribution:
+        if not self.moving_support:
+            return self
+        message, support, steps = moving_support_message(self), self.base.support, []
+        for step in steps_of(self.bijector):
+            steps.append(refuse(step, message, ValueError) if step.moves(support) else step)
+            support = step.image(support)
+        return replace(self, base=self.base.fixed_support(), bijector=chained(tuple(steps)))
+
     @property
     def event_shape(self) -> Any:
         shape = self.base.event_shape
@@ -75,19 +89,61 @@ class Transformed(Distribution):
     def noise_spec(self) -> Any:
         return self.base.noise_spec
 
-    def _transform(self, noise: Any) -> Array:
-        return self.bijector.forward(self.base._transform(noise))
+    @property
+    def charts(self) -> Any:
+        steps, first = steps_of(self.bijector), self._first_undone
+        if first == len(steps):
+            return None
+        return chained(steps[first:]), self.base.charts if first == 0 else None
 
-    def _outside(self, change: Callable[[Any], Any], noise: Any) -> Any:
-        return change(self.bijector).forward(self.base._outside(change, noise))
+    @property
+    def _first_undone(self) -> int:
+        """The number of the first of the last steps of T which a draw's coordinates undo.
+
+        A step without parameters is undone by its argument; so is one whose parameters move the image, in which every
+        derivative is refused. What comes before is inverted, since the derivative in its parameters is wanted.
+        """
+        steps, support, undone = steps_of(self.bijector), self.base.support, []
+        for step in steps:
+            undone.append(not jax.tree.leaves(step) or step.moves(support))
+            support = step.image(support)
+        first = len(steps)
+        while first and undone[first - 1] and not support.everything:
+            first -= 1
+        return first
+
+    def _transform(self, noise: Any) -> Any:
+        return self._through(self.bijector, self.base._transform(noise))
+
+    def _draw_with(self, change: Callable[[Any], Any], noise: Any) -> Any:
+        return self._through(widened(change(self.bijector)), self.base._draw_with(change, noise))
+
+    def _through(self, bijector: Bijector, x: Any) -> Any:
+        """T(x), as a `Draw` where there are steps that its coordinates undo."""
+        steps, first = steps_of(bijector), self._first_undone
+        if first == len(steps):
+            return bijector.forward(value_of(x))
+        coordinates = chained(steps[:first]).forward(value_of(x)) if first else x
+        last = chained(steps[first:])
+        return Draw(last.forward(value_of(coordinates)), coordinates, last)
 
     def _log_prob(self, y: Any) -> Array:
+        if not is_draw(y):
+            return self._log_prob_of_value(self.bijector, y)
+        steps, first = steps_of(self.bijector), self._first_undone
+        last = refuse(chained(steps[first:]), moving_support_message(self), ValueError)
+        log_det = last.log_det(value_of(y.coordinates))
+        if not first:
+            return self.base.log_prob(y.coordinates) - log_det
+        return self._log_prob_of_value(chained(steps[:first]), y.coordinates) - log_det
+
+    def _log_prob_of_value(self, bijector: Bijector, y: Any) -> Array:
+        """log p of T(x) = y for the given T, from the value of y."""
         y = jnp.asarray(y)
-        inside = self.bijector.inside(y)
-        if (
-            self.base.event_shape is not None
-        ):  # an inner point takes the place of one outside, whose gradient is nan
+        inside = bijector.inside(y)
+        if self.base.event_shape is not None:
+            # an inner point takes the place of one outside, whose gradient is nan
             inner = jnp.zeros(self.base.event_shape, y.dtype)
-            y = jnp.where(inside, y, jax.lax.stop_gradient(self.bijector.forward(inner)))
-        x = self.bijector.inverse(y)
-        return jnp.where(inside, self.base.log_prob(x) - self.bijector.log_det(x), -jnp.inf)
+            y = jnp.where(inside, y, jax.lax.stop_gradient(bijector.forward(inner)))
+        x = bijector.inverse(y)
+        return jnp.where(inside, self.base.log_prob(x) - bijector.log_det(x), -jnp.inf)

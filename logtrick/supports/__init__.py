@@ -2,8 +2,10 @@
 
 from logtrick.supports._supports import (
     Boolean as Boolean,
+    Countable as Countable,
     CorrelationCholesky as CorrelationCholesky,
     CovarianceCholesky as CovarianceCholesky,
+    Finite as Finite,
     IntegerBelow as IntegerBelow,
     Interval as Interval,
     NonNegativeInteger as NonNegativeInteger,
@@ -18,4 +20,5 @@ from logtrick.supports._supports import (
     UnitInterval as UnitInterval,
     Unknown as Unknown,
     grid as grid,
+    union as union,
 )

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from logtrick._core.compat import is_tracer
 from logtrick._core.module import Module, static
 
 
@@ -26,19 +28,35 @@ class Support(Module, abstract=True):
     finite = False
     everything = False
 
+    def contains(self, x: Any) -> jax.Array:
+        """Whether `x`, one draw, is in the closure of the set (a draw may round onto its edge), shape ().
+
+        True where membership is not checked (`Unknown`, `Countable`, `Finite` and the Cholesky factors).
+        """
+        return jnp.asarray(True)
+
 
 class Real(Support):
     """The real line, in every coordinate."""
 
     everything = True
 
+    def contains(self, x: Any) -> jax.Array:
+        return ~jnp.any(jnp.isnan(x))
+
 
 class Positive(Support):
     """(0, ∞) in every coordinate."""
 
+    def contains(self, x: Any) -> jax.Array:
+        return jnp.all(x >= 0)
+
 
 class UnitInterval(Support):
     """(0, 1) in every coordinate."""
+
+    def contains(self, x: Any) -> jax.Array:
+        return jnp.all((x >= 0) & (x <= 1))
 
 
 class Interval(Support):
@@ -47,13 +65,24 @@ class Interval(Support):
     low: Any = 0.0
     high: Any = 1.0
 
+    def contains(self, x: Any) -> jax.Array:
+        with jax.numpy_rank_promotion("allow"):  # the ends may be scalars
+            return jnp.all((x >= self.low) & (x <= self.high))
+
 
 class Simplex(Support):
     """Rows of non-negative entries that sum to 1."""
 
+    def contains(self, x: Any) -> jax.Array:
+        slack = 8 * x.shape[-1] * jnp.finfo(x.dtype).eps
+        return jnp.all(x >= 0) & jnp.all(jnp.abs(jnp.sum(x, axis=-1) - 1) <= slack)
+
 
 class Ordered(Support):
     """Rows that ascend."""
+
+    def contains(self, x: Any) -> jax.Array:
+        return jnp.all(jnp.diff(x, axis=-1) >= 0)
 
 
 class CovarianceCholesky(Support):
@@ -70,11 +99,17 @@ class Boolean(Support):
     discrete = True
     finite = True
 
+    def contains(self, x: Any) -> jax.Array:
+        return jnp.all((x == 0) | (x == 1))
+
 
 class NonNegativeInteger(Support):
     """0, 1, 2, … in every coordinate."""
 
     discrete = True
+
+    def contains(self, x: Any) -> jax.Array:
+        return jnp.all((x >= 0) & (x == jnp.floor(x)))
 
 
 class IntegerBelow(Support):
@@ -84,6 +119,9 @@ class IntegerBelow(Support):
     discrete = True
     finite = True
 
+    def contains(self, x: Any) -> jax.Array:
+        return jnp.all((x >= 0) & (x < self.size) & (x == jnp.floor(x)))
+
 
 class OneHot(Support):
     """One-hot rows of `size` entries."""
@@ -92,11 +130,32 @@ class OneHot(Support):
     discrete = True
     finite = True
 
+    def contains(self, x: Any) -> jax.Array:
+        return jnp.all((x == 0) | (x == 1)) & jnp.all(jnp.sum(x, axis=-1) == 1)
+
 
 class Permutation(Support):
-    """The permutations of 0 … size − 1."""
+    """The permutations of 0 … size − 1; with `length`, the first `length` entries of them."""
 
     size: int = static(default=1)
+    length: int | None = static(default=None)
+    discrete = True
+    finite = True
+
+    def contains(self, x: Any) -> jax.Array:
+        in_order = jnp.sort(x)
+        return jnp.all((x >= 0) & (x < self.size)) & jnp.all(in_order[1:] > in_order[:-1])
+
+
+class Countable(Support):
+    """Countably many values that nobody lists."""
+
+    discrete = True
+
+
+class Finite(Support):
+    """Finitely many values, those that `enumerate` lists."""
+
     discrete = True
     finite = True
 
@@ -119,7 +178,7 @@ class Unknown(Support):
     """Nothing is declared: a user's own family."""
 
 
-def grid(values: np.ndarray, shape: tuple[int, ...], dtype: Any, limit: int = 2**20) -> Any:
+def grid(values: np.ndarray, shape: tuple[int, ...], dtype: Any, limit: int = 2**20) -> np.ndarray:
     """Every array of `shape` with entries from `values`: (len(values) ** size, *shape), last coordinate fastest."""
     size = int(np.prod(shape, dtype=int))
     count = len(values) ** size
@@ -128,4 +187,22 @@ def grid(values: np.ndarray, shape: tuple[int, ...], dtype: Any, limit: int = 2*
             f"enumerating {len(values)}**{size} = {count} points exceeds {limit}. Use ScoreFunction()."
         )
     index = np.indices((len(values),) * size).reshape(size, -1).T if size else np.zeros((1, 0), int)
-    return jnp.asarray(values[index].reshape(count, *shape), dtype)
+    return values[index].reshape(count, *shape).astype(dtype)
+
+
+def union(where: str, each: list[Any]) -> Any:
+    """The union of several lists of points, each a pytree of arrays with a leading axis.
+
+    Raises:
+      ValueError: the points are traced, so that equal ones cannot be told.
+    """
+    leaves, trees = zip(*(jax.tree.flatten(points) for points in each))
+    if any(is_tracer(leaf) for points in leaves for leaf in points):
+        raise ValueError(
+            f"{where}.enumerate needs the points of components of unequal supports to be known; got traced ones. Use "
+            "ScoreFunction()."
+        )
+    columns = [np.concatenate([np.asarray(p[i]) for p in leaves]) for i in range(len(leaves[0]))]
+    rows = np.concatenate([c.reshape(len(c), -1).astype(np.float64) for c in columns], axis=1)
+    first = np.sort(np.unique(rows, axis=0, return_index=True)[1])
+    return jax.tree.unflatten(trees[0], [column[first] for column in columns])

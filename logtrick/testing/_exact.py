@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from logtrick._core import checks
 from logtrick._core.kernel import stop
-from logtrick.distributions import Distribution
+from logtrick.distributions import Distribution, value_of
 from logtrick.testing._nodes import is_normal, normal_rule, size_of, spread, unsupported
 
 Array = jax.Array
@@ -51,8 +51,8 @@ def exact_expectation(
         )
     elif is_normal(dist):
         nodes, logs = normal_rule(size_of(dist.noise_spec), order, _POINTS)
-        points = jax.vmap(dist.draw)(spread(dist.noise_spec, nodes))
-        log_p = jax.vmap(dist.log_prob)(points)
+        draws = jax.vmap(dist.draw)(spread(dist.noise_spec, nodes))
+        points, log_p = value_of(draws), jax.vmap(dist.log_prob)(draws)
         weights = jnp.asarray(jnp.exp(logs), log_p.dtype) * jnp.exp(log_p - stop(log_p))
     else:
         raise unsupported("exact_expectation", dist)

@@ -13,8 +13,8 @@ from logtrick._core import checks
 from logtrick._core.module import static
 from logtrick.distributions import Distribution
 from logtrick.estimators import Estimator, ScoreFunction
+from logtrick.expectations import expect
 from logtrick.noise import Noise, Uniform, injected
-from logtrick.programs import expect
 from logtrick.testing._nodes import (
     cell_rule,
     is_normal,
@@ -88,10 +88,10 @@ def exact_estimator_variance(
     params = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), params)
     dist = family(params)
     twin = False
-    if estimator.deterministic:
+    if not _random(estimator, dist):
         n, noise, logs = 1, None, np.zeros(1)
     elif not _draws_from(estimator, dist):
-        noise, logs = _own_noise(where, estimator.noise_spec(dist), breaks, order or 4)
+        noise, logs = _own_noise(where, estimator.noise(dist), breaks, order or 4)
     elif dist.support.finite:
         twin, noise = True, dist.enumerate()
         logs = np.asarray(jax.vmap(dist.log_prob)(noise), np.float64)
@@ -144,7 +144,7 @@ def _draws_from(estimator: Estimator, dist: Distribution) -> bool:
     Asked of the twin of a finite one: an estimator of bits may have as many uniforms of its own as the bits have.
     """
     asked = _given(dist) if dist.support.finite else dist
-    return jax.tree.structure(estimator.noise_spec(asked)) == jax.tree.structure(asked.noise_spec)
+    return jax.tree.structure(estimator.noise(asked)) == jax.tree.structure(asked.noise_spec)
 
 
 def _own_noise(where: str, spec: Any, breaks: Any, order: int) -> tuple[Any, np.ndarray]:

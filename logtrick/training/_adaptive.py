@@ -13,7 +13,7 @@ from jax.tree_util import keystr, tree_flatten_with_path
 
 from logtrick.baselines import Baseline
 from logtrick.estimators import Estimator
-from logtrick.programs import Aux
+from logtrick.expectations import Aux
 
 Array = jax.Array
 

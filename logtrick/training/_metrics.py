@@ -8,7 +8,7 @@ import optax
 from jax.tree_util import keystr, tree_flatten_with_path
 
 from logtrick._core.kernel import is_array
-from logtrick.programs import Aux
+from logtrick.expectations import Aux
 
 Array = jax.Array
 

@@ -15,7 +15,6 @@ from jax.extend.core import jaxpr_as_fun
 from logtrick._core import keys
 from logtrick._core.compat import jaxpr_of
 from logtrick._core.module import replace
-from logtrick.programs._black_box import BlackBox
 from logtrick.training import _guard, _mesh
 from logtrick.training._adaptive import partition
 from logtrick.training._evaluation import evaluates_as_is, evaluation_params
@@ -42,7 +41,7 @@ class Program:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.boxes: list[BlackBox] = []
+        self.boxes: list[Any] = []
         self.step_seconds: dict[Hashable, float | None] = {}
         self.begin = jax.jit(functools.partial(_begin, task), static_argnames=("key_impl",))
         self.advance = jax.jit(

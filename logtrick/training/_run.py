@@ -10,7 +10,7 @@ import numpy as np
 
 from logtrick._core.errors import NonFiniteError
 from logtrick._core.module import replace
-from logtrick.programs._black_box import host_errors_surface
+from logtrick.programs import host_errors_surface
 from logtrick.training._columns import Columns
 from logtrick.training._feed import HostBatches
 from logtrick.training._history import History

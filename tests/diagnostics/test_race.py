@@ -199,9 +199,11 @@ def test_declared_bias_is_said():
     class Halved(lt.Estimator):
         unbiased = False
 
-        def __call__(self, noise, dist, rest, runs):
-            costs = rest(dist.draw(noise))
-            return costs.combine()
+        def draw(self, noise, dist):
+            return lt.Points(dist.draw(noise), dist)
+
+        def close(self, costs, points, runs):
+            return costs
 
     objective = lambda estimator: (
         lambda t, key: lt.expect(key, lambda x: x, lt.Bernoulli(t), estimator=estimator)

@@ -152,7 +152,7 @@ def test_traced_illegal_parameters_make_no_numbers() -> None:
         (lambda v: lt.Uniform(0.0, v), -1.0),
         (lambda v: lt.Dirichlet(jnp.stack([v, 1.0])), -1.0),
         (lambda v: lt.NegativeBinomial(v, 0.0), -1.0),
-        (lambda v: lt.Binomial(v, 0.0), 0.0),
+        (lambda v: lt.Binomial(v, 0.0), -1.0),
     ):
         x, at_a_draw = jax.jit(
             lambda v: (make(v).sample(key), make(v).log_prob(make(1.0).sample(key)))

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import types
 
 import jax
 import jax.numpy as jnp
@@ -405,9 +406,26 @@ def test_what_is_declared_is_there_and_what_is_not_says_so(name: str) -> None:
 
 
 def test_every_exported_family_is_in_the_registry() -> None:
-    families = {
-        name
-        for name, value in vars(lt).items()
-        if inspect.isclass(value) and issubclass(value, Distribution) and value is not Distribution
-    }
-    assert families - {"Joint"} == set(NAMES)
+    assert exported_families(lt) - {"Joint"} == set(NAMES)
+
+
+def exported_families(package: object) -> set[str]:
+    """By `__all__`: `vars` of the package is empty until a name is used."""
+    named = {name: getattr(package, name) for name in package.__all__}
+    is_family = lambda v: inspect.isclass(v) and issubclass(v, Distribution)
+    return {n for n, v in named.items() if is_family(v) and v is not Distribution}
+
+
+def test_a_family_outside_of_the_registry_is_seen() -> None:
+    class Planted(Distribution):
+        event_shape = ()
+        support = noise_spec = None
+
+        def _transform(self, noise):
+            return noise
+
+        def _log_prob(self, x):
+            return x
+
+    package = types.SimpleNamespace(__all__=["Normal", "Planted"], Normal=lt.Normal, Planted=Planted)
+    assert exported_families(package) - set(NAMES) == {"Planted"}

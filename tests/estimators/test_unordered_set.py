@@ -7,7 +7,7 @@ import pytest
 from scipy.special import softmax
 
 import logtrick as lt
-from logtrick._core.runs import Runs
+from logtrick._core.samples import Runs
 from logtrick.estimators import Costs
 from logtrick.estimators._unordered_set import set_weights
 from tests.estimators.exact import LOGITS, bernoulli, coupled_bits_cost, exact, gradients, moments

@@ -11,7 +11,7 @@ from jax.nn import sigmoid
 from jax.sharding import Mesh, PartitionSpec as P
 
 import logtrick as lt
-from logtrick.programs._trace_loop import loop_of, run
+from logtrick.eligibility._loop import loop_of, run
 from logtrick.testing import assert_unbiased
 from tests.programs.exact import all_runs, estimate
 

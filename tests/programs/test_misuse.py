@@ -174,27 +174,52 @@ def test_names_are_unique():
     ):
         run(twice("a"))
     _, aux = run(twice(None), has_aux=True)
-    assert set(aux.draws) == {"0", "a"}
+    assert set(aux.draws) == {0, "a"}
 
 
-class Impatient(lt.Estimator):
-    calls: int
+class Unaveraged(lt.Estimator):
+    def draw(self, noise, dist):
+        return lt.Points(jnp.stack([dist.draw(noise)] * 2), dist, stacked=True)
 
-    def __call__(self, noise, dist, rest, runs):
-        x = dist.draw(noise)
-        costs = [rest(x) for _ in range(self.calls)]
-        return costs[0] if costs else lt.Costs({}, {}, {})
+    def close(self, costs, points, runs):
+        return costs
 
 
-def test_estimator_calls_rest_once():
-    def program(calls):
-        x = yield lt.sample(COIN, Impatient(calls))
+class Miscounted(lt.Estimator):
+    evaluations = 3
+
+    def draw(self, noise, dist):
+        return lt.Points(dist.draw(noise), dist)
+
+    def close(self, costs, points, runs):
+        return costs
+
+
+class NoPoints(lt.Estimator):
+    def draw(self, noise, dist):
+        return dist.draw(noise)
+
+    def close(self, costs, points, runs):
+        return costs
+
+
+@pytest.mark.parametrize(
+    "estimator, error, match",
+    [
+        (Unaveraged(), ValueError, r"Unaveraged.close returned costs of shape \(2,\).*averaged"),
+        (Miscounted(), ValueError, "Miscounted.evaluations declares 3 .* gives 1 points"),
+        (NoPoints(), TypeError, r"NoPoints.draw must return lt.Points\(x, dist\)"),
+    ],
+)
+def test_estimators_that_break_the_protocol(estimator, error, match):
+    def program():
+        x = yield lt.sample(COIN, estimator)
         yield lt.cost(x)
 
-    with pytest.raises(ValueError, match="Impatient called rest twice.*one jax.vmap"):
-        run(program, 2)
-    with pytest.raises(ValueError, match="Impatient did not call rest. Call it exactly once"):
-        run(program, 0)
+    with pytest.raises(error, match=match):
+        run(program)
+    with pytest.raises(error, match=match):
+        lt.expect(jax.random.key(0), lambda x: x, COIN, estimator=estimator)
 
 
 @pytest.mark.parametrize("change", ["sites", "fewer sites", "costs", "distribution", "estimator"])

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
-from logtrick._core.kernel import RUNS, detached, first_order, magic_box, stop
+from logtrick._core.kernel import detached, first_order, magic_box, stop
 from logtrick._core.module import Module
-from logtrick._core.runs import Runs
-from logtrick.baselines import LeaveOneOut, RunBaseline
+from logtrick._core.samples import Runs, over_samples
+from logtrick.baselines import LeaveOneOut, ScalarBaseline
 from logtrick.distributions import Distribution
-from logtrick.estimators._score_function import nan_unless_finite
+from logtrick.estimators import nan_unless_finite
 
 Array = jax.Array
 _WHERE = "lt.expect_given"
@@ -51,7 +51,7 @@ def expect_given(
     *,
     log_weights: Any = None,
     normalized: bool = True,
-    baseline: RunBaseline = LeaveOneOut(),  # noqa: B008  # frozen
+    baseline: ScalarBaseline = LeaveOneOut(),  # noqa: B008  # frozen
     num_chains: int | None = None,
     max_weight: float | None = None,
     has_aux: bool = False,
@@ -166,12 +166,12 @@ def _check(
         )
     if max_weight is not None and not max_weight > 0:
         raise ValueError(f"{_WHERE}(max_weight=…) needs a positive number; got {max_weight}.")
-    if not isinstance(baseline, RunBaseline) or baseline.adaptive:
+    if not isinstance(baseline, ScalarBaseline) or baseline.adaptive:
         raise TypeError(
             f"{_WHERE}(baseline=…) needs a baseline that is one number a run; got {baseline!r}."
         )
     least, what = (
-        (baseline.least_runs, "draws" if num_chains is None else "chains")
+        (baseline.least_samples, "draws" if num_chains is None else "chains")
         if normalized
         else (2, "draws")
     )
@@ -193,18 +193,17 @@ def _clip(weights: Array, max_weight: float | None) -> tuple[Array, Array]:
     return jnp.minimum(weights, max_weight), jnp.mean(weights > max_weight)
 
 
-def _scored(weights: Array, costs: Array, log_probs: Array, baseline: RunBaseline) -> Array:
+def _scored(weights: Array, costs: Array, log_probs: Array, baseline: ScalarBaseline) -> Array:
     """The score function under fixed weights; the baseline from the other blocks."""
     count = costs.shape[0]
 
-    def block(index: Array, w: Array, c: Array, lp: Array) -> Array:
+    def block(runs: Runs, w: Array, c: Array, lp: Array) -> Array:
         box = magic_box(lp)
-        b = baseline.value(stop(jnp.mean(w * c)), Runs(index, count))
+        b = baseline.value(stop(jnp.mean(w * c)), runs)
         zero = 0.0 if b is None else stop(b) * (1 - box)
         return jnp.mean(w * (c * box + zero))
 
-    index = jnp.arange(count, dtype=jnp.float32)
-    return jnp.mean(jax.vmap(block, axis_name=RUNS)(index, weights, costs, log_probs))
+    return jnp.mean(over_samples(block, count, weights, costs, log_probs))
 
 
 def _centred(weights: Array, costs: Array, log_probs: Array) -> Array:

@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from logtrick._core import checks
-from logtrick._core.compat import alike, local
+from logtrick._core import checks, mesh
+from logtrick._core.mesh import alike, local
 from logtrick._core.module import Module, static
-from logtrick.programs import _mesh
 
 Array = jax.Array
 
@@ -57,7 +56,7 @@ class Scores(Module):
         n, size = self.count, self.chunk_size or self.count
         full = n - n % size
         head = jax.tree.map(lambda a: a[:full].reshape(-1, size, *a.shape[1:]), xs)
-        carry, ys = _mesh.scan(body, carry, head, None)
+        carry, ys = mesh.scan(body, carry, head, None)
         ys = jax.tree.map(lambda a: a.reshape(full, *a.shape[2:]), ys)
         if full == n:
             return carry, ys

@@ -1,37 +1,36 @@
 """The rest of a program, for estimators that differentiate it themselves."""
 
-import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from logtrick._core.compat import local, varying
 from logtrick._core.errors import DerivativeOrderError
 from logtrick._core.kernel import refuse, stop
-from logtrick.estimators._base import Rest
+from logtrick._core.mesh import local, varying
 from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._relaxed import straight_through
 
+Rest = Callable[[Any], Costs]
 Values = list[Array]
 
 
 @dataclasses.dataclass(frozen=True)
-class Linearized:
-    """The rest at a point, evaluated once, and its derivatives there.
+class Derivatives:
+    """The rest at the points, evaluated once, and its derivatives there.
 
     The user's derivative of what an estimator makes of its own derivative of the rest would be a second one of the later
     sites: those right to first order refuse it, although nothing of it is used. Here derivatives are taken at values held
     constant: the estimator's is a linear map, and the user's goes through a linear map as well.
 
     Attributes:
-      costs: what the rest returns. Its first derivative is right, in the point and in what the rest closes over; the
+      costs: what the rest returns. Its first derivative is right, in the points and in what the rest closes over; the
         second raises.
       held: the same, constant.
-      push: from a change of the point's inexact leaves, the change of the costs.
+      push: from a change of the inexact leaves of the points, the change of the costs.
       slope: the gradient of the sum of the costs credited to the site in these leaves, constant.
       bend: from a change of these leaves, the change of the slope; None where it was not asked for, or a later site has no
         second derivative.
@@ -43,9 +42,36 @@ class Linearized:
     slope: Values
     bend: Callable[[Values], Values] | None
 
+    def part(self, start: int, stop: int, single: bool) -> "Derivatives":
+        """The same of points start … stop of a stack, without the leading axis where there is a single one."""
+        pick = lambda a: a[start] if single else a[start:stop]
+        where = (
+            (lambda a, v: a.at[start].set(v)) if single else (lambda a, v: a.at[start:stop].set(v))
+        )
 
-def linearized(name: str, rest: Rest, x: Any, *, bend: bool = False) -> Linearized:
-    """`rest` at `x`; second derivatives of its costs are refused in the name of `name`."""
+        def whole(values: Values) -> Values:
+            return [where(jnp.zeros_like(s, v.dtype), v) for s, v in zip(self.slope, values)]
+
+        of = lambda costs: jax.tree.map(pick, costs)
+        bend = self.bend
+        return Derivatives(
+            of(self.costs),
+            of(self.held),
+            lambda values: of(self.push(whole(values))),
+            [pick(s) for s in self.slope],
+            None if bend is None else lambda values: [pick(b) for b in bend(whole(values))],
+        )
+
+
+def linearized(name: str, rest: Rest, x: Any, *, bend: bool = False) -> Derivatives:
+    """`rest` at `x`; second derivatives of its costs are refused in the name of `name`.
+
+    Args:
+      name: the estimator's.
+      rest: of all points.
+      x: the points.
+      bend: whether the derivative of the slope is wanted too.
+    """
     rest, outside = hoisted(rest, x)
     values, others = inexact(x), tuple(outside)
     check_local(name, rest, values, others)
@@ -62,7 +88,7 @@ def linearized(name: str, rest: Rest, x: Any, *, bend: bool = False) -> Lineariz
         (slope,) = jax.linear_transpose(lambda v: sum_of(along(v)), stop(values))(
             jnp.ones_like(sum_of(held))
         )
-    return Linearized(_moved(name, held, moved, refused), held, along, stop(slope), bent)
+    return Derivatives(_moved(name, held, moved, refused), held, along, stop(slope), bent)
 
 
 def hoisted(rest: Rest, x: Any) -> tuple[Callable[..., Costs], list[Array]]:
@@ -98,19 +124,56 @@ def inexact(x: Any) -> Values:
 
 def sum_of(costs: Costs) -> Array:
     """The costs credited to the site, over all points."""
-    return functools.reduce(jnp.add, (jnp.sum(c) for c in costs.mine.values()), jnp.zeros(()))
+    return functools.reduce(jnp.add, (jnp.sum(c) for c in costs.credited.values()), jnp.zeros(()))
 
 
-@contextlib.contextmanager
-def second_derivative_of_the_rest(who: str, instead: str) -> Iterator[None]:
-    """Inside, where a later site has no second derivative, `who` asks for it and what to do is said too."""
+def expanded(
+    name: str, rest: Rest, x: Any, centers: tuple[tuple[Any, int], ...]
+) -> tuple[Rest, list[tuple[Array, ...]]]:
+    """`rest`, traced once, and its expansions around other points.
+
+    The expansions see everything held constant, so that a derivative of the result is none of a derivative in them. A
+    center is a point of its own, not one of a stack: where it is the same in all samples, so is its expansion, which is
+    then computed once for all of them.
+
+    Args:
+      name: the estimator's.
+      rest: of one point.
+      x: one point.
+      centers: the other points, single arrays, and the order of the derivatives wanted there, 1 or 2.
+    Returns:
+      `rest` of one point, and for each center the total cost, its gradient and, for order 2, its Hessian.
+    """
+    converted, outside = hoisted(rest, x)
+    held = stop(tuple(outside))
+    expansions = []
+    for center, order in centers:
+        (center,) = jax.tree.leaves(center)
+        check_local(name, converted, [center], outside)
+        expansions.append(_expansion(name, lambda m: sum_of(converted([m], *held)), center, order))
+    return (lambda x: converted(inexact(x), *outside)), expansions
+
+
+def _expansion(
+    name: str, total: Callable[[Array], Array], center: Array, order: int
+) -> tuple[Array, ...]:
+    """The total cost at `center`, its gradient and, for order 2, its Hessian, held constant."""
+    value_and_slope = jax.value_and_grad(total)
+    if order == 1:
+        return stop(value_and_slope(center))
+
+    def slope_first(center: Array) -> tuple[Array, tuple[Array, Array]]:
+        value, slope = value_and_slope(center)
+        return slope, (value, slope)
+
     try:
-        yield
+        hessian, first = jax.jacfwd(slope_first, has_aux=True)(center)
     except DerivativeOrderError as error:
         raise DerivativeOrderError(
-            f"{who} takes the second derivative of the rest of the program, and a later site has none: "
-            f"{error.args[0].split('. Use ')[0]}. {instead}"
+            f"{name}(DeltaMethod(order=2)) takes the second derivative of the rest of the program, and a later site has "
+            f"none: {error.args[0].split('. Use ')[0]}. Use DeltaMethod(order=1) or LeaveOneOut()."
         ) from error
+    return stop((*first, hessian))
 
 
 def _value_and_slope(rest: Callable[[Values], Costs], values: Values) -> tuple[Costs, Values]:
@@ -141,7 +204,7 @@ def _differentiable(
 ) -> tuple[Any, Any, list[Array]]:
     """`rest` as a function of those of the `others` in which it may be differentiated, these, and the others, under guards.
 
-    What the rest closes over is linearised whether the user differentiates it or not; where it is guarded (the parameters
+    What the rest closes over is linearized whether the user differentiates it or not; where it is guarded (the parameters
     that move a support, say), the guard must wait for the user.
     """
     guards = (TypeError, ValueError)
@@ -176,13 +239,11 @@ def _moved(name: str, held: Costs, moved: Costs, refused: list[Array]) -> Costs:
         )
 
     live = lambda value, change: jax.tree.map(one, value, change)
-    costs = dataclasses.replace(
-        held, mine=live(held.mine, moved.mine), others=live(held.others, moved.others)
-    )
-    if "adaptive" not in held.aux:
-        return costs
     return dataclasses.replace(
-        costs, aux={**held.aux, "adaptive": live(held.aux["adaptive"], moved.aux["adaptive"])}
+        held,
+        credited=live(held.credited, moved.credited),
+        others=live(held.others, moved.others),
+        later_losses=live(held.later_losses, moved.later_losses),
     )
 
 

@@ -1,8 +1,9 @@
-"""Numbers that XLA works out once, where it would work them out again in each of their consumers.
+"""Numbers that XLA is to compute once, where it would recompute them in each of their consumers.
 
 XLA:CPU fuses the making of noise into every loop that reads it (1.2 to 1.8 times the time of a gradient), and drops an
 optimization barrier before it fuses. It does not fuse across a branch, and a branch, unlike the body of a scan, runs on
-all cores. So the making stands in a `lax.cond` whose predicate is always true and which the compiler cannot see through.
+all cores. So the computation stands in a `lax.cond` whose predicate is always true and which the compiler cannot see
+through.
 """
 
 from collections.abc import Callable
@@ -33,7 +34,7 @@ mlir.register_lowering(_true_p, mlir.lower_fun(_true, multiple_results=False))
 batching.primitive_batchers[_true_p] = _batch
 
 
-def worked_out(make: Callable[[], Any], *seeds: Array) -> Any:
+def materialized(make: Callable[[], Any], *seeds: Array) -> Any:
     """`make()`, arrays made from the unsigned integers `seeds`, shape (), which the compiler cannot know."""
     if jax.default_backend() != "cpu":  # elsewhere a branch costs a wait for its predicate
         return make()

@@ -14,15 +14,15 @@ import jax.numpy as jnp
 
 from logtrick import noise as _noise
 from logtrick._core import checks, keys, meter
-from logtrick._core.compat import varying
 from logtrick._core.errors import DerivativeOrderError
 from logtrick._core.kernel import refuse
 from logtrick._core.keys import as_key
+from logtrick._core.mesh import varying
 from logtrick._core.module import Module
-from logtrick._core.runs import standard_error
-from logtrick.programs._items import Program
-from logtrick.programs._trace_loop import ORDER, loop_of, run
-from logtrick.programs._trace_step import WHERE
+from logtrick._core.samples import standard_error
+from logtrick.eligibility._loop import ORDER, loop_of, run
+from logtrick.eligibility._step import WHERE
+from logtrick.programs import Program
 
 Array = jax.Array
 

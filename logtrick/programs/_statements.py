@@ -1,25 +1,30 @@
-"""What a program yields: draws, costs and loops."""
+"""What a program yields: draws, costs, loops over time, plates of independent elements, keys."""
 
 import contextvars
 from collections.abc import Callable, Generator
 from typing import Any
 
+from logtrick._core import checks
 from logtrick.distributions import Distribution
 from logtrick.estimators import Estimator, ScoreFunction
 
 Program = Callable[..., Generator[Any, Any, Any]]
 
 # What the program that is running has made, to find at its end what it forgot to yield.
-MADE: contextvars.ContextVar[list["Item"] | None] = contextvars.ContextVar(
+MADE: contextvars.ContextVar[list["Statement"] | None] = contextvars.ContextVar(
     "logtrick_made", default=None
 )
 
 
-class Item:
+class Statement:
     """Base of what is to be yielded; used as a number it says so."""
 
     called = "sample"
     yielded = False
+
+    def read(self, reader: Any) -> Any:
+        """Call the reader's method for this kind of statement; what it returns is the reply to the program."""
+        raise NotImplementedError
 
     def _unyielded(self, *_: Any) -> Any:
         raise TypeError(
@@ -40,14 +45,17 @@ class Item:
     __lt__ = __le__ = __gt__ = __ge__ = __float__ = __int__ = __bool__ = _unyielded
 
 
-class Sample(Item):
+class Sample(Statement):
     """A draw at a site: its distribution, its estimator, its name."""
 
     def __init__(self, dist: Distribution, estimator: Estimator, name: str | None) -> None:
         self.dist, self.estimator, self.name = dist, estimator, name
 
+    def read(self, reader: Any) -> Any:
+        return reader.sample(self)
 
-class Cost(Item):
+
+class Cost(Statement):
     """A cost and its name."""
 
     called = "cost"
@@ -55,31 +63,80 @@ class Cost(Item):
     def __init__(self, value: Any, name: str | None) -> None:
         self.value, self.name = value, name
 
+    def read(self, reader: Any) -> Any:
+        return reader.cost(self)
 
-class Loop(Item):
+
+class WholeCost(Cost):
+    """What the function of `lt.expect` returned: a cost, or a tuple of costs."""
+
+    def read(self, reader: Any) -> Any:
+        return reader.whole_cost(self)
+
+
+def whole_cost(value: Any) -> WholeCost:
+    """What the function of `lt.expect` returned, checked."""
+    if isinstance(value, tuple):
+        if not value:
+            raise ValueError(
+                "f must return a scalar or a tuple of scalars; got an empty tuple. Return a number."
+            )
+        return WholeCost(tuple(checks.scalar_cost("f", c) for c in value), None)
+    return WholeCost(checks.scalar_cost("f", value), None)
+
+
+class Loop(Statement):
     """A loop over time: its step, the carry that it starts from, what it runs over."""
 
     called = "scan"
 
     def __init__(
-        self, step: Program, carry: Any, xs: Any, length: int | None, name: str | None, remat: bool
+        self,
+        step: Program,
+        carry: Any,
+        xs: Any,
+        length: int | None,
+        name: str | None,
+        remat: bool,
     ) -> None:
-        self.step, self.carry, self.xs, self.length, self.name, self.remat = (
-            step,
-            carry,
-            xs,
-            length,
-            name,
-            remat,
-        )
+        self.step, self.carry, self.xs = step, carry, xs
+        self.length, self.name, self.remat = length, name, remat
+
+    def read(self, reader: Any) -> Any:
+        return reader.loop(self)
 
 
-def made(item: Any) -> Any:
-    """Note an item for the program that is running."""
+class Plate(Statement):
+    """Independent elements: the program of one of them, what they run over, how many of them are used."""
+
+    called = "plate"
+
+    def __init__(
+        self, step: Program, xs: Any, length: int, name: str | None, subsample: int | None
+    ) -> None:
+        self.step, self.xs, self.length = step, xs, length
+        self.name, self.subsample = name, subsample
+
+    def read(self, reader: Any) -> Any:
+        return reader.plate(self)
+
+
+class FreshKey(Statement):
+    """A PRNG key of each sample's own."""
+
+    called = "fresh_key"
+    name = None
+
+    def read(self, reader: Any) -> Any:
+        return reader.fresh_key(self)
+
+
+def made(statement: Any) -> Any:
+    """Note a statement for the program that is running."""
     ledger = MADE.get()
     if ledger is not None:
-        ledger.append(item)
-    return item
+        ledger.append(statement)
+    return statement
 
 
 def sample(
@@ -128,6 +185,27 @@ def cost(value: Any, name: str | None = None) -> Cost:
     """
     check_name("lt.cost", name)
     return made(Cost(value, name))
+
+
+def fresh_key() -> FreshKey:
+    """A PRNG key, to be yielded by a program: `key = yield lt.fresh_key()`.
+
+    Each sample gets a key of its own (in a loop each step, in a plate each element), for a cost that is itself random. What
+    is drawn from it by hand is not differentiated through: yield `lt.sample` for draws that depend on parameters.
+
+    Returns:
+      What the program yields; the yield's value is a typed key.
+    Example:
+      >>> import jax, logtrick as lt
+      >>> def program(mu):
+      ...     x = yield lt.sample(lt.Normal(mu, 1.0))
+      ...     key = yield lt.fresh_key()
+      ...     yield lt.cost(x + jax.random.normal(key))        # a noisy measurement
+      >>> value, aux = lt.expect_program(jax.random.key(0), program, 0.0, num_samples=10_000, has_aux=True)
+      >>> round(aux.costs[0].std().item(), 1)                  # exact: √2
+      1.4
+    """
+    return made(FreshKey())
 
 
 def check_distribution(where: str, dist: Any) -> None:

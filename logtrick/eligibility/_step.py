@@ -14,22 +14,27 @@ import numpy as np
 
 from logtrick import noise as _noise
 from logtrick._core import checks
-from logtrick._core.compat import is_tracer, varying
+from logtrick._core.compat import is_tracer
 from logtrick._core.kernel import stop
-from logtrick._core.runs import Runs
-from logtrick.baselines import NoBaseline, RunBaseline
-from logtrick.estimators import Costs, Point
-from logtrick.programs._items import Cost, Program, Sample
-from logtrick.programs._outline import (
-    Running,
-    SiteOutline,
+from logtrick._core.mesh import varying
+from logtrick._core.samples import Runs
+from logtrick.baselines import NoBaseline, ScalarBaseline
+from logtrick.distributions import value_of
+from logtrick.estimators import Costs, Points
+from logtrick.programs import (
+    Cost,
+    Program,
+    Reader,
+    Sample,
+    SiteInfo,
+    begin_step,
     changed,
     check_in_loop,
     check_site,
-    site_outline,
-    start,
+    site_info,
+    walk,
+    wide,
 )
-from logtrick.programs._scan import wide
 
 Array = jax.Array
 WHERE = "lt.eligibility_trace"
@@ -66,7 +71,7 @@ class _Ledger:
         self.runs, self.alive = runs, alive
         self.local: Any = 0.0
         self.costs: list[Array] = []
-        self.baselines: list[RunBaseline] = []
+        self.baselines: list[ScalarBaseline] = []
         self.scores: list[Any] = []
 
     def cost(self, value: Any) -> None:
@@ -76,7 +81,7 @@ class _Ledger:
         for baseline, score in zip(self.baselines, self.scores):
             self.local = self.local + self._weight(baseline, self.costs[-1], score) * score
 
-    def _weight(self, baseline: RunBaseline, cost: Array, score: Array) -> Array:
+    def _weight(self, baseline: ScalarBaseline, cost: Array, score: Array) -> Array:
         """c − A c, where b(c) = b(0) + A c."""
         cost = cost.astype(
             jnp.result_type(cost, score)
@@ -84,7 +89,7 @@ class _Ledger:
         with_cost, without = (baseline.value(c, self.runs) for c in (cost, jnp.zeros_like(cost)))
         return cost if with_cost is None or without is None else stop(cost - (with_cost - without))
 
-    def scored(self, baseline: RunBaseline, log_prob: Array) -> None:
+    def scored(self, baseline: ScalarBaseline, log_prob: Array) -> None:
         i = next(
             (i for i, b in enumerate(self.baselines) if _alike(b, baseline)), len(self.baselines)
         )
@@ -109,57 +114,57 @@ class _Ledger:
         return Step(carry, paid.astype(jnp.result_type(paid, local)), local, *columns)
 
 
-def walk(
+class _StepReader(Reader):
+    """Reads a step: draws by `draw(statement, index)`, and writes costs and scores into the ledger."""
+
+    where = WHERE
+
+    def __init__(self, ledger: _Ledger, runs: Runs, draw: Callable[[Sample, int], Points]) -> None:
+        self.ledger, self.runs, self.draw, self.index = ledger, runs, draw, 0
+
+    def cost(self, statement: Cost) -> None:
+        self.ledger.cost(statement.value)
+
+    def sample(self, statement: Sample) -> Any:
+        points = self.draw(statement, self.index)
+        self.index += 1
+        scored = _score_of(statement.estimator, points, self.runs)
+        if scored is not None:
+            self.ledger.scored(*scored)
+        return value_of(points.x)
+
+
+def read_step(
     step: Program,
     carry: Any,
     params: Any,
     runs: Runs,
     alive: Array,
-    draw: Callable[[Sample, int], Point],
+    draw: Callable[[Sample, int], Points],
 ) -> tuple[Step, int]:
-    """One step, its draws by `draw(item, index)`; and how many costs it pays."""
-    ledger, running, reply, index = (
-        _Ledger(runs, alive),
-        Running(start(step, (carry, params))()),
-        None,
-        0,
-    )
-    while (item := running.advance(reply)) is not None:
-        reply = None
-        if isinstance(item, Cost):
-            ledger.cost(item.value)
-        elif isinstance(item, Sample):
-            point = draw(item, index)
-            reply, index = point.x, index + 1
-            baseline = _baseline(item.estimator, point, runs)
-            if baseline is not None:
-                assert point.log_prob is not None
-                ledger.scored(baseline, point.log_prob)
-        else:
-            raise ValueError(
-                f"{WHERE}: a step yields lt.sample(…) and lt.cost(…); got lt.{item.called}(…). Draw in the step itself, or "
-                "use lt.expect_program."
-            )
-    return ledger.closed(running.value), len(ledger.costs)
+    """One step, its draws by `draw(statement, index)`; and how many costs it pays."""
+    ledger = _Ledger(runs, alive)
+    value = walk(begin_step(step, carry, params), _StepReader(ledger, runs, draw))
+    return ledger.closed(value), len(ledger.costs)
 
 
-def outlined(
+def abstract_step(
     step: Program, carry: Any, params: Any, runs: Runs
-) -> tuple[list[SiteOutline], Any, frozenset[Any]]:
+) -> tuple[list[SiteInfo], Any, frozenset[Any]]:
     """What a step draws, the shapes of the carry that it returns, and over which mesh axes of a user's `shard_map` anything
     in it varies, from an abstract step."""
-    sites: list[SiteOutline] = []
+    sites: list[SiteInfo] = []
     axes: list[frozenset[Any]] = []
 
-    def draw(item: Sample, index: int) -> Point:
-        check_in_loop(WHERE, item)
-        sites.append(site_outline(item, index, runs.count))
-        estimator: Any = item.estimator  # of one point: checked
-        return estimator.draw(_noise.example(sites[-1].noise), item.dist)
+    def draw(statement: Sample, index: int) -> Points:
+        sites.append(site_info(statement, index, runs.count))
+        points = statement.estimator.draw(_noise.example(sites[-1].noise), statement.dist)
+        check_in_loop(WHERE, statement, points)
+        return points
 
     def once() -> Any:
         sites.clear()
-        found, costs = walk(step, carry, params, runs, jnp.asarray(True), draw)
+        found, costs = read_step(step, carry, params, runs, jnp.asarray(True), draw)
         if not sites:
             raise ValueError(
                 f"{WHERE}: the step yields no lt.sample: nothing is random. Use jax.lax.while_loop."
@@ -175,10 +180,10 @@ def outlined(
     return sites, after, frozenset().union(*axes)
 
 
-def drawn(sites: list[SiteOutline], noises: list[Any]) -> Callable[[Sample, int], Point]:
-    """How a run draws."""
+def drawn(sites: list[SiteInfo], noises: list[Any]) -> Callable[[Sample, int], Points]:
+    """How a sample draws."""
 
-    def draw(item: Sample, index: int) -> Point:
+    def draw(item: Sample, index: int) -> Points:
         if index >= len(sites):
             raise changed("sites")
         check_site(item, sites[index])
@@ -188,24 +193,26 @@ def drawn(sites: list[SiteOutline], noises: list[Any]) -> Callable[[Sample, int]
     return draw
 
 
-def _baseline(estimator: Any, point: Point, runs: Runs) -> RunBaseline | None:
-    """The baseline of a scored draw; None where the draw is not scored."""
-    closed = estimator.close(Costs({(0,): jnp.asarray(0.0)}, {}, {}), point, runs)
+def _score_of(estimator: Any, points: Points, runs: Runs) -> tuple[ScalarBaseline, Array] | None:
+    """The baseline and the log-prob of a scored draw; None where the draw is not scored."""
+    shown = Costs({(0,): jnp.asarray(0.0)}, name=type(estimator).__name__)
+    closed = estimator.close(shown, points, runs)
     baseline = getattr(estimator, "baseline", None)
-    plain = () not in closed.mine
-    affine = isinstance(baseline, RunBaseline) and baseline.affine and point.log_prob is not None
+    plain, scored = closed.zero is None, closed.weight is not None
+    affine = isinstance(baseline, ScalarBaseline) and baseline.affine and scored
     if estimator.adaptive or not (plain or affine):
         name = f"{type(estimator).__name__}({'' if baseline is None else type(baseline).__name__ + '()'})"
         raise ValueError(
             f"{WHERE}: {name} needs all the costs to come, and a trace is paid as they come. Use ScoreFunction() with "
             "LeaveOneOut(), ConstantBaseline(b) or NoBaseline(), or lt.expect_program with lt.scan."
         )
-    if point.log_prob is None:
+    if closed.weight is None:
         return None
-    return NoBaseline() if plain else baseline
+    log_prob = jnp.log(closed.weight)  # 0, with the derivative of the log-prob
+    return (NoBaseline() if plain else baseline), log_prob
 
 
-def _alike(one: RunBaseline, other: RunBaseline) -> bool:
+def _alike(one: ScalarBaseline, other: ScalarBaseline) -> bool:
     """Whether two baselines are the same function of the costs, as far as one can tell."""
     if jax.tree.structure(one) != jax.tree.structure(other):
         return False

@@ -1,4 +1,4 @@
-"""Loops inside a user's `shard_map`: a carry varies over the mesh axes over which its steps make it vary."""
+"""Everything that knows of a user's `shard_map`: which mesh axes a value varies over, and loops whose carry varies."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,51 @@ from typing import Any
 import jax
 from jax import lax
 
-from logtrick._core.compat import cast_varying, in_shard_map, varying
+from logtrick._core.compat import to_varying, varying_axes
+
+
+def varying(x: Any) -> frozenset[Any]:
+    """The mesh axes of an enclosing `shard_map` over which `x` varies."""
+    return varying_axes(jax.typeof(x))
+
+
+def in_shard_map() -> bool:
+    """Whether this is traced inside a `shard_map`."""
+    return bool(jax.sharding.get_abstract_mesh().manual_axes)
+
+
+def cast_varying(tree: Any, axes: frozenset[Any]) -> Any:
+    """`tree`, every leaf made to vary over `axes` of an enclosing `shard_map` too."""
+
+    def cast(x: Any) -> Any:
+        more = tuple(axes - varying(x))
+        if not more:
+            return x
+        return to_varying(x, more)
+
+    return jax.tree.map(cast, tree) if axes else tree
+
+
+def alike(*xs: Any) -> list[Any]:
+    """Operands that vary over the same mesh axes.
+
+    jnp functions see to this by themselves, a primitive bound directly does not; without it the reverse mode of
+    `shard_map` takes one device's residual for all of them: a wrong gradient without a word.
+    """
+    return cast_varying(list(xs), frozenset().union(*(varying(x) for x in xs)))
+
+
+def local(fun: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
+    """`args` (floats), made to vary over the mesh axes over which `fun(*args)` does: for a derivative of one's own.
+
+    Inside a user's `shard_map`, the derivative in what is the same on all devices is summed over these; an estimator's own
+    derivative is of its own device's number.
+    """
+    if not in_shard_map():
+        return args
+    results = jax.make_jaxpr(lambda: fun(*args))().out_avals
+    return cast_varying(args, frozenset().union(*(varying_axes(kind) for kind in results)))
+
 
 Body = Callable[[Any, Any], tuple[Any, Any]]
 

@@ -11,7 +11,7 @@ KEYS = jax.random.split(jax.random.key(7), 3)
 SPEC = {"k": KeyPerRun(), "u": Uniform((2,)), "z": StandardNormal((3,))}
 
 
-def worked_out(key):
+def materialized(key):
     drawn = noise.rows(SPEC, key, 4, 5, 20)
     return {**drawn, "k": jax.random.key_data(drawn["k"])}
 
@@ -33,17 +33,17 @@ def plain(key):
     ],
 )
 def test_the_bits_are_those_of_the_plain_draw(transform, keys):
-    jax.tree.map(np.testing.assert_array_equal, transform(worked_out)(keys), transform(plain)(keys))
+    jax.tree.map(np.testing.assert_array_equal, transform(materialized)(keys), transform(plain)(keys))
 
 
 def test_an_empty_batch_is_empty():
-    assert jax.vmap(worked_out)(KEYS[:0])["u"].shape == (0, 5, 2)
+    assert jax.vmap(materialized)(KEYS[:0])["u"].shape == (0, 5, 2)
 
 
 def test_a_batch_of_keys_keeps_the_branch():
     """A predicate with a batch axis would make it a select, and every consumer would draw the noise again."""
-    names = [str(e.primitive) for e in jax.make_jaxpr(jax.vmap(worked_out))(KEYS).eqns]
+    names = [str(e.primitive) for e in jax.make_jaxpr(jax.vmap(materialized))(KEYS).eqns]
     assert names.count("cond") == 1
     assert "select_n" not in names[names.index("cond") - 1 :]
-    compiled = jax.jit(jax.vmap(worked_out)).lower(KEYS).compile().as_text()
+    compiled = jax.jit(jax.vmap(materialized)).lower(KEYS).compile().as_text()
     assert " conditional(" in compiled  # which XLA did not see through

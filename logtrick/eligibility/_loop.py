@@ -14,13 +14,12 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from logtrick import noise as _noise
-from logtrick._core.compat import cast_varying
 from logtrick._core.errors import DerivativeOrderError
-from logtrick._core.kernel import RUNS, refuse
-from logtrick._core.runs import Runs
-from logtrick.programs._credit import dependencies
-from logtrick.programs._outline import SiteOutline
-from logtrick.programs._trace_step import WHERE, Step, drawn, outlined, walk
+from logtrick._core.kernel import refuse
+from logtrick._core.mesh import cast_varying
+from logtrick._core.samples import Runs, axis_here, enclosed, over_samples
+from logtrick.eligibility._step import WHERE, Step, abstract_step, drawn, read_step
+from logtrick.programs import SiteInfo, dependencies
 
 Array = jax.Array
 Axes = frozenset[Any]
@@ -51,7 +50,7 @@ class Loop:
 
     cond: Callable[..., Any]
     step: Callable[..., Step]
-    sites: list[SiteOutline]
+    sites: list[SiteInfo]
     shapes: Step
     carry: Any
     params: Any
@@ -74,9 +73,10 @@ class Loop:
 def loop_of(
     cond: Any, step: Any, carry: Any, params: Any, num_runs: int, axes: Axes = frozenset()
 ) -> Loop:
-    sites, after, seen = outlined(
-        step, carry, params, Runs(jnp.asarray(0.0, jnp.float32), num_runs)
-    )
+    axis = axis_here()
+    seen_from_one = Runs(jnp.asarray(0.0, jnp.float32), num_runs, axis)
+    with enclosed(axis):
+        sites, after, seen = abstract_step(step, carry, params, seen_from_one)
     axes = axes | seen
     example = (
         params,
@@ -90,7 +90,9 @@ def loop_of(
     params, carry = example[:2]
 
     def one(params: Any, carry: Any, noises: list[Any], index: Array, alive: Array) -> Step:
-        return walk(step, carry, params, Runs(index, num_runs), alive, drawn(sites, noises))[0]
+        runs = Runs(index, num_runs, axis)
+        with enclosed(axis):
+            return read_step(step, carry, params, runs, alive, drawn(sites, noises))[0]
 
     def goes_on(carry: Any) -> Array:
         value = cond(carry)
@@ -203,12 +205,14 @@ def run(loop: Loop, noises: Callable[[Array], list[Any]], decay: Array) -> State
     """The state when the last run has ended; `noises(t)` are those of step t, a leading axis of runs on each."""
 
     def body(state: State) -> State:
-        one = jax.vmap(lambda *run: _one(loop, decay, *run), axis_name=RUNS)
+        one = lambda _, *row: _one(loop, decay, *row)
         drawn = cast_varying(
             (jnp.arange(loop.num_runs, dtype=jnp.float32), noises(state.t)), loop.axes
         )
         own = (state.alive, state.carry, state.values, state.num_steps, state.traces, state.slopes)
-        alive, carry, values, num_steps, traces, slopes, parts = one(*drawn, *own)
+        alive, carry, values, num_steps, traces, slopes, parts = over_samples(
+            one, loop.num_runs, *drawn, *own
+        )
         gradient = jax.tree.map(
             lambda g, part: g + jnp.mean(part, 0).astype(g.dtype), state.gradient, parts
         )
