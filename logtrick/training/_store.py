@@ -196,7 +196,7 @@ def _load(
     while candidates:
         entry = candidates.pop()
         try:
-            loaded = _read(entry, like, at)
+            loaded = read_entry(entry, like, at)
         except DamagedError as error:
             if not entry.manifest.exists():
                 # removed meanwhile by the run that writes here: look again
@@ -225,7 +225,8 @@ def _chosen(folder: pathlib.Path, step: int | None) -> list[Entry]:
     return chosen
 
 
-def _read(entry: Entry, like: Any, at: str) -> tuple[Any, dict[str, Any]]:
+def read_entry(entry: Entry, like: Any, at: str) -> tuple[Any, dict[str, Any]]:
+    """The state and `extra` of one checkpoint, compared with the template `like`."""
     manifest = _manifest.from_file(entry.manifest)
     saved, archive = manifest["leaves"], manifest["archive"]
     if manifest["step"] != entry.step or archive["name"] != entry.archive.name:
