@@ -1,10 +1,33 @@
 """Variational inference: a log density, a guide, one call, and a verdict."""
 
+from logtrick.vi._estimators._base import WeightEstimator as WeightEstimator
+from logtrick.vi._estimators._dreg import DReG as DReG
+from logtrick.vi._estimators._held_draws import HeldDraws as HeldDraws
+from logtrick.vi._estimators._ovis import OVIS as OVIS
+from logtrick.vi._estimators._stl import STL as STL
+from logtrick.vi._estimators._vimco import (
+    VIMCO as VIMCO,
+    ArithmeticMean as ArithmeticMean,
+    GeometricMean as GeometricMean,
+)
+from logtrick.vi._families._blocks import Blocks as Blocks
 from logtrick.vi._families._normal import (
     FullRankNormal as FullRankNormal,
     MeanFieldNormal as MeanFieldNormal,
 )
+from logtrick.vi._families._products import (
+    BernoulliProduct as BernoulliProduct,
+    CategoricalProduct as CategoricalProduct,
+)
+from logtrick.vi._families._wrapped import Wrapped as Wrapped
 from logtrick.vi._guide import Guide as Guide
+from logtrick.vi._legality import LEGAL as LEGAL
+from logtrick.vi._loss import loss as loss
+from logtrick.vi._objectives._base import Objective as Objective
+from logtrick.vi._objectives._elbo import ELBO as ELBO
+from logtrick.vi._objectives._inclusive_kl import InclusiveKL as InclusiveKL
+from logtrick.vi._objectives._log_variance import LogVariance as LogVariance
+from logtrick.vi._objectives._renyi import IWELBO as IWELBO, Renyi as Renyi
 from logtrick.vi._supports import (
     correlation_cholesky as correlation_cholesky,
     interval as interval,

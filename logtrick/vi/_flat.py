@@ -49,6 +49,12 @@ class Variable:
         """From its part of the flat vector to its support. Made anew: the ends of intervals are NumPy constants."""
         return _bijector(self.support)
 
+    def value(self, part: Array) -> Array:
+        """Its value from its part of the flat vector; categories, which the flat vector holds as floats, as integers."""
+        if not jnp.issubdtype(self.dtype, jnp.floating):
+            return part.reshape(self.shape).astype(self.dtype)
+        return self.bijector.forward(part).reshape(self.shape)
+
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
@@ -103,10 +109,7 @@ class Layout:
 
     def constrain(self, u: Array) -> Any:
         """The variables z = T(u), each in its support."""
-        values = [
-            v.bijector.forward(part).reshape(v.shape)
-            for v, part in zip(self.variables, self.parts(u))
-        ]
+        values = [v.value(part) for v, part in zip(self.variables, self.parts(u))]
         return self.tree.unflatten(values)
 
     def log_det(self, u: Array) -> Array:
@@ -181,6 +184,22 @@ def plain_layout(where: str, like: Any, dtype: Any) -> Layout:
 def _bijector(support: Support) -> Bijector:
     """As `bijector_to`, but for the simplex the coordinates that a mean-field guide needs."""
     return IsometricLogRatio() if isinstance(support, Simplex) else bijector_to(support)
+
+
+def combined(layouts: dict[str, Layout]) -> Layout:
+    """The layout of a dict of pytrees, one after the other in the order of the sorted names."""
+    tree = jax.tree.structure(
+        {n: x.tree.unflatten([0] * len(x.variables)) for n, x in layouts.items()}
+    )
+    variables: list[Variable] = []
+    offset = 0
+    for block in sorted(layouts):
+        for v in layouts[block].variables:
+            name = block if v.name == "z" else f"{block}.{v.name}"
+            variables.append(dataclasses.replace(v, name=name, offset=offset))
+            offset += v.size
+    dtype = jnp.result_type(float, *(x.dtype for x in layouts.values() if x.dtype.kind == "f"))
+    return Layout(tree, tuple(variables), np.dtype(dtype))
 
 
 def _variable(
