@@ -56,6 +56,23 @@ class State(NamedTuple):
         return 0.5 * float(self.shift @ self.shift) + 0.25 * float((tilt**2).sum())
 
     @property
+    def resolved_decrement(self) -> float:
+        """The decrement from two independent halves of the draws, so that its mean is not raised by their noise."""
+        half = len(self.noise) // 2
+        quarter = half // 2
+        first = np.r_[0:quarter, half : half + quarter]  # pairs stay together
+        second = np.r_[quarter:half, half + quarter : 2 * half]
+        halves = [
+            State(self.gaussian, self.noise[i], self.log_density[i], self.scores[i], self.elbo)
+            for i in (first, second)
+        ]
+        tilts = [np.eye(len(self.shift)) + state.curvature for state in halves]
+        if self.gaussian.mean_field:
+            tilts = [np.diag(np.diag(tilt)) for tilt in tilts]
+        shifts = float(halves[0].shift @ halves[1].shift)
+        return max(0.0, 0.5 * shifts + 0.25 * float((tilts[0] * tilts[1]).sum()))
+
+    @property
     def weight_deviation(self) -> float:
         """The standard deviation of log p − log q over the draws."""
         weights = self.log_density + 0.5 * (self.noise**2).sum(1)
