@@ -1,0 +1,17 @@
+"""Variational inference: a log density, a guide, one call, and a verdict."""
+
+from logtrick.vi._families._normal import (
+    FullRankNormal as FullRankNormal,
+    MeanFieldNormal as MeanFieldNormal,
+)
+from logtrick.vi._guide import Guide as Guide
+from logtrick.vi._supports import (
+    correlation_cholesky as correlation_cholesky,
+    interval as interval,
+    ordered as ordered,
+    positive as positive,
+    real as real,
+    simplex as simplex,
+    unit_interval as unit_interval,
+)
+from logtrick.vi._target import Target as Target
