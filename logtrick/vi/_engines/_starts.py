@@ -1,0 +1,54 @@
+"""Where fits start: the modes found from q0's mean and draws of q0."""
+
+import numpy as np
+
+from logtrick.vi._engines._curvature import Mode, explains, newton
+from logtrick.vi._engines._density import BudgetSpent, Density
+from logtrick.vi._engines._gaussian import Gaussian
+from logtrick.vi._engines._lbfgs import Ascent
+
+_MOST_MODES = 6  # Newton's method is run from no more points than this
+
+
+def starting_points(rng: np.random.Generator, q0: Gaussian, count: int) -> np.ndarray:
+    """q0's mean and count − 1 draws of q0, shape (count, d)."""
+    noise = rng.standard_normal((count, q0.dim))
+    noise[0] = 0.0
+    return q0.push(noise)
+
+
+def modes(density: Density, starts: np.ndarray, q0: Gaussian) -> list[Mode]:
+    """The distinct modes that L-BFGS and Newton's method reach from the starting points, largest mass first.
+
+    A search that ended where the parabola of a known mode says it should is not continued.
+
+    Args:
+      density: the log density.
+      starts: shape (n, d).
+      q0: gives the scale of directions without curvature.
+    Returns:
+      A list of `Mode`; empty where no starting point has a finite density.
+    """
+    ascent = Ascent(density, starts)
+    found: list[Mode] = []
+    try:
+        ascent.run()
+        for lane in np.argsort(-ascent.values):
+            point, value = ascent.points[lane], float(ascent.values[lane])
+            if len(found) == _MOST_MODES or not np.isfinite(value):
+                break
+            if any(explains(mode, point, value) for mode in found):
+                continue
+            mode = newton(density, point, value, ascent.gradients[lane], q0)
+            if not any(_same(mode, other) for other in found):
+                found.append(mode)
+    except BudgetSpent:
+        pass
+    return sorted(found, key=lambda mode: -mode.log_mass)
+
+
+def _same(mode: Mode, other: Mode) -> bool:
+    """Whether two searches ended at one mode: within a tenth of a standard deviation of each other, by either's metric."""
+    there = float((other.laplace.whiten(mode.point[None]) ** 2).sum())
+    back = float((mode.laplace.whiten(other.point[None]) ** 2).sum())
+    return min(there, back) < 0.01 * len(mode.point)
