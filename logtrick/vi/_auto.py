@@ -90,8 +90,10 @@ def automatic(objective: Objective, q: Guide, smooth: bool) -> Any:
     row = LEGAL[kind(objective)]
     if "HeldDraws" in row:
         return HeldDraws()
-    if q.reparameterized and smooth:
-        return STL() if objective.linear else DReG()
+    if smooth and objective.linear and q.pathwise:
+        return STL()
+    if smooth and q.base.reparameterized:
+        return DReG()
     if "VIMCO" in row:
         return VIMCO()
     if support_size(q.base) is not None:

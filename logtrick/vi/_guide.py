@@ -55,6 +55,11 @@ class Guide(Distribution, abstract=True):
         """Whether its variables are discrete, so that the map is a mere rearrangement."""
         return False
 
+    @property
+    def pathwise(self) -> bool:
+        """Whether all of its sites that draw can be drawn pathwise."""
+        return self.base.reparameterized
+
     def constrain(self, x: Any) -> Any:
         """The variables z = T(x)."""
         return self.layout.constrain(x)
@@ -82,6 +87,24 @@ class Guide(Distribution, abstract=True):
         """
         x = yield sample(self.base, estimators, name)
         return x
+
+    def normal(self) -> tuple[Array, Array] | None:
+        """Mean and scale of a normal on the flat vector that stands for the guide as a start; None where there is none.
+
+        Returns:
+          The mean, shape (d,), and a scale: (d,) for independent coordinates, or a square root (d, d) of the covariance.
+        """
+        return None
+
+    def at_normal(self, mean: Any, scale: Any) -> "Guide":
+        """The guide of the same family nearest to a normal on the flat vector, given as in `normal`.
+
+        Raises:
+          ValueError: the family cannot start from one.
+        """
+        raise ValueError(
+            f"{type(self).__name__} cannot start from a normal. Pass its parameters to its constructor."
+        )
 
     def hold(self, estimators: Any) -> "Guide":
         """The guide for log q inside of the expectation: held constant, except under the plain pathwise estimator.

@@ -34,7 +34,13 @@ class Engine(Module, abstract=True):
     """
 
     def run(
-        self, key: Any, target: Any, q0: Gaussian, *, budget: int | None = None, progress: Any = None
+        self,
+        key: Any,
+        target: Any,
+        q0: Gaussian,
+        *,
+        budget: int | None = None,
+        progress: Any = None,
     ) -> EngineResult:
         """Fit a Gaussian.
 

@@ -31,7 +31,9 @@ class Density:
         self.evaluations = 0
         self.nonfinite = 0
         self._progress: Callable[[str, int], Any] | None = progress
-        self.dtype = np.dtype(getattr(target, "dtype", None) or jax.dtypes.canonicalize_dtype(float))
+        self.dtype = np.dtype(
+            getattr(target, "dtype", None) or jax.dtypes.canonicalize_dtype(float)
+        )
         self.epsilon = float(np.finfo(self.dtype).eps)
 
     def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

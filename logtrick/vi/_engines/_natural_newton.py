@@ -119,7 +119,9 @@ def finite_draws(density: Density, gaussian: Gaussian, noise: np.ndarray) -> Sta
     return state
 
 
-def climb(density: Density, state: State, *, tolerance: float = 1e-3, trace: list | None = None) -> State:
+def climb(
+    density: Density, state: State, *, tolerance: float = 1e-3, trace: list | None = None
+) -> State:
     """Newton steps on the draws of `state` until one gains less than `tolerance` nats."""
     fraction = 1.0
     for _ in range(_STEPS):

@@ -15,7 +15,9 @@ from logtrick.vi._engines._starts import modes, starting_points
 
 _CONVERGED = 0.01  # nats: the decrement on fresh draws
 _LARGE = 50  # coordinates from which the stochastic finish follows the second level
-_SUSPICIOUS = 0.6  # the deviation of log p − log q from which other starting points are tried as well
+_SUSPICIOUS = (
+    0.6  # the deviation of log p − log q from which other starting points are tried as well
+)
 
 
 class Pipeline(Engine):
@@ -24,7 +26,13 @@ class Pipeline(Engine):
     polish_steps: int = static(default=2000)
 
     def run(
-        self, key: Any, target: Any, q0: Gaussian, *, budget: int | None = None, progress: Any = None
+        self,
+        key: Any,
+        target: Any,
+        q0: Gaussian,
+        *,
+        budget: int | None = None,
+        progress: Any = None,
     ) -> EngineResult:
         density = Density(target, budget, progress)
         work = _Work(self, density, generator(key), q0.host())
@@ -38,7 +46,9 @@ class Pipeline(Engine):
 class _Work:
     """One run of the pipeline; holds the best Gaussian so far, so that a spent budget loses nothing."""
 
-    def __init__(self, engine: Pipeline, density: Density, rng: np.random.Generator, q0: Gaussian) -> None:
+    def __init__(
+        self, engine: Pipeline, density: Density, rng: np.random.Generator, q0: Gaussian
+    ) -> None:
         self.engine, self.density, self.rng, self.q0 = engine, density, rng, q0
         self.best = q0
         self.modes: list[Mode] = []
@@ -112,7 +122,9 @@ class _Work:
     def _choose(self, noise: np.ndarray) -> State:
         half = len(noise) // 2
         few = np.concatenate([noise[:32], noise[half : half + 32]])
-        self.ranked = sorted(self._candidates(), key=lambda g: -_worth(finite_draws(self.density, g, few), few))
+        self.ranked = sorted(
+            self._candidates(), key=lambda g: -_worth(finite_draws(self.density, g, few), few)
+        )
         states = [finite_draws(self.density, g, noise) for g in self.ranked[:2]]
         state = max(states, key=lambda s: _worth(s, noise))
         self.best = state.gaussian
@@ -123,7 +135,9 @@ class _Work:
         chosen = state.gaussian
         state = climb(self.density, state, trace=self.trace)
         self.best = state.gaussian
-        self._note(f"ELBO {state.elbo:.3f} on {len(noise)} fixed draws, sd of log weights {state.weight_deviation:.2g}")
+        self._note(
+            f"ELBO {state.elbo:.3f} on {len(noise)} fixed draws, sd of log weights {state.weight_deviation:.2g}"
+        )
         if state.weight_deviation < _SUSPICIOUS:
             return state
         others = [g for g in self.ranked[:3] if g is not chosen]
