@@ -1,5 +1,6 @@
 """Variational inference: a log density, a guide, one call, and a verdict."""
 
+from logtrick.vi._diagnose import diagnose as diagnose
 from logtrick.vi._families._normal import (
     FullRankNormal as FullRankNormal,
     MeanFieldNormal as MeanFieldNormal,
@@ -15,3 +16,4 @@ from logtrick.vi._supports import (
     unit_interval as unit_interval,
 )
 from logtrick.vi._target import Target as Target
+from logtrick.vi._verdict import Report as Report
