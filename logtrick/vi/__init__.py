@@ -1,6 +1,18 @@
 """Variational inference: a log density, a guide, one call, and a verdict."""
 
 from logtrick.vi._diagnose import diagnose as diagnose
+from logtrick.vi._engines import (
+    BatchAndMatch as BatchAndMatch,
+    Engine as Engine,
+    EngineResult as EngineResult,
+    FixedDraws as FixedDraws,
+    Gaussian as Gaussian,
+    Laplace as Laplace,
+    NaturalGradient as NaturalGradient,
+    Pathfinder as Pathfinder,
+    Pipeline as Pipeline,
+    QuadraticRegression as QuadraticRegression,
+)
 from logtrick.vi._families._normal import (
     FullRankNormal as FullRankNormal,
     MeanFieldNormal as MeanFieldNormal,

@@ -49,3 +49,9 @@ class Engine(Module, abstract=True):
           An `EngineResult`.
         """
         raise NotImplementedError
+
+
+def traced(rows: list[tuple[int, float]]) -> dict[str, np.ndarray]:
+    """The trace of (evaluations, ELBO) pairs as arrays."""
+    array = np.array(rows, float).reshape(-1, 2)
+    return {"evaluations": array[:, 0].astype(int), "elbo": array[:, 1]}
