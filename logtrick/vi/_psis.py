@@ -120,9 +120,7 @@ def _quantile(probability: Array, shape: Array, scale: Array) -> Array:
     """Of the generalized Pareto distribution; exponential at shape 0."""
     tail = jnp.log1p(-probability)
     safe = jnp.where(jnp.abs(shape) < 1e-8, 1.0, shape)
-    return jnp.where(
-        jnp.abs(shape) < 1e-8, -scale * tail, scale * jnp.expm1(-shape * tail) / safe
-    )
+    return jnp.where(jnp.abs(shape) < 1e-8, -scale * tail, scale * jnp.expm1(-shape * tail) / safe)
 
 
 def _ess(normal: Array) -> Array:

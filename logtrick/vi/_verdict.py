@@ -156,13 +156,19 @@ def judge(
     if num_bad:
         reasons.append(f"{num_bad} draws of q have a log density that is not finite")
     if not gap + 2 * gap_se < _GAP:
-        reasons.append(f"the gap plus two standard errors, {gap + 2 * gap_se:.2f} nats, is not below {_GAP}")
+        reasons.append(
+            f"the gap plus two standard errors, {gap + 2 * gap_se:.2f} nats, is not below {_GAP}"
+        )
     if not mean_shift < _SHIFT:
-        reasons.append(f"the weights move the mean of {shifted} by {mean_shift:.2f} standard deviations (limit {_SHIFT})")
+        reasons.append(
+            f"the weights move the mean of {shifted} by {mean_shift:.2f} standard deviations (limit {_SHIFT})"
+        )
     if not khat < _KHAT:
         reasons.append(f"k-hat is {khat:.2f}, not below {_KHAT:g}: the weights have hardly a mean")
     elif not khat < _RELIABLE_KHAT and not ess_share >= _ESS:
-        reasons.append(f"k-hat is {khat:.2f} with few effective draws: the gap may be underestimated")
+        reasons.append(
+            f"k-hat is {khat:.2f} with few effective draws: the gap may be underestimated"
+        )
     if num_missed:
         reasons.append(f"p has {num_missed} mode(s) with a comparable mass outside of q")
     if not reasons:
@@ -170,5 +176,7 @@ def judge(
     if ess_share >= _ESS and not num_missed:
         return USABLE, tuple(reasons)
     if not ess_share >= _ESS:
-        reasons.append(f"the effective sample size is {100 * ess_share:.1f} % of the draws, below {100 * _ESS:.0f} %")
+        reasons.append(
+            f"the effective sample size is {100 * ess_share:.1f} % of the draws, below {100 * _ESS:.0f} %"
+        )
     return DISTRUST, tuple(reasons)

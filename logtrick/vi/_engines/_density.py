@@ -11,6 +11,7 @@ from logtrick._core.keys import as_key
 # Rows per call of the compiled program. XLA compiles a program for each shape, and compiling is what the first fit spends
 # its time on, so every stage calls one shape: 16 starts fill half a block, 256 draws eight blocks.
 BLOCK = 32
+_HUGE = 1e100  # values and gradients beyond count as not finite: their squares would not be
 _ROWS = 256  # of a block of values without gradients
 
 
@@ -32,7 +33,9 @@ class Density:
         self.evaluations = 0
         self.nonfinite = 0
         self._progress: Callable[[str, int], Any] | None = progress
-        self.dtype = np.dtype(getattr(target, "dtype", None) or jax.dtypes.canonicalize_dtype(float))
+        self.dtype = np.dtype(
+            getattr(target, "dtype", None) or jax.dtypes.canonicalize_dtype(float)
+        )
         self.epsilon = float(np.finfo(self.dtype).eps)
 
     def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -54,7 +57,9 @@ class Density:
         blocks = []
         for i in range(0, len(points), size):
             rows = _padded(points[i : i + size], self.dtype, size)
-            found = self.target.value_and_grad(rows)[0] if size == BLOCK else self.target.batch(rows)
+            found = (
+                self.target.value_and_grad(rows)[0] if size == BLOCK else self.target.batch(rows)
+            )
             blocks.append(found)
         return np.concatenate([np.asarray(v, np.float64) for v in blocks])[: len(points)]
 
@@ -75,7 +80,7 @@ class Density:
         self.evaluations += count
 
     def _cleaned(self, values: np.ndarray, gradients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        bad = ~(np.isfinite(values) & np.isfinite(gradients).all(1))
+        bad = ~((np.abs(values) < _HUGE) & (np.abs(gradients) < _HUGE).all(1))
         if bad.any():
             self.nonfinite += int(bad.sum())
             values = np.where(bad, -np.inf, values)

@@ -10,7 +10,7 @@ import optax
 
 from logtrick._core.module import static
 from logtrick.vi._engines._base import Engine, EngineResult, traced
-from logtrick.vi._engines._density import generator
+from logtrick.vi._engines._density import Density
 from logtrick.vi._engines._gaussian import Gaussian, triangular
 from logtrick.vi._engines._laplace import Laplace
 from logtrick.vi._engines._natural_newton import antithetic
@@ -53,25 +53,18 @@ class FixedDraws(Engine):
     tolerance: float = static(default=1e-5)
     start: Engine | None = Laplace()
 
-    def run(
-        self, key: Any, target: Any, q0: Gaussian, *, budget: int | None = None, progress: Any = None
-    ) -> EngineResult:
-        if not target.differentiable:
-            raise ValueError(
-                "vi.FixedDraws() needs a log density with gradients; got one that calls a host function. "
-                "Use vi.QuadraticRegression()."
-            )
-        spent, first = 0, q0.host()
+    def solve(self, density: Density, rng: np.random.Generator, q0: Gaussian) -> EngineResult:
+        first = q0
         if self.start is not None:
-            found = self.start.run(key, target, q0, budget=budget, progress=progress)
-            spent, first = found.evaluations, found.gaussian
+            first = self.start.solve(density, rng, q0).gaussian
+        spent, budget = density.evaluations, density.budget
         dtype = jax.dtypes.canonicalize_dtype(float)
-        noise = jnp.asarray(antithetic(generator(key), self.num_draws, first.dim), dtype)
+        noise = jnp.asarray(antithetic(rng, self.num_draws, first.dim), dtype)
         outer = Gaussian(*(jnp.asarray(a, dtype) for a in first))
         steps = self.max_steps
         if budget is not None:
             steps = max(1, min(steps, (budget - spent) // (2 * self.num_draws)))
-        problem = _Problem(target.log_density, first.mean_field, first.dim)
+        problem = _Problem(density.target.log_density, first.mean_field, first.dim)
         fitted, elbo, count, calls, norm = problem.solve(outer, noise, steps, self.tolerance)
         inner = problem.inner(fitted)
         mean, scale = np.asarray(inner.mean, np.float64), np.asarray(inner.scale, np.float64)

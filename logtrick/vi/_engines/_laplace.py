@@ -1,11 +1,11 @@
 """Laplace's approximation as an engine."""
 
-from typing import Any
+import numpy as np
 
 from logtrick._core.module import static
 from logtrick.vi._engines._base import Engine, EngineResult, traced
 from logtrick.vi._engines._curvature import described
-from logtrick.vi._engines._density import BudgetSpent, Density, generator
+from logtrick.vi._engines._density import BudgetSpent, Density
 from logtrick.vi._engines._gaussian import Gaussian
 from logtrick.vi._engines._starts import modes, starting_points
 
@@ -34,20 +34,17 @@ class Laplace(Engine):
 
     num_starts: int = static(default=16)
 
-    def run(
-        self, key: Any, target: Any, q0: Gaussian, *, budget: int | None = None, progress: Any = None
-    ) -> EngineResult:
-        density, rng, start = Density(target, budget, progress), generator(key), q0.host()
+    def solve(self, density: Density, rng: np.random.Generator, q0: Gaussian) -> EngineResult:
         try:
-            found = modes(density, starting_points(rng, start, self.num_starts), start)
+            found = modes(density, starting_points(rng, q0, self.num_starts), q0)
         except BudgetSpent:
             found = []
         if not found:
-            return EngineResult(start, "failed", density.evaluations, traced([]), {"modes": []})
+            return EngineResult(q0, "failed", density.evaluations, traced([]), {"modes": []})
         found.sort(key=lambda mode: (not mode.maximum, -mode.log_mass))
         best = found[0]
         density.say(f"{len(found)} mode(s); log mass of the largest {best.log_mass:.3f}")
-        gaussian = Gaussian(best.point, best.deviations) if start.mean_field else best.laplace
+        gaussian = Gaussian(best.point, best.deviations) if q0.mean_field else best.laplace
         status = "converged" if best.maximum else "not converged"
         trace = traced([(density.evaluations, best.log_mass)])
         report = {"modes": described(found), "nonfinite": density.nonfinite}

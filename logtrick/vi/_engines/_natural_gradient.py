@@ -1,27 +1,26 @@
 """Stochastic natural gradient with an arrival clock."""
 
-from typing import Any
-
 import numpy as np
 
 from logtrick._core.module import static
-from logtrick.vi._engines._arrival import ArrivalClock, StopRule, natural_move
+from logtrick.vi._engines._arrival import ArrivalClock, StopRule
 from logtrick.vi._engines._base import Engine, EngineResult, traced
-from logtrick.vi._engines._density import BudgetSpent, Density, generator
+from logtrick.vi._engines._density import BudgetSpent, Density
 from logtrick.vi._engines._gaussian import Gaussian
-from logtrick.vi._engines._natural_newton import State, antithetic, finite_draws
+from logtrick.vi._engines._natural_newton import State, antithetic, finite_draws, look
+from logtrick.vi._engines._starts import finite_start
 
 
 class NaturalGradient(Engine):
     """Stochastic natural gradient from q0, without a search for modes.
 
     In every step r = Cᵀ ∇log p(z) + e is regressed on e over fresh antithetic draws, r ≈ b + H e (least squares: exact where
-    p is Gaussian), and mean and precision take a natural step. Steps have size 1/(1 + n/10), n counted from the last
-    step that met a limit (√d for the mean, a factor e for a scale): the schedule does not decay before the fit arrives.
-    Means and covariances are averaged from n = 20 on.
+    p is Gaussian), and mean and precision take a natural step. Steps have size 1/(1 + n/10), n counted from the step
+    at which the ELBO has stopped to rise clearly: the schedule does not decay before the fit arrives. Until then steps are
+    checked by the ELBO on the same draws. Means and covariances are averaged from n = 20 on.
 
     Args:
-      num_steps: at most; the stop rule may end a fit from step 200 on.
+      num_steps: at most; the stop rule ends most fits between steps 200 and 300.
       num_draws: per step; at least 4 (d + 1) are used.
 
     Example:
@@ -33,14 +32,11 @@ class NaturalGradient(Engine):
       ([30.0, 30.0], [0.707, 0.707])
     """
 
-    num_steps: int = static(default=400)
+    num_steps: int = static(default=1000)
     num_draws: int = static(default=64)
 
-    def run(
-        self, key: Any, target: Any, q0: Gaussian, *, budget: int | None = None, progress: Any = None
-    ) -> EngineResult:
-        density, rng = Density(target, budget, progress), generator(key)
-        gaussian = q0.host()
+    def solve(self, density: Density, rng: np.random.Generator, q0: Gaussian) -> EngineResult:
+        gaussian = last = finite_start(lambda x: density(x)[0], rng, q0)
         count = max(self.num_draws, 4 * (gaussian.dim + 1))
         count += count % 2
         clock, stop = ArrivalClock(), StopRule()
@@ -49,14 +45,20 @@ class NaturalGradient(Engine):
         try:
             for step in range(self.num_steps):
                 state = finite_draws(density, gaussian, antithetic(rng, count, gaussian.dim))
-                trace.append((density.evaluations, state.elbo))
                 if not np.isfinite(state.elbo):
-                    status = "failed"
-                    break
+                    back = clock.retreat(last)
+                    if back is None:
+                        status = "failed"
+                        break
+                    gaussian = last = back
+                    continue
+                last = gaussian
+                trace.append((density.evaluations, state.elbo))
                 shift, tilt = regressed(state)
-                move = natural_move(gaussian, shift, tilt)
-                gaussian = move.taken(clock.rate)
-                clock.tick(gaussian, move.capped)
+                noise = state.noise
+                gaussian = clock.step(
+                    gaussian, shift, tilt, state.elbo, lambda g: look(density, g, noise).elbo
+                )
                 if step % 50 == 0:
                     density.say(f"step {step}: ELBO {state.elbo:.3f}")
                 if stop.add(state.elbo, shift, tilt) and clock.averaged:

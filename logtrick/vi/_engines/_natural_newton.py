@@ -184,7 +184,7 @@ class Move:
         self.capped = False
 
     def taken(self, fraction: float) -> Gaussian:
-        """The Gaussian after a fraction ρ of the step; `capped` says whether a limit was met."""
+        """The Gaussian after a fraction ρ of the step; `capped` says whether the mean's step met its limit."""
         mean, scale = self.gaussian
         damped = 1 - fraction * self.tilts
         step = fraction * self.shift / np.maximum(1.0, damped)
@@ -193,7 +193,7 @@ class Move:
         # The factor λ of the precision along each eigenvector: the Newton step where the precision grows, and where it falls
         # one that stays positive.
         logs = np.log(precision_factor(self.tilts, fraction))
-        self.capped = norm > self.longest or bool((np.abs(logs) > self.widest).any())
+        self.capped = norm > self.longest
         logs = np.clip(logs, -self.widest, self.widest)
         basis = scale @ self.vectors
         return Gaussian(mean + basis @ step, (basis * np.exp(-0.5 * logs)) @ self.vectors.T)
@@ -216,22 +216,20 @@ class MeanFieldMove:
         self.capped = False
 
     def taken(self, fraction: float) -> Gaussian:
-        """The Gaussian after a fraction of the step; `capped` says whether a limit was met."""
+        """The Gaussian after a fraction of the step; `capped` says whether the mean's step met its limit."""
         mean, scale = self.gaussian
         step = fraction * self.direction
         norm = float(np.linalg.norm(step))
         step *= min(1.0, self.longest / max(norm, 1e-300))
         logs = np.log(precision_factor(self.tilts, fraction))
-        self.capped = norm > self.longest or bool((np.abs(logs) > self.widest).any())
+        self.capped = norm > self.longest
         logs = np.clip(logs, -self.widest, self.widest)
         return Gaussian(mean + scale * step, scale * np.exp(-0.5 * logs))
 
 
 def precision_factor(tilts: np.ndarray, fraction: float) -> np.ndarray:
     """λ = 1 − ρw where w ≤ 0, 1/(1 + ρw) where w > 0: positive whatever w is."""
-    return np.where(
-        tilts <= 0, 1 - fraction * tilts, 1 / (1 + fraction * np.maximum(tilts, 0.0))
-    )
+    return np.where(tilts <= 0, 1 - fraction * tilts, 1 / (1 + fraction * np.maximum(tilts, 0.0)))
 
 
 def mean_field_directions(state: State) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from logtrick._core.module import static
 from logtrick.vi._engines._base import Engine, EngineResult, traced
-from logtrick.vi._engines._density import BudgetSpent, Density, generator
+from logtrick.vi._engines._density import BudgetSpent, Density
 from logtrick.vi._engines._gaussian import Gaussian, triangular
 from logtrick.vi._engines._lbfgs import Ascent
 from logtrick.vi._engines._natural_newton import antithetic
@@ -86,32 +86,31 @@ class Pathfinder(Engine):
     num_elbo_draws: int = static(default=32)
     num_draws: int = static(default=1000)
 
-    def run(
-        self, key: Any, target: Any, q0: Gaussian, *, budget: int | None = None, progress: Any = None
-    ) -> EngineResult:
-        density, rng, start = Density(target, budget, progress), generator(key), q0.host()
-        noise = rng.standard_normal((self.num_paths, start.dim))
+    def solve(self, density: Density, rng: np.random.Generator, q0: Gaussian) -> EngineResult:
+        noise = rng.standard_normal((self.num_paths, q0.dim))
         noise[0] = 0.0
         search = _Search(self, density, rng)
         try:
-            search.run(start.push(noise))
+            search.run(q0.push(noise))
             for _ in range(self.restarts):
                 lost = ~np.isfinite(search.elbos)
                 if not lost.any():
                     break
-                search.run(start.push(rng.standard_normal((int(lost.sum()), start.dim))), lost)
+                search.run(q0.push(rng.standard_normal((int(lost.sum()), q0.dim))), lost)
             status = "converged"
         except BudgetSpent:
             status = "budget spent"
         best = int(np.argmax(search.elbos))
         winner = search.found[best]
         if winner is None:
-            return EngineResult(start, "failed", density.evaluations, traced([]), {})
+            return EngineResult(q0, "failed", density.evaluations, traced([]), {})
         report: dict[str, Any] = {"elbos": search.elbos, "nonfinite": density.nonfinite}
         if self.num_paths > 1 and status == "converged":
-            report |= _mixed(density, rng, [f for f in search.found if f is not None], self.num_draws)
+            report |= _mixed(
+                density, rng, [f for f in search.found if f is not None], self.num_draws
+            )
         gaussian = winner.gaussian()
-        if start.mean_field:
+        if q0.mean_field:
             gaussian = Gaussian(gaussian.mean, gaussian.stddev())
         else:
             gaussian = Gaussian(gaussian.mean, triangular(gaussian.scale))
@@ -173,7 +172,9 @@ def factored(alpha: np.ndarray, ascent: Ascent, lane: int) -> Factored:
     point, gradient = ascent.points[lane], ascent.gradients[lane]
     roots = np.sqrt(alpha)
     if not kept.any():
-        return Factored(point + alpha * gradient, roots, np.zeros((len(point), 0)), np.zeros((0, 0)))
+        return Factored(
+            point + alpha * gradient, roots, np.zeros((len(point), 0)), np.zeros((0, 0))
+        )
     s, y = ascent.steps[lane][kept].T, ascent.changes[lane][kept].T  # (d, J)
     upper = np.triu(s.T @ y)
     inverse = np.linalg.inv(upper)

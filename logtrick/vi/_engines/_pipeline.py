@@ -1,13 +1,11 @@
 """The default engine: modes, Laplace, Newton on fixed draws, more draws where these do not suffice, a stochastic finish."""
 
-from typing import Any
-
 import numpy as np
 
 from logtrick._core.module import static
 from logtrick.vi._engines._base import Engine, EngineResult, traced
 from logtrick.vi._engines._curvature import Mode, described
-from logtrick.vi._engines._density import BudgetSpent, Density, generator
+from logtrick.vi._engines._density import BudgetSpent, Density
 from logtrick.vi._engines._gaussian import Gaussian
 from logtrick.vi._engines._natural_newton import State, antithetic, climb, finite_draws
 from logtrick.vi._engines._polish import polish
@@ -16,7 +14,9 @@ from logtrick.vi._engines._starts import modes, starting_points
 
 _CONVERGED = 0.01  # nats: the decrement on fresh draws
 _LARGE = 50  # coordinates from which the stochastic finish follows the second level
-_SUSPICIOUS = 0.6  # the deviation of log p − log q from which other starting points are tried as well
+_SUSPICIOUS = (
+    0.6  # the deviation of log p − log q from which other starting points are tried as well
+)
 _MOST_LANES = 3
 
 
@@ -51,17 +51,16 @@ class Pipeline(Engine):
       ('converged', [3.0, 3.0], [0.707, 0.707])
     """
 
+    needs_gradients = False
+
     num_starts: int = static(default=16)
     num_draws: tuple[int, ...] = static(default=(256, 1024, 4096))
     polish_steps: int = static(default=2000)
 
-    def run(
-        self, key: Any, target: Any, q0: Gaussian, *, budget: int | None = None, progress: Any = None
-    ) -> EngineResult:
-        if not target.differentiable:
-            return QuadraticRegression().run(key, target, q0, budget=budget, progress=progress)
-        density = Density(target, budget, progress)
-        work = _Work(self, density, generator(key), q0.host())
+    def solve(self, density: Density, rng: np.random.Generator, q0: Gaussian) -> EngineResult:
+        if not density.target.differentiable:
+            return QuadraticRegression().solve(density, rng, q0)
+        work = _Work(self, density, rng, q0)
         try:
             status = work.run()
         except BudgetSpent:
@@ -192,9 +191,7 @@ class _Work:
             "decrement": self.decrement,
             "nonfinite": self.density.nonfinite,
         }
-        return EngineResult(
-            self.best, status, self.density.evaluations, traced(self.trace), report
-        )
+        return EngineResult(self.best, status, self.density.evaluations, traced(self.trace), report)
 
 
 def _worth(state: State, noise: np.ndarray) -> float:

@@ -1,16 +1,16 @@
 """Black-box densities: natural steps from a quadratic regression of their values."""
 
-from typing import Any
-
 import numpy as np
 
 from logtrick._core.module import static
-from logtrick.vi._engines._arrival import ArrivalClock, natural_move
+from logtrick.vi._engines._arrival import ArrivalClock
 from logtrick.vi._engines._base import Engine, EngineResult, traced
-from logtrick.vi._engines._density import BudgetSpent, Density, generator
+from logtrick.vi._engines._density import BudgetSpent, Density
 from logtrick.vi._engines._gaussian import Gaussian
 from logtrick.vi._engines._natural_newton import antithetic
+from logtrick.vi._engines._starts import finite_start
 
+_PATIENCE = 4
 _DENSEST = 60  # coordinates up to which all products are regressed on
 
 
@@ -23,7 +23,7 @@ class QuadraticRegression(Engine):
     above 60 coordinates, only the squares eᵢ² are regressed on.
 
     Args:
-      num_steps: how many.
+      num_steps: how many after the ELBO has stopped to rise clearly; four times as many in all.
       oversampling: draws per coefficient of the regression.
 
     Example:
@@ -37,15 +37,15 @@ class QuadraticRegression(Engine):
       ([3.0, 3.0], [0.71, 0.71])
     """
 
+    needs_gradients = False
+
     num_steps: int = static(default=150)
     oversampling: int = static(default=4)
 
-    def run(
-        self, key: Any, target: Any, q0: Gaussian, *, budget: int | None = None, progress: Any = None
-    ) -> EngineResult:
-        density, rng = Density(target, budget, progress), generator(key)
-        gaussian, clock = q0.host(), ArrivalClock()
-        dim = gaussian.dim
+    def solve(self, density: Density, rng: np.random.Generator, q0: Gaussian) -> EngineResult:
+        clock = ArrivalClock()
+        gaussian = last = finite_start(density.values, rng, q0)
+        dim = q0.dim
         dense = not gaussian.mean_field and dim <= _DENSEST
         coefficients = (dim + 1) * (dim + 2) // 2 if dense else 2 * dim + 1
         count = max(32, self.oversampling * coefficients)
@@ -53,20 +53,31 @@ class QuadraticRegression(Engine):
         trace: list[tuple[int, float]] = []
         status = "not converged"
         try:
-            for step in range(self.num_steps):
+            for step in range(_PATIENCE * self.num_steps):
+                if clock.count >= self.num_steps:
+                    break
                 noise, values = _finite_values(density, gaussian, antithetic(rng, count, dim))
                 if not np.isfinite(values).all():
-                    status = "failed"
-                    break
+                    back = clock.retreat(last)
+                    if back is None:
+                        status = "failed"
+                        break
+                    gaussian = last = back
+                    continue
+                last = gaussian
                 trace.append((density.evaluations, float(values.mean()) + gaussian.entropy()))
                 shift, hessian = quadratic(noise, values, dense)
-                move = natural_move(gaussian, shift, np.eye(dim) + hessian)
-                gaussian = move.taken(clock.rate)
-                clock.tick(gaussian, move.capped)
+                gaussian = clock.step(
+                    gaussian,
+                    shift,
+                    np.eye(dim) + hessian,
+                    trace[-1][1],
+                    lambda g: float(density.values(g.push(noise)).mean()) + g.entropy(),
+                )
                 if step % 25 == 0:
                     density.say(f"step {step}: ELBO {trace[-1][1]:.3f}")
-            else:
-                status = _settled(trace, clock)
+            if status != "failed":
+                status = "converged" if clock.count >= self.num_steps else "not converged"
         except BudgetSpent:
             status = "budget spent"
         report = {"nonfinite": density.nonfinite, "averaged": clock.averaged}
@@ -109,13 +120,3 @@ def _finite_values(
         # The whole block again: one compiled shape.
         values = np.where(both, density.values(gaussian.push(noise)), values)
     return noise, values
-
-
-def _settled(trace: list[tuple[int, float]], clock: ArrivalClock) -> str:
-    """Converged where averages were taken and the mean ELBO no longer rises between the last two quarters."""
-    elbos = np.array([elbo for _, elbo in trace])
-    quarter = max(2, len(elbos) // 4)
-    late, early = elbos[-quarter:], elbos[-2 * quarter : -quarter]
-    error = np.sqrt((late.var() + early.var()) / quarter)
-    risen = late.mean() - early.mean() > 0.02 + 1.64 * error
-    return "converged" if clock.averaged and not risen else "not converged"
