@@ -1,5 +1,6 @@
 """Variational inference: a log density, a guide, one call, and a verdict."""
 
+<<<<<<< HEAD
 from logtrick.vi._engines import Engine as Engine
 from logtrick.vi._engines._pipeline import Pipeline as Pipeline
 from logtrick.vi._estimators._base import WeightEstimator as WeightEstimator
@@ -16,6 +17,21 @@ from logtrick.vi._families._blocks import Blocks as Blocks
 from logtrick.vi._families._coupling_flow import CouplingFlow as CouplingFlow
 from logtrick.vi._families._low_rank import LowRankNormal as LowRankNormal
 from logtrick.vi._families._mixture import MixtureOf as MixtureOf
+=======
+from logtrick.vi._diagnose import diagnose as diagnose
+from logtrick.vi._engines import (
+    BatchAndMatch as BatchAndMatch,
+    Engine as Engine,
+    EngineResult as EngineResult,
+    FixedDraws as FixedDraws,
+    Gaussian as Gaussian,
+    Laplace as Laplace,
+    NaturalGradient as NaturalGradient,
+    Pathfinder as Pathfinder,
+    Pipeline as Pipeline,
+    QuadraticRegression as QuadraticRegression,
+)
+>>>>>>> engines
 from logtrick.vi._families._normal import (
     FullRankNormal as FullRankNormal,
     MeanFieldNormal as MeanFieldNormal,
@@ -48,3 +64,4 @@ from logtrick.vi._supports import (
     unit_interval as unit_interval,
 )
 from logtrick.vi._target import Target as Target
+from logtrick.vi._verdict import Report as Report

@@ -1,6 +1,6 @@
 """Newton's method to a mode, the Hessian there, and Laplace's approximation."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -143,3 +143,17 @@ def explains(mode: Mode, point: np.ndarray, value: float) -> bool:
     squared = float((mode.laplace.whiten(point[None]) ** 2).sum())
     drop = mode.value - value
     return abs(drop - 0.5 * squared) < 0.1 + 0.3 * min(drop, 0.5 * squared)
+
+
+def described(found: list[Mode]) -> list[dict[str, Any]]:
+    """Modes for a report: where they are and how they weigh against the largest."""
+    return [
+        {
+            "mean": mode.point,
+            "stddev": mode.laplace.stddev(),
+            "log_mass": mode.log_mass,
+            "log_ratio": mode.log_mass - found[0].log_mass,
+            "maximum": mode.maximum,
+        }
+        for mode in found
+    ]

@@ -11,6 +11,8 @@ from logtrick._core.keys import as_key
 # Rows per call of the compiled program. XLA compiles a program for each shape, and compiling is what the first fit spends
 # its time on, so every stage calls one shape: 16 starts fill half a block, 256 draws eight blocks.
 BLOCK = 32
+_HUGE = 1e100  # values and gradients beyond count as not finite: their squares would not be
+_ROWS = 256  # of a block of values without gradients
 
 
 class BudgetSpent(Exception):
@@ -48,6 +50,19 @@ class Density:
         gradients = np.concatenate([np.asarray(g, np.float64) for _, g in blocks])[:count]
         return self._cleaned(values, gradients)
 
+    def log_density(self, points: np.ndarray) -> np.ndarray:
+        """Log densities (n,) alone, as they are: by the compiled program of the gradients where there is one."""
+        self._charge(len(points))
+        size = BLOCK if self.target.differentiable else _ROWS
+        blocks = []
+        for i in range(0, len(points), size):
+            rows = _padded(points[i : i + size], self.dtype, size)
+            found = (
+                self.target.value_and_grad(rows)[0] if size == BLOCK else self.target.batch(rows)
+            )
+            blocks.append(found)
+        return np.concatenate([np.asarray(v, np.float64) for v in blocks])[: len(points)]
+
     def values(self, points: np.ndarray) -> np.ndarray:
         """Log densities (n,) alone; the call for densities that have no gradient. One compiled program per n."""
         self._charge(len(points))
@@ -65,7 +80,7 @@ class Density:
         self.evaluations += count
 
     def _cleaned(self, values: np.ndarray, gradients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        bad = ~(np.isfinite(values) & np.isfinite(gradients).all(1))
+        bad = ~((np.abs(values) < _HUGE) & (np.abs(gradients) < _HUGE).all(1))
         if bad.any():
             self.nonfinite += int(bad.sum())
             values = np.where(bad, -np.inf, values)
@@ -73,9 +88,9 @@ class Density:
         return values, gradients
 
 
-def _padded(rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def _padded(rows: np.ndarray, dtype: np.dtype, size: int = BLOCK) -> np.ndarray:
     """A whole block: the last one is filled up with copies of its first row."""
-    missing = BLOCK - len(rows)
+    missing = size - len(rows)
     if missing:
         rows = np.concatenate([rows, np.broadcast_to(rows[:1], (missing, rows.shape[1]))])
     return rows.astype(dtype)

@@ -120,7 +120,11 @@ def finite_draws(density: Density, gaussian: Gaussian, noise: np.ndarray) -> Sta
 
 
 def climb(
-    density: Density, state: State, *, tolerance: float = 1e-3, trace: list | None = None
+    density: Density,
+    state: State,
+    *,
+    tolerance: float = 1e-3,
+    trace: list[tuple[int, float]] | None = None,
 ) -> State:
     """Newton steps on the draws of `state` until one gains less than `tolerance` nats."""
     fraction = 1.0
@@ -139,35 +143,93 @@ def climb(
 
 def _step(density: Density, state: State, fraction: float) -> tuple[State | None, float]:
     """The largest of fraction, fraction/3, … of the step that raises the ELBO on the same draws."""
-    propose = _mean_field_proposal(state) if state.gaussian.mean_field else _proposal(state)
+    move = mean_field_move(state) if state.gaussian.mean_field else full_rank_move(state)
     while fraction > _SMALLEST:
-        new = look(density, propose(fraction), state.noise)
+        new = look(density, move.taken(fraction), state.noise)
         if new.elbo > state.elbo:
             return new, fraction
         fraction /= 3
     return None, fraction
 
 
-def _proposal(state: State):  # type: ignore[no-untyped-def]  # a closure of one use
-    """The Gaussian after a fraction ρ of the natural Newton step: full rank."""
-    mean, scale = state.gaussian
-    shift = state.shift
-    tilts, vectors = np.linalg.eigh(np.eye(len(shift)) + state.curvature)
-    projected = vectors.T @ shift
-    longest = 3 * np.sqrt(len(shift))
+def full_rank_move(state: State) -> "Move":
+    """The natural Newton step of a full-rank Gaussian."""
+    tilt = np.eye(len(state.shift)) + state.curvature
+    return Move(state.gaussian, state.shift, tilt, longest=3 * np.sqrt(len(tilt)))
 
-    def propose(fraction: float) -> Gaussian:
-        damped = 1 - fraction * tilts
-        step = fraction * projected / np.maximum(1.0, damped)
-        step *= min(1.0, longest / max(np.linalg.norm(step), 1e-300))
-        # The factor of the precision along each eigenvector: the Newton step where it grows, and where it falls one that
-        # stays positive.
-        precision = np.where(tilts <= 0, damped, 1 / (1 + fraction * np.maximum(tilts, 0.0)))
-        logs = np.clip(np.log(precision), -6, 6)
-        move = scale @ vectors
-        return Gaussian(mean + move @ step, (move * np.exp(-0.5 * logs)) @ vectors.T)
 
-    return propose
+class Move:
+    """A natural Newton step, of which any fraction can be taken.
+
+    Args:
+      gaussian: from where.
+      shift: b, shape (d,).
+      tilt: H, shape (d, d).
+      longest: the limit of the mean's step, in the whitened coordinates.
+      widest: the limit of the change of log λ, λ a factor of the precision.
+    """
+
+    def __init__(
+        self,
+        gaussian: Gaussian,
+        shift: np.ndarray,
+        tilt: np.ndarray,
+        *,
+        longest: float,
+        widest: float = 6.0,
+    ) -> None:
+        self.gaussian, self.longest, self.widest = gaussian, longest, widest
+        self.tilts, self.vectors = np.linalg.eigh(tilt)
+        self.shift = self.vectors.T @ shift
+        self.capped = False
+
+    def taken(self, fraction: float) -> Gaussian:
+        """The Gaussian after a fraction ρ of the step; `capped` says whether the mean's step met its limit."""
+        mean, scale = self.gaussian
+        damped = 1 - fraction * self.tilts
+        step = fraction * self.shift / np.maximum(1.0, damped)
+        norm = float(np.linalg.norm(step))
+        step *= min(1.0, self.longest / max(norm, 1e-300))
+        # The factor λ of the precision along each eigenvector: the Newton step where the precision grows, and where it falls
+        # one that stays positive.
+        logs = np.log(precision_factor(self.tilts, fraction))
+        self.capped = norm > self.longest
+        logs = np.clip(logs, -self.widest, self.widest)
+        basis = scale @ self.vectors
+        return Gaussian(mean + basis @ step, (basis * np.exp(-0.5 * logs)) @ self.vectors.T)
+
+
+class MeanFieldMove:
+    """The step of a mean-field Gaussian: `direction` for the mean, in standard deviations, and tilts of the coordinates."""
+
+    def __init__(
+        self,
+        gaussian: Gaussian,
+        direction: np.ndarray,
+        tilts: np.ndarray,
+        *,
+        longest: float,
+        widest: float = 6.0,
+    ) -> None:
+        self.gaussian, self.longest, self.widest = gaussian, longest, widest
+        self.direction, self.tilts = direction, tilts
+        self.capped = False
+
+    def taken(self, fraction: float) -> Gaussian:
+        """The Gaussian after a fraction of the step; `capped` says whether the mean's step met its limit."""
+        mean, scale = self.gaussian
+        step = fraction * self.direction
+        norm = float(np.linalg.norm(step))
+        step *= min(1.0, self.longest / max(norm, 1e-300))
+        logs = np.log(precision_factor(self.tilts, fraction))
+        self.capped = norm > self.longest
+        logs = np.clip(logs, -self.widest, self.widest)
+        return Gaussian(mean + scale * step, scale * np.exp(-0.5 * logs))
+
+
+def precision_factor(tilts: np.ndarray, fraction: float) -> np.ndarray:
+    """λ = 1 − ρw where w ≤ 0, 1/(1 + ρw) where w > 0: positive whatever w is."""
+    return np.where(tilts <= 0, 1 - fraction * tilts, 1 / (1 + fraction * np.maximum(tilts, 0.0)))
 
 
 def mean_field_directions(state: State) -> tuple[np.ndarray, np.ndarray]:
@@ -184,19 +246,8 @@ def mean_field_directions(state: State) -> tuple[np.ndarray, np.ndarray]:
     return vectors @ (vectors.T @ state.shift / floored), np.diag(negative)
 
 
-def _mean_field_proposal(state: State):  # type: ignore[no-untyped-def]  # a closure of one use
-    mean, scale = state.gaussian
+def mean_field_move(state: State) -> MeanFieldMove:
+    """The natural Newton step of a mean-field Gaussian."""
     direction, precision = mean_field_directions(state)
-    longest = 10 * np.sqrt(len(mean))
-    tilts = 1 - precision
-
-    def propose(fraction: float) -> Gaussian:
-        step = fraction * direction
-        step *= min(1.0, longest / max(np.linalg.norm(step), 1e-300))
-        factor = np.where(
-            tilts <= 0, 1 - fraction * tilts, 1 / (1 + fraction * np.maximum(tilts, 0.0))
-        )
-        logs = np.clip(np.log(factor), -6, 6)
-        return Gaussian(mean + scale * step, scale * np.exp(-0.5 * logs))
-
-    return propose
+    longest = 10 * np.sqrt(len(direction))
+    return MeanFieldMove(state.gaussian, direction, 1 - precision, longest=longest)

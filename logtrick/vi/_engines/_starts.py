@@ -1,5 +1,7 @@
 """Where fits start: the modes found from q0's mean and draws of q0."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from logtrick.vi._engines._curvature import Mode, explains, newton
@@ -7,14 +9,27 @@ from logtrick.vi._engines._density import BudgetSpent, Density
 from logtrick.vi._engines._gaussian import Gaussian
 from logtrick.vi._engines._lbfgs import Ascent
 
+_TRIED = 32
 _MOST_MODES = 6  # Newton's method is run from no more points than this
 
 
 def starting_points(rng: np.random.Generator, q0: Gaussian, count: int) -> np.ndarray:
-    """q0's mean and count − 1 draws of q0, shape (count, d)."""
+    """q0's mean and count − 1 draws of q0, the last quarter of them five times as wide; shape (count, d)."""
     noise = rng.standard_normal((count, q0.dim))
     noise[0] = 0.0
+    noise[count - count // 4 :] *= 5.0
     return q0.push(noise)
+
+
+def finite_start(
+    values: Callable[[np.ndarray], np.ndarray], rng: np.random.Generator, q0: Gaussian
+) -> Gaussian:
+    """q0, moved to the best of 32 draws where the log density at its mean is not finite."""
+    points = starting_points(rng, q0, _TRIED)
+    found = values(points)
+    if np.isfinite(found[0]) or not np.isfinite(found).any():
+        return q0
+    return Gaussian(points[int(np.argmax(found))], q0.scale)
 
 
 def modes(density: Density, starts: np.ndarray, q0: Gaussian) -> list[Mode]:
