@@ -29,6 +29,7 @@ class Variable:
       identity: what tells two supports apart, hashable.
       flat_shape: of its part of the flat vector, before it is raveled.
       offset: where its part begins.
+      discrete: whether its values are countable.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Variable:
     identity: tuple[Any, ...]
     flat_shape: Shape
     offset: int
+    discrete: bool = False
 
     @property
     def size(self) -> int:
@@ -166,8 +168,8 @@ def layout_of(where: str, like: Any, support: Any = None) -> Layout:
     return Layout(tree, tuple(variables), np.dtype(jnp.result_type(*dtypes)))
 
 
-def plain_layout(where: str, like: Any, dtype: Any) -> Layout:
-    """The layout of discrete variables, which no bijector moves: their flat vector is themselves, raveled."""
+def plain_layout(where: str, like: Any, dtype: Any, discrete: bool = True) -> Layout:
+    """The layout of variables that no bijector moves, such as discrete ones: their flat vector is themselves, raveled."""
     leaves, tree = jax.tree_util.tree_flatten_with_path(like)
     if not leaves:
         raise ValueError(f"{where}(like=…) needs at least one variable; got {like!r}.")
@@ -176,7 +178,8 @@ def plain_layout(where: str, like: Any, dtype: Any) -> Layout:
     for path, leaf in leaves:
         name = jax.tree_util.keystr(path, simple=True, separator=".") or "z"
         shape = np.shape(leaf)
-        variables.append(Variable(name, shape, np.dtype(dtype), Real(), ("Real",), shape, offset))
+        kind = np.dtype(dtype)
+        variables.append(Variable(name, shape, kind, Real(), ("Real",), shape, offset, discrete))
         offset += variables[-1].size
     return Layout(tree, tuple(variables), np.dtype(dtype))
 

@@ -60,6 +60,11 @@ class Guide(Distribution, abstract=True):
         """Whether all of its sites that draw can be drawn pathwise."""
         return self.base.reparameterized
 
+    @property
+    def strata(self) -> int:
+        """Points of each draw, one in every stratum."""
+        return 1
+
     def constrain(self, x: Any) -> Any:
         """The variables z = T(x)."""
         return self.layout.constrain(x)

@@ -86,15 +86,22 @@ def minibatch(
       (True, -0.1425)
     """
     checks.positive_int("vi.minibatch", "batch_size", batch_size)
+    return Minibatch(log_prior, log_lik, checked_rows("vi.minibatch", data, batch_size), batch_size)
+
+
+def checked_rows(where: str, data: Any, batch_size: int | None) -> Any:
+    """The data as arrays of one number of rows, at least a batch."""
     data = jax.tree.map(jnp.asarray, data)
     rows = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
     if len(rows) != 1 or rows == {()}:
         shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(data)]
         raise ValueError(
-            f"vi.minibatch(data=…) needs arrays with one leading axis of rows in common; got {shapes}."
+            f"{where}(data=…) needs arrays with one leading axis of rows in common; got {shapes}."
         )
-    if batch_size > min(rows)[0]:
-        raise ValueError(
-            f"vi.minibatch(batch_size=…) needs at most the {min(rows)[0]} rows of data; got {batch_size}."
-        )
-    return Minibatch(log_prior, log_lik, data, batch_size)
+    if batch_size is not None:
+        checks.positive_int(where, "batch_size", batch_size)
+        if batch_size > min(rows)[0]:
+            raise ValueError(
+                f"{where}(batch_size=…) needs at most the {min(rows)[0]} rows of data; got {batch_size}."
+            )
+    return data

@@ -1,174 +1,174 @@
-"""The stochastic engine: any optax optimizer on `vi.loss`, by `lt.minimize` and `lt.maximize`."""
+"""The stochastic engine: what is trained how, by default."""
 
 import functools
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
 
+from logtrick._core import checks
 from logtrick._core.compat import is_tracer
-from logtrick.estimators import Estimator
-from logtrick.training import maximize, minimize
+from logtrick.vi._amortized import Amortized, PerRow
+from logtrick.vi._conditioned import Conditioned
+from logtrick.vi._estimators._base import WeightEstimator
+from logtrick.vi._families._coupling_flow import CouplingFlow
+from logtrick.vi._families._framed import Framed
 from logtrick.vi._guide import Guide
-from logtrick.vi._loss import loss
+from logtrick.vi._loss import estimator_name, grouping
 from logtrick.vi._minibatch import Minibatch
 from logtrick.vi._objectives._base import Objective
-from logtrick.vi._stop import StopRule
+from logtrick.vi._race import race
+from logtrick.vi._result import Findings, Fit, History
+from logtrick.vi._starts import best_start
+from logtrick.vi._stop import StopRule, normal_decrement
+from logtrick.vi._target import Target
+from logtrick.vi._train import Plan, train
 
-CHECK = 50  # steps between looks of the stop rule
+TRAIN, RACE, START = 1, 2, 3  # purposes of the key
+_CLIP = 1e4  # of gradients' norms: one huge gradient freezes Adam
 
 
-class Plan(NamedTuple):
-    """How a stochastic fit is to run.
+class Wanted(NamedTuple):
+    """What a caller of `vi.fit` asks of the stochastic engine, None for the default.
 
     Attributes:
       objective: what is estimated.
-      estimator: of its gradient, resolved.
+      estimator: of its gradient.
       optimizer: of optax.
       num_samples: values of φ a step.
       max_steps: the steps at most.
-      stop: the rule that ends it earlier; None for none.
+      budget: evaluations of the log density at most.
+      stop: "auto", None or a `StopRule`.
       progress: whether a bar is shown.
+      race: whether the estimator is the table's, which rivals may replace.
     """
 
     objective: Objective
     estimator: Any
-    optimizer: optax.GradientTransformation
-    num_samples: int
-    max_steps: int
-    stop: StopRule | None
-    progress: Any = False
+    optimizer: Any
+    num_samples: int | None
+    max_steps: int | None
+    budget: int | None
+    stop: Any
+    progress: Any
+    race: bool
 
 
-class Trained(NamedTuple):
-    """What a stochastic fit found: the guide, its status, the objective at every step, and the estimators as trained."""
-
-    q: Guide
-    status: str
-    values: Any
-    skipped: int
-    estimator: Any
-
-
-def train(key: Any, log_density: Any, q: Guide, plan: Plan) -> Trained:
-    """Train a guide by stochastic gradients."""
-    batches = isinstance(log_density, Minibatch)
-    learns = _learning(plan.estimator)
-    params: Any = {"q": q, **learns} if learns else q
-    objective = _objective(
-        log_density,
-        _setting(plan.objective),
-        _setting(plan.estimator),
-        plan.num_samples,
-        bool(learns),
+def fit_stochastic(key: Any, log_density: Any, q: Guide, wanted: Wanted) -> Fit:
+    """A guide fitted by stochastic gradients."""
+    count = default_samples(q) if wanted.num_samples is None else wanted.num_samples
+    checks.positive_int("vi.fit", "num_samples", count)
+    groups, size = grouping("vi.fit", wanted.objective, count)
+    estimator, reason, traced = wanted.estimator, "given", is_traced(key, q)
+    if wanted.race:
+        still = traced or isinstance(log_density, Minibatch | Conditioned)
+        run_key = jax.random.fold_in(key, RACE)
+        estimator, reason = race(run_key, log_density, q, wanted.objective, estimator, count, still)
+    each = groups * size * evaluations_of(estimator, q)
+    steps = default_steps(wanted.max_steps, wanted.budget, each)
+    checks.positive_int("vi.fit", "max_steps", steps)
+    optimizer = (
+        default_optimizer(rate_of(q), steps) if wanted.optimizer is None else wanted.optimizer
     )
-    run = maximize if plan.objective.maximize else minimize
-    traced = any(is_tracer(x) for x in jax.tree.leaves((key, q)))
-    options: dict[str, Any] = {}
-    if batches:
-        options = {"data": log_density.data, "batch_size": log_density.batch_size}
-    watch = None if traced or plan.stop is None else _Watch(plan.stop, unpack=bool(learns))
-    if not traced:
-        options["progress"] = plan.progress
-        options["callback"] = watch
-    result = run(
-        key,
-        objective,
-        params,
-        plan.optimizer,
-        num_steps=plan.max_steps,
-        chunk=CHECK if watch else 100,
-        **options,
-    )
-    status = result.status
-    if watch is not None and watch.met:
-        status = "converged"
-    values, skipped = result.history.value, result.history.skipped
-    found = result.params["q"] if learns else result.params
-    count = skipped if traced else int(np.sum(np.asarray(skipped)))
-    return Trained(found, status, values, count, result.params if learns else None)
+    rule = rule_of(key, log_density, q, wanted, traced)
+    plan = Plan(wanted.objective, estimator, optimizer, count, steps, rule, wanted.progress)
+    spent = 0
+    if wanted.optimizer is None and q.discrete and not traced:
+        q, tried = best_start(jax.random.fold_in(key, START), log_density, q, plan)
+        spent = tried * each
+    trained = train(jax.random.fold_in(key, TRAIN), log_density, q, plan)
+    report = {
+        "engine": "stochastic",
+        "estimator": estimator_name(estimator),
+        "reason": reason,
+        "skipped": trained.skipped,
+    }
+    taken = np.shape(trained.values)[0]
+    history = History(trained.values, spent + each * np.arange(1, taken + 1))
+    evaluations = spent + each * taken
+    return Fit(trained.q, trained.status, history, evaluations, Findings(report), log_density)
 
 
-class _Watch:
-    """The callback that asks the stop rule."""
+def fit_amortized(key: Any, density: Any, q: Amortized, wanted: Wanted) -> Fit:
+    """An amortized guide fitted by stochastic gradients of the sum over rows."""
+    if not isinstance(density, PerRow):
+        raise TypeError(
+            f"vi.fit: an amortized guide needs a log density of rows; got {type(density).__name__}. Pass "
+            "vi.per_row(log_joint, data)."
+        )
+    count = 1 if wanted.num_samples is None else wanted.num_samples
+    if wanted.objective.num_draws is None:
+        count = max(count, 2)
+    steps = default_steps(wanted.max_steps, None, 1)
+    optimizer = default_optimizer(0.01, steps) if wanted.optimizer is None else wanted.optimizer
+    plan = Plan(wanted.objective, wanted.estimator, optimizer, count, steps, None, wanted.progress)
+    trained = train(jax.random.fold_in(key, TRAIN), density, q, plan)
+    groups, size = grouping("vi.fit", wanted.objective, count)
+    each = groups * size * (density.batch_size or density.num_rows)
+    taken = np.shape(trained.values)[0]
+    history = History(trained.values, each * np.arange(1, taken + 1))
+    report = {
+        "engine": "stochastic",
+        "estimator": estimator_name(wanted.estimator),
+        "reason": "given",
+    }
+    return Fit(trained.q, trained.status, history, each * taken, Findings(report), density)
 
-    def __init__(self, rule: StopRule, unpack: bool) -> None:
-        self.rule, self.unpack, self.met = rule, unpack, False
 
-    def __call__(self, result: Any) -> None:
-        values = np.asarray(result.history.value)[~np.asarray(result.history.skipped)]
-        params = result.params["q"] if self.unpack else result.params
-        if self.rule.met(values, params):
-            self.met = True
-            raise KeyboardInterrupt  # what ends a fit from a callback, with what there is
+def is_traced(key: Any, q: Guide) -> bool:
+    """Whether numbers cannot be looked at."""
+    return any(is_tracer(x) for x in jax.tree.leaves((key, q)))
 
 
-def _learning(estimator: Any) -> dict[str, Any]:
-    """Estimators that learn, which sit in the parameters under the names of their sites."""
+def default_samples(q: Guide) -> int:
+    """Draws a step."""
+    return 32 if q.discrete or isinstance(q, CouplingFlow) else 16
+
+
+def evaluations_of(estimator: Any, q: Guide) -> int:
+    """Evaluations of the log density for each draw."""
     if isinstance(estimator, Mapping):
-        learning = {n: e for n, e in estimator.items() if isinstance(e, Estimator) and e.adaptive}
-        return {"estimators": learning} if learning else {}
-    learns = isinstance(estimator, Estimator) and estimator.adaptive
-    return {"estimators": estimator} if learns else {}
+        count = 1
+        for name, part in estimator.items():
+            count *= evaluations_of(part, q.parts[name])  # type: ignore[attr-defined]  # blocks
+        return count
+    own = 1 if isinstance(estimator, WeightEstimator) else estimator.count_evaluations(q.base)
+    return own * q.strata
 
 
-class _Setting:
-    """An objective or an estimator, equal to others that are set alike: what compiled functions are kept by."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-        leaves, self.tree = jax.tree.flatten(value)
-        self.leaves = tuple(
-            leaf if isinstance(leaf, Hashable) else (np.shape(leaf), np.asarray(leaf).tobytes())
-            for leaf in leaves
-        )
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Setting) and (self.tree, self.leaves) == (
-            other.tree,
-            other.leaves,
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.tree, self.leaves))
-
-
-def _setting(value: Any) -> Any:
-    try:
-        return _Setting(value)
-    except TypeError:  # a traced leaf
-        return _ById(value)
-
-
-class _ById:
-    """An objective or an estimator, equal to itself only."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
+def rate_of(q: Guide) -> float:
+    """The first learning rate: gentle for flows, bold for logits."""
+    if isinstance(q, CouplingFlow):
+        return 0.01
+    if q.discrete:
+        return 0.1
+    return 0.02 if isinstance(q, Framed) else 0.05
 
 
 @functools.lru_cache(maxsize=32)
-def _objective(
-    log_density: Any, objective: Any, estimator: Any, num_samples: int, learns: bool
-) -> Callable[..., Any]:
-    """One function for equal settings, so that a second fit compiles nothing."""
-    sign = -1 if objective.value.maximize else 1
-    fixed = {"objective": objective.value, "num_samples": num_samples}
+def default_optimizer(rate: float, steps: int) -> optax.GradientTransformation:
+    """Adam with a cosine decay and clipped gradients; one object for equal settings, so that nothing compiles twice."""
+    schedule = optax.cosine_decay_schedule(rate, steps)
+    return optax.chain(optax.clip_by_global_norm(_CLIP), optax.adam(schedule))
 
-    def value(params: Any, key: Any, batch: Any = None) -> Any:
-        q, used, density = params, estimator.value, log_density
-        if batch is not None:
-            density = lambda z: log_density.on(z, batch)
-        if learns:
-            q, trained = params["q"], params["estimators"]
-            used = {**used, **trained} if isinstance(used, Mapping) else trained
-        out = loss(key, density, q, estimator=used, has_aux=learns, **fixed)
-        return (sign * out[0], out[1]) if learns else sign * out
 
-    return value
+def rule_of(key: Any, log_density: Any, q: Guide, wanted: Wanted, traced: bool) -> StopRule | None:
+    """The stop rule that is meant."""
+    if wanted.stop is None or isinstance(wanted.stop, StopRule):
+        return wanted.stop
+    if wanted.stop != "auto":
+        raise TypeError(f'vi.fit(stop=…) needs "auto", None or a vi.StopRule; got {wanted.stop!r}.')
+    if not wanted.objective.linear or isinstance(log_density, Minibatch) or traced:
+        return None
+    if q.normal() is None or isinstance(q, Framed):
+        return StopRule(None)
+    target = Target(log_density, q)
+    if not target.differentiable:
+        return StopRule(None)
+    return StopRule(normal_decrement(target, jax.random.key_data(key), lambda q: q.normal()))
 
 
 def default_steps(max_steps: int | None, budget: int | None, evaluations: int) -> int:

@@ -75,6 +75,10 @@ class MixtureOf(Framed):
     def pathwise(self) -> bool:
         return True
 
+    @property
+    def strata(self) -> int:
+        return self.logits.shape[0]
+
     def draw_program(self, estimators: Any, name: str | None = None) -> Generator[Any, Any, Any]:
         mixture = self.base
         index = yield sample(Categorical(self.logits), Enumerate())

@@ -47,7 +47,9 @@ class Wrapped(Guide):
         kinds = [leaf.dtype for leaf in jax.tree.leaves(like)]
         discrete = all(not jnp.issubdtype(kind, jnp.floating) for kind in kinds)
         dtype = kinds[0] if discrete else jnp.result_type(float)
-        assign(self, raw=_changed(dist, _log), layout=plain_layout("vi.Wrapped", like, dtype))
+        countable = discrete or dist.support.discrete
+        layout = plain_layout("vi.Wrapped", like, dtype, countable)
+        assign(self, raw=_changed(dist, _log), layout=layout)
 
     @property
     def dist(self) -> Distribution:
