@@ -177,6 +177,7 @@ def test_supports(support, shape, size):
 
 
 def test_what_guides_refuse():
+    three = vi.interval(np.zeros(3), np.ones(3))
     cases = [
         (lambda: vi.MeanFieldNormal(like={}), ValueError, "at least one variable"),
         (lambda: vi.MeanFieldNormal(like={"a": 0.0}, support={"b": vi.positive}), ValueError, "names b, which"),
@@ -190,7 +191,7 @@ def test_what_guides_refuse():
         (lambda: vi.FullRankNormal(like=np.zeros(2), scale=np.zeros((2, 2))), ValueError, "an invertible matrix"),
         (lambda: vi.MeanFieldNormal(like=[0.0], support={"a": vi.positive}), ValueError, "pytree of supports"),
         (lambda: vi.interval(1.0, 0.0), ValueError, "high above low"),
-        (lambda: vi.MeanFieldNormal(like=np.zeros(2), support=vi.interval(np.zeros(3), np.ones(3))), ValueError, "ends that broadcast"),
+        (lambda: vi.MeanFieldNormal(like=np.zeros(2), support=three), ValueError, "ends that broadcast"),
         (lambda: vi.BernoulliProduct(), ValueError, "needs the shapes"),
         (lambda: vi.BernoulliProduct(like=np.zeros(2), logits=np.zeros(3)), ValueError, r"needs shape \(\) or \(2,\)"),
         (lambda: vi.CategoricalProduct(like=np.zeros(2), num_states=0), ValueError, "at least 1"),

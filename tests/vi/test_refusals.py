@@ -143,6 +143,7 @@ def fit(log_density=density, q=normal, **options):
 
 
 def test_fits_refuse():
+    means = vi.minibatch(lambda z: 0.0, lambda z, y: -jnp.mean((y - 3.0) ** 2), jnp.ones(10), 5)
     rows = vi.minibatch(lambda z: 0.0, lambda z, y: -((y - z[0]) ** 2), jnp.ones(10), 5)
     cases = [
         (lambda: fit(optimizer="adam"), TypeError, "needs an optax optimizer or an engine"),
@@ -159,7 +160,7 @@ def test_fits_refuse():
         (lambda: fit(max_steps=0), ValueError, "max_steps"),
         (lambda: vi.minibatch(lambda z: 0.0, lambda z, y: y, jnp.ones(3), 5), ValueError, "at most the 3 rows"),
         (lambda: vi.minibatch(lambda z: 0.0, lambda z, y: y, (jnp.ones(3), jnp.ones(4)), 2), ValueError, "leading axis"),
-        (lambda: fit(vi.minibatch(lambda z: 0.0, lambda z, y: -jnp.mean((y - 3.0) ** 2), jnp.ones(10), 5)), ValueError, "a sum over rows"),
+        (lambda: fit(means), ValueError, "a sum over rows"),
         (lambda: fit(q=vi.Amortized(lambda w, x: normal, 0.0)), TypeError, "vi.per_row"),
         (lambda: vi.mcmc_start(jax.random.key(0), density, bits), ValueError, "continuous variables"),
         (lambda: vi.init(normal, 3), TypeError, "needs an optax gradient transformation"),
