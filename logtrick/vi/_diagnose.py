@@ -46,10 +46,10 @@ def diagnose(key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int
     The ELBO alone cannot: it is log Z less the gap, and neither is known. The importance-weighted bound less the ELBO
     estimates the gap. On 1,275 fits known to be good or bad it was the best single number; k-hat was hardly better
     than chance. The verdict is `good` where the gap plus two standard errors is below 0.5 nats, the weights move no mean by a
-    quarter of a standard deviation, k-hat is below 1, no weight is infinite or nan and no mode was missed. Otherwise it is
-    `usable after reweighting` where the effective sample size is a tenth of the draws, else `do not trust`.
+    quarter of a standard deviation, the tail of the weights does not forbid to believe this (k-hat, ESS), no weight is infinite
+    or nan and no mode was missed. Otherwise it is `usable after reweighting` where the effective sample size is a tenth of the draws, else `do not trust`.
 
-    Cost: `num_draws` evaluations of the density, and a search for missed modes from 32 points (about 1,000 gradients).
+    Cost: `num_draws` evaluations of the density, and a search for missed modes (1,500 to 2,500 gradients).
 
     Args:
       key: a typed key.
