@@ -29,6 +29,7 @@ class Variable:
       identity: what tells two supports apart, hashable.
       flat_shape: of its part of the flat vector, before it is raveled.
       offset: where its part begins.
+      discrete: whether its values are countable.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Variable:
     identity: tuple[Any, ...]
     flat_shape: Shape
     offset: int
+    discrete: bool = False
 
     @property
     def size(self) -> int:
@@ -48,6 +50,12 @@ class Variable:
     def bijector(self) -> Bijector:
         """From its part of the flat vector to its support. Made anew: the ends of intervals are NumPy constants."""
         return _bijector(self.support)
+
+    def value(self, part: Array) -> Array:
+        """Its value from its part of the flat vector; categories, which the flat vector holds as floats, as integers."""
+        if not jnp.issubdtype(self.dtype, jnp.floating):
+            return part.reshape(self.shape).astype(self.dtype)
+        return self.bijector.forward(part).reshape(self.shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,10 +111,7 @@ class Layout:
 
     def constrain(self, u: Array) -> Any:
         """The variables z = T(u), each in its support."""
-        values = [
-            v.bijector.forward(part).reshape(v.shape)
-            for v, part in zip(self.variables, self.parts(u))
-        ]
+        values = [v.value(part) for v, part in zip(self.variables, self.parts(u))]
         return self.tree.unflatten(values)
 
     def log_det(self, u: Array) -> Array:
@@ -163,8 +168,8 @@ def layout_of(where: str, like: Any, support: Any = None) -> Layout:
     return Layout(tree, tuple(variables), np.dtype(jnp.result_type(*dtypes)))
 
 
-def plain_layout(where: str, like: Any, dtype: Any) -> Layout:
-    """The layout of discrete variables, which no bijector moves: their flat vector is themselves, raveled."""
+def plain_layout(where: str, like: Any, dtype: Any, discrete: bool = True) -> Layout:
+    """The layout of variables that no bijector moves, such as discrete ones: their flat vector is themselves, raveled."""
     leaves, tree = jax.tree_util.tree_flatten_with_path(like)
     if not leaves:
         raise ValueError(f"{where}(like=…) needs at least one variable; got {like!r}.")
@@ -173,7 +178,8 @@ def plain_layout(where: str, like: Any, dtype: Any) -> Layout:
     for path, leaf in leaves:
         name = jax.tree_util.keystr(path, simple=True, separator=".") or "z"
         shape = np.shape(leaf)
-        variables.append(Variable(name, shape, np.dtype(dtype), Real(), ("Real",), shape, offset))
+        kind = np.dtype(dtype)
+        variables.append(Variable(name, shape, kind, Real(), ("Real",), shape, offset, discrete))
         offset += variables[-1].size
     return Layout(tree, tuple(variables), np.dtype(dtype))
 
@@ -181,6 +187,22 @@ def plain_layout(where: str, like: Any, dtype: Any) -> Layout:
 def _bijector(support: Support) -> Bijector:
     """As `bijector_to`, but for the simplex the coordinates that a mean-field guide needs."""
     return IsometricLogRatio() if isinstance(support, Simplex) else bijector_to(support)
+
+
+def combined(layouts: dict[str, Layout]) -> Layout:
+    """The layout of a dict of pytrees, one after the other in the order of the sorted names."""
+    tree = jax.tree.structure(
+        {n: x.tree.unflatten([0] * len(x.variables)) for n, x in layouts.items()}
+    )
+    variables: list[Variable] = []
+    offset = 0
+    for block in sorted(layouts):
+        for v in layouts[block].variables:
+            name = block if v.name == "z" else f"{block}.{v.name}"
+            variables.append(dataclasses.replace(v, name=name, offset=offset))
+            offset += v.size
+    dtype = jnp.result_type(float, *(x.dtype for x in layouts.values() if x.dtype.kind == "f"))
+    return Layout(tree, tuple(variables), np.dtype(dtype))
 
 
 def _variable(

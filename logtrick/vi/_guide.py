@@ -7,9 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from logtrick._core.kernel import detached
 from logtrick._core.keys import as_key
 from logtrick._core.module import static
 from logtrick.distributions import Distribution
+from logtrick.estimators import Pathwise
 from logtrick.noise import rows
 from logtrick.programs import sample
 from logtrick.supports import Product, Support
@@ -53,6 +55,16 @@ class Guide(Distribution, abstract=True):
         """Whether its variables are discrete, so that the map is a mere rearrangement."""
         return False
 
+    @property
+    def pathwise(self) -> bool:
+        """Whether all of its sites that draw can be drawn pathwise."""
+        return self.base.reparameterized
+
+    @property
+    def strata(self) -> int:
+        """Points of each draw, one in every stratum."""
+        return 1
+
     def constrain(self, x: Any) -> Any:
         """The variables z = T(x)."""
         return self.layout.constrain(x)
@@ -69,16 +81,43 @@ class Guide(Distribution, abstract=True):
         """Whether z is in the image of T."""
         return self.layout.inside(z)
 
-    def draw_program(self, estimators: Any) -> Generator[Any, Any, Any]:
+    def draw_program(self, estimators: Any, name: str | None = None) -> Generator[Any, Any, Any]:
         """The sites that draw x, each with its estimator: a part of a program, for `yield from`.
 
         Args:
-          estimators: one estimator; for guides of several sites also what `Blocks` takes.
+          estimators: the estimator of the site; of `Blocks` a dict of those of the blocks.
+          name: of the site.
         Returns:
-          x, as a value of the generator.
+          x, as the value of the generator.
         """
-        x = yield sample(self.base, estimators)
+        x = yield sample(self.base, estimators, name)
         return x
+
+    def normal(self) -> tuple[Array, Array] | None:
+        """Mean and scale of a normal on the flat vector that stands for the guide as a start; None where there is none.
+
+        Returns:
+          The mean, shape (d,), and a scale: (d,) for independent coordinates, or a square root (d, d) of the covariance.
+        """
+        return None
+
+    def at_normal(self, mean: Any, scale: Any) -> "Guide":
+        """The guide of the same family nearest to a normal on the flat vector, given as in `normal`.
+
+        Raises:
+          ValueError: the family cannot start from one.
+        """
+        raise ValueError(
+            f"{type(self).__name__} cannot start from a normal. Pass its parameters to its constructor."
+        )
+
+    def hold(self, estimators: Any) -> "Guide":
+        """The guide for log q inside of the expectation: held constant, except under the plain pathwise estimator.
+
+        E[∇ log q(x)] = 0 at fixed x, so that leaving it out is unbiased to first order. With a score function it would only
+        add its variance; with `Pathwise` leaving it out is another estimator, `STL`.
+        """
+        return self if isinstance(estimators, Pathwise) else detached(self)
 
     # --- what everybody calls
 

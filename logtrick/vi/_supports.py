@@ -36,7 +36,7 @@ def interval(low: Any, high: Any) -> Interval:
       >>> from logtrick import vi
       >>> q = vi.MeanFieldNormal(like={"p": 0.5}, support={"p": vi.interval(0.0, 2.0)})
       >>> round(float(q.mean()["p"]), 3)                        # started at the value in `like`, scale 1
-      0.582
+      0.572
     """
     low, high = np.asarray(low), np.asarray(high)
     if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high)) and np.all(low < high)):

@@ -5,7 +5,6 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from logtrick._core import checks
 from logtrick._core.jaxprs import equations
@@ -69,8 +68,9 @@ class Target:
 
     @property
     def differentiable(self) -> bool:
-        """Whether no host function is called in the log density."""
-        return self._functions.differentiable
+        """Whether all variables are continuous, and no host function is called in the log density."""
+        discrete = any(v.discrete for v in self.guide.layout.variables)
+        return not discrete and self._functions.differentiable
 
 
 class _Functions:
@@ -104,8 +104,3 @@ def calls_host(function: Callable[..., Any], *args: Any) -> bool:
     own_rules = [e for e in jaxpr.eqns if e.primitive.name.startswith(("custom_jvp", "custom_vjp"))]
     others = [e for e in jaxpr.eqns if e not in own_rules]
     return any(e.primitive.name in _CALLBACKS[:2] for e in equations(others))
-
-
-def log_density_checked(where: str, value: Any) -> Array:
-    """One value of a log density: a real scalar."""
-    return jnp.asarray(checks.scalar_log_prob(where, value))

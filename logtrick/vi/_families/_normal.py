@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks
-from logtrick._core.module import assign
+from logtrick._core.module import assign, replace
 from logtrick.distributions import Distribution, MultivariateNormal, Normal
 from logtrick.supports import Positive, Real
 from logtrick.vi._flat import Layout, layout_of
@@ -64,6 +64,14 @@ class MeanFieldNormal(Guide):
     @property
     def provides(self) -> frozenset[str]:
         return closed_forms(self.layout)
+
+    def normal(self) -> tuple[Array, Array]:
+        return self.loc, self.scale
+
+    def at_normal(self, mean: Any, scale: Any) -> "MeanFieldNormal":
+        dtype = self.layout.dtype
+        log_scale = jnp.log(jnp.asarray(independent(scale), dtype))
+        return replace(self, loc=jnp.asarray(mean, dtype), log_scale=log_scale)
 
     def _mean(self) -> Any:
         return normal_marginals(self, self.loc, self.scale)[0]
@@ -132,6 +140,19 @@ class FullRankNormal(Guide):
     def provides(self) -> frozenset[str]:
         return closed_forms(self.layout)
 
+    def normal(self) -> tuple[Array, Array]:
+        return self.loc, self.scale_tril
+
+    def at_normal(self, mean: Any, scale: Any) -> "FullRankNormal":
+        scale = np.asarray(scale, np.float64)
+        upper = np.linalg.qr(np.diag(scale) if scale.ndim == 1 else scale.T, mode="r")
+        tril = upper.T * np.where(
+            np.diagonal(upper) < 0, -1.0, 1.0
+        )  # in double precision, on the host
+        factor = np.tril(tril, -1) + np.diag(np.log(np.diagonal(tril)))
+        dtype = self.layout.dtype
+        return replace(self, loc=jnp.asarray(mean, dtype), factor=jnp.asarray(factor, dtype))
+
     def covariance(self) -> Array:
         """L Lᵀ, the covariance of the flat unconstrained vector, shape (d, d)."""
         return self.scale_tril @ self.scale_tril.T
@@ -154,6 +175,20 @@ def triangular(scale: Array) -> Array:
     upper = jnp.linalg.qr(scale.T, mode="r")
     sign = jnp.where(jnp.diagonal(upper) < 0, -1.0, 1.0).astype(upper.dtype)
     return (sign[:, None] * upper).T
+
+
+def full_rank(layout: Layout) -> FullRankNormal:
+    """N(0, I) over the variables of a layout."""
+    q = FullRankNormal(jnp.zeros((layout.dim,), layout.dtype))
+    return replace(q, layout=layout)
+
+
+def independent(scale: Any) -> Any:
+    """The standard deviations of the best independent normal: 1/√ of the diagonal of the precision of C Cᵀ."""
+    scale = np.asarray(scale, np.float64)
+    if scale.ndim == 1:
+        return scale
+    return 1 / np.linalg.norm(np.linalg.inv(scale), axis=0)
 
 
 def start(where: str, loc: Any, like: Any, layout: Layout) -> Array:
