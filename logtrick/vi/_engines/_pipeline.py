@@ -17,6 +17,7 @@ _LARGE = 50  # coordinates from which the stochastic finish follows the second l
 _SUSPICIOUS = (
     0.6  # the deviation of log p − log q from which other starting points are tried as well
 )
+_CLEAR = 10.0  # nats: a lead on few draws that more draws need not confirm
 _MOST_LANES = 3
 _SCREENED = 256  # points at which a gradient is taken in search of further modes
 
@@ -118,7 +119,7 @@ class _Work:
         return modes(self.density, points, self.q0, found)
 
     def _choose(self, noise: np.ndarray) -> State:
-        """The best of the Laplace approximations and q0, ranked on few draws, the first two compared on all."""
+        """The best of the Laplace approximations and q0, ranked on few draws, the first two compared on all if they are close."""
         half = len(noise) // 2
         few = np.concatenate([noise[:32], noise[half : half + 32]])
         if self.q0.mean_field:
@@ -127,7 +128,9 @@ class _Work:
             fits = [mode.laplace for mode in self.modes]
         worth = {id(g): _worth(finite_draws(self.density, g, few), few) for g in [*fits, self.q0]}
         self.ranked = sorted([*fits, self.q0], key=lambda g: -worth[id(g)])
-        states = [finite_draws(self.density, g, noise) for g in self.ranked[:2]]
+        best = worth[id(self.ranked[0])]
+        close = [g for g in self.ranked[:2] if worth[id(g)] > best - _CLEAR or not np.isfinite(best)]
+        states = [finite_draws(self.density, g, noise) for g in close]
         state = max(states, key=lambda s: _worth(s, noise))
         self._keep(state)
         return state

@@ -9,6 +9,7 @@ from logtrick.vi._engines._density import BudgetSpent, Density
 from logtrick.vi._engines._gaussian import Gaussian
 from logtrick.vi._engines._lbfgs import Ascent
 
+_NEAR = 0.1  # nats: Newton's method takes the search on from there, and only the first into each basin
 _TRIED = 32
 _MOST_MODES = 6  # Newton's method is run from no more points than this
 
@@ -50,7 +51,7 @@ def modes(
     found = list(known or [])
     if not len(starts):
         return found
-    ascent = Ascent(density, starts)
+    ascent = Ascent(density, starts, tolerance=_NEAR)
     try:
         ascent.run()
         for lane in np.argsort(-ascent.values):
