@@ -48,6 +48,10 @@ from logtrick.vi._families._student_t import StudentT as StudentT
 from logtrick.vi._families._wrapped import Wrapped as Wrapped
 from logtrick.vi._fit import fit as fit
 from logtrick.vi._guide import Guide as Guide
+from logtrick.vi._importance import (
+    ImportanceSample as ImportanceSample,
+    importance_sample as importance_sample,
+)
 from logtrick.vi._legality import LEGAL as LEGAL
 from logtrick.vi._loss import loss as loss
 from logtrick.vi._minibatch import Minibatch as Minibatch, minibatch as minibatch

@@ -8,11 +8,12 @@ from logtrick.vi._engines._curvature import Mode
 from logtrick.vi._engines._density import Density, generator
 from logtrick.vi._engines._gaussian import Gaussian, triangular
 from logtrick.vi._engines._natural_newton import antithetic, finite_draws
-from logtrick.vi._engines._starts import modes
+from logtrick.vi._engines._starts import elsewhere, modes
 
 _NATS = 3.0  # a mode matters whose ELBO is no more than this below that of q
 _NEAR = 0.05  # the share of q's draws near a mode from which q counts as being there
 _DRAWS = 256
+_SCREENED = 1000  # points at which a gradient is taken
 
 
 class MissedMode(NamedTuple):
@@ -34,7 +35,8 @@ class MissedMode(NamedTuple):
 def missed_modes(key: Any, target: Any, draws: np.ndarray, elbo: float) -> list[MissedMode]:
     """Search for modes outside of q, from q widened and from N(0, I), both near and far.
 
-    Starts are drawn from q widened three and ten times and from N(0, I), N(0, 3² I) and N(0, 10² I). A mode counts as missed
+    Starts are twelve draws of q widened three times, N(0, I) and N(0, 3² I), and points from these and from still wider ones
+    at which the density rises away from q's mean. A mode counts as missed
     where its Hessian is negative definite, it is farther than √d + 2 from q, measured by q's covariance and by its own, and
     the ELBO of its Gaussian is no more than 3 nats below that of q.
 
@@ -50,19 +52,13 @@ def missed_modes(key: Any, target: Any, draws: np.ndarray, elbo: float) -> list[
     density = Density(target)
     q = moments(draws)
     standard = Gaussian(np.zeros(density.dim), np.eye(density.dim))
-    starts = np.concatenate(
-        [
-            gaussian.push(width * rng.standard_normal((count, density.dim)))
-            for gaussian, width, count in (
-                (q, 3, 8),
-                (q, 10, 8),
-                (standard, 1, 4),
-                (standard, 3, 8),
-                (standard, 10, 4),
-            )
-        ]
-    )
-    found = modes(density, starts, standard)
+    random = [
+        g.push(width * rng.standard_normal((4, density.dim)))
+        for g, width in ((q, 3), (standard, 1), (standard, 3))
+    ]
+    wide = [(q, 3.0), (q, 10.0), (standard, 1.0), (standard, 3.0), (standard, 10.0)]
+    away = elsewhere(density, rng, wide, [q.mean], screened=_SCREENED, most=24)
+    found = modes(density, np.concatenate([*random, away]), standard)
     missed = []
     for mode in found:
         if not _outside(mode, q, draws):
@@ -89,5 +85,5 @@ def _outside(mode: Mode, q: Gaussian, draws: np.ndarray) -> bool:
     if np.linalg.norm(mode.laplace.whiten(q.mean[None])) < far:
         return False
     # A mixture or a flow may well be there although its mean is not.
-    near = np.linalg.norm(mode.laplace.whiten(draws), axis=1) < far
+    near = np.linalg.norm(mode.laplace.whiten(draws), axis=1) < far - 1
     return bool(near.mean() < _NEAR)

@@ -20,8 +20,8 @@ class Smoothed(NamedTuple):
 
     Attributes:
       log_weights: normalized, shape (n,): their exponentials sum to 1.
-      khat: the shape parameter of the weights' tail; −inf where all weights are equal to rounding, +inf where there are too
-        few draws for a tail or no finite weight.
+      khat: the shape parameter of the weights' tail; −inf where all weights are equal to rounding, or the tail has so few
+        different values that it is bounded (discrete draws); +inf where there are too few draws for a tail or no finite weight.
       khat_interval: a 95 % interval from the standard error (1 + k) / √(tail length) of a generalized Pareto fit.
       ess: the effective sample size (Σw)² / Σw² of the smoothed weights.
     """
@@ -82,6 +82,7 @@ def psis(log_weights: Array, resolution: Array | float = 0.0) -> Smoothed:
     smoothed = jnp.zeros_like(shifted).at[order].set(replaced)
     normal = smoothed - logsumexp(smoothed)
     shape = _limits(shape, raw, largest, resolution)
+    shape = jnp.where(_few_values(ordered[count - tail :]), -jnp.inf, shape)
     error = 1.96 * (1 + shape) / math.sqrt(tail)
     interval = (jnp.where(jnp.isfinite(shape), shape - error, shape),
                 jnp.where(jnp.isfinite(shape), shape + error, shape))  # fmt: skip
@@ -95,6 +96,12 @@ def _limits(shape: Array, raw: Array, largest: Array, resolution: Array | float)
     shape = jnp.where(jnp.isnan(shape), jnp.inf, shape)
     shape = jnp.where(exact, -jnp.inf, shape)
     return jnp.where(jnp.isfinite(largest), shape, jnp.inf)
+
+
+def _few_values(tail: Array) -> Array:
+    """Whether fewer than a quarter of an ascending tail's values differ: discrete draws, whose weights are bounded."""
+    steps = jnp.diff(tail) > 16 * jnp.finfo(tail.dtype).eps * tail[-1]
+    return (jnp.sum(steps) + 1) * 4 < tail.shape[0]
 
 
 def _generalized_pareto(excess: Array) -> tuple[Array, Array]:

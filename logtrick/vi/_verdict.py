@@ -16,6 +16,7 @@ _SHIFT = 0.25  # standard deviations of q
 _KHAT = 1.0
 _RELIABLE_KHAT = 0.7  # with fewer effective draws than _ESS the gap is believed only below this
 _ESS = 0.1  # of the number of draws
+_MANY = 0.5  # with more effective draws than this share, the tail of the weights carries next to nothing
 
 
 class Report(Module):
@@ -148,8 +149,9 @@ def judge(
 ) -> tuple[str, tuple[str, ...]]:
     """The verdict and its reasons.
 
-    `good` needs all of: every weight finite, gap + 2 standard errors < 0.5 nats, mean shift < 0.25, k-hat < 1 (< 0.7 where
-    the effective sample size is below a tenth of the draws: the gap of a heavy-tailed p is then underestimated), no missed mode.
+    `good` needs all of: every weight finite; gap + 2 standard errors < 0.5 nats; mean shift < 0.25; no missed mode; and k-hat
+    < 1 unless at least half of the draws are effective, < 0.7 unless a tenth are (the gap of a heavy-tailed p is
+    underestimated otherwise; among nearly equal weights k-hat means nothing).
     Else `usable after reweighting` where no mode is missed and the effective sample size is at least a tenth of the draws.
     """
     reasons = []
@@ -163,12 +165,10 @@ def judge(
         reasons.append(
             f"the weights move the mean of {shifted} by {mean_shift:.2f} standard deviations (limit {_SHIFT})"
         )
-    if not khat < _KHAT:
+    if not khat < _KHAT and not ess_share >= _MANY:
         reasons.append(f"k-hat is {khat:.2f}, not below {_KHAT:g}: the weights have hardly a mean")
     elif not khat < _RELIABLE_KHAT and not ess_share >= _ESS:
-        reasons.append(
-            f"k-hat is {khat:.2f} with few effective draws: the gap may be underestimated"
-        )
+        reasons.append(f"k-hat is {khat:.2f} with few effective draws: the gap may be underestimated")
     if num_missed:
         reasons.append(f"p has {num_missed} mode(s) with a comparable mass outside of q")
     if not reasons:

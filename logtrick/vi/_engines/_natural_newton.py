@@ -126,9 +126,11 @@ def climb(
     tolerance: float = 1e-3,
     trace: list[tuple[int, float]] | None = None,
 ) -> State:
-    """Newton steps on the draws of `state` until one gains less than `tolerance` nats."""
+    """Newton steps on the draws of `state` until one gains, or promises to gain, less than `tolerance` nats."""
     fraction = 1.0
     for _ in range(_STEPS):
+        if state.decrement < tolerance:
+            break
         new, fraction = _step(density, state, fraction)
         if new is None:
             break

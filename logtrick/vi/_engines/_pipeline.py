@@ -10,14 +10,16 @@ from logtrick.vi._engines._gaussian import Gaussian
 from logtrick.vi._engines._natural_newton import State, antithetic, climb, finite_draws
 from logtrick.vi._engines._polish import polish
 from logtrick.vi._engines._quadratic_regression import QuadraticRegression
-from logtrick.vi._engines._starts import modes, starting_points
+from logtrick.vi._engines._starts import elsewhere, modes, starting_points
 
 _CONVERGED = 0.01  # nats: the decrement on fresh draws
 _LARGE = 50  # coordinates from which the stochastic finish follows the second level
 _SUSPICIOUS = (
     0.6  # the deviation of log p − log q from which other starting points are tried as well
 )
+_CLEAR = 10.0  # nats: a lead on few draws that more draws need not confirm
 _MOST_LANES = 3
+_SCREENED = 256  # points at which a gradient is taken in search of further modes
 
 
 class Pipeline(Engine):
@@ -88,6 +90,7 @@ class _Work:
     def run(self) -> str:
         starts = starting_points(self.rng, self.q0, self.engine.num_starts)
         self.modes = modes(self.density, starts, self.q0)
+        self.modes = self._further(self.modes)
         self._note(f"{len(self.modes)} mode(s) from {len(starts)} starts")
         noise = antithetic(self.rng, self.counts[0], self.q0.dim)
         state = self._choose(noise)
@@ -100,8 +103,23 @@ class _Work:
             return "converged"
         return self._finish(state)
 
+    def _further(self, found: list[Mode]) -> list[Mode]:
+        """Modes that the starts have missed, from points where the density rises away from those found."""
+        if not found or not found[0].maximum:
+            return found
+        around = [(self.q0, 3.0), (self.q0, 10.0), (found[0].laplace, 3.0), (found[0].laplace, 10.0)]
+        points = elsewhere(
+            self.density,
+            self.rng,
+            around,
+            [mode.point for mode in found if mode.maximum],
+            screened=_SCREENED,
+            most=8,
+        )
+        return modes(self.density, points, self.q0, found)
+
     def _choose(self, noise: np.ndarray) -> State:
-        """The best of the Laplace approximations and q0, ranked on few draws, the first two compared on all."""
+        """The best of the Laplace approximations and q0, ranked on few draws, the first two compared on all if they are close."""
         half = len(noise) // 2
         few = np.concatenate([noise[:32], noise[half : half + 32]])
         if self.q0.mean_field:
@@ -110,7 +128,9 @@ class _Work:
             fits = [mode.laplace for mode in self.modes]
         worth = {id(g): _worth(finite_draws(self.density, g, few), few) for g in [*fits, self.q0]}
         self.ranked = sorted([*fits, self.q0], key=lambda g: -worth[id(g)])
-        states = [finite_draws(self.density, g, noise) for g in self.ranked[:2]]
+        best = worth[id(self.ranked[0])]
+        close = [g for g in self.ranked[:2] if worth[id(g)] > best - _CLEAR or not np.isfinite(best)]
+        states = [finite_draws(self.density, g, noise) for g in close]
         state = max(states, key=lambda s: _worth(s, noise))
         self._keep(state)
         return state
