@@ -15,6 +15,7 @@ from logtrick import (
     supports as supports,
     testing as testing,
     training as training,
+    vi as vi,
 )
 from logtrick._core.errors import (
     BlackBoxError as BlackBoxError,
