@@ -61,6 +61,7 @@ from logtrick.vi._objectives._inclusive_kl import InclusiveKL as InclusiveKL
 from logtrick.vi._objectives._log_variance import LogVariance as LogVariance
 from logtrick.vi._objectives._renyi import IWELBO as IWELBO, Renyi as Renyi
 from logtrick.vi._result import Fit as Fit, History as History
+from logtrick.vi._shortcuts import laplace as laplace, pathfinder as pathfinder
 from logtrick.vi._step import Info as Info, State as State, init as init, step as step
 from logtrick.vi._stop import StopRule as StopRule
 from logtrick.vi._supports import (

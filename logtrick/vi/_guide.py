@@ -137,9 +137,9 @@ class Guide(Distribution, abstract=True):
         Raises:
           UnaccountedRandomnessError: differentiated, where the base is not reparameterized.
         """
-        if n is None:
-            return self.transform(self.noise(as_key(key)))
-        return jax.vmap(self.transform)(rows(self.noise_spec, as_key(key), 0, n, n))
+        count = 1 if n is None else n
+        draws = jax.vmap(self.transform)(rows(self.noise_spec, as_key(key), 0, count, count))
+        return jax.tree.map(lambda a: a[0], draws) if n is None else draws
 
     def flat_draws(self, key: Any, n: int) -> tuple[Array, Array]:
         """`n` draws of the base, raveled, with their log densities there: for diagnostics.
@@ -182,7 +182,7 @@ class Guide(Distribution, abstract=True):
         return self.base.noise_spec
 
     def _transform(self, noise: Any) -> Any:
-        return self.constrain(self.base._transform(noise))
+        return self.constrain(self.base._drawn(noise))
 
     def _log_prob(self, z: Any) -> Array:
         inside = self.inside(z)

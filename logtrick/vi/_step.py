@@ -72,7 +72,7 @@ def init(q0: Any, optimizer: optax.GradientTransformation | None = None) -> Stat
             f"vi.init(optimizer=…) needs an optax gradient transformation; got {type(optimizer).__name__}. Pass "
             "optax.adam(1e-2), say."
         )
-    return State(q, optimizer.init(q), optimizer)  # type: ignore[arg-type]  # a guide is a pytree
+    return State(q, optimizer.init(q), optimizer)
 
 
 def step(

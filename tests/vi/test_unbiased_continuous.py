@@ -86,7 +86,7 @@ def test_sticking_the_landing_of_a_k_draw_bound_is_declared_biased(x64):
 two = lambda z: -0.5 * z[0] ** 2 - 0.5 * (z[1] - 0.3 * z[0]) ** 2 + 0.1 * jnp.cos(z[0]) * z[1]
 
 
-def moved(q):
+def moved(q, size=0.2):
     """A guide away from its start, so that no derivative is 0 by symmetry."""
     leaves, tree = jax.tree.flatten(q)
     bump = lambda i, x: (
@@ -95,26 +95,29 @@ def moved(q):
     return tree.unflatten([bump(i, leaf) for i, leaf in enumerate(leaves)])
 
 
+def flow():
+    return vi.CouplingFlow(like=np.zeros(2), num_couplings=2, width=2)
+
+
+# name: the guide, the normals of a draw, nodes, and the accuracy of the quadrature
 FAMILIES = {
-    "FullRankNormal": (lambda: vi.FullRankNormal(like=np.zeros(2)), two, 2),
-    "LowRankNormal": (lambda: vi.LowRankNormal(1, like=np.zeros(2)), two, 3),
-    "CouplingFlow": (lambda: vi.CouplingFlow(like=np.zeros(2), num_couplings=2, width=3), two, 2),
-    "Wrapped": (lambda: vi.Wrapped(lt.Normal(np.zeros(2), np.ones(2))), two, 2),
+    "FullRankNormal": (lambda: vi.FullRankNormal(like=np.zeros(2)), 2, 24, 1e-6),
+    "LowRankNormal": (lambda: vi.LowRankNormal(1, like=np.zeros(2)), 3, 16, 1e-6),
+    "CouplingFlow": (flow, 2, 40, 2e-4),
+    "Wrapped": (lambda: vi.Wrapped(lt.Normal(np.zeros(2), np.ones(2))), 2, 24, 1e-6),
 }
+BY_FAMILY = [vi.STL(), lt.ScoreFunction(lt.NoBaseline())]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize(
-    "estimator",
-    [vi.STL(), lt.Pathwise(), lt.ScoreFunction(lt.NoBaseline())],
-    ids=lambda e: type(e).__name__,
-)
+@pytest.mark.parametrize("estimator", BY_FAMILY, ids=lambda e: type(e).__name__)
 def test_families(x64, name, estimator):
-    make, density, width = FAMILIES[name]
-    q = moved(make())
-    noise, weights = normal_noise(width, 1, 24)
-    mean, _ = moments(q, density, noise, weights, 1, estimator=estimator)
-    assert_close(mean, exact_gradient(q, density, vi.ELBO(), 1, width, 24), rtol=1e-6)
+    make, width, nodes, accuracy = FAMILIES[name]
+    q = moved(make(), 0.05 if name == "CouplingFlow" else 0.2)
+    noise, weights = normal_noise(width, 1, nodes)
+    mean, _ = moments(q, two, noise, weights, 1, estimator=estimator)
+    exact = exact_gradient(q, two, vi.ELBO(), 1, width, nodes)
+    assert_close(mean, exact, rtol=accuracy)
 
 
 def test_student_t_by_draws():
@@ -147,8 +150,8 @@ def test_mixture_by_quadrature(x64):
         )
         return -q.weights @ (jax.vmap(jax.vmap(log_w))(xs) @ w)
 
-    keys = jax.random.split(jax.random.key(0), 20_000)
-    for estimator in (vi.STL(), lt.Pathwise(), lt.ScoreFunction()):
+    keys = jax.random.split(jax.random.key(0), 30_000)
+    for estimator in (vi.STL(), lt.ScoreFunction()):
         loss = lambda q, k: vi.loss(k, density, q, estimator=estimator, num_samples=2)
         grads = jax.jit(jax.vmap(jax.grad(loss), (None, 0)))(q, keys)
         found = {n: getattr(grads, n) for n in ("logits", "locs", "factors")}
@@ -180,12 +183,8 @@ def test_blocks_of_bits_and_a_normal(x64):
         return -jnp.exp(jax.vmap(on.base.log_prob)(bits)) @ values
 
     truth = jax.grad(exact)(q)
-    keys = jax.random.split(jax.random.key(0), 20_000)
-    pairs = [
-        (vi.STL(), lt.Enumerate()),
-        (lt.Pathwise(), lt.DisARM()),
-        (lt.ScoreFunction(), lt.ScoreFunction()),
-    ]
+    keys = jax.random.split(jax.random.key(0), 40_000)
+    pairs = [(vi.STL(), lt.DisARM()), (lt.ScoreFunction(), lt.Enumerate())]
     for on_mu, on_bits in pairs:
         choice = {"mu": on_mu, "on": on_bits}
         loss = lambda q, k: vi.loss(k, density, q, estimator=choice, num_samples=2)
@@ -195,7 +194,7 @@ def test_blocks_of_bits_and_a_normal(x64):
             "s": g.parts["mu"].log_scale,
             "l": g.parts["on"].logits,
         }
-        lt.testing.assert_unbiased(pick(grads), pick(truth), resolve=0.1)
+        lt.testing.assert_unbiased(pick(grads), pick(truth), resolve=0.2)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ class Wrapped(Guide):
         return self.dist._outside(change, noise)
 
     def _transform(self, noise: Any) -> Any:
-        return self.dist._transform(noise)
+        return self.dist._drawn(noise)
 
     def _points(self) -> Any:
         return self.dist.enumerate()
