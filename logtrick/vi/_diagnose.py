@@ -45,10 +45,11 @@ def diagnose(key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int
     """Say what a fit is worth, from draws of it and their importance weights w = p/q.
 
     The ELBO alone cannot: it is log Z less the gap, and neither is known. The importance-weighted bound less the ELBO
-    estimates the gap. On 1,275 fits known to be good or bad it was the best single number; k-hat was hardly better
-    than chance. The verdict is `good` where the gap plus two standard errors is below 0.5 nats, the weights move no mean by a
-    quarter of a standard deviation, the tail of the weights does not forbid to believe this (k-hat, ESS), no weight is infinite
-    or nan and no mode was missed. Otherwise it is `usable after reweighting` where the effective sample size is a tenth of the draws, else `do not trust`.
+    estimates the gap. On 1,275 fits known to be good or bad it was the best single number; k-hat was hardly better than
+    chance. The verdict is `good` where the gap plus two standard errors is below 0.5 nats, the weights move no mean by a
+    quarter of a standard deviation, the tail of the weights gives no reason to doubt these numbers (k-hat, ESS), no weight is
+    infinite or nan and no mode was missed. Otherwise it is `usable after reweighting` where the effective sample size is
+    a tenth of the draws and no mode was missed, else `do not trust`.
 
     Cost: `num_draws` evaluations of the density, and a search for missed modes (1,500 to 2,500 gradients).
 

@@ -168,7 +168,9 @@ def judge(
     if not khat < _KHAT and not ess_share >= _MANY:
         reasons.append(f"k-hat is {khat:.2f}, not below {_KHAT:g}: the weights have hardly a mean")
     elif not khat < _RELIABLE_KHAT and not ess_share >= _ESS:
-        reasons.append(f"k-hat is {khat:.2f} with few effective draws: the gap may be underestimated")
+        reasons.append(
+            f"k-hat is {khat:.2f} with few effective draws: the gap may be underestimated"
+        )
     if num_missed:
         reasons.append(f"p has {num_missed} mode(s) with a comparable mass outside of q")
     if not reasons:
