@@ -75,7 +75,7 @@ class Costs:
 
         What does not depend on the draw is the same at all points, and is taken from the first.
         """
-        held, back = stop(weights), {k: 0.0 for k in self.credited} | self.shift
+        held, back = stop(weights), dict.fromkeys(self.credited, 0.0) | self.shift
 
         def mean(record: Any) -> Array:
             return jnp.tensordot(held.astype(jnp.result_type(record, held)), record, 1)

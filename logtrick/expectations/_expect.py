@@ -138,10 +138,10 @@ def expect_program(
 ) -> Any:
     """The expected sum of a program's costs; its derivative estimates the derivative of the expectation.
 
-    A program without draws is the sum of its costs. A program is a generator function that yields its draws, `x = yield lt.sample(dist, estimator)`, and its costs,
+    A program is a generator function that yields its draws, `x = yield lt.sample(dist, estimator)`, and its costs,
     `yield lt.cost(value)`. Each site is credited with the costs that depend on its draw, directly or through the
-    distributions of later sites, by dependency, without being told. The function is called more than once while
-    tracing, so it must be re-callable.
+    distributions of later sites, by dependency, without being told. The function is called more than once while tracing,
+    so it must be re-callable. A program without draws is the sum of its costs.
 
     Args:
       key: a typed key.

@@ -189,10 +189,10 @@ class Structure:
 
     def blocks(self) -> list[tuple[Any, int | None]]:
         """For each site, how many consecutive samples depend on each other; None for all of them."""
-        found = []
+        found: list[tuple[Any, int | None]] = []
         for name, site in self.all_sites():
-            for leaf in jax.tree.leaves(site.noise, is_leaf=_noise.is_noise):
-                found.append((name, leaf.block))
+            leaves = jax.tree.leaves(site.noise, is_leaf=_noise.is_noise)
+            found += [(name, leaf.block) for leaf in leaves]
         return found
 
     @property

@@ -10,7 +10,8 @@ from logtrick._core import checks
 from logtrick._core.kernel import first_order
 from logtrick._core.keys import as_key
 from logtrick.estimators import Estimator
-from logtrick.programs import cost, expect, expect_program
+from logtrick.expectations import expect, expect_program
+from logtrick.programs import cost
 from logtrick.vi._auto import resolve
 from logtrick.vi._estimators._base import Problem, WeightEstimator
 from logtrick.vi._estimators._stl import STL
