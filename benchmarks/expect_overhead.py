@@ -64,6 +64,13 @@ def ours_bernoulli(params: Any, key: jax.Array, dim: int, n: int) -> jax.Array:
     return lt.expect(key, cost, lt.Bernoulli(params[0]), num_samples=n)
 
 
+def case(family: str, dim: int) -> tuple[Any, Any, Any]:
+    """The parameters, ours and the hand-written expectation of a family."""
+    if family == "normal":
+        return (jnp.full(dim, 0.1), jnp.zeros(dim)), ours_normal, hand_normal
+    return (jnp.linspace(-1.0, 1.0, dim),), ours_bernoulli, hand_bernoulli
+
+
 def compiled(transform: Any, function: Any, params: Any, dim: int, n: int) -> tuple[Any, float]:
     start = time.perf_counter()
     run = (
@@ -104,14 +111,7 @@ def main() -> None:
         name = f"{family}-{dim}-{n}"
         if args.only not in name:
             continue
-        params = (
-            (jnp.full(dim, 0.1), jnp.zeros(dim))
-            if family == "normal"
-            else (jnp.linspace(-1.0, 1.0, dim),)
-        )
-        ours, hand = (
-            (ours_normal, hand_normal) if family == "normal" else (ours_bernoulli, hand_bernoulli)
-        )
+        params, ours, hand = case(family, dim)
         for what, transform in (("value and grad", jax.value_and_grad), ("grad", jax.grad)):
             hand_run, hand_compile = compiled(transform, hand, params, dim, n)
             our_run, our_compile = compiled(transform, ours, params, dim, n)

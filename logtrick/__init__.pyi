@@ -6,23 +6,27 @@ from logtrick import (
     bijectors as bijectors,
     diagnostics as diagnostics,
     distributions as distributions,
+    eligibility as eligibility,
     estimators as estimators,
+    expectations as expectations,
     noise as noise,
     plans as plans,
     programs as programs,
     supports as supports,
     testing as testing,
     training as training,
+    vi as vi,
 )
 from logtrick._core.errors import (
     BlackBoxError as BlackBoxError,
+    CheckpointError as CheckpointError,
     DerivativeOrderError as DerivativeOrderError,
     NonFiniteError as NonFiniteError,
     UnaccountedRandomnessError as UnaccountedRandomnessError,
 )
-from logtrick._core.kernel import magic_box as magic_box
+from logtrick._core.kernel import first_order as first_order, magic_box as magic_box
 from logtrick._core.keys import key as key
-from logtrick._core.trick import density_and_grad as density_and_grad, score as score
+from logtrick._core.module import Module as Module, static as static
 from logtrick._version import __version__ as __version__
 from logtrick.baselines import (
     Baseline as Baseline,
@@ -39,6 +43,9 @@ from logtrick.baselines import (
 from logtrick.diagnostics import (
     Comparison as Comparison,
     GradientStatistics as GradientStatistics,
+    Measurement as Measurement,
+    Selection as Selection,
+    autoselect as autoselect,
     compare_estimators as compare_estimators,
     gradient_statistics as gradient_statistics,
 )
@@ -71,6 +78,7 @@ from logtrick.distributions import (
     WeakDerivative as WeakDerivative,
     distribution as distribution,
 )
+from logtrick.eligibility import TraceAux as TraceAux, eligibility_trace as eligibility_trace
 from logtrick.estimators import (
     ARM as ARM,
     ARMS as ARMS,
@@ -90,6 +98,7 @@ from logtrick.estimators import (
     LocalExpectation as LocalExpectation,
     MeasureValued as MeasureValued,
     Pathwise as Pathwise,
+    Points as Points,
     ReinMax as ReinMax,
     ScoreFunction as ScoreFunction,
     StraightThrough as StraightThrough,
@@ -97,6 +106,14 @@ from logtrick.estimators import (
     SumAndSample as SumAndSample,
     UnorderedSet as UnorderedSet,
     cite as cite,
+)
+from logtrick.expectations import (
+    Aux as Aux,
+    GivenAux as GivenAux,
+    expect as expect,
+    expect_given as expect_given,
+    expect_program as expect_program,
+    expect_tree as expect_tree,
 )
 from logtrick.plans import (
     IID as IID,
@@ -106,22 +123,21 @@ from logtrick.plans import (
     Stratified as Stratified,
 )
 from logtrick.programs import (
-    Aux as Aux,
     Explanation as Explanation,
-    Fisher as Fisher,
-    GivenAux as GivenAux,
-    Scores as Scores,
-    TraceAux as TraceAux,
     black_box as black_box,
     cost as cost,
-    eligibility_trace as eligibility_trace,
-    expect as expect,
-    expect_given as expect_given,
-    expect_program as expect_program,
     explain as explain,
-    fisher as fisher,
+    fresh_key as fresh_key,
+    plate as plate,
     sample as sample,
     scan as scan,
+)
+from logtrick.scores import (
+    Fisher as Fisher,
+    Scores as Scores,
+    density_and_grad as density_and_grad,
+    fisher as fisher,
+    score as score,
     scores as scores,
 )
 from logtrick.training import (

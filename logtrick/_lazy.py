@@ -22,9 +22,7 @@ def names_of_stub(package: str) -> tuple[Callable[[str], Any], Callable[[], list
 
     def get(name: str) -> Any:
         if name not in home:
-            raise AttributeError(
-                f"module {package!r} has no attribute {name!r}", name=name, obj=sys.modules[package]
-            )
+            raise _missing(package, name)
         module, original = home[name]
         if module == package:
             value = importlib.import_module(f"{package}.{original}")
@@ -34,3 +32,13 @@ def names_of_stub(package: str) -> tuple[Callable[[str], Any], Callable[[], list
         return value
 
     return get, lambda: sorted(home), sorted(home)
+
+
+def _missing(package: str, name: str) -> AttributeError:
+    """The error of a name that is not there; names of other libraries and papers are told what to use."""
+    said = f"module {package!r} has no attribute {name!r}"
+    if not name.startswith("_"):
+        pointers = importlib.import_module(f"{package}._pointers").POINTERS
+        if name in pointers:
+            return AttributeError(f"{said}: {pointers[name]}.")
+    return AttributeError(said, name=name, obj=sys.modules[package])

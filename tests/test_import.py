@@ -1,8 +1,10 @@
 """`import logtrick`: no optional package, no array, hardly more time than what it stands on."""
 
+import functools
 import inspect
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import sys
 import pytest
 
 import logtrick as lt
+from logtrick._pointers import POINTERS
 
 OPTIONAL = ("numpyro", "distrax", "tensorflow_probability", "flowjax", "equinox", "flax", "haiku", "blackjax", "scipy.stats",
             "matplotlib", "tqdm", "arviz", "tensorboardX")  # fmt: skip
@@ -90,10 +93,41 @@ def test_names_are_imported_on_first_use():
 
 def test_an_unknown_name_is_an_attribute_error_that_offers_the_nearest():
     with pytest.raises(AttributeError, match="module 'logtrick' has no attribute 'Norml'"):
-        lt.Norml  # noqa: B018
+        lt.Norml  # noqa: B018  # the look-up is the test
     with pytest.raises(ImportError, match="cannot import name 'Norml'"):
-        from logtrick import Norml  # noqa: F401
+        from logtrick import Norml  # noqa: F401  # as above
     assert "Did you mean: 'Normal'" in failing("import logtrick; logtrick.Norml")
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("REINFORCE", r"use lt\.ScoreFunction\(\), with lt\.NoBaseline\(\)"),
+        ("RLOO", r"use lt\.ScoreFunction\(\), whose default baseline is lt\.LeaveOneOut\(\)"),
+        ("elbo", r"use lt\.expect\(key, lambda x: log_joint\(x\) - q\.log_prob\(x\), q\)"),
+        ("VIMCO", r"use lt\.vi\.VIMCO"),
+        ("DiCE", r"use lt\.expect, right at every order, or lt\.magic_box"),
+        ("Gaussian", r"use lt\.Normal\(loc, scale\)"),
+        ("NVIL", r"use lt\.ScoreFunction\(lt\.LearnedBaseline"),
+    ],
+)
+def test_names_of_other_libraries_are_told_what_to_use(name, advice):
+    with pytest.raises(
+        AttributeError, match=f"module 'logtrick' has no attribute '{name}': {advice}"
+    ):
+        getattr(lt, name)
+    assert not hasattr(lt, name)
+
+
+def test_what_a_pointer_names_is_there_and_the_pointed_name_is_not():
+    assert [name for name in POINTERS if name in lt.__all__] == []
+    for advice in POINTERS.values():
+        for path in re.findall(r"lt\.([A-Za-z_.]*\w)", advice):
+            first, *rest = path.split(".")
+            if first == "vi" and first not in lt.__all__:
+                continue  # a build without that package
+            assert first in lt.__all__, advice
+            functools.reduce(getattr, rest, getattr(lt, first))
 
 
 def test_from_a_zip(tmp_path):

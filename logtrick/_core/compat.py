@@ -7,55 +7,6 @@ import jax
 from jax import lax
 
 
-def varying(x: Any) -> frozenset[Any]:
-    """The mesh axes of an enclosing `shard_map` over which `x` varies."""
-    return _axes(jax.typeof(x))
-
-
-def _axes(kind: Any) -> frozenset[Any]:
-    return kind.vma if hasattr(kind, "vma") else kind.mat.varying
-
-
-def in_shard_map() -> bool:
-    """Whether this is traced inside a `shard_map`."""
-    return bool(jax.sharding.get_abstract_mesh().manual_axes)
-
-
-def cast_varying(tree: Any, axes: frozenset[Any]) -> Any:
-    """`tree`, every leaf made to vary over `axes` of an enclosing `shard_map` too."""
-
-    def cast(x: Any) -> Any:
-        more = tuple(axes - varying(x))
-        if not more:
-            return x
-        if hasattr(lax, "pcast"):
-            return lax.pcast(x, more, to="varying")
-        return lax.pvary(x, more)  # type: ignore[attr-defined, unused-ignore]  # jax 0.7
-
-    return jax.tree.map(cast, tree) if axes else tree
-
-
-def alike(*xs: Any) -> list[Any]:
-    """Operands that vary over the same mesh axes.
-
-    jnp functions see to this by themselves, a primitive bound directly does not; without it the reverse mode of
-    `shard_map` takes one device's residual for all of them: a wrong gradient without a word.
-    """
-    return cast_varying(list(xs), frozenset().union(*(varying(x) for x in xs)))
-
-
-def local(fun: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
-    """`args` (floats), made to vary over the mesh axes over which `fun(*args)` does: for a derivative of one's own.
-
-    Inside a user's `shard_map`, the derivative in what is the same on all devices is summed over these; an estimator's own
-    derivative is of its own device's number.
-    """
-    if not in_shard_map():
-        return args
-    results = jax.make_jaxpr(lambda: fun(*args))().out_avals
-    return cast_varying(args, frozenset().union(*(_axes(kind) for kind in results)))
-
-
 def is_tracer(x: Any) -> bool:
     """Whether `x` is an abstract value, which has no numbers to look at."""
     return isinstance(x, jax.core.Tracer)
@@ -82,3 +33,15 @@ def scan_sizes(params: dict[str, Any]) -> tuple[int, int]:
         return params["num_consts"], params["num_carry"]
     consts, carries, _ = params["ft_in"].unpack()
     return len(consts), len(carries)
+
+
+def varying_axes(kind: Any) -> frozenset[Any]:
+    """The mesh axes over which an abstract value varies."""
+    return kind.vma if hasattr(kind, "vma") else kind.mat.varying
+
+
+def to_varying(x: Any, axes: tuple[Any, ...]) -> Any:
+    """`x`, made to vary over further mesh axes."""
+    if hasattr(lax, "pcast"):
+        return lax.pcast(x, axes, to="varying")
+    return lax.pvary(x, axes)  # type: ignore[attr-defined, unused-ignore]  # jax 0.7

@@ -56,3 +56,25 @@ class BlackBoxError(RuntimeError):
       >>> issubclass(lt.BlackBoxError, RuntimeError)
       True
     """
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be written, or what was read is not the state that was asked for.
+
+    Attributes:
+      path: the file or the folder.
+      reason: what is wrong with it.
+
+    Example:
+      >>> import logtrick as lt
+      >>> print(lt.CheckpointError("runs/a", "has no checkpoints."))
+      runs/a: has no checkpoints.
+    """
+
+    def __init__(self, path: Any, reason: str) -> None:
+        super().__init__(str(path), reason)
+        self.path = str(path)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"

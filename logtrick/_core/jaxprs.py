@@ -6,17 +6,32 @@ from typing import Any
 import jax
 
 
+def inner_jaxprs(eqn: Any) -> Iterator[Any]:
+    """The jaxprs in the parameters of one equation."""
+    for value in jax.tree.leaves(
+        eqn.params, is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")
+    ):
+        inner = getattr(value, "jaxpr", value)
+        if hasattr(inner, "eqns"):
+            yield inner
+
+
 def equations(eqns: Iterable[Any]) -> Iterator[Any]:
     """Equations and, after each, those inside it."""
     for eqn in eqns:
         yield eqn
-        for value in jax.tree.leaves(
-            eqn.params, is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")
-        ):
-            yield from equations(getattr(getattr(value, "jaxpr", value), "eqns", ()))
+        for inner in inner_jaxprs(eqn):
+            yield from equations(inner.eqns)
 
 
 def largest(eqns: Iterable[Any]) -> int:
     """The elements of the largest array that equations make, inner ones included; at least 1."""
     made = (v.aval for eqn in equations(eqns) for v in eqn.outvars)
     return max((aval.size for aval in made if hasattr(aval, "size")), default=1)
+
+
+def largest_bytes(eqns: Iterable[Any]) -> int:
+    """The bytes of the largest array that equations make, inner ones included; at least 1."""
+    made = (v.aval for eqn in equations(eqns) for v in eqn.outvars)
+    sized = (aval for aval in made if hasattr(aval, "size"))
+    return max((aval.size * getattr(aval.dtype, "itemsize", 4) for aval in sized), default=1) or 1

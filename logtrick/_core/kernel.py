@@ -1,4 +1,4 @@
-"""The four primitives that everything else stands on.
+"""The primitives that everything else stands on.
 
 Primitives, not `custom_jvp`: reverse mode through `scan` and `checkpoint` drops a custom_jvp's rule when it partially
 evaluates, so a constant-valued box loses its second-order term there and a guard stays silent. A primitive keeps its
@@ -10,12 +10,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from logtrick._core.compat import alike
 from logtrick._core.errors import DerivativeOrderError, UnaccountedRandomnessError
+from logtrick._core.mesh import alike
 
 Array = jax.Array
 stop = lax.stop_gradient
@@ -163,20 +164,61 @@ def first_order(name: str, coefficient: Any, x: Any) -> Array:
     c, x = as_inexact(coefficient), as_inexact(x)
     dtype = jnp.result_type(c, x)
     c, x = jnp.broadcast_arrays(c.astype(dtype), x.astype(dtype))
-    message = f"{name} is right for first derivatives only. Use ScoreFunction() where a second derivative is needed."
-    return jnp.sum(_first_order_p.bind(*alike(c, x), error=(DerivativeOrderError, message)))
+    error = (DerivativeOrderError, order_message(name))
+    return jnp.sum(_first_order_p.bind(*alike(c, x), error=error))
 
 
-# --- sample_sum: the sum over the vmapped axis of runs. lax.psum over a vmapped axis fails under shard_map's default
+def order_message(name: str) -> str:
+    """What an estimator that is right to first order says of a second derivative."""
+    return (
+        f"{name} is right for first derivatives only. Use ScoreFunction() where a second "
+        "derivative is needed."
+    )
+
+
+# --- limited: the identity on its first operand; its derivative is right once, a second one that involves the second
+#     operand raises
+
+
+def _limited_jvp(primals: Any, tangents: Any, *, error: Any) -> Any:
+    (value, watched), (change, _) = primals, tangents
+    out = _limited_p.bind(value, watched, error=error)
+    if isinstance(change, ad.Zero):
+        return out, change
+    # `once` has the value of its first operand, 1; its own derivative in `watched` raises
+    once = _once_p.bind(*alike(jnp.ones_like(value), watched), error=error)
+    return out, once * change
+
+
+_limited_p = _elementwise("limited", lambda value, _: value, _limited_jvp)
+
+
+def limited(name: str, value: Any, watched: Any) -> Array:
+    """`value`, whose first derivative is right, and whose derivative once more through `watched` raises.
+
+    Args:
+      name: whose limit it is, an estimator's name for the message.
+      value: shape ().
+      watched: arrays; a second derivative that goes through any of them is refused.
+    Raises:
+      DerivativeOrderError: a second derivative was taken.
+    """
+    value = as_inexact(value)
+    leaves = [x for x in jax.tree.leaves(watched) if is_inexact_array(x)]
+    total = jnp.zeros((), value.dtype)
+    for leaf in leaves:
+        total = total + jnp.sum(jnp.asarray(leaf)).astype(value.dtype)
+    return _limited_p.bind(*alike(value, total), error=(DerivativeOrderError, order_message(name)))
+
+
+def is_inexact_array(x: Any) -> bool:
+    """Whether `x` is an array (or number) of floats, which can carry a derivative."""
+    return is_array(x) and bool(jnp.issubdtype(jnp.result_type(x), jnp.floating))
+
+
+# --- sample_sum: the sum over the vmapped axis of samples. lax.psum over a vmapped axis fails under shard_map's default
 #     check_vma, and a string axis name would capture the user's own psum.
 
-
-class _Runs:
-    def __repr__(self) -> str:
-        return "logtrick.runs"
-
-
-RUNS = _Runs()  # jax.vmap(one_run, axis_name=RUNS)
 _sum_p = Primitive("logtrick_sample_sum")
 _sum_p.def_impl(lambda x, **_: x)
 _sum_p.def_abstract_eval(lambda x, **_: x)
@@ -185,10 +227,12 @@ mlir.register_lowering(
 )  # reached only where the axis was summed before
 
 
-def _sum_batch(axis: Any, xs: Any, dims: Any, *, block: int | None, others: bool) -> Any:
+def _sum_batch(
+    axis_data: Any, xs: Any, dims: Any, *, axis: Any, block: int | None, others: bool
+) -> Any:
     (x,), (d,) = xs, dims
-    if axis.name is not RUNS:
-        return _sum_p.bind(x, block=block, others=others), d
+    if axis_data.name is not axis:
+        return _sum_p.bind(x, axis=axis, block=block, others=others), d
     if block is None:
         return jnp.broadcast_to(x.sum(d, keepdims=True), x.shape), d
     x = jnp.moveaxis(x, d, 0)
@@ -206,14 +250,45 @@ def _exclusive(x: Array) -> Array:
 batching.fancy_primitive_batchers[_sum_p] = _sum_batch
 
 
-def sample_sum(x: Any, run: Array, block: int | None = None, others: bool = False) -> Array:
-    """The sum of stopped `x` over the runs of the innermost axis named `RUNS`.
+def sample_sum(
+    x: Any, index: Array, axis: Any, block: int | None = None, others: bool = False
+) -> Array:
+    """The sum of stopped `x` over the samples of a vmapped axis.
 
     Args:
-      x: any shape, one run's.
-      run: the run's index as a float, which makes `x` vary over the runs even where it is constant.
-      block: sum over the blocks of so many consecutive runs, each for itself; None for all runs.
-      others: sum over the runs of all blocks but the own one.
+      x: any shape, one sample's.
+      index: the sample's index as a float, which makes `x` vary over the samples even where it is constant.
+      axis: the name of the vmapped axis.
+      block: sum over the blocks of so many consecutive samples, each for itself; None for all samples.
+      others: sum over the samples of all blocks but the own one.
     """
     x = as_inexact(x)
-    return _sum_p.bind(stop(x + (0.0 * run).astype(x.dtype)), block=block, others=others)
+    varied = stop(x + (0.0 * index).astype(x.dtype))
+    return _sum_p.bind(varied, axis=axis, block=block, others=others)
+
+
+# --- sample_index: where a sample stands on its vmapped axis. lax.axis_index would, inside of a shard_map, pretend to
+#     vary over a mesh axis of that name. Without operands: a batching rule is asked also where nothing is batched.
+
+_index_p = Primitive("logtrick_sample_index")
+_INDEX_KIND = jax.typeof(np.uint32(0))
+
+
+def _index_impl(*, axis: Any) -> Any:
+    raise AssertionError("a sample's index was asked for outside of its samples")
+
+
+def _index_batch(axis_data: Any, xs: Any, dims: Any, *, axis: Any) -> Any:
+    if axis_data.name is not axis:
+        return _index_p.bind(axis=axis), None
+    return lax.iota(jnp.uint32, axis_data.size), 0
+
+
+_index_p.def_impl(_index_impl)
+_index_p.def_abstract_eval(lambda *, axis: _INDEX_KIND)
+batching.fancy_primitive_batchers[_index_p] = _index_batch
+
+
+def sample_index(axis: Any) -> Array:
+    """The position of this sample on the vmapped axis named `axis`, a uint32."""
+    return _index_p.bind(axis=axis)

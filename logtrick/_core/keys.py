@@ -10,7 +10,7 @@ import numpy as np
 from logtrick._core.compat import is_key
 
 # Purposes. A key that is folded with one of these is never split as well: split(k, n)[i] is fold_in(k, i).
-SAMPLE, ESTIMATOR, DATA, REPLICATE = 1, 2, 3, 4
+SAMPLE, ESTIMATOR, DATA, REPLICATE, NESTED = 1, 2, 3, 4, 5
 
 
 def key(seed: int) -> jax.Array:

@@ -1,15 +1,36 @@
-"""What `expect` tells a collector while it is traced: evaluations of f, and which estimators are biased."""
+"""What an expectation tells a collector while it is traced: evaluations of f, and which estimators are biased.
+
+An expectation inside a user's `vmap` or `scan` is traced once and computed many times. So while somebody counts, each
+expectation leaves a marker in the traced program: an equation that carries the number of evaluations and takes a value
+that the expectation computed. Under `vmap` the marker's batching rule multiplies the number by the size of the axis,
+where that value is batched; the walk over the finished program multiplies it by the lengths of the scans around it.
+Nothing is left in programs that are traced while nobody counts.
+"""
 
 import contextlib
 import contextvars
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import jax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from logtrick._core.jaxprs import inner_jaxprs
 
 
 class Counts(list[int]):
-    """The evaluations of every `expect` traced, one entry each; `biased` names its estimators that are declared biased."""
+    """The evaluations of every expectation traced, one entry for each time it was traced.
+
+    Attributes:
+      unmarked: the evaluations among them that left no marker.
+      biased: the names of the estimators that are declared biased.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.unmarked = 0
         self.biased: list[str] = []
 
 
@@ -20,20 +41,54 @@ _COUNTS: contextvars.ContextVar[Counts | None] = contextvars.ContextVar(
 
 @contextlib.contextmanager
 def evaluations_counted() -> Iterator[Counts]:
-    """Collect the evaluations (points × runs) of every `expect` traced inside."""
+    """Collect what the expectations traced inside report.
+
+    What is traced inside is for counting only and is never run. JAX keeps the traces of inner `jit`s, by function and by
+    the settings that tracing depends on. A setting that hardly anybody uses is made inside, so that functions that were
+    traced before, without markers, are traced anew, and traces with markers are not run later.
+    """
     counts = Counts()
     token = _COUNTS.set(counts)
     try:
-        yield counts
+        with jax.default_matmul_precision("tensorfloat32"):
+            yield counts
     finally:
         _COUNTS.reset(token)
 
 
-def report(evaluations: int) -> None:
-    """Called by `expect` while it is traced, when it is known how often f was evaluated."""
+def evaluations_of(function: Callable[..., Any], *args: Any) -> tuple[int | None, tuple[str, ...]]:
+    """How often f is evaluated in one call of `function`, and the names of its estimators that are declared biased.
+
+    Args:
+      function: a function of `args`; it is traced, not run.
+      args: its arguments, arrays or their shapes.
+    Returns:
+      The evaluations: None where no expectation is computed, or where one is in a loop of unknown length. Of the branches
+      of a `cond`, the one with the most counts.
+    """
+    with evaluations_counted() as counts:
+        jaxpr = jax.make_jaxpr(function)(*args)
+    marked = _marked(jaxpr.jaxpr)
+    total = None if marked is None else marked + counts.unmarked
+    return total or None, tuple(counts.biased)
+
+
+def report(evaluations: int, value: Any = None) -> None:
+    """Called by an expectation while it is traced, when it is known how often f was evaluated.
+
+    Args:
+      evaluations: points × runs.
+      value: an array that the expectation computed from all of these evaluations. Without one, evaluations under `vmap`
+        and `scan` count once.
+    """
     counts = _COUNTS.get()
-    if counts is not None:
-        counts.append(evaluations)
+    if counts is None:
+        return
+    counts.append(evaluations)
+    if value is None:
+        counts.unmarked += evaluations
+    else:
+        _evaluated_p.bind(value, evaluations=evaluations)
 
 
 def report_biased(names: Iterable[str]) -> None:
@@ -41,3 +96,55 @@ def report_biased(names: Iterable[str]) -> None:
     counts = _COUNTS.get()
     if counts is not None:
         counts.biased += [name for name in names if name not in counts.biased]
+
+
+# --- the marker
+
+_evaluated_p = Primitive("logtrick_evaluated")
+_evaluated_p.def_impl(lambda x, **_: x)
+_evaluated_p.def_abstract_eval(lambda x, **_: x)
+mlir.register_lowering(_evaluated_p, lambda ctx, x, **_: [x])
+
+
+def _batch(xs: Any, dims: Any, *, evaluations: int) -> tuple[Any, Any]:
+    (x,), (axis,) = xs, dims
+    return _evaluated_p.bind(x, evaluations=evaluations * x.shape[axis]), axis
+
+
+def _jvp(primals: Any, tangents: Any, *, evaluations: int) -> tuple[Any, Any]:
+    return _evaluated_p.bind(*primals, evaluations=evaluations), tangents[0]
+
+
+batching.primitive_batchers[_evaluated_p] = _batch
+ad.primitive_jvps[_evaluated_p] = _jvp
+
+
+def _marked(jaxpr: Any) -> int | None:
+    """The evaluations marked in a program; None where a loop of unknown length holds some."""
+    total = 0
+    for eqn in jaxpr.eqns:
+        if eqn.primitive is _evaluated_p:
+            total += eqn.params["evaluations"]
+            continue
+        inside = [_marked(inner) for inner in inner_jaxprs(eqn)]
+        known = [count for count in inside if count is not None]
+        if len(known) < len(inside):
+            return None
+        if eqn.primitive.name == "cond":
+            total += max(known, default=0)
+        elif eqn.primitive.name == "scan":
+            total += sum(known) * eqn.params["length"]
+        elif eqn.primitive.name == "shard_map":
+            total += sum(known) * _devices(eqn.params)
+        elif eqn.primitive.name == "while" and sum(known):
+            return None
+        else:
+            total += sum(known)
+    return total
+
+
+def _devices(params: Any) -> int:
+    """How many devices run the body of a `shard_map`, from the equation's parameters."""
+    mesh = params["mesh"]
+    axes = params.get("manual_axes", mesh.axis_names)
+    return math.prod(size for name, size in mesh.shape.items() if name in axes)

@@ -5,6 +5,8 @@ from typing import Any, TypeVar, dataclass_transform
 
 import jax
 
+from logtrick._core.show import show
+
 T = TypeVar("T")
 
 
@@ -37,14 +39,7 @@ class Module:
             _register(cls)
 
     def __repr__(self) -> str:
-        fields = dataclasses.fields(self)  # type: ignore[arg-type]  # every subclass is a dataclass
-        return f"{type(self).__name__}({', '.join(f'{f.name}={_short(getattr(self, f.name))}' for f in fields)})"
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, jax.Array) and (value.ndim or isinstance(value, jax.core.Tracer)):
-        return f"{value.dtype}[{','.join(map(str, value.shape))}]"
-    return repr(value) if not isinstance(value, jax.Array) else str(value)
+        return show(self)
 
 
 def _register(cls: type) -> None:

@@ -1,21 +1,27 @@
-"""The command line of `python -m logtrick`."""
+"""The command line of the main job of `python -m logtrick`."""
 
 import argparse
+import dataclasses
 import importlib.util
 import json
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 import logtrick as lt
-from logtrick._variable_selection import data, job, report
+from logtrick._variable_selection import data, job, numbers, report
+from logtrick._variable_selection.guides import GUIDES, Guide
+from logtrick._variable_selection.options import Options
 
 _DESCRIPTION = (
     "Bayesian variable selection by the log-derivative trick: two guides are fitted to the posterior over which "
     "predictors belong in a regression, beside the exact answer, and gradient estimators race. Without options, on "
     "Efron et al.'s diabetes data."
 )
+_SEPARATORS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";"}
+_DECIMALS = {"point": ".", "comma": ",", ".": ".", ",": ","}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -25,25 +31,66 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
-def _parser() -> _Parser:
-    parser = _Parser("python -m logtrick", description=_DESCRIPTION, allow_abbrev=False)
+def _parser(epilog: str | None) -> _Parser:
+    parser = _Parser(
+        "python -m logtrick",
+        description=textwrap.fill(_DESCRIPTION, 79),
+        epilog=epilog,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "--seed", type=_seed, default=0, help="a non-negative integer of any size (default: 0)"
     )
     parser.add_argument(
+        "--steps", type=_count, metavar="N", help="optimizer steps of each guide's fit"
+    )
+    parser.add_argument("--draws", type=_draws, metavar="N", help="draws per step, at least 2")
+    parser.add_argument(
         "--plot", metavar="FILE.png", help="write a figure of the fit and the race (extra `plot`)"
     )
     parser.add_argument("--json", metavar="FILE", help="write the numbers")
-    parser.add_argument(
-        "--data",
-        metavar="FILE.csv",
-        help="your own regression table: a line of names, then numbers",
+    parser.add_argument("--version", action="version", version=f"logtrick {lt.__version__}")
+    _add_table_options(parser)
+    return parser
+
+
+def _add_table_options(parser: _Parser) -> None:
+    table = parser.add_argument_group(
+        "your own table",
+        "How the file is written is detected, and said; these options override it.",
     )
-    parser.add_argument(
+    table.add_argument("--data", metavar="FILE.csv", help="a delimited text file, one row a line")
+    table.add_argument(
         "--target", metavar="COLUMN", help="the column of --data to be predicted from the others"
     )
-    parser.add_argument("--version", action="version", version=f"logtrick {lt.__version__}")
-    return parser
+    table.add_argument(
+        "--columns",
+        type=_names,
+        default=(),
+        metavar="A,B,C",
+        help="use only these predictors; in a file without a line of names, the names of all its columns",
+    )
+    table.add_argument(
+        "--drop", type=_names, default=(), metavar="A,B", help="leave out these columns"
+    )
+    table.add_argument(
+        "--separator",
+        type=_separator,
+        metavar="SIGN",
+        help="between cells: one character, or tab, space, comma, semicolon",
+    )
+    table.add_argument(
+        "--decimal", type=_decimal, metavar="SIGN", help="the decimal sign: point or comma"
+    )
+    table.add_argument(
+        "--no-header", action="store_true", help="the file has no line of column names"
+    )
+    table.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse a table with missing values, text, dates, constant or collinear columns",
+    )
 
 
 def _seed(text: str) -> int:
@@ -52,15 +99,66 @@ def _seed(text: str) -> int:
     return int(text)
 
 
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"needs a positive integer; got {text!r}")
+    return int(text)
+
+
+def _draws(text: str) -> int:
+    if _count(text) < 2:
+        raise argparse.ArgumentTypeError(
+            f"needs at least 2 (each draw's baseline is the mean of the others); got {text!r}"
+        )
+    return int(text)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _separator(text: str) -> str:
+    sign = _SEPARATORS.get(text, text)
+    if len(sign) != 1 or sign in '"\r\n':
+        raise argparse.ArgumentTypeError(
+            f"needs one character, or tab, space, comma or semicolon; got {text!r}"
+        )
+    return sign
+
+
+def _decimal(text: str) -> str:
+    if text not in _DECIMALS:
+        raise argparse.ArgumentTypeError(f"needs point or comma; got {text!r}")
+    return _DECIMALS[text]
+
+
 def _table(parser: _Parser, options: argparse.Namespace) -> data.Table:
     if (options.data is None) != (options.target is None):
-        given, missing = (
-            ("--data", "--target COLUMN")
-            if options.target is None
-            else ("--target", "--data FILE.csv")
-        )
+        given, missing = ("--target", "--data FILE.csv")
+        if options.target is None:
+            given, missing = ("--data", "--target COLUMN")
         parser.error(f"{given} needs {missing} beside it")
-    return data.diabetes() if options.data is None else data.read(options.data, options.target)
+    fixed = Options(
+        separator=options.separator,
+        decimal=options.decimal,
+        header=not options.no_header,
+        columns=options.columns,
+        drop=options.drop,
+        strict=options.strict,
+    )
+    if options.data is not None:
+        return data.read(options.data, options.target, fixed)
+    if fixed != Options():
+        parser.error(
+            "--columns, --drop, --separator, --decimal, --no-header and --strict need --data"
+        )
+    return data.diabetes()
+
+
+def _guides(options: argparse.Namespace) -> tuple[Guide, ...]:
+    changed = {"num_steps": options.steps, "num_samples": options.draws}
+    given = {name: value for name, value in changed.items() if value is not None}
+    return tuple(dataclasses.replace(guide, **given) for guide in GUIDES)
 
 
 def _check_outputs(parser: _Parser, options: argparse.Namespace) -> None:
@@ -82,9 +180,8 @@ def _check_outputs(parser: _Parser, options: argparse.Namespace) -> None:
 def _write(parser: _Parser, options: argparse.Namespace, result: job.Result) -> None:
     try:
         if options.json is not None:
-            Path(options.json).write_text(
-                json.dumps(as_json(result), indent=2) + "\n", encoding="utf-8"
-            )
+            found = numbers.as_json(result, vars(options))
+            Path(options.json).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
             print(f"Wrote {options.json}")
         if options.plot is not None:
             from logtrick._variable_selection import figure
@@ -95,40 +192,20 @@ def _write(parser: _Parser, options: argparse.Namespace, result: job.Result) -> 
         parser.error(f"{error.filename}: cannot be written ({error.strerror})")
 
 
-def as_json(result: job.Result) -> dict[str, Any]:
-    """The numbers of the job; null where there is none."""
-    names, posterior = result.model.names, result.posterior
-    return {
-        "log_evidence": None if posterior is None else posterior.log_evidence,
-        "guides": {
-            fit.guide.name: {
-                "elbo": fit.elbo,
-                "elbo_standard_error": fit.standard_error,
-                "inclusion": dict(zip(names, fit.inclusion.tolist())),
-            }
-            for fit in result.fits
-        },
-        "exact_inclusion": None
-        if posterior is None
-        else dict(zip(names, posterior.inclusion.tolist())),
-        "race": {heat.where: heat.numbers for heat in result.race},
-    }
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, epilog: str | None = None) -> int:
     """Run the job; the exit status."""
     for stream in (sys.stdout, sys.stderr):
         _never_fail(stream)
-    parser = _parser()
+    parser = _parser(epilog)
     options = parser.parse_args(arguments)
     _check_outputs(parser, options)
     try:
         table = _table(parser, options)
     except data.TableError as error:
-        parser.error(str(error))
+        parser.error(" ".join(str(error).split()))
     print(report.problem(table), end="\n\n", flush=True)
     try:
-        result = job.run(table, lt.key(options.seed), sys.stderr)
+        result = job.run(table, lt.key(options.seed), sys.stderr, guides=_guides(options))
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
@@ -139,8 +216,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _never_fail(stream: TextIO) -> None:
+def _never_fail(stream: TextIO | None) -> None:
     """Letters that the terminal's encoding lacks become question marks, not an error."""
-    reconfigure = getattr(stream, "reconfigure", None)
+    reconfigure: Any = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="replace")

@@ -1,11 +1,15 @@
 """The figure of the job: the fit on the way, the inclusion probabilities, the race."""
 
+import itertools
+import textwrap
 from typing import Any
 
 import numpy as np
 
+from logtrick._variable_selection.fit import Fitted
 from logtrick._variable_selection.job import Result
-from logtrick._variable_selection.race import OTHER, RACERS, Heat
+from logtrick._variable_selection.model import Posterior
+from logtrick._variable_selection.race import OTHER, RACERS, RacePoint
 
 _GUIDES = ("#d1495b", "#00798c")
 _RACERS = ("#b5651d", "#4c5fa8", "#5f8d4e", "#8c4a8c", "#b08900", "#3d7f80", "#8d6a4e", "#707580")
@@ -13,7 +17,12 @@ _EXACT = "#30323d"
 
 
 def save(result: Result, path: str) -> None:
-    """Draw the figure into the PNG file `path`, without a window."""
+    """Write the figure into the PNG file `path`, without a window."""
+    draw(result).savefig(path, dpi=140, format="png")
+
+
+def draw(result: Result) -> Any:
+    """The figure, a `matplotlib.figure.Figure`."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -36,41 +45,31 @@ def save(result: Result, path: str) -> None:
         _way(way, result)
         _inclusion(inclusion, result)
         _race(below, result)
-        figure.suptitle(_plain(result.table.about), x=0.01, ha="left", fontsize=13)
-        figure.savefig(path, dpi=140, format="png")
+        about = textwrap.fill(_plain(result.table.about), 105)
+        figure.suptitle(about, x=0.01, ha="left", fontsize=13, fontweight="bold")
+    return figure
 
 
 def _way(axes: Any, result: Result) -> None:
     """How far the ELBO is below the log evidence, against the step; without an exact evidence, the ELBO itself."""
     exact = result.posterior
-    ends = []
-    for fit, color in zip(result.fits, _GUIDES):
-        steps = np.arange(1, len(fit.history) + 1)
-        noisy, smooth, end = fit.history, _smooth(fit.history), fit.elbo
-        label, note = f"{fit.guide.name}: {end:.2f}", ""
-        if exact is not None:
-            top = exact.log_evidence
-            noisy, smooth, end = top - noisy, top - smooth, max(top - end, 1e-4)
-            label, note = fit.guide.name, f"  {end:.3f}"
-        axes.plot(steps, noisy, color=color, alpha=0.16, lw=0.5, rasterized=True)
-        axes.plot(steps, smooth, color=color, lw=1.8, label=label)
+    curves = [_curves(fit, exact) for fit in result.fits]
+    for fit, (noisy, smooth, end), color in zip(result.fits, curves, _GUIDES):
+        steps = np.arange(1, len(noisy) + 1)
+        axes.fill_between(*_band(noisy), color=color, alpha=0.18, lw=0)
+        axes.plot(steps, smooth, color=color, lw=1.8, label=_label(fit))
         axes.plot(steps[-1], end, "o", color=color, mec="white", ms=8, zorder=5)
-        axes.text(steps[-1], end, note, color=color, va="center", fontweight="bold")
-        ends.append(end)
     if exact is None:
-        low, high = np.quantile(np.concatenate([fit.history for fit in result.fits]), (0.02, 1.0))
+        low, high = np.quantile(np.concatenate([noisy for noisy, _, _ in curves]), (0.02, 1.0))
         axes.set(ylim=(low, high + 0.05 * (high - low)), ylabel="ELBO, nats above the null model")
     else:
-        axes.set(
-            yscale="log", ylim=(min(0.01, min(ends) / 3), None), ylabel="log evidence − ELBO, nats"
-        )
-    axes.set(
-        xscale="log", xlim=(1, 3 * max(len(fit.history) for fit in result.fits)), xlabel="step"
-    )
-    axes.set_title(
-        "The ELBO on the way" if exact is None else "How far the ELBO is below the log evidence",
-        pad=26,
-    )
+        _distance_axis(axes, curves)
+    most = max(len(fit.history) for fit in result.fits)
+    axes.set(xscale="log", xlim=(1, 1.25 * most), xlabel="step (shaded: 80 % of the values)")
+    title = "The ELBO on the way" if exact is None else "How far the ELBO is below the log evidence"
+    axes.set_title(title, pad=26)
+    digits = 2 if exact is None else 3
+    _end_labels(axes, [(end, f"{end:.{digits}f}", c) for (_, _, end), c in zip(curves, _GUIDES)])
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(-0.01, 0.99),
@@ -78,6 +77,62 @@ def _way(axes: Any, result: Result) -> None:
         handletextpad=0.5,
         columnspacing=1.2,
     )
+
+
+def _label(fit: Fitted) -> str:
+    name = fit.guide.name
+    return name if fit.guide.containing is None else f"{name}, from the other's fit"
+
+
+def _curves(fit: Fitted, exact: Posterior | None) -> tuple[np.ndarray, np.ndarray, float]:
+    """The noisy values at the steps, their running mean, and the value at the end."""
+    smooth = _smooth(fit.history)
+    if exact is None:
+        return fit.history, smooth, fit.elbo
+    top = exact.log_evidence
+    return top - fit.history, top - smooth, top - fit.elbo
+
+
+def _band(noisy: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where 80 % of the noisy values lie: steps, lower and upper ends."""
+    edges = np.unique(np.geomspace(1, len(noisy) + 1, 80).astype(int)) - 1
+    parts = [noisy[a:b] for a, b in itertools.pairwise(edges)]
+    low, high = (np.array([np.quantile(part, level) for part in parts]) for level in (0.1, 0.9))
+    return (edges[:-1] + edges[1:] + 1) / 2, low, high
+
+
+def _distance_axis(axes: Any, curves: list[tuple[np.ndarray, np.ndarray, float]]) -> None:
+    """A distance from the evidence: logarithmic, but linear about 0, since noise goes below."""
+    smallest = min(end for _, _, end in curves)
+    linear = 10.0 ** np.clip(np.floor(np.log10(max(smallest, 1e-9))), -3, 0)
+    lowest = min(_band(noisy)[1].min() for noisy, _, _ in curves)
+    axes.set_yscale("symlog", linthresh=linear, linscale=0.6)
+    top = max(noisy.max() for noisy, _, _ in curves)
+    axes.set_ylim(min(-linear, 1.5 * lowest), 1.5 * max(top, linear))
+    axes.axhline(0.0, color=_EXACT, lw=1.0, ls=(0, (4, 3)))
+    axes.annotate(
+        "log evidence",
+        (0.0, 0.0),
+        (4, 3),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        color=_EXACT,
+        fontsize=9,
+    )
+    axes.set_ylabel("log evidence − ELBO, nats")
+
+
+def _end_labels(axes: Any, ends: list[tuple[float, str, str]]) -> None:
+    """The values at the end, to the right of the axes, where no curve passes; moved apart where they would touch."""
+    to_fraction = axes.transData + axes.transAxes.inverted()
+    heights: list[float] = []
+    for value, _, _ in sorted(ends):
+        height = float(to_fraction.transform((1.0, value))[1])
+        heights.append(max(height, heights[-1] + 0.06 if heights else 0.0))
+    down = max(0.0, heights[-1] - 0.97)
+    for height, (_, text, color) in zip(heights, sorted(ends)):
+        style = {"color": color, "va": "center", "fontweight": "bold"}
+        axes.text(1.01, height - down, text, transform=axes.transAxes, **style)
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
@@ -125,12 +180,12 @@ def _inclusion(axes: Any, result: Result) -> None:
 def _race(figure: Any, result: Result) -> None:
     """Variance × evaluations of each estimator at each point of the race."""
     panels = figure.subplots(1, len(result.race), sharex=True, sharey=True, squeeze=False)[0]
-    names = [name for name, racer in result.race[0].rows.items() if racer.error is None]
-    costs = [_cost(heat, name) for heat in result.race for name in names]
+    names = [name for name, row in result.race[0].rows.items() if row.error is None]
+    costs = [_cost(point, name) for point in result.race for name in names]
     shown = [cost for cost in costs if cost]
     low, high = min(shown) / 4, max(shown) * 20
-    for heat, axes in zip(result.race, panels):
-        axes.set_title(heat.where)
+    for point, axes in zip(result.race, panels):
+        axes.set_title(point.where)
         axes.set(
             xscale="log",
             xlim=(low, high),
@@ -142,24 +197,24 @@ def _race(figure: Any, result: Result) -> None:
         axes.grid(axis="x", color="#eceef1", lw=0.8)
         axes.set_axisbelow(True)
         for i, name in enumerate(names):
-            _lollipop(axes, name, heat, len(names) - i, low)
+            _lollipop(axes, name, point, len(names) - i, low)
     title = "The race: the cost of a gradient of the independent guide's ELBO (left is better)"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     note = "other constant: f relative to the full model, not to the model without predictors"
     figure.supxlabel(note, x=0.01, ha="left", fontsize=9, color="#5a5f6b")
 
 
-def _cost(heat: Heat, name: str) -> float:
+def _cost(point: RacePoint, name: str) -> float:
     """Variance × evaluations; 0 for what is exact."""
-    racer = heat.rows[name]
-    return 0.0 if racer.exact else racer.variance_x_evaluations or 0.0
+    row = point.rows[name]
+    return 0.0 if row.exact else row.variance_x_evaluations or 0.0
 
 
-def _lollipop(axes: Any, name: str, heat: Heat, y: int, low: float) -> None:
-    cost, base = _cost(heat, name), name.removesuffix(OTHER)
+def _lollipop(axes: Any, name: str, point: RacePoint, y: int, low: float) -> None:
+    cost, base = _cost(point, name), name.removesuffix(OTHER)
     if cost == 0:
         axes.plot(low, y, "D", color=_EXACT, ms=8, clip_on=False)
-        evaluations = heat.rows[name].evaluations
+        evaluations = point.rows[name].evaluations
         axes.text(
             low * 1.6,
             y,

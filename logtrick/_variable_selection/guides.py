@@ -10,7 +10,6 @@ import optax
 from jax import lax
 
 import logtrick as lt
-from logtrick._core.smooth import log_sigmoid
 
 Array = jax.Array
 
@@ -27,6 +26,8 @@ class Guide:
       num_steps: steps.
       optimizer: `optimizer(num_steps)`, of optax.
       factorized: its coordinates are independent.
+      containing: `containing(params)`, the parameters at which this guide is the independent guide at `params`; None
+        for the independent guide itself. A guide that contains another starts at the other's fit.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Guide:
     num_steps: int
     optimizer: Callable[[int], optax.GradientTransformation]
     factorized: bool
+    containing: Callable[[Any], Any] | None = None
 
 
 def log_prob(params: dict[str, Array], inclusion: Array) -> Array:
@@ -44,7 +46,7 @@ def log_prob(params: dict[str, Array], inclusion: Array) -> Array:
     Without the centering a weight moves its own bias, and one seed in twenty ends in a single mode.
     """
     logits = params["bias"] + jnp.tril(params["weights"], -1) @ (inclusion - 0.5)
-    return jnp.sum(log_sigmoid(jnp.where(inclusion == 1, logits, -logits)))
+    return lt.Bernoulli(logits).log_prob(inclusion)
 
 
 def sample(key: Array, params: dict[str, Array]) -> Array:
@@ -59,13 +61,22 @@ def sample(key: Array, params: dict[str, Array]) -> Array:
     return lax.fori_loop(0, bias.shape[0], coordinate, jnp.zeros_like(bias))
 
 
+def _clipped(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The gradient's norm is at most 20.
+
+    With 20,000 rows a draw without a needed predictor costs 10,000 nats: Adam's second moments would remember such a
+    step for a thousand steps (measured: an ELBO 13 nats lower, inclusion probabilities wrong by .9).
+    """
+    return optax.chain(optax.clip_by_global_norm(20.0), optimizer)
+
+
 INDEPENDENT = Guide(
     "independent",
     lt.Bernoulli,
     jnp.zeros,
     num_samples=16,
     num_steps=2000,
-    optimizer=lambda num_steps: optax.adam(0.1),
+    optimizer=lambda num_steps: _clipped(optax.adam(0.1)),
     factorized=True,
 )
 
@@ -75,8 +86,9 @@ AUTOREGRESSIVE = Guide(
     lambda p: {"bias": jnp.zeros(p), "weights": jnp.zeros((p, p))},
     num_samples=32,
     num_steps=3000,
-    optimizer=lambda num_steps: optax.adam(optax.cosine_decay_schedule(0.05, num_steps)),
+    optimizer=lambda num_steps: _clipped(optax.adam(optax.cosine_decay_schedule(0.05, num_steps))),
     factorized=False,
+    containing=lambda logits: {"bias": logits, "weights": jnp.zeros((logits.size, logits.size))},
 )
 
 GUIDES = (INDEPENDENT, AUTOREGRESSIVE)

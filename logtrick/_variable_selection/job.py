@@ -33,14 +33,14 @@ class Result:
     model: Model
     posterior: Posterior | None
     fits: list[Fitted]
-    race: list[race.Heat]
+    race: list[race.RacePoint]
     num_replicates: int
 
 
 def run(
     table: Table,
     key: jax.Array,
-    stream: TextIO,
+    stream: TextIO | None,
     guides: tuple[Guide, ...] = GUIDES,
     num_replicates: int | None = None,
 ) -> Result:
@@ -51,14 +51,17 @@ def run(
     progress.begin("the models")
     model = Model(table)
     posterior = model.posterior if model.enumerable else None
-    fits = []
+    fits: list[Fitted] = []
     for i, (stage, guide) in enumerate(zip(stages, guides)):
         progress.begin(stage)
-        fits.append(fit(jax.random.fold_in(key, i), model, guide, progress))
+        contained = fits[0] if fits and guide.containing is not None else None
+        fits.append(fit(jax.random.fold_in(key, i), model, guide, progress, contained))
     progress.begin("the race")
     num_replicates = num_replicates or max(
         200, int(REPLICATES * min(1.0, DEAR / model.num_predictors) ** 3)
     )
-    heats = race.run(jax.random.fold_in(key, len(guides)), model, fits[0], num_replicates, progress)
+    points = race.run(
+        jax.random.fold_in(key, len(guides)), model, fits[0], num_replicates, progress
+    )
     progress.end()
-    return Result(table, model, posterior, fits, heats, num_replicates)
+    return Result(table, model, posterior, fits, points, num_replicates)

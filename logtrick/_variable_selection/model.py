@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,6 @@ import numpy as np
 from jax import lax
 
 from logtrick._variable_selection.data import Table
-from logtrick.distributions import Bernoulli
 
 Array = jax.Array
 
@@ -55,24 +55,42 @@ class Model:
 
     def log_joint(self, inclusion: Array) -> Array:
         """log p(y, γ) − log p(y | 0) of one γ, shape ()."""
-        g, n, k = self.num_rows, self.num_rows, jnp.sum(inclusion)
+        g, k = self.num_rows, jnp.sum(inclusion)
         unexplained = unexplained_fraction(jnp.asarray(self.factor, inclusion.dtype), inclusion)
-        # the closed form with (1 + g)^{(n−1)/2} taken into the second factor, where it costs no digits
-        log_likelihood = -0.5 * k * math.log1p(g) - 0.5 * (n - 1) * jnp.log(
-            (1 + g * unexplained) / (1 + g)
+        return self._closed_form(k, jnp.log((1 + g * unexplained) / (1 + g)))
+
+    def _closed_form(self, num_included: Any, log_ratio: Any) -> Any:
+        """log p(y, γ) − log p(y | 0), given log (1 + g (1 − R²)) / (1 + g): no digits are lost to a large n."""
+        log_likelihood = (
+            -0.5 * num_included * math.log1p(self.num_rows) - 0.5 * (self.num_rows - 1) * log_ratio
         )
         return log_likelihood - self.num_predictors * math.log(2.0)
 
-    def inclusions(self) -> Array:
-        """Every γ, shape (2^p, p)."""
-        return Bernoulli(jnp.zeros(self.num_predictors)).enumerate()
-
     @functools.cached_property
     def posterior(self) -> "Posterior":
-        """The exact posterior, by enumeration."""
-        points = self.inclusions()
-        joint = jax.jit(functools.partial(lax.map, self.log_joint, batch_size=4096))(points)
-        return Posterior.of(np.asarray(points, np.float64), np.asarray(joint, np.float64))
+        """The exact posterior, by enumeration in float64 on the host."""
+        g = self.num_rows
+        points, unexplained = unexplained_fractions(self.factor)
+        log_joint = self._closed_form(points.sum(axis=1), np.log((1 + g * unexplained) / (1 + g)))
+        return Posterior.of(points, log_joint)
+
+
+def unexplained_fractions(factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Every γ, shape (2^p, p), and 1 − R² of each, by `unexplained_fraction`'s elimination in float64.
+
+    The models form a binary tree: a node has fixed γ_1 … γ_j and keeps the columns after j, from which the directions
+    of the included ones are removed. So the whole enumeration costs little more than its last level.
+    """
+    num_predictors = factor.shape[1] - 1
+    points, columns = np.zeros((1, 0)), factor[None]
+    for _ in range(num_predictors):
+        direction, rest = columns[:, :, 0], columns[:, :, 1:]
+        weights = np.einsum("mi,mij->mj", direction, rest) / np.sum(direction**2, axis=1)[:, None]
+        without = rest - direction[:, :, None] * weights[:, None, :]
+        columns = np.stack([rest, without], axis=1).reshape(-1, *rest.shape[1:])
+        bits = np.tile([[0.0], [1.0]], (len(points), 1))
+        points = np.hstack([np.repeat(points, 2, axis=0), bits])
+    return points, np.sum(columns[:, :, 0] ** 2, axis=1)
 
 
 def unexplained_fraction(factor: Array, inclusion: Array) -> Array:

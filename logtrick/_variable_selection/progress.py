@@ -12,13 +12,14 @@ class Progress:
 
     Args:
       stages: the stages' names with their shares of the whole, in order.
-      stream: where it is written.
+      stream: where it is written; None writes nothing, and a stream that fails is not written to again.
     """
 
-    def __init__(self, stages: dict[str, float], stream: TextIO) -> None:
+    def __init__(self, stages: dict[str, float], stream: TextIO | None) -> None:
         total = sum(stages.values())
         self._shares = {name: share / total for name, share in stages.items()}
-        self._stream, self._terminal = stream, stream.isatty()
+        self._stream = None if stream is None or stream.closed else stream
+        self._terminal = self._stream is not None and self._stream.isatty()
         self._stage, self._before, self._lines = "", 0.0, 0
         self._began = time.monotonic()
 
@@ -36,14 +37,21 @@ class Progress:
         if self._terminal:
             full = round(_WIDTH * done)
             bar = f"{'█' * full}{'·' * (_WIDTH - full)} {line}"
-            self._stream.write("\r\x1b[2K" + bar[: shutil.get_terminal_size().columns - 1])
+            self._write("\r\x1b[2K" + bar[: shutil.get_terminal_size().columns - 1])
         elif 3 * fraction >= self._lines:
             self._lines = int(3 * fraction) + 1
-            self._stream.write(line + "\n")
-        self._stream.flush()
+            self._write(line + "\n")
 
     def end(self) -> None:
         """The job is over, for whatever reason: leave the line."""
         if self._terminal:
-            self._stream.write("\r\x1b[2K")
+            self._write("\r\x1b[2K")
+
+    def _write(self, text: str) -> None:
+        if self._stream is None:
+            return
+        try:
+            self._stream.write(text)
             self._stream.flush()
+        except (OSError, ValueError):  # a closed pipe, a full disk, a closed file, letters it lacks
+            self._stream = None

@@ -1,7 +1,6 @@
 """The race: the estimators' bias, variance and cost on the independent guide's ELBO, at three points of its way."""
 
 import dataclasses
-from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -14,7 +13,6 @@ from logtrick._variable_selection.fit import Fitted, Objective, elbo
 from logtrick._variable_selection.guides import Guide
 from logtrick._variable_selection.model import Model, Posterior
 from logtrick._variable_selection.progress import Progress
-from logtrick.diagnostics import Comparison, Racer
 
 Array = jax.Array
 
@@ -27,6 +25,9 @@ RACERS: dict[str, lt.Estimator] = {
     "Pathwise": lt.Pathwise(),
 }
 
+# What draws nothing: the same every time, at an evaluation for each of the models, so only where they are enumerated.
+EXACT = ("Enumerate",)
+
 # Whose dependence on f's arbitrary constant is shown, by a second row.
 SHIFTED = ("no baseline", "leave-one-out")
 OTHER = ", other constant"
@@ -36,69 +37,119 @@ POINTS = {"at the start": 0.0, "at 0.3 × the fit": 0.3, "at the fit": 1.0}
 
 
 @dataclasses.dataclass(frozen=True)
-class Heat:
+class Row:
+    """What was measured of an estimator at one point.
+
+    Attributes:
+      name: of the estimator; with `OTHER` where f is relative to the full model.
+      evaluations: of f in one gradient; None where the estimator was refused, like all that follow.
+      variance: of one gradient, summed over its coordinates.
+      bias_z: the largest |z| of a coordinate of the mean gradient, in standard errors; None without an exact gradient.
+      exact: the gradients do not vary and are the exact one, to the rounding of f.
+      declared_biased: the names of its estimators that are declared biased.
+      error: why it was refused; None where it ran.
+    """
+
+    name: str
+    evaluations: int | None = None
+    variance: float | None = None
+    bias_z: float | None = None
+    exact: bool = False
+    declared_biased: tuple[str, ...] = ()
+    error: str | None = None
+
+    @property
+    def variance_x_evaluations(self) -> float | None:
+        """The evaluations that a given accuracy takes."""
+        if self.variance is None or self.evaluations is None:
+            return None
+        return self.variance * self.evaluations
+
+    def as_json(self) -> dict[str, Any]:
+        """The row's numbers, without its name."""
+        found = dataclasses.asdict(self)
+        del found["name"]
+        return {**found, "variance_x_evaluations": self.variance_x_evaluations}
+
+
+@dataclasses.dataclass(frozen=True)
+class RacePoint:
     """The race at one point, `where` it is.
 
     Attributes:
       where: the point, in words.
       rows: the estimators by name; those in `SHIFTED` again, each after its own, with f relative to the full model.
-      numbers: the same, as JSON can hold it.
     """
 
     where: str
-    rows: dict[str, Racer]
-    numbers: dict[str, dict[str, Any]]
+    rows: dict[str, Row]
 
 
 def run(
     key: Array, model: Model, fitted: Fitted, num_replicates: int, progress: Progress
-) -> list[Heat]:
+) -> list[RacePoint]:
     """The race at every point, against the exact gradient where the models are enumerated."""
     objectives = objectives_of(model, fitted.guide)
-    still = [name for name in objectives if RACERS[name].deterministic]
-    moving = [name for name in objectives if name not in still]
-    heats = []
+    still = [name for name in objectives if name in EXACT]
+    moving = [name for name in objectives if name not in EXACT]
+    rounds = [
+        (moving, 0.0, num_replicates, ""),
+        (SHIFTED, other_constant(model), num_replicates, OTHER),
+    ]
+    rounds += [(still, 0.0, 2, "")] if still else []
+    points = []
     for i, (where, scale) in enumerate(POINTS.items()):
         logits = scale * fitted.params
-        exact = (exact_gradient(model.posterior, logits), 0.0) if model.enumerable else None
-
-        def compare(
-            names: Iterable[str], constant: float, count: int, suffix: str = ""
-        ) -> Comparison:
+        exact = exact_gradient(model.posterior, logits) if model.enumerable else None
+        found: dict[str, Row] = {}
+        for names, constant, count, suffix in rounds:
             chosen = {name + suffix: objectives[name] for name in names}
-            params = (logits, jnp.float32(constant))
             here = jax.random.fold_in(key, i)
-            # untimed: single calls this small would time the dispatch
-            return lt.compare_estimators(
-                here, chosen, params, num_replicates=count, reference=exact, num_timings=0
-            )
-
-        outcomes = [
-            compare(moving, 0.0, num_replicates),
-            compare(SHIFTED, other_constant(model), num_replicates, OTHER),
-            # what draws nothing is the same every time, and dear where there are many models
-            *([compare(still, 0.0, 2)] if still else []),
-        ]
-        heats.append(_heat(where, list(objectives), outcomes))
+            found |= _measured(here, chosen, (logits, jnp.float32(constant)), count, exact)
+        order = [row for name in objectives for row in (name, name + OTHER) if row in found]
+        points.append(RacePoint(where, {name: found[name] for name in order}))
         progress.reach((i + 1) / len(POINTS), where)
-    return heats
+    return points
 
 
-def _heat(where: str, names: list[str], outcomes: list[Comparison]) -> Heat:
-    racers = {racer.name: racer for outcome in outcomes for racer in outcome.racers}
-    numbers = {name: numbers for outcome in outcomes for name, numbers in outcome.to_dict().items()}
-    order = [row for name in names for row in (name, name + OTHER) if row in racers]
-    times = ("seconds", "variance_x_seconds")
-    untimed = {row: {k: v for k, v in numbers[row].items() if k not in times} for row in order}
-    return Heat(where, {row: racers[row] for row in order}, untimed)
+def _measured(
+    key: Array,
+    objectives: dict[str, Objective],
+    params: tuple[Array, Array],
+    num_replicates: int,
+    exact: np.ndarray | None,
+) -> dict[str, Row]:
+    """A row for each objective; single calls this small are not timed, that would time the dispatch."""
+    # there is always a reference, so that none is looked for; without an exact gradient the biases are not used
+    reference = (np.zeros(params[0].shape) if exact is None else exact, 0.0)
+    comparison = lt.compare_estimators(
+        key, objectives, params, num_replicates=num_replicates, reference=reference, num_timings=0
+    )
+    return {name: _row(name, comparison[name], exact) for name in objectives}
+
+
+def _row(name: str, measured: Any, exact: np.ndarray | None) -> Row:
+    """One row of `lt.compare_estimators`, its bias judged by the rounding of f, whose constant is arbitrary."""
+    if measured.error is not None:
+        return Row(name, error=measured.error)
+    statistics = measured.statistics
+    variance = float(np.sum(statistics.variance[0]))
+    row = Row(name, measured.evaluations, variance, declared_biased=tuple(measured.biased))
+    if exact is None:
+        return row
+    rounding = 8 * np.finfo(np.float32).eps * max(1.0, abs(statistics.value))
+    error = np.abs(statistics.mean[0] - exact)
+    z = error / np.hypot(statistics.standard_error[0], rounding)
+    same = bool(variance <= rounding**2 and np.all(error <= rounding))
+    return dataclasses.replace(row, bias_z=0.0 if same else float(z.max()), exact=same)
 
 
 def objectives_of(model: Model, guide: Guide) -> dict[str, Objective]:
-    """The ELBO of (parameters, f's constant) by every racer; no enumeration where it is too large."""
+    """The ELBO of (parameters, f's constant) by every estimator; no enumeration where it is too large."""
     return {
         name: _objective(model, guide, estimator)
         for name, estimator in RACERS.items()
-        if model.enumerable or not isinstance(estimator, lt.Enumerate)
+        if model.enumerable or name not in EXACT
     }
 
 

@@ -1,15 +1,16 @@
 """What the job prints."""
 
+import math
 import textwrap
 
 import numpy as np
 
 from logtrick._variable_selection.data import Table
 from logtrick._variable_selection.fit import Fitted
+from logtrick._variable_selection.guides import GUIDES
 from logtrick._variable_selection.job import Result
 from logtrick._variable_selection.model import MAX_ENUMERATED, Model, Posterior
-from logtrick._variable_selection.race import OTHER, SHIFTED, Heat, other_constant
-from logtrick.diagnostics import Racer
+from logtrick._variable_selection.race import OTHER, SHIFTED, RacePoint, Row, other_constant
 
 WIDTH = 100
 
@@ -18,13 +19,25 @@ _OFF = 0.1
 
 
 def problem(table: Table) -> str:
-    """The problem, in two lines."""
-    models = 2 ** len(table.names)
-    count = f"{models:,}" if models < 10**7 else f"{models:.1e}"
-    return (
-        f"{table.about}\n"
-        f"A posterior over {count} linear models (g-prior, inclusion ½), fitted by the log-derivative trick alone."
-    )
+    """The problem, in two lines, and how the file was read."""
+    count = _num_models(len(table.names))
+    lines = [
+        table.about,
+        f"A posterior over {count} linear models (g-prior, inclusion ½), fitted by the log-derivative trick alone.",
+    ]
+    if table.assumed:
+        lines += [
+            "",
+            _wrap(f"Read {table.path} as {', '.join(table.assumed)}: {table.num_read:,} rows."),
+        ]
+    lines += [_wrap(f"  {change}", "    ") for change in table.changes]
+    return "\n".join(lines)
+
+
+def _num_models(num_predictors: int) -> str:
+    if num_predictors < 24:
+        return f"{2**num_predictors:,}"
+    return f"2^{num_predictors} ({10 ** (num_predictors * math.log10(2) % 1):.1f}e{int(num_predictors * math.log10(2))})"
 
 
 def evidence(posterior: Posterior | None, fits: list[Fitted]) -> str:
@@ -32,17 +45,32 @@ def evidence(posterior: Posterior | None, fits: list[Fitted]) -> str:
     lines = ["Evidence, in nats relative to the model without predictors"]
     if posterior is None:
         lines.append(
-            f"  {'exact log evidence':<20}{'–':>9}   more than {MAX_ENUMERATED} predictors: not enumerated"
+            f"  {'exact log evidence':<21}{'–':>10}   more than {MAX_ENUMERATED} predictors: not enumerated"
         )
     else:
-        lines.append(f"  {'exact log evidence':<20}{posterior.log_evidence:9.3f}")
+        lines.append(f"  {'exact log evidence':<21}{posterior.log_evidence:10.3f}")
     for fit in fits:
         if posterior is None:
             note = f"ELBO ± {fit.standard_error:.3f}, by Monte Carlo"
         else:
-            note = f"ELBO, by enumeration, {posterior.log_evidence - fit.elbo:.3f} below"
-        lines.append(f"  {fit.guide.name + ' guide':<20}{fit.elbo:9.3f}   {note}")
+            below = max(0.0, posterior.log_evidence - fit.elbo)
+            note = f"ELBO, by enumeration, {below:.3f} below"
+        lines.append(f"  {fit.guide.name + ' guide':<21}{fit.elbo:10.3f}   {note}")
+    lines += ["", *map(_convergence, fits)]
     return "\n".join(lines)
+
+
+def _convergence(fit: Fitted) -> str:
+    """What is known about the convergence of a fit, in a sentence."""
+    words = (
+        f"The {fit.guide.name} guide, {len(fit.history):,} steps of {fit.guide.num_samples} draws"
+    )
+    if fit.guide.containing is not None:
+        words += f" from the fitted {GUIDES[0].name} guide"
+    words += f": {fit.verdict.words}."
+    if fit.kept:
+        words += " The start is reported in its place."
+    return _wrap(words)
 
 
 def inclusions(model: Model, posterior: Posterior | None, fits: list[Fitted]) -> str:
@@ -67,7 +95,7 @@ def explanation(model: Model, posterior: Posterior | None, fits: list[Fitted]) -
     """In words: how far each guide is from the exact posterior, and why."""
     if posterior is None:
         return _wrap(
-            f"There is no exact column: {2.0**model.num_predictors:.1e} models are too many to enumerate (the limit is "
+            f"There is no exact column: {_num_models(model.num_predictors)} models are too many to enumerate (the limit is "
             f"{MAX_ENUMERATED} predictors). The ELBO is a lower bound of the log evidence: the higher is the nearer."
         )
     return "\n".join([_best(model, posterior), *(_words(model, posterior, fit) for fit in fits)])
@@ -123,54 +151,58 @@ def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _wrap(text: str) -> str:
-    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+def _wrap(text: str, indent: str = "") -> str:
+    return textwrap.fill(
+        text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
-def race(model: Model, heats: list[Heat], num_replicates: int) -> str:
+def race(model: Model, points: list[RacePoint], num_replicates: int) -> str:
     """The tables of the race, and what they show."""
     parts = [
         f"The race: the gradient of the independent guide's ELBO, {num_replicates:,} gradients each\n"
         f"(bias z: the largest |z| of a coordinate; variance: summed over the coordinates; evaluations: of f)",
-        *map(_table, heats),
+        *map(_table, points),
         *(
-            f"{racer.name} is refused: {racer.error}"
-            for racer in heats[0].rows.values()
-            if racer.error is not None
+            f"{row.name} is refused: {row.error}"
+            for row in points[0].rows.values()
+            if row.error is not None
         ),
     ]
     words = (
         "f is known up to a constant: it is taken relative to the model without predictors; “other constant” takes it "
-        f"relative to the full model: f changes by {-other_constant(model):+.1f} nats. {_dependence(heats)}"
+        f"relative to the full model: f changes by {-other_constant(model):+.1f} nats. {_dependence(points)}"
     )
     if not model.enumerable:
         words += f" Enumerate is left out, and with it the exact gradient: more than {MAX_ENUMERATED} predictors."
     return "\n\n".join([*parts, _wrap(words)])
 
 
-def _dependence(heats: list[Heat]) -> str:
+def _dependence(points: list[RacePoint]) -> str:
     """What the constant does to each variance, in numbers."""
-    changes = {name: ", ".join(_change(heat, name) for heat in heats) for name in SHIFTED}
+    changes = {name: ", ".join(_change(point, name) for point in points) for name in SHIFTED}
     return (
         f"Plain REINFORCE's variance depends on that arbitrary constant ({changes['no baseline']}); leave-one-out's "
         f"does not ({changes['leave-one-out']})."
     )
 
 
-def _change(heat: Heat, name: str) -> str:
-    return f"{heat.rows[name].variance:.3g} → {heat.rows[name + OTHER].variance:.3g} {heat.where}"
+def _change(point: RacePoint, name: str) -> str:
+    return (
+        f"{point.rows[name].variance:.3g} → {point.rows[name + OTHER].variance:.3g} {point.where}"
+    )
 
 
-def _table(heat: Heat) -> str:
+def _table(point: RacePoint) -> str:
     """Bias, variance and cost of each estimator; what is exact says so, and so does what is refused."""
-    width = max(map(len, heat.rows)) + 2
+    width = max(map(len, point.rows)) + 2
     heads = ("bias z", "variance", "evaluations", "variance × evaluations")
-    lines = [f"{heat.where:<{width + 2}}" + "".join(f"{head:>{len(head) + 3}}" for head in heads)]
-    for name, racer in heat.rows.items():
-        if racer.error is not None:
+    lines = [f"{point.where:<{width + 2}}" + "".join(f"{head:>{len(head) + 3}}" for head in heads)]
+    for name, row in point.rows.items():
+        if row.error is not None:
             lines.append(f"  {name:<{width}}{'refused':>{len(heads[0]) + 3}}")
             continue
-        cells = _cells(racer)
+        cells = _cells(row)
         lines.append(
             f"  {name:<{width}}"
             + "".join(f"{cell:>{len(head) + 3}}" for head, cell in zip(heads, cells))
@@ -178,12 +210,12 @@ def _table(heat: Heat) -> str:
     return "\n".join(lines)
 
 
-def _cells(racer: Racer) -> tuple[str, ...]:
-    evaluations = f"{racer.evaluations:,}"
-    if racer.exact:
+def _cells(row: Row) -> tuple[str, ...]:
+    evaluations = f"{row.evaluations:,}"
+    if row.exact:
         return "exact", "0", evaluations, "0"
-    z = "–" if racer.bias_z is None else f"{racer.bias_z:.1f}"
-    return z, f"{racer.variance:,.3g}", evaluations, f"{racer.variance_x_evaluations:,.3g}"
+    z = "–" if row.bias_z is None else f"{row.bias_z:.1f}"
+    return z, f"{row.variance:,.3g}", evaluations, f"{row.variance_x_evaluations:,.3g}"
 
 
 def results(result: Result) -> str:

@@ -2,7 +2,7 @@
 
 from logtrick.baselines._base import (
     Baseline as Baseline,
-    RunBaseline as RunBaseline,
+    ScalarBaseline as ScalarBaseline,
     Site as Site,
     live_leaves as live_leaves,
     with_leaves as with_leaves,

@@ -1,5 +1,6 @@
 """What a baseline is: a term of value zero that is added to a score-function site."""
 
+import abc
 import dataclasses
 import math
 from typing import Any, ClassVar
@@ -7,10 +8,10 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from logtrick._core.compat import local
 from logtrick._core.kernel import is_array, stop
+from logtrick._core.mesh import local
 from logtrick._core.module import Module
-from logtrick._core.runs import Runs
+from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
 
 Array = jax.Array
@@ -25,8 +26,9 @@ class Site:
       dist: its distribution.
       box: the magic box of log p(x); its derivative is the score.
       total: the costs credited to the site, summed and held constant, shape ().
-      runs: the axis of runs.
-      expansion: for baselines with `expands`: the costs at the distribution's mean, their gradient there, and their
+      runs: the samples of the expectation.
+      seen: what the baseline's `look` returned when the draw was made.
+      expansion: for baselines with an `expansion_order`: the costs at the distribution's mean, their gradient there, and their
         Hessian for the second order, all held constant.
     """
 
@@ -35,6 +37,7 @@ class Site:
     box: Array
     total: Array
     runs: Runs
+    seen: Any = None
     expansion: tuple[Any, ...] = ()
 
     def score(self) -> list[Array]:
@@ -78,17 +81,18 @@ class Baseline(Module, abstract=True):
     """A control variate for the score function, as a term of value 0 and expected derivative 0.
 
     Attributes:
-      least_runs: the least number of independent runs (under a plan: blocks of runs) that it works with.
+      least_samples: the least number of independent runs (under a plan: blocks of runs) that it works with.
       adaptive: it learns: it has an adaptive loss, or statistics that advance.
-      max_order: the highest derivative whose expectation it leaves alone; `math.inf` for all.
-      expands: the order of f's Taylor expansion around the mean that it looks at, which costs one further evaluation of
+      max_order: 1, or `math.inf` where it leaves the expectation of every derivative alone.
+      mixed_orders: as of `lt.Estimator`, at `max_order = 1`.
+      expansion_order: the order of f's Taylor expansion around the mean that it looks at, which costs one further evaluation of
         f and its derivatives; 0 for none.
       statistics: names of the fields that are running statistics: they move by `advance`, never by an optimizer.
 
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> class Halfway(lt.Baseline):                          # half of the others' mean, in a user's own file
-      ...     least_runs = 2
+      ...     least_samples = 2
       ...     def term(self, site):
       ...         return 0.5 * site.runs.leave_one_out(site.total) * (1 - site.box)
       >>> value = lambda mu: lt.expect(jax.random.key(0), lambda x: x**2, lt.Normal(mu, 1.0), num_samples=100_000,
@@ -97,23 +101,31 @@ class Baseline(Module, abstract=True):
       2.0
     """
 
-    least_runs: ClassVar[int] = 1
+    least_samples: ClassVar[int] = 1
     adaptive: ClassVar[bool] = False
     max_order: ClassVar[float] = math.inf
+    mixed_orders: ClassVar[bool] = False
     statistics: ClassVar[tuple[str, ...]] = ()
     reference: ClassVar[str] = ""
 
     @property
-    def expands(self) -> int:
+    def expansion_order(self) -> int:
         """The order of the Taylor expansion of f around the mean that it looks at; 0 for none."""
         return 0
 
     def check(self, dist: Distribution) -> None:
         """Raise where this baseline is illegal for `dist`, at trace time, by declared capabilities."""
 
+    def look(self, x: Any, dist: Distribution) -> Any:
+        """What is computed when the draw is made and handed back as `site.seen`, a pytree of arrays.
+
+        Inside a loop over time the costs are known after the loop, so whatever depends on the step is computed here.
+        """
+        return None
+
+    @abc.abstractmethod
     def term(self, site: Site) -> Array | None:
         """The term; None stands for zero."""
-        raise NotImplementedError
 
     def adaptive_loss(self, site: Site) -> Array | None:
         """What the baseline's own parameters minimise; its gradient reaches only them."""
@@ -128,7 +140,7 @@ class Baseline(Module, abstract=True):
         return self
 
 
-class RunBaseline(Baseline, abstract=True):
+class ScalarBaseline(Baseline, abstract=True):
     """A baseline that is one number a run: the term b (1 − box).
 
     Attributes:
@@ -137,9 +149,9 @@ class RunBaseline(Baseline, abstract=True):
 
     affine: ClassVar[bool] = False
 
+    @abc.abstractmethod
     def value(self, total: Array, runs: Runs) -> Array | None:
         """b, independent of this run's draw, from the runs' totals; None stands for zero."""
-        raise NotImplementedError
 
     def term(self, site: Site) -> Array | None:
         b = self.value(site.total, site.runs)

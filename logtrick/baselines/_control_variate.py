@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from logtrick._core import checks
 from logtrick._core.kernel import detached, stop
 from logtrick._core.module import static
-from logtrick._core.runs import Runs
+from logtrick._core.samples import Runs
 from logtrick.baselines._base import Array, Baseline, Site
+from logtrick.distributions import Distribution
 
 
 class ControlVariate(Baseline):
@@ -41,7 +42,7 @@ class ControlVariate(Baseline):
 
     h: Callable[[Any], Any] = static()
     expected_h: Callable[[Any], Any] = static()
-    least_runs: ClassVar[int] = 3
+    least_samples: ClassVar[int] = 3
     reference: ClassVar[str] = (
         "Paisley, Blei & Jordan (2012), Variational Bayesian Inference with Stochastic Search; "
         "Ranganath, Gerrish & Blei (2014), Black Box Variational Inference."
@@ -54,19 +55,19 @@ class ControlVariate(Baseline):
                     f"ControlVariate({name}=…) needs a function; got {getattr(self, name)!r}."
                 )
 
+    def look(self, x: Any, dist: Distribution) -> tuple[Array, Array]:
+        """h(x), held constant, and E h."""
+        h = stop(checks.scalar_cost("ControlVariate: h", self.h(x)))
+        converted, outside = jax.closure_convert(self.expected_h, dist)
+        mean = converted(dist, *detached(outside))
+        return h, checks.scalar_cost("ControlVariate: expected_h", mean)
+
     def term(self, site: Site) -> Array:
-        h = stop(checks.scalar_cost("ControlVariate: h", self.h(site.x)))
-        converted, outside = jax.closure_convert(self.expected_h, site.dist)
-        held = detached(outside)
-
-        def expected(dist: Any) -> Array:
-            return checks.scalar_cost("ControlVariate: expected_h", converted(dist, *held))
-
-        mean = expected(site.dist)
-        centred, runs = h - stop(mean), site.runs
-        a = _regression(site.total, centred, runs)
-        b = runs.leave_one_out(site.total) - a * runs.leave_one_out(centred)
-        return (b + a * centred) * (1 - site.box) + a * (mean - stop(mean))
+        h, mean = site.seen
+        centered, runs = h - stop(mean), site.runs
+        a = _regression(site.total, centered, runs)
+        b = runs.leave_one_out(site.total) - a * runs.leave_one_out(centered)
+        return (b + a * centered) * (1 - site.box) + a * (mean - stop(mean))
 
 
 def _regression(f: Array, h: Array, runs: Runs) -> Array:

@@ -9,6 +9,7 @@ from logtrick._core import checks
 from logtrick._core.kernel import detached, stop
 from logtrick._core.module import static
 from logtrick.baselines._base import Array, Baseline, Site
+from logtrick.distributions import Distribution
 
 
 class LearnedBaseline(Baseline):
@@ -29,14 +30,21 @@ class LearnedBaseline(Baseline):
       Mnih & Gregor (2014), "Neural Variational Inference and Learning in Belief Networks". Checked against
       tensorflow/models, `research/rebar/rebar.py` (`get_nvil_gradient`, without variance normalization, as here).
     Example:
-      >>> import jax, logtrick as lt
-      >>> def loss(logit, b):
-      ...     estimator = lt.ScoreFunction(lt.LearnedBaseline(lambda b: b, b))
-      ...     value, aux = lt.expect(jax.random.key(0), lambda x: 3.0 + x, lt.Bernoulli(logit), estimator=estimator,
-      ...                            num_samples=1000, has_aux=True)
+      >>> import jax, jax.numpy as jnp, logtrick as lt
+      >>> def episode(policy, critic):                         # actor–critic: the critic sees the state before the action
+      ...     def step(state, _):
+      ...         value = lt.LearnedBaseline(lambda w: w[0] + w[1] * state, critic)
+      ...         action = yield lt.sample(lt.Bernoulli(policy + state), lt.ScoreFunction(value))
+      ...         state = 0.5 * state + action
+      ...         yield lt.cost((state - 1.0) ** 2)
+      ...         return state, None
+      ...     yield lt.scan(step, 0.0, length=3)
+      >>> def loss(policy, critic):
+      ...     value, aux = lt.expect_program(jax.random.key(0), episode, policy, critic, num_samples=1000, has_aux=True)
       ...     return value + aux.adaptive_loss
-      >>> round(jax.grad(loss, argnums=1)(0.0, 0.0).item(), 1)          # exact: 2 (b − E f) = −7
-      -6.9
+      >>> actor, critic = jax.grad(loss, (0, 1))(0.1, jnp.array([0.9, 0.0]))
+      >>> round(actor.item(), 2), critic.shape
+      (-0.15, (2,))
     """
 
     fn: Callable[[Any], Any] = static()
@@ -53,13 +61,14 @@ class LearnedBaseline(Baseline):
             )
         checks.differentiable("LearnedBaseline", self.params)
 
-    def term(self, site: Site) -> Array:
-        return stop(self._value()).astype(site.total.dtype) * (1 - site.box)
-
-    def adaptive_loss(self, site: Site) -> Array:
-        return (site.total - self._value()) ** 2
-
-    def _value(self) -> Array:
+    def look(self, x: Any, dist: Distribution) -> Array:
         """b, what fn closes over held constant."""
         converted, outside = jax.closure_convert(self.fn, self.params)
-        return checks.scalar_cost("LearnedBaseline: fn", converted(self.params, *detached(outside)))
+        b = converted(self.params, *detached(outside))
+        return checks.scalar_cost("LearnedBaseline: fn", b)
+
+    def term(self, site: Site) -> Array:
+        return stop(site.seen).astype(site.total.dtype) * (1 - site.box)
+
+    def adaptive_loss(self, site: Site) -> Array:
+        return (site.total - site.seen) ** 2

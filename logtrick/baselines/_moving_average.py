@@ -5,11 +5,11 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from logtrick._core.module import assign, replace, static
-from logtrick._core.runs import Runs
-from logtrick.baselines._base import Array, RunBaseline, Site
+from logtrick._core.samples import Runs
+from logtrick.baselines._base import Array, ScalarBaseline, Site
 
 
-class MovingAverage(RunBaseline):
+class MovingAverage(ScalarBaseline):
     """The exponential moving average of the costs of past calls: b = m / w, as it stood before this call's draws.
 
     After each call m ← decay · m + (1 − decay) · mean cost and w ← decay · w + (1 − decay): b is a proper average from

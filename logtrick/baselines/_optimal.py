@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from logtrick._core.kernel import first_order
-from logtrick._core.runs import Runs
+from logtrick._core.samples import Runs
 from logtrick.baselines._base import Array, Baseline, Site
 
 
@@ -36,8 +36,9 @@ class OptimalBaseline(Baseline):
       [0.48, -0.21]
     """
 
-    least_runs: ClassVar[int] = 2
+    least_samples: ClassVar[int] = 2
     max_order: ClassVar[float] = 1
+    mixed_orders: ClassVar[bool] = True
     reference: ClassVar[str] = (
         "Greensmith, Bartlett & Baxter (2004), Variance Reduction Techniques for Gradient Estimates in Reinforcement "
         "Learning; Ranganath, Gerrish & Blei (2014), Black Box Variational Inference."

@@ -4,11 +4,11 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
-from logtrick._core.runs import Runs
-from logtrick.baselines._base import Array, RunBaseline
+from logtrick._core.samples import Runs
+from logtrick.baselines._base import Array, ScalarBaseline
 
 
-class NoBaseline(RunBaseline):
+class NoBaseline(ScalarBaseline):
     """Plain REINFORCE: b = 0. Its variance depends on f's arbitrary constant.
 
     Example:
@@ -26,7 +26,7 @@ class NoBaseline(RunBaseline):
         return None
 
 
-class ConstantBaseline(RunBaseline):
+class ConstantBaseline(ScalarBaseline):
     """A constant: Var[(f − b) s] = Var[(f − b*) s] + E[s²] (b − b*)², b* = E[f s²] / E[s²], per coordinate.
 
     Args:
@@ -47,7 +47,7 @@ class ConstantBaseline(RunBaseline):
         return jnp.asarray(self.constant)
 
 
-class LeaveOneOut(RunBaseline):
+class LeaveOneOut(ScalarBaseline):
     """The mean of the other runs: bᵢ = Σ_{j≠i} fⱼ / (n − 1). Unbiased for any n ≥ 2.
 
     The estimate is the sample covariance of f and the score, so a constant added to f changes nothing. Within a chunk,
@@ -59,7 +59,7 @@ class LeaveOneOut(RunBaseline):
       ScoreFunction(baseline=LeaveOneOut(), plan=IID())
     """
 
-    least_runs: ClassVar[int] = 2
+    least_samples: ClassVar[int] = 2
     affine: ClassVar[bool] = True
     reference: ClassVar[str] = (
         "Salimans & Knowles (2014), On Using Control Variates with Stochastic Approximation for Variational Bayes; "

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from logtrick._core.kernel import stop
 from logtrick._core.module import static
 from logtrick.baselines._base import Array, Baseline, Site
-from logtrick.distributions import Distribution
+from logtrick.distributions import Distribution, value_of
 from logtrick.supports import Boolean
 
 
@@ -47,7 +47,7 @@ class DeltaMethod(Baseline):
             raise ValueError(f"DeltaMethod(order=…) needs 1 or 2; got {self.order!r}. Pass 2.")
 
     @property
-    def expands(self) -> int:
+    def expansion_order(self) -> int:
         return self.order
 
     def check(self, dist: Distribution) -> None:
@@ -91,7 +91,7 @@ class MuProp(Baseline):
     )
 
     @property
-    def expands(self) -> int:
+    def expansion_order(self) -> int:
         return 1
 
     def check(self, dist: Distribution) -> None:
@@ -121,7 +121,7 @@ def _taylor(site: Site) -> Array:
     value, slope, *curved = site.expansion
     live = site.dist.mean()
     mean = stop(live)
-    away, moved = site.x - mean, live - mean
+    away, moved = value_of(site.x) - mean, live - mean
     h, expected = value + jnp.sum(slope * away), jnp.sum(slope * moved)
     for hessian in curved:
         size = mean.size

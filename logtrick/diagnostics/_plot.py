@@ -1,61 +1,62 @@
-"""Figures of races (the `plot` extra)."""
+"""Figures of comparisons (the `plot` extra): dots and stems on logarithmic axes, every label inside the axes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
+from logtrick.diagnostics._plot_cost import draw_cost
+from logtrick.diagnostics._plot_curves import draw_coordinates, draw_samples
+from logtrick.diagnostics._plot_pareto import draw_pareto
 
-def figure(racers: Sequence[Any]) -> Any:
-    """Horizontal bars on logarithmic axes: the variance, and what a given accuracy costs in evaluations and in time."""
+_STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "legend.frameon": False,
+    "pdf.fonttype": 42,  # text stays text in a PDF
+}
+
+
+def figure(comparison: Any, kind: str, ax: Any) -> Any:
+    """The figure of one kind, in new axes or in `ax`."""
     try:
+        import matplotlib
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(
             "Comparison.plot() needs matplotlib. Run pip install 'logtrick[plot]'."
         ) from error
-    panels = [
-        ("variance of one gradient", lambda r: r.variance),
-        ("variance × evaluations of f", lambda r: r.variance_x_evaluations),
-        ("variance × seconds", lambda r: r.variance_x_seconds),
-    ]
-    names = [r.name for r in racers]
-    result = Figure(figsize=(4.2 * len(panels), 0.8 + 0.45 * len(racers)), layout="constrained")
-    axes = result.subplots(1, len(panels), sharey=True)
-    for axis, (title, measure) in zip(axes, panels):
-        axis.set_title(title, fontsize=10)
-        axis.set_xscale("log")
-        for row, racer in enumerate(racers):
-            _bar(axis, row, racer, measure(racer))
-        if not any(_shown(racer, measure(racer)) for racer in racers):
-            axis.set_xlim(0.1, 10)  # nothing to scale by
-    axes[0].set_yticks(range(len(names)), names)
-    axes[0].invert_yaxis()
+    draw = _KINDS.get(kind)
+    if draw is None:
+        raise ValueError(f"Comparison.plot(kind=…) needs one of {sorted(_KINDS)}; got {kind!r}.")
+    measured = [m for m in comparison.measurements if m.statistics is not None]
+    if kind == "samples" and not comparison.slopes:
+        raise ValueError(
+            "Comparison.plot('samples') needs measurements at several numbers of samples; got none. "
+            "Pass num_samples=(2, 4, 8) to lt.compare_estimators."
+        )
+    with matplotlib.rc_context(_STYLE):
+        if ax is not None:
+            draw(ax, comparison, measured)
+            return ax.figure
+        height = 1.0 + 0.34 * len(comparison.measurements) if kind == "cost" else 3.8
+        wide = kind == "cost" and any(m.seconds is not None for m in measured)
+        size = (9.6 if wide else 5.6, height)
+        result = Figure(figsize=size, layout="constrained", facecolor="white")
+        if wide:
+            left, right = result.subplots(1, 2, sharey=True)
+            draw(left, comparison, measured)
+            draw_cost(right, comparison, measured, by_seconds=True)
+        else:
+            draw(result.subplots(), comparison, measured)
     return result
 
 
-def _shown(racer: Any, value: float | None) -> bool:
-    return value is not None and value > 0 and not racer.exact
-
-
-def _bar(axis: Any, row: int, racer: Any, value: float | None) -> None:
-    """A bar, or the word that stands for it."""
-    if _shown(racer, value):
-        axis.barh(row, value, color="#4878a8")
-        axis.annotate(f" {value:.3g}", (value, row), va="center", fontsize=8)
-        return
-    word = (
-        "refused"
-        if racer.error is not None
-        else "exact"
-        if racer.exact
-        else "–"
-        if value is None
-        else f"{value:.3g}"
-    )
-    axis.annotate(
-        f" {word}",
-        (0, row),
-        xycoords=("axes fraction", "data"),
-        va="center",
-        fontsize=8,
-        color="#666666",
-    )
+_KINDS: dict[str, Callable[[Any, Any, list[Any]], None]] = {
+    "cost": draw_cost,
+    "samples": draw_samples,
+    "pareto": draw_pareto,
+    "coordinates": draw_coordinates,
+}

@@ -1,7 +1,8 @@
-"""Many independent gradients of one objective, in vmapped blocks of bounded memory, their moments in float64."""
+"""Many independent gradients of one objective, in vmapped blocks of bounded memory."""
 
 import functools
 import inspect
+import time
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -9,130 +10,146 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import logtrick as lt
 from logtrick._core import checks, keys
-from logtrick._core.jaxprs import largest
-from logtrick._core.meter import evaluations_counted
+from logtrick._core.jaxprs import largest_bytes
+from logtrick._core.meter import evaluations_of
+from logtrick.diagnostics._moments import GradientMoments, Moments
 from logtrick.training._adaptive import merge, partition
 
 Array = jax.Array
 
-_BLOCK_ELEMENTS = 2**22  # of the largest intermediate array of a block: 16 MB in float32
-_JITTED = type(jax.jit(lambda: None))
+_BLOCK_BYTES = 2**24  # of the largest intermediate array of a block
+
+
+class Probe:
+    """What tracing tells of an objective before it runs.
+
+    Attributes:
+      bytes: of the largest intermediate array of one gradient.
+      evaluations: of f in one gradient; None where not known.
+      biased: the names of the estimators that are declared biased.
+      seconds: what tracing took.
+    """
+
+    def __init__(
+        self, bytes: int, evaluations: int | None, biased: tuple[str, ...], seconds: float
+    ) -> None:
+        self.bytes, self.evaluations, self.biased = bytes, evaluations, biased
+        self.seconds = seconds
 
 
 class Replicator:
-    """The compiled functions of one objective."""
+    """The compiled functions of one objective.
 
-    def __init__(self, where: str, objective: Callable[..., Any]) -> None:
-        self.where, self.objective = where, objective
+    Args:
+      where: the public function's name, for messages.
+      objective: `objective(params, key, *data, **options) -> value`, or `(value, aux)`.
+      options: keyword arguments for it, which are part of the program.
+    """
+
+    def __init__(
+        self, where: str, objective: Callable[..., Any], options: tuple[tuple[str, Any], ...] = ()
+    ) -> None:
+        self.where, self.objective, self.options = where, objective, dict(options)
         self.single = jax.jit(self._value_and_grad)
         self.block = jax.jit(self._block, static_argnames=("size",))
-        self._probed: dict[Any, tuple[int, int | None, tuple[str, ...]]] = {}
+        self.compile_seconds: float | None = (
+            None  # of `single`, tracing included, when first called
+        )
+        self._probes: dict[Any, Probe] = {}
 
-    def _value_and_grad(self, params: Any, key: Array) -> tuple[Array, Any]:
+    def value(self, params: Any, key: Array, data: tuple[Any, ...]) -> Array:
+        """The objective's value, shape ()."""
+        out = self.objective(params, key, *data, **self.options)
+        value = out[0] if isinstance(out, tuple) and len(out) == 2 else out
+        return checks.scalar_cost(f"{self.where}: the objective", value)
+
+    def _value_and_grad(self, params: Any, key: Array, data: tuple[Any, ...]) -> tuple[Array, Any]:
         trained, statistics = partition(params)
+        return jax.value_and_grad(
+            lambda trained: self.value(merge(params, trained, statistics), key, data)
+        )(trained)
 
-        def value(trained: Any) -> Array:
-            out = self.objective(merge(params, trained, statistics), key)
-            value = out[0] if isinstance(out, tuple) and len(out) == 2 else out
-            return checks.scalar_cost(f"{self.where}: the objective", value)
-
-        return jax.value_and_grad(value)(trained)
-
-    def _block(self, params: Any, key: Array, start: Array, size: int) -> tuple[Array, Any]:
+    def _block(
+        self, params: Any, key: Array, data: tuple[Any, ...], start: Array, size: int
+    ) -> tuple[Array, Any]:
         """Replicates start … start + size; each replicate's key depends on its index alone."""
         index = start + jnp.arange(size, dtype=jnp.int32)
-        return jax.vmap(lambda i: self.single(params, jax.random.fold_in(key, i)))(index)
+        return jax.vmap(lambda i: self.single(params, jax.random.fold_in(key, i), data))(index)
 
-    def probe(self, params: Any, key: Array) -> tuple[int, int | None, tuple[str, ...]]:
-        """The elements of the largest intermediate array, the evaluations of f (None where no `expect` is used), and the
-        estimators that are declared biased.
-
-        The one place where the objective is traced: what it raises there, it refuses.
-        """
-        shapes = tuple((jnp.shape(x), jnp.result_type(x)) for x in jax.tree.leaves(params))
-        kind = (jax.tree.structure(params), shapes, key.dtype)
-        if kind not in self._probed:
-            with evaluations_counted() as counts:
-                jaxpr = self.single.trace(params, key).jaxpr
-                if not counts and isinstance(
-                    self.objective, _JITTED
-                ):  # traced before, by its own jit
-                    plain = inspect.unwrap(self.objective)
-                    jax.eval_shape(
-                        lambda params, key: plain(params, key), params, key
-                    )  # anew: it caches by function
-            self._probed[kind] = (
-                largest(jaxpr.jaxpr.eqns),
-                sum(counts) if counts else None,
-                tuple(counts.biased),
+    def probe(self, params: Any, key: Array, data: tuple[Any, ...]) -> Probe:
+        """What tracing tells: the one place where what the objective raises when traced comes out."""
+        leaves, tree = jax.tree.flatten((params, data))
+        kind = (tree, tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves), key.dtype)
+        if kind not in self._probes:
+            began = time.perf_counter()
+            jaxpr = self.single.trace(params, key, data).jaxpr
+            seconds = time.perf_counter() - began
+            # the value alone: what reverse mode computes anew is no further evaluation
+            evaluations, biased = evaluations_of(self.value, params, key, data)
+            self._probes[kind] = Probe(
+                largest_bytes(jaxpr.jaxpr.eqns), evaluations, biased, seconds
             )
-        return self._probed[kind]
+        return self._probes[kind]
+
+    def time_single(self, params: Any, key: Array, data: tuple[Any, ...]) -> float:
+        """Seconds of one value and gradient, the compilation before it excepted."""
+        if self.compile_seconds is None:
+            began = time.perf_counter()
+            jax.block_until_ready(self.single(params, key, data))
+            first = time.perf_counter() - began
+            self.compile_seconds = 0.0
+            again = self.time_single(params, key, data)
+            traced = self.probe(params, key, data).seconds
+            self.compile_seconds = max(first - again, 0.0) + traced
+        began = time.perf_counter()
+        jax.block_until_ready(self.single(params, key, data))
+        return time.perf_counter() - began
 
 
-@functools.lru_cache(maxsize=32)
-def _cached(where: str, objective: Callable[..., Any]) -> Replicator:
-    return Replicator(where, objective)
+@functools.lru_cache(maxsize=64)
+def _cached(where: str, objective: Callable[..., Any], options: Any) -> Replicator:
+    return Replicator(where, objective, options)
 
 
-def replicator(where: str, objective: Any) -> Replicator:
-    """The compiled functions of `objective`, cached for the 32 objectives used last."""
+def replicator(where: str, objective: Any, **options: Any) -> Replicator:
+    """The compiled functions of `objective`, cached for the 64 objectives used last."""
     if not callable(objective):
         raise TypeError(
-            f"{where}(objective=…) needs a function of (params, key); got {type(objective).__name__}."
+            f"{where}(objective=…) needs a function of (params, key); got "
+            f"{type(objective).__name__}."
         )
-    return (
-        _cached(where, objective)
-        if isinstance(objective, Hashable)
-        else Replicator(where, objective)
-    )
+    if inspect.isgeneratorfunction(objective):
+        objective = _of_program(objective)
+    if isinstance(objective, Hashable):
+        return _cached(where, objective, tuple(options.items()))
+    return Replicator(where, objective, tuple(options.items()))
 
 
-class Moments:
-    """Mean and centred sum of squares of rows, block by block, in float64 (Chan, Golub & LeVeque 1983)."""
+@functools.lru_cache(maxsize=64)
+def _of_program(program: Callable[..., Any]) -> Callable[..., Any]:
+    """The objective of a program: its expectation, by 16 samples where `num_samples` is not swept."""
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean: Any = 0.0
-        self.squares: Any = 0.0
-        self.peak = 0.0
+    def objective(params: Any, key: Array, *data: Any, **options: Any) -> Array:
+        return lt.expect_program(key, program, params, *data, **options)
 
-    def add(self, rows: np.ndarray) -> None:
-        """Take in rows, shape (n, …)."""
-        rows = np.asarray(rows, np.float64)
-        count = len(rows)
-        mean = rows.mean(0)
-        with np.errstate(over="ignore", invalid="ignore"):  # inf and nan come out as such
-            shift = mean - self.mean
-            total = self.count + count
-            self.squares = (
-                self.squares + ((rows - mean) ** 2).sum(0) + shift**2 * (self.count * count / total)
-            )
-            self.mean = self.mean + shift * (count / total)
-        self.count = total
-        self.peak = max(self.peak, float(np.max(np.abs(rows), initial=0.0)))
-
-    @property
-    def variance(self) -> np.ndarray:
-        """With one degree of freedom taken off."""
-        return np.asarray(self.squares / (self.count - 1))
+    return objective
 
 
 def moments(
-    work: Replicator, key: Array, params: Any, count: int, block: int | None
-) -> tuple[Moments, list[Moments]]:
-    """The moments of the value, and of each leaf of the gradient, over `count` replicates."""
+    work: Replicator, key: Array, params: Any, data: tuple[Any, ...], count: int, block: int | None
+) -> tuple[Moments, GradientMoments]:
+    """The moments of the value, and of the gradient's leaves, over `count` replicates."""
     base = jax.random.fold_in(key, keys.REPLICATE)
-    largest, *_ = work.probe(params, base)
-    most = min(count, block or max(1, _BLOCK_ELEMENTS // largest))
-    size = -(
-        -count // -(-count // most)
-    )  # even blocks: of the last one no more than the surplus is thrown away
-    value, leaves = Moments(), [Moments() for _ in jax.tree.leaves(partition(params)[0])]
+    most = min(count, block or max(1, _BLOCK_BYTES // work.probe(params, base, data).bytes))
+    # Even blocks: no more than the surplus of the last one is thrown away.
+    size = -(-count // -(-count // most))
+    value = Moments()
+    gradient = GradientMoments(len(jax.tree.leaves(partition(params)[0])), count)
     for start in range(0, count, size):
-        values, grads = work.block(params, base, np.int32(start), size=size)
+        values, grads = work.block(params, base, data, np.int32(start), size=size)
         kept = min(size, count - start)
         value.add(np.asarray(values, np.float64)[:kept])
-        for moment, grad in zip(leaves, jax.tree.leaves(grads)):
-            moment.add(np.asarray(grad, np.float64)[:kept])
-    return value, leaves
+        gradient.add([np.asarray(g, np.float64)[:kept] for g in jax.tree.leaves(grads)])
+    return value, gradient

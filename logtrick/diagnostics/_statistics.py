@@ -1,5 +1,6 @@
 """`lt.gradient_statistics`: mean, variance, standard error, signal-to-noise and bias of a gradient estimate."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,11 +11,11 @@ import numpy as np
 from logtrick._core import checks
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, static
-from logtrick.diagnostics._replicates import Moments, Replicator, moments, replicator
+from logtrick.diagnostics._moments import GradientMoments
+from logtrick.diagnostics._reference import Reference, constant, given, judge
+from logtrick.diagnostics._replicates import Replicator, moments, replicator
+from logtrick.diagnostics._tables import html_table, number, text_table
 from logtrick.training._adaptive import partition
-
-# A variance, and an error, count as zero to rounding within these multiples of the float's epsilon.
-_SPREAD, _ERROR = 8, 64
 
 
 class GradientStatistics(Module):
@@ -26,7 +27,15 @@ class GradientStatistics(Module):
       standard_error: of `mean`, √(variance / num_replicates).
       signal_to_noise: |mean| / √variance per coordinate; inf where only the variance is 0, 0 where both are.
       bias_z: (mean − reference) / standard_error per coordinate; None without a reference.
-      exact: whether all variances and all errors are zero to rounding; False without a reference.
+      leaf_variance: the variance of one estimate summed over a leaf's coordinates, a number per leaf.
+      leaf_interval: its interval, an array (low, high) per leaf.
+      total_variance: the variance of one estimate, summed over all coordinates.
+      total_interval: its interval (low, high): the range of the variances of eight groups of replicates.
+      largest_share: of one replicate in the sum of squared deviations. Where it is large, the fourth moment dominates and
+        the variance is hardly known.
+      exact: whether all variances and all errors are zero to the rounding of each coordinate; False without a reference.
+      constant: whether no coordinate varies, to rounding; what there is of variance is rounding too.
+      zero: whether every estimate is exactly 0 in every coordinate: a gradient that is cut off, most often.
       value: the mean of the objective's value.
       num_replicates: how many estimates there were.
     """
@@ -36,9 +45,79 @@ class GradientStatistics(Module):
     standard_error: Any
     signal_to_noise: Any
     bias_z: Any
+    leaf_variance: Any
+    leaf_interval: Any
+    total_variance: float = static()
+    total_interval: tuple[float, float] = static()
+    largest_share: float = static()
     exact: bool = static()
+    constant: bool = static()
+    zero: bool = static()
     value: float = static()
     num_replicates: int = static()
+
+    @property
+    def heavy_tails(self) -> bool:
+        """Whether one replicate makes so much of the variance that it is hardly known."""
+        return self.largest_share > max(0.1, 15 / self.num_replicates)
+
+    @property
+    def largest_z(self) -> float | None:
+        """The largest |bias_z| of a coordinate; None without a reference."""
+        if self.bias_z is None:
+            return None
+        found = [np.max(np.abs(z), initial=0.0) for z in jax.tree.leaves(self.bias_z)]
+        return float(np.max(found))
+
+    @property
+    def total_signal_to_noise(self) -> float:
+        """‖E g‖ / √(total variance), the square of the norm corrected for the noise of the mean; inf without noise."""
+        squared = sum(float(np.sum(np.square(m))) for m in jax.tree.leaves(self.mean))
+        signal = max(squared - self.total_variance / self.num_replicates, 0.0)
+        if self.total_variance == 0:
+            return math.inf if signal > 0 else 0.0
+        return math.sqrt(signal / self.total_variance)
+
+    def __repr__(self) -> str:
+        return f"{self._headline()}\n{text_table(_HEAD, self._rows())}"
+
+    def _repr_html_(self) -> str:
+        return html_table(_HEAD, self._rows(), caption=self._headline())
+
+    def _headline(self) -> str:
+        low, high = self.total_interval
+        parts = [
+            f"{self.num_replicates:,} gradients: total variance {number(self.total_variance)} "
+            f"({number(low)} to {number(high)})",
+            f"signal-to-noise {number(self.total_signal_to_noise)}",
+            f"value {number(self.value)}",
+        ]
+        if self.zero:
+            parts.append("every gradient is exactly 0")
+        elif self.exact:
+            parts.append("exact")
+        if self.heavy_tails:
+            parts.append(
+                f"heavy tails: one gradient makes {self.largest_share:.0%} of the variance"
+            )
+        return ", ".join(parts)
+
+    def _rows(self) -> list[list[str]]:
+        paths = jax.tree_util.tree_flatten_with_path(self.mean)[0]
+        zs = [None] * len(paths) if self.bias_z is None else jax.tree.leaves(self.bias_z)
+        variances = jax.tree.leaves(self.leaf_variance)
+        rows = []
+        for (path, mean), variance, z in zip(paths, variances, zs):
+            norm = float(np.linalg.norm(mean))
+            ratio = math.inf if variance == 0 else norm / math.sqrt(variance)
+            worst = "–" if z is None else number(float(np.max(np.abs(z), initial=0.0)))
+            name = jax.tree_util.keystr(path) or "params"
+            shape = str(np.shape(mean))
+            rows.append([name, shape, number(norm), number(variance), number(ratio), worst])
+        return rows
+
+
+_HEAD = ["leaf", "shape", "norm of the mean", "variance", "norm / √variance", "largest |bias z|"]
 
 
 def gradient_statistics(
@@ -48,20 +127,28 @@ def gradient_statistics(
     *,
     num_replicates: int,
     reference: Any = None,
+    data: Any = None,
     block_size: int | None = None,
 ) -> GradientStatistics:
     """Mean, variance, standard error, signal-to-noise and bias of an objective's gradient estimate.
 
     ḡ = (1/n) Σᵢ gᵢ, s² = Σᵢ (gᵢ − ḡ)² / (n − 1), z = (ḡ − g) / (s / √n), gᵢ = ∇ objective(params, keyᵢ), n =
-    `num_replicates` independent keys. Moments are centred before they are squared, and in float64. Where the estimates
-    do not vary, to rounding, z is the error in units of rounding if it is beyond that, else 0: never 0/0.
+    `num_replicates` independent keys. Moments are centered before they are squared, and in float64. Where a coordinate
+    does not vary, to rounding, z is its error in units of 64 epsilons of its own size if it is beyond that, else 0:
+    never 0/0.
+
+    The compiled objective is cached by the function object. A global or an attribute that the function reads is part of
+    what was compiled: after a change, pass a new function, or pass the value through `params` or `data`.
 
     Args:
       key: a typed key; replicate i depends on it and i alone.
-      objective: `objective(params, key) -> value`, or `(value, aux)`, whose adaptive loss is left out.
+      objective: `objective(params, key) -> value`, or `(value, aux)`, whose adaptive loss is left out; or a program, a
+        generator function of `params`, which is run by `lt.expect_program`.
       params: where the gradient is taken.
       num_replicates: n ≥ 2.
-      reference: the exact gradient, a pytree like `params`.
+      reference: the exact gradient, a pytree like `params`; or a function of `params` whose value is the exact
+        expectation, which is differentiated.
+      data: a pytree of arrays, passed to the objective as its third argument; None for none.
       block_size: replicates evaluated at once; None bounds the memory of the largest array to 16 MB.
     Returns:
       A `GradientStatistics`. Statistics of estimators in `params`, which have no gradient, are None in it.
@@ -78,85 +165,83 @@ def gradient_statistics(
       (2.0, True)
     """
     where = "lt.gradient_statistics"
-    key, params, reference = prepared(where, key, params, num_replicates, reference)
+    key, params = prepared(where, key, params, num_replicates)
     if block_size is not None:
         checks.positive_int(where, "block_size", block_size)
-    return statistics(
-        replicator(where, objective), key, params, num_replicates, reference, block_size
-    )
+    work = replicator(where, objective)
+    judged = given(where, reference, params)
+    found = replicates(work, key, params, as_data(data), num_replicates, block_size)
+    return statistics(found, params, judged)
 
 
-def prepared(
-    where: str, key: Any, params: Any, num_replicates: int, reference: Any
-) -> tuple[Any, Any, Any]:
-    """The arguments, checked: typed key, arrays without weak types, the reference's leaves."""
+def prepared(where: str, key: Any, params: Any, num_replicates: int) -> tuple[Any, Any]:
+    """The arguments, checked: a typed key, and parameters as arrays without weak types."""
     key = as_key(key)
     checks.positive_int(where, "num_replicates", num_replicates, 2)
     checks.differentiable(where, partition(params)[0])
-    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), params)
-    if reference is not None:
-        trained = partition(params)[0]
-        want = jax.tree.map(jnp.shape, trained)
-        if jax.tree.structure(reference) == jax.tree.structure(params):
-            reference = partition(reference)[0]
-        if (
-            jax.tree.structure(reference) != jax.tree.structure(trained)
-            or jax.tree.map(np.shape, reference) != want
-        ):
-            raise ValueError(
-                f"{where}(reference=…) needs a pytree like params, of shapes {want}; got {jax.tree.map(np.shape, reference)}."
-            )
-        reference = [np.asarray(x, np.float64) for x in jax.tree.leaves(reference)]
-    return key, params, reference
+    return key, jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), params)
 
 
-def statistics(
-    work: Replicator,
-    key: Any,
-    params: Any,
-    count: int,
-    reference: list[np.ndarray] | None,
-    block: int | None,
-) -> GradientStatistics:
-    """The statistics of arguments that were checked."""
-    value, leaves = moments(work, key, params, count, block)
+def as_data(data: Any) -> tuple[Any, ...]:
+    """The objective's further arguments: none, or the data as arrays without weak types."""
+    if data is None:
+        return ()
+    return (jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), data),)
+
+
+class Replicates:
+    """The moments of one objective's values and gradients."""
+
+    def __init__(self, value: Any, gradient: GradientMoments, count: int) -> None:
+        self.value, self.gradient, self.count = value, gradient, count
+
+
+def replicates(
+    work: Replicator, key: Any, params: Any, data: tuple[Any, ...], count: int, block: int | None
+) -> Replicates:
+    """Run an objective `count` times."""
+    return Replicates(*moments(work, key, params, data, count, block), count)
+
+
+def epsilons_of(params: Any) -> list[float]:
+    """The epsilon of each leaf that has a gradient."""
+    return [float(jnp.finfo(x.dtype).eps) for x in jax.tree.leaves(partition(params)[0])]
+
+
+def statistics(found: Replicates, params: Any, reference: Reference | None) -> GradientStatistics:
+    """What the moments say, beside a reference where there is one."""
     trained = partition(params)[0]
     tree = jax.tree.structure(trained)
-    epsilons = [float(jnp.finfo(x.dtype).eps) for x in jax.tree.leaves(trained)]
-    judged = None
+    epsilons = epsilons_of(params)
+    leaves = found.gradient.leaves
+    indices = range(len(leaves))
+    bias_z, exact = None, False
     if reference is not None:
-        judged = [_judge(m, r, e, value.peak) for m, r, e in zip(leaves, reference, epsilons)]
+        size = float(found.value.peak)
+        judged = [judge(leaves[i], reference, i, epsilons[i], size) for i in indices]
+        bias_z = tree.unflatten([z for z, _ in judged])
+        exact = all(bool(np.all(e)) for _, e in judged)
     return GradientStatistics(
         mean=tree.unflatten([np.asarray(m.mean) for m in leaves]),
         variance=tree.unflatten([m.variance for m in leaves]),
-        standard_error=tree.unflatten([np.sqrt(m.variance / count) for m in leaves]),
+        standard_error=tree.unflatten([np.sqrt(m.variance / found.count) for m in leaves]),
         signal_to_noise=tree.unflatten(
             [_ratio(np.abs(m.mean), np.sqrt(m.variance)) for m in leaves]
         ),
-        bias_z=None if judged is None else tree.unflatten([z for z, _ in judged]),
-        exact=judged is not None and all(exact for _, exact in judged),
-        value=float(value.mean),
-        num_replicates=count,
+        bias_z=bias_z,
+        leaf_variance=tree.unflatten([found.gradient.variance(i) for i in indices]),
+        leaf_interval=tree.unflatten([np.array(found.gradient.interval(i)) for i in indices]),
+        total_variance=sum(found.gradient.variance(i) for i in indices),
+        total_interval=found.gradient.total_interval(),
+        largest_share=found.gradient.largest_share,
+        exact=exact,
+        constant=all(bool(np.all(constant(m, e))) for m, e in zip(leaves, epsilons)),
+        zero=all(bool(np.all(m.peak == 0)) for m in leaves),
+        value=float(found.value.mean),
+        num_replicates=found.count,
     )
 
 
 def _ratio(above: Any, below: Any) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where((above == 0) & (below == 0), 0.0, np.divide(above, below))
-
-
-def _judge(
-    moment: Moments, reference: np.ndarray, epsilon: float, value: float
-) -> tuple[np.ndarray, bool]:
-    """z per coordinate, and whether the leaf is exact. An exact sum is exact to the rounding of its terms, which are of
-    the size of the value, however small the sum is."""
-    error, deviation = np.asarray(moment.mean - reference), np.sqrt(moment.variance)
-    floor = _SPREAD * epsilon * moment.peak
-    rounding = _ERROR * epsilon * (value + moment.peak + np.max(np.abs(reference), initial=0.0))
-    still, right = deviation <= floor, np.abs(error) <= rounding
-    spread = np.where(
-        still, max(rounding, np.finfo(float).tiny), np.sqrt(moment.variance / moment.count)
-    )
-    return np.where(still & right, 0.0, error / np.where(spread > 0, spread, 1.0)), bool(
-        np.all(still & right)
-    )

@@ -2,16 +2,16 @@
 
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 
-from logtrick._core.kernel import first_order
-from logtrick._core.runs import Runs
+from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
-from logtrick.estimators._base import Estimator, Rest
+from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Costs
 from logtrick.estimators._disarm import antithetic_pair
 from logtrick.estimators._logits import logits_of, uniforms
+from logtrick.estimators._needs import Bits, Need
+from logtrick.estimators._points import Points
 from logtrick.noise import Uniform, interior
 
 
@@ -40,28 +40,24 @@ class ARM(Estimator):
     """
 
     max_order: ClassVar[float] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"Bernoulli"})
+    mixed_orders: ClassVar[bool] = True
+    evaluations: ClassVar[int | None] = 2
+    needs: ClassVar[frozenset[type[Need]]] = frozenset({Bits})
     reference: ClassVar[str] = (
         "Yin & Zhou (2019), ARM: Augment-REINFORCE-Merge Gradient for Stochastic Binary Networks."
     )
 
-    @property
-    def evaluations(self) -> int:
-        return 2
-
-    def noise_spec(self, dist: Distribution) -> Uniform:
+    def noise(self, dist: Distribution) -> Uniform:
         return uniforms(dist)
 
-    def example(self, noise: Any, dist: Distribution) -> Any:
-        return antithetic_pair(noise, dist)[0]
+    def draw(self, noise: Any, dist: Distribution) -> Points:
+        uniform = interior(noise)
+        return Points(antithetic_pair(noise, dist), dist, stacked=True, kept=uniform)
 
-    def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
-        logits = logits_of(dist)
-        costs = jax.vmap(rest)(antithetic_pair(noise, dist))
-        coefficient = (costs.total[0] - costs.total[1]) * (interior(noise) - 0.5)
+    def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        logits, uniform = logits_of(points.dist), points.kept
+        coefficient = (costs.total[0] - costs.total[1]) * (uniform - 0.5)
         coefficient = jnp.where(
             jnp.isnan(logits), jnp.nan, coefficient
         )  # its two draws are alike there: 0 otherwise
-        return costs.combine(
-            jnp.full(2, 0.5, logits.dtype), first_order("ARM", coefficient, logits)
-        )
+        return costs.averaged(jnp.full(2, 0.5, logits.dtype)).first_order(coefficient, logits)

@@ -7,14 +7,16 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
-from logtrick._core.kernel import first_order, stop
+from logtrick._core.kernel import stop
 from logtrick._core.module import static
-from logtrick._core.runs import Runs
+from logtrick._core.samples import Runs
 from logtrick._core.smooth import log_sigmoid
 from logtrick.distributions import Distribution
-from logtrick.estimators._base import Estimator, Rest
+from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._logits import against, as_draw, logits_of, uniforms
+from logtrick.estimators._needs import Bits, Need
+from logtrick.estimators._points import Points
 from logtrick.noise import Uniform, interior
 
 
@@ -49,7 +51,8 @@ class ARMS(Estimator):
 
     num_draws: int = static()
     max_order: ClassVar[float] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"Bernoulli"})
+    mixed_orders: ClassVar[bool] = True
+    needs: ClassVar[frozenset[type[Need]]] = frozenset({Bits})
     reference: ClassVar[str] = (
         "Dimitriev & Zhou (2021), ARMS: Antithetic-REINFORCE-Multi-Sample Gradient for Binary Variables."
     )
@@ -58,26 +61,22 @@ class ARMS(Estimator):
         checks.positive_int("ARMS", "num_draws", self.num_draws, 2)
 
     @property
-    def evaluations(self) -> int:
+    def evaluations(self) -> int:  # type: ignore[override]  # as many as it draws
         return self.num_draws
 
-    def noise_spec(self, dist: Distribution) -> Uniform:
+    def noise(self, dist: Distribution) -> Uniform:
         return uniforms(dist, self.num_draws)
 
-    def example(self, noise: Any, dist: Distribution) -> Any:
-        return _coupled_bits(noise, dist)[0]
+    def draw(self, noise: Any, dist: Distribution) -> Points:
+        return Points(_coupled_bits(noise, dist), dist, stacked=True)
 
-    def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
-        n, logits = self.num_draws, logits_of(dist)
-        bits = _coupled_bits(noise, dist)
-        costs = jax.vmap(rest)(bits)
+    def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        n, logits, bits = self.num_draws, logits_of(points.dist), points.x
         deviations = (costs.total - jnp.mean(costs.total)) / (n - 1)
         # Σ (fᵢ − f̄) p = 0: bits less one of them, so that coordinates in which all agree are exactly 0
         apart = (bits - bits[:1]).astype(logits.dtype)
         coefficient = against(apart, deviations) * _debiasing(stop(logits), n)
-        return costs.combine(
-            jnp.full(n, 1 / n, logits.dtype), first_order("ARMS", coefficient, logits)
-        )
+        return costs.averaged(jnp.full(n, 1 / n, logits.dtype)).first_order(coefficient, logits)
 
 
 def _log_rarer(logits: Array) -> Array:

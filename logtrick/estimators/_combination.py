@@ -1,7 +1,6 @@
 """A convex combination of estimators."""
 
 import dataclasses
-import math
 from typing import Any, ClassVar
 
 import jax
@@ -9,16 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks
-from logtrick._core.compat import alike, local
 from logtrick._core.kernel import detached, stop
+from logtrick._core.mesh import alike, local
 from logtrick._core.module import replace, static
-from logtrick._core.runs import Runs
+from logtrick._core.samples import Runs
 from logtrick.baselines import live_leaves, with_leaves
-from logtrick.distributions import Distribution
-from logtrick.estimators._base import Estimator, Rest
+from logtrick.distributions import Distribution, value_of
+from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Array, Costs
-from logtrick.estimators._linearized import Linearized, inexact, linearized
-from logtrick.estimators._points import points_of, with_costs
+from logtrick.estimators._derivatives import inexact
+from logtrick.estimators._needs import DifferentiableCost, Need
+from logtrick.estimators._points import Points
 
 
 class Combination(Estimator):
@@ -31,12 +31,12 @@ class Combination(Estimator):
     All draws are evaluated in one vmapped call of the rest of the program.
 
     Args:
-      estimators: a tuple of estimators, none of which takes derivatives of f by itself (`DoubleCV` and `MuProp` do).
+      estimators: a tuple of estimators.
       weights: a tuple of as many numbers ≥ 0 that sum to 1.
       learn: the weights learn; over estimators that differentiate f, right for first derivatives only.
     Raises:
       TypeError: `estimators` is no tuple of estimators.
-      ValueError: an estimator that differentiates f; weights that are negative, do not sum to 1, or are not as many.
+      ValueError: weights that are negative, do not sum to 1, or are not as many.
       DerivativeOrderError: a second derivative, where a part or `learn` is right for first derivatives only.
     References:
       Grathwohl, Choi, Wu, Roeder & Duvenaud (2018) for training on the squared norm; Geffner & Domke (2018), "Using Large
@@ -85,123 +85,139 @@ class Combination(Estimator):
     @property
     def max_order(self) -> float:  # type: ignore[override]  # the estimators'
         order = min(e.max_order for e in self.estimators)
-        return min(order, 1) if self.learn and "differentiable f" in self.needs else order
+        return min(order, 1) if self.learn and DifferentiableCost in self.needs else order
 
     @property
-    def needs(self) -> frozenset[str]:  # type: ignore[override]  # the estimators'
+    def needs(self) -> frozenset[type[Need]]:  # type: ignore[override]  # the estimators'
         return frozenset().union(*(e.needs for e in self.estimators))
 
     @property
-    def evaluations(self) -> int | None:
+    def mixed_orders(self) -> bool:  # type: ignore[override]  # the estimators'
+        return all(e.mixed_orders or e.max_order > 1 for e in self.estimators)
+
+    @property
+    def derivatives_of_rest(self) -> int:  # type: ignore[override]  # the estimators'
+        own = 1 if self.learn and DifferentiableCost in self.needs else 0
+        return max(own, *(e.derivatives_of_rest for e in self.estimators))
+
+    @property
+    def evaluations(self) -> int | None:  # type: ignore[override]  # the estimators'
         counts = [e.evaluations for e in self.estimators]
         return None if None in counts else sum(c or 0 for c in counts)
-
-    def count_evaluations(self, dist: Distribution) -> int:
-        return sum(e.count_evaluations(dist) for e in self.estimators)
-
-    @property
-    def deterministic(self) -> bool:  # type: ignore[override]  # the estimators'
-        return all(e.deterministic for e in self.estimators)
-
-    @property
-    def block(self) -> int | None:
-        blocks = [e.block for e in self.estimators]
-        return None if None in blocks else math.lcm(*(b for b in blocks if b is not None))
 
     @property
     def adaptive(self) -> bool:
         return self.learn or any(e.adaptive for e in self.estimators)
 
-    def check(self, dist: Distribution, num_runs: int) -> None:
+    def check(self, dist: Distribution, num_samples: int) -> None:
         for e in self.estimators:
-            e.check(dist, num_runs)
+            e.check(dist, num_samples)
 
-    def noise_spec(self, dist: Distribution) -> Any:
-        return tuple(e.noise_spec(dist) for e in self.estimators)
+    def noise(self, dist: Distribution) -> Any:
+        return tuple(e.noise(dist) for e in self.estimators)
 
-    def example(self, noise: Any, dist: Distribution) -> Any:
-        return self.estimators[0].example(noise[0], dist)
+    def draw(self, noise: Any, dist: Distribution) -> Points:
+        parts = self._draw_parts(noise, dist)
+        centers = tuple(center for part in parts for center in part.centers)
+        kept = (parts, noise if self.learn else None)
+        return Points(_stacked(parts), dist, stacked=True, kept=kept, centers=centers)
 
-    def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
-        leaves, evaluate = live_leaves(dist), jax.vmap(rest)
+    def _draw_parts(self, noise: Any, dist: Distribution) -> tuple[Points, ...]:
+        return tuple(e.draw(n, dist) for e, n in zip(self.estimators, noise))
+
+    def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        parts, noise = points.kept
         weights = jnp.stack([jnp.asarray(w, float) for w in self.weights])
         weights = weights / jnp.sum(weights)
+        closed = self._close_parts(costs, parts, runs)
+        loss = None
+        if self.learn:
+            loss = self._adaptive_loss(weights, costs, points, noise, runs)
+        return self._combined(stop(weights), costs, closed, loss)
 
-        def totals(
-            leaves: list[Array], dist: Distribution, evaluate: Any
-        ) -> tuple[Array, tuple[list[Costs], Costs]]:
-            parts, every = self._parts(noise, with_leaves(dist, leaves), evaluate, runs)
-            return jnp.stack([part.total for part in parts]), (parts, every)
+    def _close_parts(self, costs: Costs, parts: tuple[Points, ...], runs: Runs) -> list[Costs]:
+        """What each estimator makes of the costs at its own points."""
+        closed, start, used = [], 0, 0
+        for e, part in zip(self.estimators, parts):
+            end, centers = start + part.count, used + len(part.centers)
+            own = costs.between(start, end) if part.stacked else costs.at(start)
+            at = costs.derivatives
+            if at is not None:
+                at = at.part(start, end, not part.stacked)
+            own = dataclasses.replace(
+                own,
+                derivatives=at,
+                expansions=costs.expansions[used:centers],
+                name=type(e).__name__,
+            )
+            closed.append(e.close(own, part, runs))
+            start, used = end, centers
+        return closed
 
-        if not self.learn:
-            parts, _ = totals(leaves, dist, evaluate)[1]
-            return self._combined(stop(weights), parts, None)
+    def _adaptive_loss(
+        self, weights: Array, costs: Costs, points: Points, noise: Any, runs: Runs
+    ) -> Array:
+        """The squared norm of the sample's gradient in the distribution's own leaves, a function of the weights."""
+        dist, at = points.dist, costs.derivatives
+        leaves = live_leaves(dist)
+
         # apart from the costs, so that a derivative of the whole is no second derivative of them
-        at: list[Linearized] = []
+        def totals(leaves: list[Array]) -> Array:
+            parts = self._draw_parts(noise, with_leaves(detached(dist), leaves))
+            if at is None:
+                held = detached(dataclasses.replace(costs, expansions=()))
+                held = dataclasses.replace(held, expansions=costs.expansions)
+            else:
+                moved = at.push([v - stop(v) for v in inexact(_stacked(parts))])
+                credited = {k: c + moved.credited[k] for k, c in at.held.credited.items()}
+                held = dataclasses.replace(
+                    at.held, credited=credited, derivatives=at, expansions=costs.expansions
+                )
+            return jnp.stack([part.total_and_zero for part in self._close_parts(held, parts, runs)])
 
-        def once(points: Any) -> Costs:
-            if "differentiable f" not in self.needs:
-                return evaluate(points)
-            at.append(linearized("Combination(learn=True)", evaluate, points))
-            return at[0].costs
-
-        def again(points: Any) -> Costs:
-            if not at:
-                return detached(every)
-            moved = at[0].push([v - stop(v) for v in inexact(points)])
-            mine = {k: c + moved.mine[k] for k, c in at[0].held.mine.items()}
-            return dataclasses.replace(at[0].held, mine=mine)
-
-        parts, every = totals(leaves, dist, once)[1]
-        own = lambda v: totals(v, detached(dist), again)
-        each, pullback, _ = jax.vjp(own, *local(own, stop(leaves)), has_aux=True)
-        units, _ = alike(jnp.eye(len(parts), dtype=each.dtype), each)
+        each, pullback = jax.vjp(totals, *local(totals, stop(leaves)))
+        units, _ = alike(jnp.eye(len(self.estimators), dtype=each.dtype), each)
         (gradients,) = stop(jax.vmap(pullback)(units))
         squares = [jnp.sum(jnp.tensordot(weights.astype(g.dtype), g, 1) ** 2) for g in gradients]
-        return self._combined(stop(weights), parts, sum(squares, jnp.zeros((), weights.dtype)))
+        return sum(squares, jnp.zeros((), weights.dtype))
 
-    def _parts(
-        self, noise: Any, dist: Distribution, evaluate: Any, runs: Runs
-    ) -> tuple[list[Costs], Costs]:
-        """What each estimator makes of the costs at its own points, and the costs at all points."""
-        drawn = [e.draw(n, dist) if e.one_point else None for e, n in zip(self.estimators, noise)]
-        stacks = [
-            points_of(e, n, dist, runs) if p is None else jax.tree.map(lambda x: x[None], p.x)
-            for e, n, p in zip(self.estimators, noise, drawn)
-        ]
-        ends = np.cumsum([jax.tree.leaves(stack)[0].shape[0] for stack in stacks])
-        every = evaluate(jax.tree.map(lambda *x: jnp.concatenate(x), *stacks))
-        parts = []
-        for e, n, p, start, end in zip(self.estimators, noise, drawn, [0, *ends], ends):
-            own = jax.tree.map(lambda a: a[start:end], every)
-            parts.append(
-                with_costs(e, n, dist, own, runs)
-                if p is None
-                else e.close(own.point(0, 1), p, runs)
-            )
-        return parts, every
-
-    def _combined(self, weights: Array, parts: list[Costs], loss: Array | None) -> Costs:
-        mine: dict[Any, Array] = {}
+    def _combined(
+        self, weights: Array, costs: Costs, parts: list[Costs], loss: Array | None
+    ) -> Costs:
+        credited: dict[Any, Array] = {}
+        zero: Array | None = None
         for w, part in zip(weights, parts):
-            for k, c in part.mine.items():
-                mine[k] = mine[k] + w.astype(c.dtype) * c if k in mine else w.astype(c.dtype) * c
-        own = [part.aux.get("own", {}) for part in parts]
-        losses = [o["adaptive"] for o in own if "adaptive" in o] + ([] if loss is None else [loss])
-        statistics = tuple(o.get("statistics") for o in own)
-        shared = [{k: v for k, v in part.aux.items() if k != "own"} for part in parts]
-        aux = jax.tree.map(
-            lambda *a: jnp.tensordot(
-                weights.astype(jnp.result_type(a[0], weights)), jnp.stack(a), 1
-            ),
-            *shared,
-        )
-        average = Costs(mine, parts[0].others, aux, sum(part.evaluations for part in parts))
-        return average.combine(
-            adaptive=sum(losses[1:], losses[0]) if losses else None,
-            statistics=statistics if any(s is not None for s in statistics) else None,
+            for k, c in part.credited.items():
+                term = w.astype(c.dtype) * c
+                credited[k] = credited[k] + term if k in credited else term
+            if part.zero is not None:
+                term = w.astype(part.zero.dtype) * part.zero
+                zero = term if zero is None else zero + term
+
+        def mean(*a: Any) -> Any:
+            return jnp.tensordot(weights.astype(jnp.result_type(a[0], weights)), jnp.stack(a), 1)
+
+        losses = [p.adaptive_loss for p in parts if p.adaptive_loss is not None]
+        losses += [] if loss is None else [loss]
+        observed = tuple(part.observed for part in parts)
+        return dataclasses.replace(
+            costs,
+            credited=credited,
+            others=parts[0].others,
+            zero=zero,
+            records=jax.tree.map(mean, *(part.records for part in parts)),
+            later_losses=jax.tree.map(mean, *(part.later_losses for part in parts)),
+            adaptive_loss=sum(losses[1:], losses[0]) if losses else None,
+            observed=observed if any(o is not None for o in observed) else None,
         )
 
     def advance(self, statistics: Any) -> "Combination":
         advanced = (e if s is None else e.advance(s) for e, s in zip(self.estimators, statistics))
         return replace(self, estimators=tuple(advanced))
+
+
+def _stacked(parts: tuple[Points, ...]) -> Any:
+    """All points in one stack."""
+    values = [(value_of(p.x), p.stacked) for p in parts]
+    stacks = [x if many else jax.tree.map(lambda a: a[None], x) for x, many in values]
+    return jax.tree.map(lambda *x: jnp.concatenate(x), *stacks)

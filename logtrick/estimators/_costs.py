@@ -1,4 +1,4 @@
-"""What the rest of a program returns to an estimator, and what the estimator hands on."""
+"""What the rest of a program returns to an estimator, and what the estimator makes of it."""
 
 import dataclasses
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from logtrick._core.kernel import stop
+from logtrick._core.kernel import first_order, stop
 
 Array = jax.Array
 Sites = tuple[int, ...]
@@ -14,71 +14,141 @@ Sites = tuple[int, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
-    """Costs grouped by the sites still to credit them, and what is not a cost.
+    """The costs found at an estimator's points, grouped by the sites that are still to credit them.
+
+    `close(costs, points, runs)` gets them and returns what its estimator makes of them, by the methods below. With
+    several points every array has a leading axis of points until `averaged` (or `at`) removes it.
 
     Scalars by group, not a vector with masks: with a vector XLA duplicates the chain of sites into every slot.
 
     Attributes:
-      mine: the costs that depend on the draw at hand, by their remaining sites; () stands for a term of value zero,
-        which every earlier site credits.
+      credited: the costs that depend on the draw at hand, by their remaining sites.
       others: the costs that do not.
-      aux: draws, cost values, adaptive losses, statistics: averaged over points by their weights, never differentiated
-        through the weights.
+      zero: the sum of the terms of value zero; every earlier site credits it.
+      weight: the product of the boxes by which `scored` weighed the credited costs; None for none.
+      shift: what `centered` has taken off the credited costs.
+      records: what the later statements leave: draws, cost values, statistics. Averaged over points by their weights, and
+        held constant.
+      later_losses: the sum of the adaptive losses of later sites, averaged likewise; None where nothing learns.
+      adaptive_loss: what the estimator's own parameters minimize; None where nothing learns.
+      observed: what its running statistics advance by; None where there are none.
       evaluations: at how many points the rest was evaluated.
+      derivatives: of the rest at the points, for estimators that declare `derivatives_of_rest`.
+      expansions: of the rest around the centers of the points, one for each: the total cost, its gradient, and its
+        Hessian where the order is 2, all held constant.
+      name: of the estimator at hand, for messages.
     """
 
-    mine: dict[Sites, Array]
-    others: dict[Sites, Array]
-    aux: dict[str, Any]
+    credited: dict[Sites, Array]
+    others: dict[Sites, Array] = dataclasses.field(default_factory=dict)
+    zero: Array | None = None
+    weight: Array | None = None
+    shift: dict[Sites, Array] = dataclasses.field(default_factory=dict)
+    records: Any = None
+    later_losses: Array | None = None
+    adaptive_loss: Array | None = None
+    observed: Any = None
     evaluations: int = 1
+    derivatives: Any = None
+    expansions: tuple[Any, ...] = ()
+    name: str = ""
 
     @property
     def total(self) -> Array:
-        """The sum of the costs credited to this site, shape (), or (points,) under a vmap."""
-        return sum(self.mine.values(), jnp.asarray(0.0))  # weakly typed: the costs keep their dtype
+        """The sum of the costs credited to this site, shape (), or (points,) where there are several."""
+        # weakly typed: the costs keep their dtype
+        return sum(self.credited.values(), jnp.asarray(0.0))
 
-    def combine(
-        self, weights: Array | None = None, zero: Array | None = None, **aux: Any
-    ) -> "Costs":
-        """The estimate from the points evaluated.
+    @property
+    def total_and_zero(self) -> Array:
+        """`total` and the terms of value zero: the estimate of a site with nothing before it."""
+        return self.total if self.zero is None else self.total + self.zero
+
+    def scored(self, box: Array) -> "Costs":
+        """The credited costs, each multiplied by `box`, shape (), a weight of value 1: `lt.magic_box` of a log-prob."""
+        weight = box if self.weight is None else self.weight * box
+        credited = {k: box * c for k, c in self.credited.items()}
+        return dataclasses.replace(self, credited=credited, weight=weight)
+
+    def averaged(self, weights: Array) -> "Costs":
+        """The sum over the points, each with its weight in the expectation: `weights`, shape (points,), sum to 1.
+
+        What does not depend on the draw is the same at all points, and is taken from the first.
+        """
+        held, back = stop(weights), dict.fromkeys(self.credited, 0.0) | self.shift
+
+        def mean(record: Any) -> Array:
+            return jnp.tensordot(held.astype(jnp.result_type(record, held)), record, 1)
+
+        return dataclasses.replace(
+            self,
+            credited={k: weights.astype(c.dtype) @ c + back[k] for k, c in self.credited.items()},
+            others={k: c[0] for k, c in self.others.items()},
+            records=jax.tree.map(mean, self.records),
+            later_losses=jax.tree.map(mean, self.later_losses),
+            shift={},
+        )
+
+    def centered(self) -> "Costs":
+        """The credited costs less their mean over the points, which `averaged` adds back.
+
+        For estimators to which a constant added to all costs makes no difference: the sum over the points would lose
+        the differences between large costs to its rounding.
+        """
+        shift = {}
+        for k, c in self.credited.items():
+            mean = jnp.mean(stop(c))
+            shift[k] = jnp.where(jnp.isfinite(mean), mean, 0.0).astype(c.dtype)
+        credited = {k: c - shift[k] for k, c in self.credited.items()}
+        return dataclasses.replace(self, credited=credited, shift=shift)
+
+    def at(self, index: int) -> "Costs":
+        """The costs at one of the points."""
+        return self._picked(lambda a: a[index])
+
+    def between(self, start: int, stop: int) -> "Costs":
+        """The costs at the points start … stop."""
+        return self._picked(lambda a: a[start:stop])
+
+    def _picked(self, pick: Any) -> "Costs":
+        tree = (self.credited, self.others, self.records, self.later_losses)
+        credited, others, records, losses = jax.tree.map(pick, tree)
+        return dataclasses.replace(
+            self, credited=credited, others=others, records=records, later_losses=losses
+        )
+
+    def plus(self, term: Any) -> "Costs":
+        """A term of value zero that carries a derivative, shape (); None adds nothing."""
+        if term is None:
+            return self
+        return dataclasses.replace(self, zero=term if self.zero is None else self.zero + term)
+
+    def first_order(self, coefficient: Any, x: Any) -> "Costs":
+        """The term of value zero whose derivative is Σ c dx, right to first order only: its second derivative raises.
 
         Args:
-          weights: None for one point as it is; shape (), a weight of value 1 (a box); shape (points,), the points'
-            weights in the expectation.
-          zero: a term of value 0 that carries a derivative.
-          aux: `adaptive` (a scalar loss) and `statistics` (a pytree) of this site.
+          coefficient: c, broadcast against `x`.
+          x: what the derivative is taken with respect to, any shape.
         """
-        if weights is None:
-            new = self
-        elif jnp.ndim(weights) == 0:
-            new = dataclasses.replace(self, mine={k: weights * c for k, c in self.mine.items()})
-        else:
-            new = self._average(weights)
-        if zero is not None:
-            mine = dict(new.mine)
-            mine[()] = mine[()] + zero if () in mine else zero
-            new = dataclasses.replace(new, mine=mine)
-        aux = {k: v for k, v in aux.items() if v is not None}
-        return dataclasses.replace(new, aux={**new.aux, **{"own": aux}}) if aux else new
+        return self.plus(first_order(self.name, coefficient, x))
 
-    def _average(self, weights: Array) -> "Costs":
-        points, held = weights.shape[0], stop(weights)
-        return Costs(
-            {k: weights.astype(c.dtype) @ c for k, c in self.mine.items()},
-            {k: c[0] for k, c in self.others.items()},
-            jax.tree.map(
-                lambda a: jnp.tensordot(held.astype(jnp.result_type(a, held)), a, 1), self.aux
-            ),
-            points * self.evaluations,
-        )
-
-    def point(self, index: int, points: int) -> "Costs":
-        """The costs at one of `points` evaluated points."""
-        return dataclasses.replace(
-            jax.tree.map(lambda a: a[index], self), evaluations=points * self.evaluations
-        )
+    def learned(self, adaptive_loss: Array | None = None, observed: Any = None) -> "Costs":
+        """What the estimator learns from: a loss for its parameters, and what its statistics advance by."""
+        return dataclasses.replace(self, adaptive_loss=adaptive_loss, observed=observed)
 
 
 jax.tree_util.register_dataclass(
-    Costs, data_fields=["mine", "others", "aux"], meta_fields=["evaluations"]
+    Costs,
+    data_fields=[
+        "credited",
+        "others",
+        "zero",
+        "weight",
+        "shift",
+        "records",
+        "later_losses",
+        "adaptive_loss",
+        "observed",
+    ],
+    meta_fields=["evaluations", "derivatives", "expansions", "name"],
 )

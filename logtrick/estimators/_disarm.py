@@ -5,12 +5,14 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from logtrick._core.kernel import first_order, stop
-from logtrick._core.runs import Runs
+from logtrick._core.kernel import stop
+from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
-from logtrick.estimators._base import Estimator, Rest
+from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._logits import as_draw, logits_of, uniforms
+from logtrick.estimators._needs import Bits, Need
+from logtrick.estimators._points import Points
 from logtrick.noise import Uniform, interior
 
 
@@ -40,31 +42,26 @@ class DisARM(Estimator):
     """
 
     max_order: ClassVar[float] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"Bernoulli"})
+    mixed_orders: ClassVar[bool] = True
+    evaluations: ClassVar[int | None] = 2
+    needs: ClassVar[frozenset[type[Need]]] = frozenset({Bits})
     reference: ClassVar[str] = (
         "Dong, Mnih & Tucker (2020), DisARM: An Antithetic Gradient Estimator for Binary Latent Variables; "
         "Yin, Ho, Yan, Qian & Zhou (2020), Probabilistic Best Subset Selection by Gradient-Based Optimization."
     )
 
-    @property
-    def evaluations(self) -> int:
-        return 2
-
-    def noise_spec(self, dist: Distribution) -> Uniform:
+    def noise(self, dist: Distribution) -> Uniform:
         return uniforms(dist)
 
-    def example(self, noise: Any, dist: Distribution) -> Any:
-        return antithetic_pair(noise, dist)[0]
+    def draw(self, noise: Any, dist: Distribution) -> Points:
+        return Points(antithetic_pair(noise, dist), dist, stacked=True)
 
-    def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
-        logits, pair = logits_of(dist), antithetic_pair(noise, dist)
-        costs = jax.vmap(rest)(pair)
+    def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        logits, pair = logits_of(points.dist), points.x
         # (−1)^b̃ 1[b ≠ b̃] = b − b̃
         apart = (pair[0] - pair[1]).astype(logits.dtype) * jax.nn.sigmoid(jnp.abs(stop(logits)))
         coefficient = 0.5 * (costs.total[0] - costs.total[1]) * apart
-        return costs.combine(
-            jnp.full(2, 0.5, logits.dtype), first_order("DisARM", coefficient, logits)
-        )
+        return costs.averaged(jnp.full(2, 0.5, logits.dtype)).first_order(coefficient, logits)
 
 
 def antithetic_pair(noise: Array, dist: Distribution) -> Array:

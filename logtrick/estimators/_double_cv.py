@@ -5,14 +5,15 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from logtrick._core.kernel import first_order, stop
+from logtrick._core.kernel import stop
 from logtrick._core.module import static
-from logtrick._core.runs import Runs
+from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
-from logtrick.estimators._base import Estimator, Rest, check_needs
+from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Array, Costs
-from logtrick.estimators._linearized import linearized
-from logtrick.estimators._logits import as_draw, link_of, logits_of, score, uniforms
+from logtrick.estimators._logits import hard_draw, logits_of, score, uniforms
+from logtrick.estimators._needs import Bits, DifferentiableCost, Need, check_needs
+from logtrick.estimators._points import Points
 from logtrick.noise import Uniform
 
 
@@ -49,7 +50,10 @@ class DoubleCV(Estimator):
     alpha: Any = -1.0
     learn: bool = static(default=False)
     max_order: ClassVar[float] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"Bernoulli", "differentiable f"})
+    mixed_orders: ClassVar[bool] = True
+    evaluations: ClassVar[int | None] = 1
+    derivatives_of_rest: ClassVar[int] = 1
+    needs: ClassVar[frozenset[type[Need]]] = frozenset({Bits, DifferentiableCost})
     reference: ClassVar[str] = (
         "Titsias & Shi (2022), Double Control Variates for Gradient Estimation in Discrete Latent Variable Models."
     )
@@ -58,19 +62,19 @@ class DoubleCV(Estimator):
     def adaptive(self) -> bool:
         return self.learn
 
-    def check(self, dist: Distribution, num_runs: int) -> None:
+    def check(self, dist: Distribution, num_samples: int) -> None:
         check_needs(self, dist)
-        check_runs("DoubleCV", num_runs)
+        check_runs("DoubleCV", num_samples)
 
-    def noise_spec(self, dist: Distribution) -> Uniform:
+    def noise(self, dist: Distribution) -> Uniform:
         return uniforms(dist)
 
-    def example(self, noise: Any, dist: Distribution) -> Any:
-        return as_draw(link_of(dist).hard(link_of(dist).perturbed(logits_of(dist), noise)), dist)
+    def draw(self, noise: Any, dist: Distribution) -> Points:
+        return Points(hard_draw(noise, dist), dist)
 
-    def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
-        x, logits = self.example(noise, dist), stop(logits_of(dist))
-        costs, slope = value_and_slope("DoubleCV", rest, x)
+    def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        x, dist = points.x, points.dist
+        logits, (slope,) = stop(logits_of(dist)), costs.derivatives.slope
         f, s = stop(costs.total), stop(score(dist, x.astype(logits.dtype)))
         p, slope = jax.nn.sigmoid(logits), slope.astype(logits.dtype)
         # This run's share of the sum: the others' −h in this run's bracket go to the runs that they come from.
@@ -80,23 +84,15 @@ class DoubleCV(Estimator):
         share = (f - runs.leave_one_out(f)) * s + self.alpha * linear
         coefficient = stop(share) + (costs.total - f) * s
         adaptive = squared_mean(share, runs) if self.learn else None
-        return costs.combine(
-            None, first_order("DoubleCV", coefficient, logits_of(dist)), adaptive=adaptive
-        )
+        return costs.first_order(coefficient, logits_of(dist)).learned(adaptive)
 
 
-def check_runs(name: str, num_runs: int) -> None:
+def check_runs(name: str, num_samples: int) -> None:
     """Estimators that leave one run out need two."""
-    if num_runs < 2:
+    if num_samples < 2:
         raise ValueError(
-            f"{name}() needs num_samples >= 2 (in every chunk); got {num_runs}. Use more draws, or DisARM()."
+            f"{name}() needs num_samples >= 2 (in every chunk); got {num_samples}. Use more draws, or DisARM()."
         )
-
-
-def value_and_slope(name: str, rest: Rest, x: Array) -> tuple[Costs, Array]:
-    """The rest at `x`, and the gradient in x of the costs credited to the site, held constant."""
-    at = linearized(name, rest, x)
-    return at.costs, at.slope[0]
 
 
 def squared_mean(share: Array, runs: Runs) -> Array:

@@ -5,10 +5,12 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from logtrick._core.runs import Runs
+from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
-from logtrick.estimators._base import Estimator, Rest
+from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Costs
+from logtrick.estimators._needs import FiniteSupport, Need
+from logtrick.estimators._points import Points
 from logtrick.noise import NoNoise
 
 
@@ -29,30 +31,24 @@ class Enumerate(Estimator):
       0.025
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"finite"})
-    deterministic: ClassVar[bool] = True
+    needs: ClassVar[frozenset[type[Need]]] = frozenset({FiniteSupport})
     reference: ClassVar[str] = "Exact summation; no reference needed."
 
-    @property
-    def evaluations(self) -> None:
-        return None
-
-    def count_evaluations(self, dist: Distribution) -> int:
-        return jax.tree.leaves(jax.eval_shape(dist.enumerate))[0].shape[0]
-
-    def noise_spec(self, dist: Distribution) -> NoNoise:
+    def noise(self, dist: Distribution) -> NoNoise:
         return NoNoise()
 
-    def example(self, noise: Any, dist: Distribution) -> Any:
-        return jax.tree.map(lambda x: x[0], dist.enumerate())
-
-    def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
-        points = dist.enumerate()
-        log_p = jax.vmap(dist.log_prob)(points)
+    def draw(self, noise: Any, dist: Distribution) -> Points:
+        support = dist.enumerate()
+        log_p = jax.vmap(dist.log_prob)(support)
         empty = log_p == -jnp.inf
         weights = jnp.where(empty, 0.0, jnp.exp(jnp.where(empty, 0.0, log_p)))
         likely = jnp.argmax(log_p)
-        legal = jax.tree.map(
-            lambda x: jnp.where(empty.reshape(-1, *[1] * (x.ndim - 1)), x[likely], x), points
-        )
-        return jax.vmap(rest)(legal).combine(weights)
+
+        def instead(x: Any) -> Any:
+            return jnp.where(empty.reshape(-1, *[1] * (x.ndim - 1)), x[likely], x)
+
+        return Points(jax.tree.map(instead, support), dist, stacked=True, kept=weights)
+
+    def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        # the weights sum to 1 whatever the parameters, so that a constant in f has no derivative
+        return costs.centered().averaged(points.kept)

@@ -5,16 +5,18 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from logtrick._core.kernel import magic_box, stop
-from logtrick._core.runs import Runs
-from logtrick.baselines import LeaveOneOut, RunBaseline
+from logtrick._core.samples import Runs
+from logtrick.baselines import LeaveOneOut, ScalarBaseline
 from logtrick.bijectors import bijector_to
 from logtrick.distributions import Distribution, value_of
-from logtrick.estimators._base import OnePointEstimator, Point, check_needs
+from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Costs
+from logtrick.estimators._needs import DifferentiableCost, Need, check_needs
+from logtrick.estimators._points import Points
 from logtrick.estimators._score_function import nan_unless_finite
 
 
-class GeneralizedReparameterization(OnePointEstimator):
+class GeneralizedReparameterization(Estimator):
     """Generalized reparameterisation: along the path of a standardised draw, and the score of what is left in its law.
 
     With x = T(ε, θ) = g(m(θ) + σ(θ) ε), g = exp on positive and σ on unit-interval supports, m and σ the mean and standard
@@ -40,20 +42,21 @@ class GeneralizedReparameterization(OnePointEstimator):
       0.4
     """
 
-    baseline: RunBaseline = LeaveOneOut()
-    needs: ClassVar[frozenset[str]] = frozenset({"differentiable f"})
+    baseline: ScalarBaseline = LeaveOneOut()
+    evaluations: ClassVar[int | None] = 1
+    needs: ClassVar[frozenset[type[Need]]] = frozenset({DifferentiableCost})
     reference: ClassVar[str] = (
         "Ruiz, Titsias & Blei (2016), The Generalized Reparameterization Gradient."
     )
 
     def __post_init__(self) -> None:
-        if not isinstance(self.baseline, RunBaseline) or self.baseline.adaptive:
+        if not isinstance(self.baseline, ScalarBaseline) or self.baseline.adaptive:
             raise TypeError(
                 f"GeneralizedReparameterization(baseline=…) needs LeaveOneOut(), NoBaseline() or ConstantBaseline(b); got "
                 f"{self.baseline!r}."
             )
 
-    def check(self, dist: Distribution, num_runs: int) -> None:
+    def check(self, dist: Distribution, num_samples: int) -> None:
         check_needs(self, dist)
         if "standardization" not in dist.provides:
             family = type(dist).__name__.lstrip("_")
@@ -61,13 +64,13 @@ class GeneralizedReparameterization(OnePointEstimator):
                 f"GeneralizedReparameterization() needs a family with a standardization; {family} declares none. Use "
                 "ScoreFunction(), or Pathwise() where it is reparameterized."
             )
-        if num_runs < self.baseline.least_runs:
+        if num_samples < self.baseline.least_samples:
             raise ValueError(
-                f"GeneralizedReparameterization() needs num_samples >= {self.baseline.least_runs} (in every chunk); got "
-                f"{num_runs}. Use more draws, or GeneralizedReparameterization(NoBaseline())."
+                f"GeneralizedReparameterization() needs num_samples >= {self.baseline.least_samples} (in every chunk); got "
+                f"{num_samples}. Use more draws, or GeneralizedReparameterization(NoBaseline())."
             )
 
-    def draw(self, noise: Any, dist: Distribution) -> Point:
+    def draw(self, noise: Any, dist: Distribution) -> Points:
         x, to_support = value_of(dist.draw(noise)), bijector_to(dist.support)
         mean, deviation = dist.standardization()
         standard = stop((to_support.inverse(x) - mean) / deviation)
@@ -79,9 +82,9 @@ class GeneralizedReparameterization(OnePointEstimator):
             + to_support.log_det(free)
             + jnp.sum(jnp.log(deviation) + jnp.zeros_like(free))
         )
-        return Point(x, dist, nan_unless_finite(log_prob, dist))
+        return Points(x, dist, kept=nan_unless_finite(log_prob, dist))
 
-    def close(self, costs: Costs, point: Point, runs: Runs) -> Costs:
-        assert point.log_prob is not None
-        box, b = magic_box(point.log_prob), self.baseline.value(stop(costs.total), runs)
-        return costs.combine(box, None if b is None else stop(b).astype(box.dtype) * (1 - box))
+    def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        box, b = magic_box(points.kept), self.baseline.value(stop(costs.total), runs)
+        closed = costs.scored(box)
+        return closed if b is None else closed.plus(stop(b).astype(box.dtype) * (1 - box))

@@ -7,16 +7,18 @@ import jax.numpy as jnp
 
 from logtrick._core import checks
 from logtrick._core.module import assign, static
-from logtrick._core.runs import Runs
+from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
-from logtrick.estimators._base import OnePointEstimator, Point
+from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Costs
 from logtrick.estimators._logits import as_draw, link_of, logits_of, uniforms
+from logtrick.estimators._needs import BitsOrOneHot, DifferentiableCost, Need
+from logtrick.estimators._points import Points
 from logtrick.estimators._relaxed import positive_scalar, straight_through
 from logtrick.noise import Uniform
 
 
-class GumbelRao(OnePointEstimator):
+class GumbelRao(Estimator):
     """Gumbel-Rao: the Jacobian of `StraightThroughGumbelSoftmax` averaged over K noises given the draw. Declared biased.
 
     With x a draw and y₁ … y_K relaxations from noise conditioned on making x: ∇_φ E[f] ≈ (1/(K τ)) Σ_k J(y_k)ᵀ ∇f(x).
@@ -46,7 +48,9 @@ class GumbelRao(OnePointEstimator):
     num_draws: int = static(default=10)
     unbiased: ClassVar[bool] = False
     max_order: ClassVar[float] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"Bernoulli or one-hot", "differentiable f"})
+    mixed_orders: ClassVar[bool] = True
+    evaluations: ClassVar[int | None] = 1
+    needs: ClassVar[frozenset[type[Need]]] = frozenset({BitsOrOneHot, DifferentiableCost})
     reference: ClassVar[str] = (
         "Paulus, Maddison & Krause (2021), Rao-Blackwellizing the Straight-Through Gumbel-Softmax Gradient Estimator."
     )
@@ -55,13 +59,10 @@ class GumbelRao(OnePointEstimator):
         checks.positive_int("GumbelRao", "num_draws", self.num_draws)
         assign(self, temperature=positive_scalar("GumbelRao", "temperature", self.temperature))
 
-    def noise_spec(self, dist: Distribution) -> Uniform:
+    def noise(self, dist: Distribution) -> Uniform:
         return uniforms(dist, 1 + self.num_draws)
 
-    def example(self, noise: Any, dist: Distribution) -> Any:
-        return self.draw(noise, dist).x
-
-    def draw(self, noise: Any, dist: Distribution) -> Point:
+    def draw(self, noise: Any, dist: Distribution) -> Points:
         link, logits = link_of(dist), logits_of(dist)
         x = link.hard(link.perturbed(logits, noise[0]))
 
@@ -70,7 +71,7 @@ class GumbelRao(OnePointEstimator):
             return link.slope(link.relaxed(z, self.temperature), logits) / self.temperature
 
         target = jnp.mean(jax.vmap(slope)(noise[1:]), axis=0)
-        return Point(straight_through("GumbelRao", as_draw(x, dist), target), dist, None)
+        return Points(straight_through("GumbelRao", as_draw(x, dist), target), dist)
 
-    def close(self, costs: Costs, point: Point, runs: Runs) -> Costs:
-        return costs.combine()
+    def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        return costs

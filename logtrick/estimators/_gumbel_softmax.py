@@ -3,11 +3,13 @@
 from typing import Any, ClassVar
 
 from logtrick._core.module import assign
-from logtrick._core.runs import Runs
+from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
-from logtrick.estimators._base import OnePointEstimator, Point
+from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Costs
 from logtrick.estimators._logits import as_draw, link_of, logits_of, uniforms
+from logtrick.estimators._needs import BitsOrOneHot, DifferentiableCost, Need
+from logtrick.estimators._points import Points
 from logtrick.estimators._relaxed import positive_scalar, straight_through
 from logtrick.noise import Uniform
 
@@ -17,7 +19,7 @@ _PAPERS = (
 )
 
 
-class GumbelSoftmax(OnePointEstimator):
+class GumbelSoftmax(Estimator):
     """Gumbel-softmax (Concrete): f and its gradient at a continuous relaxation of the draw. Declared biased.
 
     y = softmax((φ + G)/τ), G Gumbel, for one-hot rows; y = σ((φ + L)/τ), L logistic, for bits:
@@ -44,28 +46,25 @@ class GumbelSoftmax(OnePointEstimator):
 
     temperature: Any
     unbiased: ClassVar[bool] = False
-    needs: ClassVar[frozenset[str]] = frozenset({"Bernoulli or one-hot", "differentiable f"})
+    needs: ClassVar[frozenset[type[Need]]] = frozenset({BitsOrOneHot, DifferentiableCost})
     reference: ClassVar[str] = _PAPERS
 
     def __post_init__(self) -> None:
         assign(self, temperature=positive_scalar("GumbelSoftmax", "temperature", self.temperature))
 
-    def noise_spec(self, dist: Distribution) -> Uniform:
+    def noise(self, dist: Distribution) -> Uniform:
         return uniforms(dist)
 
-    def example(self, noise: Any, dist: Distribution) -> Any:
-        return self.draw(noise, dist).x
-
-    def draw(self, noise: Any, dist: Distribution) -> Point:
+    def draw(self, noise: Any, dist: Distribution) -> Points:
         link, logits = link_of(dist), logits_of(dist)
         relaxed = link.relaxed(link.perturbed(logits, noise), self.temperature)
-        return Point(relaxed.astype(as_draw(relaxed, dist).dtype), dist, None)
+        return Points(relaxed.astype(as_draw(relaxed, dist).dtype), dist)
 
-    def close(self, costs: Costs, point: Point, runs: Runs) -> Costs:
-        return costs.combine()
+    def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        return costs
 
 
-class StraightThroughGumbelSoftmax(OnePointEstimator):
+class StraightThroughGumbelSoftmax(Estimator):
     """Straight-through Gumbel-softmax: f at the hard draw, differentiated through the relaxed one. Declared biased.
 
     With y the relaxation of `GumbelSoftmax` and x its hard limit from the same noise: ∇_φ E[f] ≈ (1/τ) J(y)ᵀ ∇f(x),
@@ -92,7 +91,9 @@ class StraightThroughGumbelSoftmax(OnePointEstimator):
     temperature: Any
     unbiased: ClassVar[bool] = False
     max_order: ClassVar[float] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"Bernoulli or one-hot", "differentiable f"})
+    mixed_orders: ClassVar[bool] = True
+    evaluations: ClassVar[int | None] = 1
+    needs: ClassVar[frozenset[type[Need]]] = frozenset({BitsOrOneHot, DifferentiableCost})
     reference: ClassVar[str] = _PAPERS
 
     def __post_init__(self) -> None:
@@ -103,18 +104,15 @@ class StraightThroughGumbelSoftmax(OnePointEstimator):
             ),
         )
 
-    def noise_spec(self, dist: Distribution) -> Uniform:
+    def noise(self, dist: Distribution) -> Uniform:
         return uniforms(dist)
 
-    def example(self, noise: Any, dist: Distribution) -> Any:
-        return self.draw(noise, dist).x
-
-    def draw(self, noise: Any, dist: Distribution) -> Point:
+    def draw(self, noise: Any, dist: Distribution) -> Points:
         link, logits = link_of(dist), logits_of(dist)
         z = link.perturbed(logits, noise)
         target = link.slope(link.relaxed(z, self.temperature), logits) / self.temperature
         x = straight_through("StraightThroughGumbelSoftmax", as_draw(link.hard(z), dist), target)
-        return Point(x, dist, None)
+        return Points(x, dist)
 
-    def close(self, costs: Costs, point: Point, runs: Runs) -> Costs:
-        return costs.combine()
+    def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        return costs

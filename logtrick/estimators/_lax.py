@@ -7,14 +7,16 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
-from logtrick._core.compat import local
 from logtrick._core.kernel import detached, magic_box, stop
+from logtrick._core.mesh import local
 from logtrick._core.module import static
-from logtrick._core.runs import Runs
+from logtrick._core.samples import Runs
 from logtrick.baselines import live_leaves, with_leaves
 from logtrick.distributions import Distribution, value_of
-from logtrick.estimators._base import Estimator, Rest
+from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Array, Costs
+from logtrick.estimators._needs import Need, Reparameterized
+from logtrick.estimators._points import Points
 from logtrick.estimators._score_function import nan_unless_finite
 from logtrick.estimators._surrogate import surrogate
 
@@ -50,7 +52,8 @@ class LAX(Estimator):
 
     fn: Callable[[Any, Any], Any] = static()
     params: Any
-    needs: ClassVar[frozenset[str]] = frozenset({"reparameterized"})
+    evaluations: ClassVar[int | None] = 1
+    needs: ClassVar[frozenset[type[Need]]] = frozenset({Reparameterized})
     reference: ClassVar[str] = (
         "Grathwohl, Choi, Wu, Roeder & Duvenaud (2018), Backpropagation through the Void: Optimizing Control Variates for "
         "Black-Box Gradient Estimation."
@@ -67,31 +70,43 @@ class LAX(Estimator):
     def adaptive(self) -> bool:
         return True
 
-    def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
-        draw, path = dist.draw(noise), dist.transform(noise)
-        x = value_of(draw)
-        costs = rest(x)
-        held = lambda x: self._surrogate(stop(self.params), x)
-        log_prob = checks.scalar_log_prob(type(dist).__name__, dist.fixed_support().log_prob(draw))
-        box, level = magic_box(nan_unless_finite(log_prob, dist)), held(path)
-        return costs.combine(
-            box,
-            stop(level) * (1 - box) + (level - stop(level)),
-            adaptive=self._adaptive_loss(stop(costs.total), draw, noise, dist),
+    def draw(self, noise: Any, dist: Distribution) -> Points:
+        x, path = dist.draw(noise), value_of(dist.transform(noise))
+        log_prob = dist.fixed_support().log_prob(x)
+        log_prob = checks.scalar_log_prob(type(dist).__name__, log_prob)
+        level = self._surrogate(stop(self.params), path)
+        kept = (nan_unless_finite(log_prob, dist), level, *self._own_gradients(x, noise, dist))
+        return Points(x, dist, kept=kept)
+
+    def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        log_prob, level, scores, surrogates = points.kept
+        box, f = magic_box(log_prob), stop(costs.total)
+        squares = [jnp.sum((f * s + c) ** 2) for s, c in zip(scores, surrogates)]
+        return (
+            costs.scored(box)
+            .plus(stop(level) * (1 - box) + (level - stop(level)))
+            .learned(sum(squares, jnp.zeros((), f.dtype)))
         )
 
     def _surrogate(self, params: Any, x: Any) -> Array:
         """c(x)."""
         return checks.scalar_cost("LAX(fn=…)", surrogate("LAX", self.fn, params, x))
 
-    def _adaptive_loss(self, f: Array, draw: Any, noise: Any, dist: Distribution) -> Array:
-        """‖(f − c(x)) s + ∇_θ c(T(ε, θ))‖², a function of the surrogate's parameters only."""
+    def _own_gradients(
+        self, x: Any, noise: Any, dist: Distribution
+    ) -> tuple[list[Array], list[Array]]:
+        """s and ∇_θ c(T(ε, θ)) − c(x) s in the distribution's own parameters, the second a function of the surrogate's
+        parameters: the sample's gradient is f(x) s plus the second."""
+        held, value = detached(dist), value_of(x)
+
+        def log_prob(leaves: list[Array]) -> Array:
+            return with_leaves(held, leaves).log_prob(x)
 
         def along(leaves: list[Array]) -> Array:
-            there = with_leaves(detached(dist), leaves)
-            level = self._surrogate(self.params, value_of(draw))
-            score = there.log_prob(draw) * (f - level)
-            return score + self._surrogate(self.params, there.transform(noise))
+            there = with_leaves(held, leaves)
+            path = self._surrogate(self.params, value_of(there.transform(noise)))
+            return path - there.log_prob(x) * self._surrogate(self.params, value)
 
-        gradient = jax.grad(along)(*local(along, stop(live_leaves(dist))))
-        return sum((jnp.sum(g**2) for g in gradient), jnp.zeros((), f.dtype))
+        leaves = stop(live_leaves(dist))
+        scores = stop(jax.grad(log_prob)(*local(log_prob, leaves)))
+        return scores, jax.grad(along)(*local(along, leaves))

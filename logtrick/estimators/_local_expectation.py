@@ -2,15 +2,16 @@
 
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 
-from logtrick._core.kernel import first_order, stop
-from logtrick._core.runs import Runs
+from logtrick._core.kernel import stop
+from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
-from logtrick.estimators._base import Estimator, Rest
+from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Costs
-from logtrick.estimators._logits import as_draw, link_of, logits_of, uniforms
+from logtrick.estimators._logits import hard_draw, link_of, logits_of, uniforms
+from logtrick.estimators._needs import BitsOrOneHot, Need
+from logtrick.estimators._points import Points
 from logtrick.noise import Uniform
 
 
@@ -39,36 +40,29 @@ class LocalExpectation(Estimator):
     """
 
     max_order: ClassVar[float] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"Bernoulli or one-hot"})
+    mixed_orders: ClassVar[bool] = True
+    needs: ClassVar[frozenset[type[Need]]] = frozenset({BitsOrOneHot})
     reference: ClassVar[str] = (
         "Titsias & Lázaro-Gredilla (2015), Local Expectation Gradients for Black Box Variational Inference."
     )
 
-    @property
-    def evaluations(self) -> None:
-        return None
-
-    def count_evaluations(self, dist: Distribution) -> int:
-        draw = lambda: self.example(jnp.zeros(self.noise_spec(dist).shape), dist)
-        return 1 + jax.eval_shape(lambda: link_of(dist).changes(draw())).shape[0]
-
-    def noise_spec(self, dist: Distribution) -> Uniform:
+    def noise(self, dist: Distribution) -> Uniform:
         return uniforms(dist)
 
-    def example(self, noise: Any, dist: Distribution) -> Any:
+    def draw(self, noise: Any, dist: Distribution) -> Points:
         link, logits = link_of(dist), logits_of(dist)
-        return as_draw(link.hard(link.perturbed(logits, noise)), dist)
-
-    def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
-        link, logits = link_of(dist), logits_of(dist)
-        x = self.example(noise, dist)
+        x = hard_draw(noise, dist)
         log_p = link.local_log_probs(
             logits, x.astype(logits.dtype)
         )  # (coordinates, values), x's own first
         possible = log_p > -jnp.inf
         changed = possible[:, 1:].reshape(-1, *[1] * x.ndim)
-        points = jnp.where(changed, link.changes(x), x[None])
-        costs = jax.vmap(rest)(jnp.concatenate([x[None], points]))
+        neighbors = jnp.where(changed, link.changes(x), x[None])
+        return Points(jnp.concatenate([x[None], neighbors]), dist, stacked=True, kept=log_p)
+
+    def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        log_p = points.kept
+        possible = log_p > -jnp.inf
         here = jnp.broadcast_to(costs.total[0], (log_p.shape[0], 1))
         f = jnp.concatenate([here, costs.total[1:].reshape(log_p[:, 1:].shape)], axis=1)
         p = stop(jnp.exp(log_p))
@@ -77,6 +71,4 @@ class LocalExpectation(Estimator):
         weights = (
             jnp.append(jnp.sum(p[:, 0]), p[:, 1:]) / len(p) if len(p) else jnp.ones(1, p.dtype)
         )
-        return costs.combine(
-            weights, first_order("LocalExpectation", coefficient, jnp.where(possible, log_p, 0.0))
-        )
+        return costs.averaged(weights).first_order(coefficient, jnp.where(possible, log_p, 0.0))

@@ -35,6 +35,12 @@ def as_draw(x: Array, dist: Distribution) -> Array:
     return stop(x).astype(dist.logits.dtype)  # type: ignore[attr-defined]  # declared by `link`
 
 
+def hard_draw(noise: Array, dist: Distribution) -> Array:
+    """The draw that uniform noise makes, held constant."""
+    link = link_of(dist)
+    return as_draw(link.hard(link.perturbed(logits_of(dist), noise)), dist)
+
+
 def against(points: Array, coefficients: Array) -> Array:
     """Σ_k coefficients[k] points[k], over the leading axis of `points`."""
     return jax.numpy.tensordot(coefficients.astype(points.dtype), points, 1)

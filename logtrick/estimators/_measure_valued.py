@@ -5,13 +5,14 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from logtrick import noise as _noise
 from logtrick._core.kernel import first_order, stop
 from logtrick._core.module import static
-from logtrick._core.runs import Runs
+from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution, WeakDerivative, value_of
-from logtrick.estimators._base import Estimator, Rest, alternative, check_needs
+from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Costs
+from logtrick.estimators._needs import alternative, check_needs
+from logtrick.estimators._points import Points
 
 
 class MeasureValued(Estimator):
@@ -50,25 +51,13 @@ class MeasureValued(Estimator):
 
     coupled: bool = static(default=True)
     max_order: ClassVar[float] = 1
+    mixed_orders: ClassVar[bool] = True
     reference: ClassVar[str] = (
         "Pflug (1989), Sampling Derivatives of Probabilities; Mohamed et al. (2020), Monte Carlo Gradient Estimation in "
         "Machine Learning, table 1."
     )
 
-    @property
-    def evaluations(self) -> None:
-        return None
-
-    def count_evaluations(self, dist: Distribution) -> int:
-        noise = _noise.example(self.noise_spec(dist))
-        terms = jax.eval_shape(
-            lambda noise: dist.weak_derivatives(noise, coupled=self.coupled), noise
-        )
-        return 1 + sum(
-            jax.tree.leaves(stack)[0].shape[0] for term in terms for stack in _apart(term)
-        )
-
-    def check(self, dist: Distribution, num_runs: int) -> None:
+    def check(self, dist: Distribution, num_samples: int) -> None:
         check_needs(self, dist)
         if not dist.weak_parameters:
             family = type(dist).__name__.lstrip("_")
@@ -76,19 +65,18 @@ class MeasureValued(Estimator):
                 f"MeasureValued() needs a family with weak derivatives; {family} declares none. Use {alternative(dist)}."
             )
 
-    def noise_spec(self, dist: Distribution) -> Any:
+    def noise(self, dist: Distribution) -> Any:
         return dist.weak_noise_spec(coupled=self.coupled)
 
-    def example(self, noise: Any, dist: Distribution) -> Any:
-        return value_of(dist.draw(noise["draw"]))
-
-    def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
+    def draw(self, noise: Any, dist: Distribution) -> Points:
         x = jax.tree.map(lambda a: a[None], value_of(dist.draw(noise["draw"])))
         terms = dist.weak_derivatives(noise, coupled=self.coupled)
         stacks = [x, *(stack for term in terms for stack in _apart(term))]
-        points = jax.tree.map(lambda *a: jnp.concatenate(a), *stacks)
-        sizes = [jax.tree.leaves(stack)[0].shape[0] for stack in stacks]
-        costs = jax.vmap(rest)(points)
+        return Points(_joined(stacks), dist, stacked=True, kept=terms)
+
+    def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        terms = points.kept
+        sizes = [1, *(_size(stack) for term in terms for stack in _apart(term))]
         here, *totals = jnp.split(
             stop(costs.total), [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
         )
@@ -102,10 +90,18 @@ class MeasureValued(Estimator):
             parts.append(
                 first_order("MeasureValued", term.coefficient * (plus - minus), term.parameter)
             )
-        return costs.point(0, sum(sizes)).combine(zero=sum(parts[1:], parts[0]))
+        return costs.at(0).plus(sum(parts[1:], parts[0]))
 
 
 def _apart(term: WeakDerivative) -> list[Any]:
     """The stacks of points that are not the draw itself."""
     pairs = ((term.plus, term.plus_is_draw), (term.minus, term.minus_is_draw))
     return [stack for stack, is_draw in pairs if not is_draw]
+
+
+def _joined(stacks: list[Any]) -> Any:
+    return jax.tree.map(lambda *a: jnp.concatenate(a), *stacks)
+
+
+def _size(stack: Any) -> int:
+    return jax.tree.leaves(stack)[0].shape[0]

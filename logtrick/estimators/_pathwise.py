@@ -2,14 +2,16 @@
 
 from typing import Any, ClassVar
 
-from logtrick._core.runs import Runs
-from logtrick.distributions import Distribution, value_of
-from logtrick.estimators._base import OnePointEstimator, Point, check_needs, check_plan
+from logtrick._core.samples import Runs
+from logtrick.distributions import Distribution
+from logtrick.estimators._base import Estimator, check_plan
 from logtrick.estimators._costs import Costs
+from logtrick.estimators._needs import DifferentiableCost, Need, Reparameterized, check_needs
+from logtrick.estimators._points import Points
 from logtrick.plans import IID, Plan
 
 
-class Pathwise(OnePointEstimator):
+class Pathwise(Estimator):
     """Pathwise estimator (reparameterisation trick).
 
     ∇_θ E_{x∼p_θ}[f(x, θ)] = E_ε[∇_θ f(T(ε, θ), θ)], x = T(ε, θ): unbiased where f is continuous in x and differentiable
@@ -31,7 +33,8 @@ class Pathwise(OnePointEstimator):
     """
 
     plan: Plan = IID()
-    needs: ClassVar[frozenset[str]] = frozenset({"reparameterized", "differentiable f"})
+    evaluations: ClassVar[int | None] = 1
+    needs: ClassVar[frozenset[type[Need]]] = frozenset({Reparameterized, DifferentiableCost})
     reference: ClassVar[str] = (
         "Kingma & Welling (2014), Auto-Encoding Variational Bayes; Rezende et al. (2014)."
     )
@@ -39,22 +42,15 @@ class Pathwise(OnePointEstimator):
     def __post_init__(self) -> None:
         check_plan(self, self.plan)
 
-    @property
-    def block(self) -> int | None:
-        return self.plan.block
-
-    def check(self, dist: Distribution, num_runs: int) -> None:
+    def check(self, dist: Distribution, num_samples: int) -> None:
         check_needs(self, dist)
         self.plan.check(dist)
 
-    def noise_spec(self, dist: Distribution) -> Any:
-        return self.plan.noise_spec(dist)
+    def noise(self, dist: Distribution) -> Any:
+        return self.plan.noise(dist)
 
-    def example(self, noise: Any, dist: Distribution) -> Any:
-        return value_of(self.plan.draw(dist, noise))
+    def draw(self, noise: Any, dist: Distribution) -> Points:
+        return Points(self.plan.transform(dist, noise), dist)
 
-    def draw(self, noise: Any, dist: Distribution) -> Point:
-        return Point(self.plan.transform(dist, noise), dist, None)
-
-    def close(self, costs: Costs, point: Point, runs: Runs) -> Costs:
-        return costs.combine()
+    def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        return costs

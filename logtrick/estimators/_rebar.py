@@ -6,16 +6,18 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from logtrick._core.compat import local
 from logtrick._core.errors import DerivativeOrderError
-from logtrick._core.kernel import first_order, refuse, stop
+from logtrick._core.kernel import refuse, stop
+from logtrick._core.mesh import local
 from logtrick._core.module import assign, static
-from logtrick._core.runs import Runs
+from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
-from logtrick.estimators._base import Estimator, Rest
+from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Array, Costs
-from logtrick.estimators._linearized import Linearized, linearized
-from logtrick.estimators._logits import as_draw, link_of, logits_of, score, uniforms
+from logtrick.estimators._derivatives import Derivatives
+from logtrick.estimators._logits import hard_draw, link_of, logits_of, score, uniforms
+from logtrick.estimators._needs import BitsOrOneHot, DifferentiableCost, Need
+from logtrick.estimators._points import Points
 from logtrick.estimators._relaxed import positive_scalar
 from logtrick.noise import Uniform
 
@@ -64,7 +66,9 @@ class REBAR(Estimator):
     coupled: bool = static(default=False)
     learn: bool = static(default=False)
     max_order: ClassVar[float] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"Bernoulli or one-hot", "differentiable f"})
+    mixed_orders: ClassVar[bool] = True
+    evaluations: ClassVar[int | None] = 3
+    needs: ClassVar[frozenset[type[Need]]] = frozenset({BitsOrOneHot, DifferentiableCost})
     reference: ClassVar[str] = (
         "Tucker, Mnih, Maddison, Lawson & Sohl-Dickstein (2017), REBAR: Low-Variance, Unbiased Gradient Estimates for "
         "Discrete Latent Variable Models."
@@ -74,52 +78,52 @@ class REBAR(Estimator):
         assign(self, temperature=positive_scalar("REBAR", "temperature", self.temperature))
 
     @property
-    def evaluations(self) -> int:
-        return 3
-
-    @property
     def adaptive(self) -> bool:
         return self.learn
 
-    def noise_spec(self, dist: Distribution) -> Uniform:
+    def noise(self, dist: Distribution) -> Uniform:
         return uniforms(dist, 2)
 
-    def example(self, noise: Any, dist: Distribution) -> Any:
-        return as_draw(link_of(dist).hard(link_of(dist).perturbed(logits_of(dist), noise[0])), dist)
+    @property
+    def derivatives_of_rest(self) -> int:  # type: ignore[override]  # only its training needs them
+        return 2 if self.learn else 0
 
-    def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
-        if self.learn:
-            costs, adaptive = self._learned(noise, dist, rest)
-        else:
-            costs, adaptive = jax.vmap(rest)(self._points(self.temperature, noise, dist)), None
-        x, f = self.example(noise, dist), costs.total
+    def draw(self, noise: Any, dist: Distribution) -> Points:
+        x = hard_draw(noise[0], dist)
+        relax = _relaxations(noise, dist, x, self.coupled)
+        temperature = stop(self.temperature) if self.learn else self.temperature
+        relaxed = relax(logits_of(dist), temperature).astype(x.dtype)
+        return Points(jnp.concatenate([x[None], relaxed]), dist, stacked=True, kept=noise)
+
+    def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        dist, f = points.dist, costs.total
+        x = stop(points.x[0])
         coefficient = (f[0] - self.scale * f[2]) * stop(score(dist, x.astype(f.dtype)))
         paths = stop(self.scale) * (f[1] - f[2])
-        zero = first_order("REBAR", coefficient, logits_of(dist)) + (paths - stop(paths))
-        return costs.combine(jnp.array([1.0, 0.0, 0.0], f.dtype), zero, adaptive=adaptive)
-
-    def _points(self, temperature: Any, noise: Array, dist: Distribution) -> Array:
-        x = self.example(noise, dist)
-        relax = _relaxations(noise, dist, x, self.coupled)
-        return jnp.concatenate([x[None], relax(logits_of(dist), temperature).astype(x.dtype)])
-
-    def _learned(self, noise: Array, dist: Distribution, rest: Rest) -> tuple[Costs, Array]:
-        """The costs at the three points, and the adaptive loss, whose gradient reaches τ and η alone."""
-        knobs = jax.tree.map(jnp.asarray, (self.temperature, self.scale))
-        at = linearized(
-            "REBAR", jax.vmap(rest), self._points(stop(knobs[0]), noise, dist), bend=True
+        loss = self._adaptive_loss(costs.derivatives, x, points) if self.learn else None
+        return (
+            costs.averaged(jnp.array([1.0, 0.0, 0.0], f.dtype))
+            .first_order(coefficient, logits_of(dist))
+            .plus(paths - stop(paths))
+            .learned(loss)
         )
-        of_knobs = lambda knobs: self._loss(knobs, at, noise, dist)
+
+    def _adaptive_loss(self, at: Derivatives, x: Array, points: Points) -> Array:
+        """The adaptive loss, whose gradient reaches τ and η alone."""
+        knobs = jax.tree.map(jnp.asarray, (self.temperature, self.scale))
+        of_knobs = lambda knobs: self._loss(knobs, at, x, points.kept, points.dist)
         loss, slopes = jax.value_and_grad(of_knobs)(*local(of_knobs, stop(knobs)))
         if at.bend is None:
             knobs = (refuse(knobs[0], _NO_SECOND, DerivativeOrderError), knobs[1])
         moved = [jnp.sum(stop(d) * (k - stop(k))) for d, k in zip(slopes, knobs)]
-        return at.costs, stop(loss) + sum(moved)
+        return stop(loss) + sum(moved)
 
-    def _loss(self, knobs: Any, at: Linearized, noise: Array, dist: Distribution) -> Array:
+    def _loss(
+        self, knobs: Any, at: Derivatives, x: Array, noise: Array, dist: Distribution
+    ) -> Array:
         """The squared norm of the run's gradient in the logits, as a function of (τ, η) near where `at` was evaluated."""
         temperature, scale = knobs
-        x, logits = self.example(noise, dist), stop(logits_of(dist))
+        logits = stop(logits_of(dist))
         relax = _relaxations(noise, dist, x, self.coupled)
         of_logits = lambda l: relax(l, temperature)
         relaxed, through = jax.vjp(of_logits, *local(of_logits, logits))

@@ -3,16 +3,18 @@
 from typing import Any, ClassVar
 
 from logtrick._core.module import assign
-from logtrick._core.runs import Runs
+from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
-from logtrick.estimators._base import OnePointEstimator, Point
+from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Costs
 from logtrick.estimators._logits import as_draw, link_of, logits_of, uniforms
+from logtrick.estimators._needs import BitsOrOneHot, DifferentiableCost, Need
+from logtrick.estimators._points import Points
 from logtrick.estimators._relaxed import positive_scalar, straight_through
 from logtrick.noise import Uniform
 
 
-class ReinMax(OnePointEstimator):
+class ReinMax(Estimator):
     """ReinMax: straight-through by Heun's rule, right for f that are quadratic in x. Declared biased.
 
     With p = E x, p_τ = softmax(φ/τ) and J(q) = diag q − q qᵀ (q (1 − q) for bits):
@@ -40,7 +42,9 @@ class ReinMax(OnePointEstimator):
     temperature: Any = 1.0
     unbiased: ClassVar[bool] = False
     max_order: ClassVar[float] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"Bernoulli or one-hot", "differentiable f"})
+    mixed_orders: ClassVar[bool] = True
+    evaluations: ClassVar[int | None] = 1
+    needs: ClassVar[frozenset[type[Need]]] = frozenset({BitsOrOneHot, DifferentiableCost})
     reference: ClassVar[str] = (
         "Liu, Dong, Liu, Yu & Gao (2023), Bridging Discrete and Backpropagation: Straight-Through and Beyond."
     )
@@ -48,18 +52,15 @@ class ReinMax(OnePointEstimator):
     def __post_init__(self) -> None:
         assign(self, temperature=positive_scalar("ReinMax", "temperature", self.temperature))
 
-    def noise_spec(self, dist: Distribution) -> Uniform:
+    def noise(self, dist: Distribution) -> Uniform:
         return uniforms(dist)
 
-    def example(self, noise: Any, dist: Distribution) -> Any:
-        return self.draw(noise, dist).x
-
-    def draw(self, noise: Any, dist: Distribution) -> Point:
+    def draw(self, noise: Any, dist: Distribution) -> Points:
         link, logits = link_of(dist), logits_of(dist)
         x = link.hard(link.perturbed(logits, noise))
         middle = 0.5 * (link.mean(logits / self.temperature) + x)
         target = 2 * link.slope(middle, logits) - 0.5 * link.slope(link.mean(logits), logits)
-        return Point(straight_through("ReinMax", as_draw(x, dist), target), dist, None)
+        return Points(straight_through("ReinMax", as_draw(x, dist), target), dist)
 
-    def close(self, costs: Costs, point: Point, runs: Runs) -> Costs:
-        return costs.combine()
+    def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        return costs

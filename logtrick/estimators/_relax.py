@@ -7,14 +7,16 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
-from logtrick._core.compat import local
-from logtrick._core.kernel import first_order, stop
+from logtrick._core.kernel import stop
+from logtrick._core.mesh import local
 from logtrick._core.module import assign, static
-from logtrick._core.runs import Runs
+from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
-from logtrick.estimators._base import Estimator, Rest
+from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Array, Costs
-from logtrick.estimators._logits import as_draw, link_of, logits_of, score, uniforms
+from logtrick.estimators._logits import hard_draw, link_of, logits_of, score, uniforms
+from logtrick.estimators._needs import BitsOrOneHot, Need
+from logtrick.estimators._points import Points
 from logtrick.estimators._relaxed import positive_scalar
 from logtrick.estimators._surrogate import surrogate
 from logtrick.noise import Uniform
@@ -63,7 +65,9 @@ class RELAX(Estimator):
     temperature: Any = 0.5
     scale: Any = 1.0
     max_order: ClassVar[float] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"Bernoulli or one-hot"})
+    mixed_orders: ClassVar[bool] = True
+    evaluations: ClassVar[int | None] = 1
+    needs: ClassVar[frozenset[type[Need]]] = frozenset({BitsOrOneHot})
     reference: ClassVar[str] = (
         "Grathwohl, Choi, Wu, Roeder & Duvenaud (2018), Backpropagation through the Void: Optimizing Control Variates for "
         "Black-Box Gradient Estimation."
@@ -80,27 +84,19 @@ class RELAX(Estimator):
     def adaptive(self) -> bool:
         return True
 
-    def noise_spec(self, dist: Distribution) -> Uniform:
+    def noise(self, dist: Distribution) -> Uniform:
         return uniforms(dist, 2)
 
-    def example(self, noise: Any, dist: Distribution) -> Any:
-        return self._hard(noise, dist)
+    def draw(self, noise: Any, dist: Distribution) -> Points:
+        x = hard_draw(noise[0], dist)
+        return Points(x, dist, kept=self._surrogate(x, dist, noise))
 
-    def _hard(self, noise: Any, dist: Distribution) -> Array:
-        link = link_of(dist)
-        return as_draw(link.hard(link.perturbed(logits_of(dist), noise[0])), dist)
-
-    def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
-        x, logits = self._hard(noise, dist), logits_of(dist)
-        costs = rest(x)
-        s = stop(score(dist, x.astype(logits.dtype)))
-        level, paths = self._surrogate(x, dist, noise)
-        f = costs.total
+    def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        logits, (level, paths), f = logits_of(points.dist), points.kept, costs.total
+        s = stop(score(points.dist, points.x.astype(logits.dtype)))
         gradient = (stop(f) - level) * s + paths
         coefficient = (f - stop(level)) * s + stop(paths)
-        return costs.combine(
-            None, first_order("RELAX", coefficient, logits), adaptive=jnp.sum(gradient**2)
-        )
+        return costs.first_order(coefficient, logits).learned(jnp.sum(gradient**2))
 
     def _surrogate(self, draw: Array, dist: Distribution, noise: Any) -> tuple[Array, Array]:
         """c(z̃) and ∇_φ c(z) − ∇_φ c(z̃), which reach the surrogate's parameters, τ and η but not the logits."""

@@ -7,15 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from logtrick._core.kernel import first_order, stop
+from logtrick._core.kernel import stop
 from logtrick._core.module import static
-from logtrick._core.runs import Runs
+from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
 from logtrick.distributions._links import Sigmoid
-from logtrick.estimators._base import Estimator, Rest, check_needs
+from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Array, Costs
-from logtrick.estimators._double_cv import check_runs, squared_mean, value_and_slope
-from logtrick.estimators._logits import against, as_draw, link_of, logits_of, score, uniforms
+from logtrick.estimators._double_cv import check_runs, squared_mean
+from logtrick.estimators._logits import against, hard_draw, logits_of, score, uniforms
+from logtrick.estimators._needs import Bits, DifferentiableCost, Need, check_needs
+from logtrick.estimators._points import Points
 from logtrick.estimators._surrogate import surrogate
 from logtrick.noise import Uniform
 
@@ -59,7 +61,10 @@ class RODEO(Estimator):
     fn: Callable[[Any, Any], Any] = static()
     params: Any
     max_order: ClassVar[float] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"Bernoulli", "differentiable f"})
+    mixed_orders: ClassVar[bool] = True
+    evaluations: ClassVar[int | None] = 1
+    derivatives_of_rest: ClassVar[int] = 1
+    needs: ClassVar[frozenset[type[Need]]] = frozenset({Bits, DifferentiableCost})
     reference: ClassVar[str] = (
         "Shi, Zhou, Hwang, Titsias & Mackey (2022), Gradient Estimation with Discrete Stein Operators."
     )
@@ -74,19 +79,19 @@ class RODEO(Estimator):
     def adaptive(self) -> bool:
         return True
 
-    def check(self, dist: Distribution, num_runs: int) -> None:
+    def check(self, dist: Distribution, num_samples: int) -> None:
         check_needs(self, dist)
-        check_runs("RODEO", num_runs)
+        check_runs("RODEO", num_samples)
 
-    def noise_spec(self, dist: Distribution) -> Uniform:
+    def noise(self, dist: Distribution) -> Uniform:
         return uniforms(dist)
 
-    def example(self, noise: Any, dist: Distribution) -> Any:
-        return as_draw(link_of(dist).hard(link_of(dist).perturbed(logits_of(dist), noise)), dist)
+    def draw(self, noise: Any, dist: Distribution) -> Points:
+        return Points(hard_draw(noise, dist), dist)
 
-    def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
-        x, logits = self.example(noise, dist), stop(logits_of(dist))
-        costs, slope = value_and_slope("RODEO", rest, x)
+    def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        x, dist = points.x, points.dist
+        logits, (slope,) = stop(logits_of(dist)), costs.derivatives.slope
         f, hard, slope = stop(costs.total), x.astype(logits.dtype), slope.astype(logits.dtype)
         s = stop(score(dist, hard))
         level, offset = runs.leave_one_out(f), runs.leave_one_out(f - jnp.sum(slope * hard))
@@ -96,8 +101,8 @@ class RODEO(Estimator):
         # This run's share of the sum: what stands in the others' brackets goes to the run that it comes from.
         share = (f - level) * s - second * runs.leave_one_out(s) + first
         coefficient = stop(share) + (costs.total - f) * s
-        zero = first_order("RODEO", coefficient, logits_of(dist))
-        return costs.combine(None, zero, adaptive=squared_mean(share, runs))
+        closed = costs.first_order(coefficient, logits_of(dist))
+        return closed.learned(squared_mean(share, runs))
 
     def _stein(
         self, features: Callable[[Array], Array], x: Array, logits: Array

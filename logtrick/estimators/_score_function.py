@@ -1,6 +1,5 @@
 """The score function (REINFORCE, likelihood ratio)."""
 
-import dataclasses
 from typing import Any, ClassVar
 
 import jax
@@ -9,17 +8,13 @@ import jax.numpy as jnp
 from logtrick._core import checks
 from logtrick._core.kernel import is_array, magic_box, stop
 from logtrick._core.module import replace
-from logtrick._core.runs import Runs
+from logtrick._core.samples import Runs
 from logtrick.baselines import Baseline, LeaveOneOut, Site
 from logtrick.distributions import Distribution, value_of
-from logtrick.estimators._base import OnePointEstimator, Point, Rest, check_needs, check_plan
+from logtrick.estimators._base import Estimator, check_plan
 from logtrick.estimators._costs import Array, Costs
-from logtrick.estimators._linearized import (
-    check_local,
-    hoisted,
-    second_derivative_of_the_rest,
-    sum_of,
-)
+from logtrick.estimators._needs import DifferentiableCost, Need, check_needs
+from logtrick.estimators._points import Points
 from logtrick.plans import IID, Plan
 
 
@@ -40,13 +35,17 @@ def nan_unless_finite(log_prob: Array, dist: Distribution) -> Array:
     one, nothing = (
         jnp.where(finite, jnp.asarray(value, log_prob.dtype), jnp.nan) for value in (1, 0)
     )
-    # of value zero; by a mask and not 0 · leaf, which an infinite logit would make nan
-    marks = [stop(jnp.where(jnp.isnan(leaf), jnp.nan, nothing)) for leaf in leaves]
-    reached = [jnp.sum(leaf * mark, dtype=log_prob.dtype) for leaf, mark in zip(leaves, marks)]
+    marks = [
+        stop(jnp.where(jnp.isnan(leaf), jnp.nan, nothing)).astype(leaf.dtype) for leaf in leaves
+    ]
+    reached = [
+        jnp.sum(jnp.where(mark == 0, 0, leaf * mark), dtype=log_prob.dtype)
+        for leaf, mark in zip(leaves, marks)
+    ]
     return one * log_prob + sum(reached, jnp.zeros((), log_prob.dtype))
 
 
-class ScoreFunction(OnePointEstimator):
+class ScoreFunction(Estimator):
     """Score-function estimator with a baseline (REINFORCE).
 
     ∇_θ E_{x∼p_θ}[f(x, θ)] ≈ (1/n) Σᵢ (f(xᵢ, θ) − bᵢ) ∇_θ log p_θ(xᵢ) + ∇_θ f(xᵢ, θ), unbiased where bᵢ is independent
@@ -88,30 +87,30 @@ class ScoreFunction(OnePointEstimator):
         return self.baseline.adaptive
 
     @property
-    def one_point(self) -> bool:  # type: ignore[override]  # with an expansion around the mean it is two
-        return not self.baseline.expands
-
-    @property
-    def block(self) -> int | None:
-        return self.plan.block
-
-    @property
-    def evaluations(self) -> int:
-        return 2 if self.baseline.expands else 1
+    def evaluations(self) -> int:  # type: ignore[override]  # the baseline's
+        return 2 if self.baseline.expansion_order else 1
 
     @property
     def max_order(self) -> float:  # type: ignore[override]  # the baseline's
         return self.baseline.max_order
 
     @property
-    def needs(self) -> frozenset[str]:  # type: ignore[override]  # the baseline's
-        return frozenset({"differentiable f"}) if self.baseline.expands else frozenset()
+    def mixed_orders(self) -> bool:  # type: ignore[override]  # the baseline's
+        return self.baseline.mixed_orders
 
-    def check(self, dist: Distribution, num_runs: int) -> None:
+    @property
+    def needs(self) -> frozenset[type[Need]]:  # type: ignore[override]  # the baseline's
+        return frozenset({DifferentiableCost}) if self.baseline.expansion_order else frozenset()
+
+    def check(self, dist: Distribution, num_samples: int) -> None:
         check_needs(self, dist)
         self.baseline.check(dist)
         self.plan.check(dist)
-        least, name, block = self.baseline.least_runs, type(self.baseline).__name__, self.plan.block
+        least, name, block = (
+            self.baseline.least_samples,
+            type(self.baseline).__name__,
+            self.plan.block,
+        )
         what = "leave-one-out" if name == "LeaveOneOut" else f"ScoreFunction({name}())"
         if least > 1 and block is None:
             raise ValueError(
@@ -119,77 +118,36 @@ class ScoreFunction(OnePointEstimator):
                 "other. Use NoBaseline(), MovingAverage() or DeltaMethod(), or the plan IID() or Antithetic()."
             )
         least *= block or 1
-        if num_runs < least:
+        if num_samples < least:
             raise ValueError(
-                f"{what} needs num_samples >= {least} (in every chunk); got {num_runs}. "
+                f"{what} needs num_samples >= {least} (in every chunk); got {num_samples}. "
                 "Use more draws, or NoBaseline()."
             )
 
-    def noise_spec(self, dist: Distribution) -> Any:
-        return self.plan.noise_spec(dist)
+    def noise(self, dist: Distribution) -> Any:
+        return self.plan.noise(dist)
 
-    def example(self, noise: Any, dist: Distribution) -> Any:
-        return value_of(self.plan.draw(dist, noise))
-
-    def draw(self, noise: Any, dist: Distribution) -> Point:
+    def draw(self, noise: Any, dist: Distribution) -> Points:
         x = self.plan.draw(dist, noise)
-        log_prob = checks.scalar_log_prob(
-            type(dist).__name__.lstrip("_"), dist.fixed_support().log_prob(x)
-        )
-        return Point(value_of(x), dist, nan_unless_finite(log_prob, dist))
+        name = type(dist).__name__.lstrip("_")
+        log_prob = checks.scalar_log_prob(name, dist.fixed_support().log_prob(x))
+        kept = (nan_unless_finite(log_prob, dist), self.baseline.look(value_of(x), dist))
+        order = self.baseline.expansion_order
+        if not order:
+            return Points(x, dist, kept=kept)
+        return Points(x, dist, kept=kept, centers=((stop(dist.mean()), order),))
 
-    def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
-        point = self.draw(noise, dist)
-        if not self.baseline.expands:
-            return self.close(rest(point.x), point, runs)
-        costs, expansion = _expanded(rest, point.x, stop(dist.mean()), self.baseline.expands)
-        return self._closed(costs, point, runs, expansion)
-
-    def close(self, costs: Costs, point: Point, runs: Runs) -> Costs:
-        return self._closed(costs, point, runs, ())
-
-    def _closed(self, costs: Costs, point: Point, runs: Runs, expansion: tuple[Any, ...]) -> Costs:
-        assert point.log_prob is not None
-        box = magic_box(point.log_prob)
-        site = Site(point.x, point.dist, box, stop(costs.total), self._others(runs), expansion)
-        learns = self.adaptive
-        zero, illegal = self.baseline.term(site), point.dist.nan_unless_legal()
-        if illegal is not None:
-            zero = illegal if zero is None else zero + illegal
-        return costs.combine(
-            box,
-            zero,
-            adaptive=self.baseline.adaptive_loss(site) if learns else None,
-            statistics=self.baseline.observe(site) if learns else None,
-        )
-
-    def _others(self, runs: Runs) -> Runs:
-        return runs if self.plan.block in (1, None) else replace(runs, block=self.plan.block)
+    def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        log_prob, seen = points.kept
+        block = self.plan.block
+        others = runs if block in (1, None) else replace(runs, block=block)
+        box, total = magic_box(log_prob), stop(costs.total)
+        expansion = costs.expansions[0] if costs.expansions else ()
+        site = Site(points.x, points.dist, box, total, others, seen, expansion)
+        closed = costs.scored(box).plus(self.baseline.term(site))
+        if not self.adaptive:
+            return closed
+        return closed.learned(self.baseline.adaptive_loss(site), self.baseline.observe(site))
 
     def advance(self, statistics: Any) -> "ScoreFunction":
         return replace(self, baseline=self.baseline.advance(statistics))
-
-
-def _expanded(rest: Rest, x: Any, mean: Array, order: int) -> tuple[Costs, tuple[Array, ...]]:
-    """The costs at x; and at the mean the total cost and its derivatives up to `order`, held constant.
-
-    The expansion sees everything held constant, so that a derivative of the result is none of a derivative in it.
-    """
-    x, mean = jnp.stack([x, mean])
-    converted, outside = hoisted(rest, x)
-    costs, held = converted([x], *outside), stop(tuple(outside))
-    check_local("ScoreFunction", converted, [mean], outside)
-    at_mean = jax.value_and_grad(lambda m: sum_of(converted([m], *held)))
-    twice = dataclasses.replace(costs, evaluations=2 * costs.evaluations)
-    if order == 1:
-        return twice, stop(at_mean(mean))
-
-    def slope_at_mean(mean: Array) -> tuple[Array, tuple[Array, Array]]:
-        total, slope = at_mean(mean)
-        return slope, (total, slope)
-
-    with second_derivative_of_the_rest(
-        "ScoreFunction(DeltaMethod(order=2))", "Use DeltaMethod(order=1) or LeaveOneOut()."
-    ):
-        hessian, first = jax.jacfwd(slope_at_mean, has_aux=True)(mean)
-    return twice, stop((*first, hessian))

@@ -2,16 +2,18 @@
 
 from typing import Any, ClassVar
 
-from logtrick._core.runs import Runs
+from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
-from logtrick.estimators._base import OnePointEstimator, Point
+from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Costs
-from logtrick.estimators._logits import as_draw, link_of, logits_of, uniforms
+from logtrick.estimators._logits import hard_draw, link_of, logits_of, uniforms
+from logtrick.estimators._needs import BitsOrOneHot, DifferentiableCost, Need
+from logtrick.estimators._points import Points
 from logtrick.estimators._relaxed import straight_through
 from logtrick.noise import Uniform
 
 
-class StraightThrough(OnePointEstimator):
+class StraightThrough(Estimator):
     """Straight-through: f at the draw, differentiated as if the draw were its mean. Declared biased.
 
     ∇_φ E[f] ≈ J(p)ᵀ ∇f(x), J(p) = diag p − p pᵀ for one-hot rows, p (1 − p) for bits. Right where f is linear in x. For
@@ -35,26 +37,24 @@ class StraightThrough(OnePointEstimator):
 
     unbiased: ClassVar[bool] = False
     max_order: ClassVar[float] = 1
-    needs: ClassVar[frozenset[str]] = frozenset({"Bernoulli or one-hot", "differentiable f"})
+    mixed_orders: ClassVar[bool] = True
+    evaluations: ClassVar[int | None] = 1
+    needs: ClassVar[frozenset[type[Need]]] = frozenset({BitsOrOneHot, DifferentiableCost})
     reference: ClassVar[str] = (
         "Bengio, Léonard & Courville (2013), Estimating or Propagating Gradients Through Stochastic Neurons for "
         "Conditional Computation."
     )
 
-    def noise_spec(self, dist: Distribution) -> Uniform:
+    def noise(self, dist: Distribution) -> Uniform:
         return uniforms(dist)
 
-    def example(self, noise: Any, dist: Distribution) -> Any:
-        return self.draw(noise, dist).x
-
-    def draw(self, noise: Any, dist: Distribution) -> Point:
+    def draw(self, noise: Any, dist: Distribution) -> Points:
         link, logits = link_of(dist), logits_of(dist)
-        x = as_draw(link.hard(link.perturbed(logits, noise)), dist)
-        return Point(
+        x = hard_draw(noise, dist)
+        return Points(
             straight_through("StraightThrough", x, link.slope(link.mean(logits), logits)),
             dist,
-            None,
         )
 
-    def close(self, costs: Costs, point: Point, runs: Runs) -> Costs:
-        return costs.combine()
+    def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        return costs

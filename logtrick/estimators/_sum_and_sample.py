@@ -9,10 +9,12 @@ from jax import lax
 from logtrick._core import checks
 from logtrick._core.kernel import magic_box, stop
 from logtrick._core.module import static
-from logtrick._core.runs import Runs
+from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
-from logtrick.estimators._base import Estimator, Rest, check_needs
+from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Costs
+from logtrick.estimators._needs import FiniteSupport, Need, check_needs
+from logtrick.estimators._points import Points
 from logtrick.estimators._support import check_draws, chosen, masses, uniforms_over
 from logtrick.estimators._unordered_set import top_k
 from logtrick.noise import Uniform
@@ -50,7 +52,7 @@ class SumAndSample(Estimator):
 
     num_draws: int = static()
     stochastic: bool = static(default=False)
-    needs: ClassVar[frozenset[str]] = frozenset({"finite"})
+    needs: ClassVar[frozenset[type[Need]]] = frozenset({FiniteSupport})
     reference: ClassVar[str] = (
         "Liu, Regier, Tripuraneni, Jordan & McAuliffe (2019), Rao-Blackwellized Stochastic Gradients for Discrete "
         "Distributions."
@@ -60,21 +62,18 @@ class SumAndSample(Estimator):
         checks.positive_int("SumAndSample", "num_draws", self.num_draws)
 
     @property
-    def evaluations(self) -> int:
+    def evaluations(self) -> int:  # type: ignore[override]  # as many as it draws
         return self.num_draws
 
-    def check(self, dist: Distribution, num_runs: int) -> None:
+    def check(self, dist: Distribution, num_samples: int) -> None:
         check_needs(self, dist)
         check_draws(self, self.num_draws, dist)
 
-    def noise_spec(self, dist: Distribution) -> Uniform:
+    def noise(self, dist: Distribution) -> Uniform:
         return uniforms_over(dist)
 
-    def example(self, noise: Any, dist: Distribution) -> Any:
-        return jax.tree.map(lambda x: x[0], dist.enumerate())
-
-    def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
-        points, log_p = masses(dist)
+    def draw(self, noise: Any, dist: Distribution) -> Points:
+        support, log_p = masses(dist)
         if self.stochastic:
             summed = top_k(log_p, noise, self.num_draws)[:-1]
         else:
@@ -83,6 +82,9 @@ class SumAndSample(Estimator):
         # the first of the others in the order of the same Gumbels: for a stochastic C, the next draw
         index = jnp.append(summed, top_k(others, noise, 1))
         log_weights = jnp.append(log_p[summed], jax.nn.logsumexp(others))
-        draws, log_probs = chosen(dist, points, log_p, index)
+        draws, log_probs = chosen(dist, support, log_p, index)
         weights = stop(jnp.exp(log_weights)) * magic_box(log_probs)
-        return jax.vmap(rest)(draws).combine(weights)
+        return Points(draws, dist, stacked=True, kept=weights)
+
+    def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        return costs.averaged(points.kept)

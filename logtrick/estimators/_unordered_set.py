@@ -10,10 +10,12 @@ from jax import lax
 from logtrick._core import checks
 from logtrick._core.kernel import magic_box, stop
 from logtrick._core.module import static
-from logtrick._core.runs import Runs
+from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
-from logtrick.estimators._base import Estimator, Rest, check_needs
+from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Array, Costs
+from logtrick.estimators._needs import FiniteSupport, Need, check_needs
+from logtrick.estimators._points import Points
 from logtrick.estimators._support import check_draws, chosen, masses, uniforms_over
 from logtrick.noise import Uniform, interior
 
@@ -55,7 +57,7 @@ class UnorderedSet(Estimator):
     """
 
     num_draws: int = static()
-    needs: ClassVar[frozenset[str]] = frozenset({"finite"})
+    needs: ClassVar[frozenset[type[Need]]] = frozenset({FiniteSupport})
     reference: ClassVar[str] = (
         "Kool, van Hoof & Welling (2020), Estimating Gradients for Discrete Random Variables by Sampling without "
         "Replacement."
@@ -70,25 +72,28 @@ class UnorderedSet(Estimator):
             )
 
     @property
-    def evaluations(self) -> int:
+    def evaluations(self) -> int:  # type: ignore[override]  # as many as it draws
         return self.num_draws
 
-    def check(self, dist: Distribution, num_runs: int) -> None:
+    def check(self, dist: Distribution, num_samples: int) -> None:
         check_needs(self, dist)
         check_draws(self, self.num_draws, dist)
 
-    def noise_spec(self, dist: Distribution) -> Uniform:
+    def noise(self, dist: Distribution) -> Uniform:
         return uniforms_over(dist)
 
-    def example(self, noise: Any, dist: Distribution) -> Any:
-        return jax.tree.map(lambda x: x[0], dist.enumerate())
-
-    def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
-        points, log_p = masses(dist)
+    def draw(self, noise: Any, dist: Distribution) -> Points:
+        support, log_p = masses(dist)
         index = top_k(log_p, noise, self.num_draws)
         weights, others = set_weights(log_p, index)
-        draws, log_probs = chosen(dist, points, log_p, index)
-        costs, boxes = jax.vmap(rest)(draws), magic_box(log_probs)
+        draws, log_probs = chosen(dist, support, log_p, index)
+        return Points(draws, dist, stacked=True, kept=(log_probs, weights, others))
+
+    def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        log_probs, weights, others = points.kept
+        boxes = magic_box(log_probs)
+        if self.num_draws > 1:  # a constant in f makes no difference: its rounding is spared
+            costs = costs.centered()
         f = stop(costs.total)
         # f(s) less its baseline is Σ_{s′} p(s′) R(…) (f(s) − f(s′)): the weights of all s′, s included, sum to 1
         baseline = (
@@ -96,7 +101,8 @@ class UnorderedSet(Estimator):
             if self.num_draws > 1
             else jnp.zeros_like(f)
         )
-        return costs.combine(weights * boxes, jnp.sum(stop(weights * baseline) * (1 - boxes)))
+        zero = jnp.sum(stop(weights * baseline) * (1 - boxes))
+        return costs.averaged(weights * boxes).plus(zero)
 
 
 def top_k(log_p: Array, uniform: Array, k: int) -> Array:

@@ -12,6 +12,7 @@ References:
 
 import contextlib
 import contextvars
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -22,9 +23,9 @@ import numpy as np
 from jax import lax
 
 from logtrick._core.compat import partitionable
+from logtrick._core.materialize import materialized
 from logtrick._core.module import Module, static
 from logtrick._core.threefry import uniform
-from logtrick._core.worked_out import worked_out
 
 Array = jax.Array
 
@@ -33,10 +34,17 @@ class Noise(Module, abstract=True):
     """A declaration of the parameter-free noise that one draw needs: its shape and law, no numbers.
 
     Attributes:
-      counted: whether its rows are numbers of a counter-based draw, worth working out once.
+      counted: whether its rows are numbers of a counter-based draw, worth computing once.
+      block: how many consecutive rows depend on each other; None for all of them.
     """
 
     counted: ClassVar[bool] = False
+    block: ClassVar[int | None] = 1
+
+    @property
+    def size(self) -> int:
+        """How many numbers a row has."""
+        return math.prod(getattr(self, "shape", ()))
 
     def rows(self, key: Array, start: Any, count: int, total: int) -> Any:
         """Rows start … start + count of a draw of `total` rows: shape (count, *shape)."""
@@ -169,13 +177,26 @@ def rows(spec: Any, key: Array, start: Any, count: int, total: int) -> Any:
         return jax.tree.map(lambda a: a.at[index].get(mode="clip"), given)
     leaves, tree = jax.tree.flatten(spec, is_leaf=is_noise)
     keys = [key] if len(leaves) == 1 else [jax.random.fold_in(key, i) for i in range(len(leaves))]
-    draw = lambda which: {i: leaves[i].rows(keys[i], start, count, total) for i in which}
     counted = [i for i, leaf in enumerate(leaves) if leaf.counted and _counted(key)]
-    drawn = draw(set(range(len(leaves))) - set(counted))
+    drawn: list[Any] = [None] * len(leaves)
+    for i in set(range(len(leaves))) - set(counted):
+        drawn[i] = leaves[i].rows(keys[i], start, count, total)
     if counted:
-        words = jax.random.key_data(key)[0], jnp.asarray(start, jnp.uint32)
-        drawn |= worked_out(lambda: draw(counted), *words)
-    return tree.unflatten([drawn[i] for i in range(len(leaves))])
+        known, traced = (start, None) if isinstance(start, int) else (None, start)
+        pairs = [leaves[i] for i in counted], [keys[i] for i in counted]
+        for i, rows_of_leaf in zip(counted, _counted_rows(*pairs, traced, known, count, total)):
+            drawn[i] = rows_of_leaf
+    return tree.unflatten(drawn)
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4, 5), inline=True)
+def _counted_rows(
+    leaves: list[Noise], keys: list[Array], traced: Any, known: int | None, count: int, total: int
+) -> list[Any]:
+    """Rows of counter-based noises, computed once. Jitted: called eagerly, it is compiled for the first call only."""
+    start = traced if known is None else known
+    draw = lambda: [leaf.rows(key, start, count, total) for leaf, key in zip(leaves, keys)]
+    return materialized(draw, jax.random.key_data(keys[0])[0], jnp.asarray(start, jnp.uint32))
 
 
 def one(spec: Any, key: Array) -> Any:

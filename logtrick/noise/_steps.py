@@ -1,4 +1,4 @@
-"""Noise for every step of a loop, made ahead."""
+"""Noise for every step of a loop, or element of a plate, drawn at once."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from logtrick._core.module import static
 from logtrick.noise._noise import KeyPerRun, Noise, NoNoise, StandardNormal, Uniform
 
-# Noise whose rows are independent, so that a row may serve a step of a run.
+# Noise whose rows are independent, so that a row may serve a step of a sample.
 INDEPENDENT = (Uniform, StandardNormal, KeyPerRun, NoNoise)
 
 
@@ -23,10 +23,14 @@ class Steps(Noise):
     def counted(self) -> bool:  # type: ignore[override]
         return self.noise.counted
 
+    @property
+    def size(self) -> int:
+        return self.length * self.noise.size
+
     def rows(self, key: jax.Array, start: Any, count: int, total: int) -> Any:
         if total * self.length > 2**32:
             raise ValueError(
-                f"{total} runs of {self.length} steps exceed 2**32 rows of noise. Use fewer runs a call."
+                f"{total} samples of {self.length} steps exceed 2**32 rows of noise. Use fewer samples per call."
             )
         first = (
             start * self.length

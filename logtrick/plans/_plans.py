@@ -40,7 +40,7 @@ class Plan(Module, abstract=True):
                 "Use IID()."
             )
 
-    def noise_spec(self, dist: Distribution) -> Any:
+    def noise(self, dist: Distribution) -> Any:
         """The noise of one run."""
         return Planned(_base(dist), self)
 
@@ -65,6 +65,15 @@ class Planned(_noise.Noise):
     spec: Any
     plan: Any
     counted: ClassVar[bool] = True  # no plan takes other noise
+
+    @property
+    def block(self) -> int | None:  # type: ignore[override]  # the plan's
+        return self.plan.block
+
+    @property
+    def size(self) -> int:
+        leaves = jax.tree.leaves(self.spec, is_leaf=_noise.is_noise)
+        return sum(leaf.size for leaf in leaves)
 
     def rows(self, key: Array, start: Any, count: int, total: int) -> Any:
         return self.plan.rows(self.spec, key, start, count, total)
@@ -91,7 +100,7 @@ class IID(Plan):
     def check(self, dist: Distribution) -> None:
         pass
 
-    def noise_spec(self, dist: Distribution) -> Any:
+    def noise(self, dist: Distribution) -> Any:
         return dist.noise_spec
 
     def draw(self, dist: Distribution, noise: Any) -> Any:

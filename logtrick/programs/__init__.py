@@ -1,18 +1,52 @@
-"""Programs: expectations of generator functions that yield draws and costs."""
+"""Programs: generator functions that yield draws and costs."""
 
-from logtrick.programs._black_box import black_box as black_box
-from logtrick.programs._eligibility_trace import (
-    TraceAux as TraceAux,
-    eligibility_trace as eligibility_trace,
+from logtrick.programs._black_box import (
+    black_box as black_box,
+    host_errors_surface as host_errors_surface,
 )
-from logtrick.programs._expect import Aux as Aux, expect as expect, expect_program as expect_program
+from logtrick.programs._credit import dependencies as dependencies
 from logtrick.programs._explain import Explanation as Explanation, explain as explain
-from logtrick.programs._fisher import (
-    Fisher as Fisher,
-    Scores as Scores,
-    fisher as fisher,
-    scores as scores,
+from logtrick.programs._plate import plate as plate
+from logtrick.programs._records import Record as Record, Records as Records
+from logtrick.programs._run import (
+    Block as Block,
+    automatic_chunk as automatic_chunk,
+    block_sizes as block_sizes,
+    run_all as run_all,
+    run_block as run_block,
+    scan_blocks as scan_blocks,
 )
-from logtrick.programs._given import GivenAux as GivenAux, expect_given as expect_given
-from logtrick.programs._items import cost as cost, sample as sample
 from logtrick.programs._scan import scan as scan
+from logtrick.programs._statements import (
+    Cost as Cost,
+    FreshKey as FreshKey,
+    Program as Program,
+    Sample as Sample,
+    check_distribution as check_distribution,
+    check_estimator as check_estimator,
+    cost as cost,
+    fresh_key as fresh_key,
+    sample as sample,
+    whole_cost as whole_cost,
+)
+from logtrick.programs._stretch import wide as wide
+from logtrick.programs._structure import (
+    CostInfo as CostInfo,
+    SiteInfo as SiteInfo,
+    Structure as Structure,
+    by_item as by_item,
+    check_in_loop as check_in_loop,
+    check_site as check_site,
+    key_info as key_info,
+    leaves_of as leaves_of,
+    site_info as site_info,
+    structure_of as structure_of,
+)
+from logtrick.programs._walk import (
+    Reader as Reader,
+    Running as Running,
+    begin_step as begin_step,
+    changed as changed,
+    start as start,
+    walk as walk,
+)

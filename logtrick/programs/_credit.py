@@ -146,12 +146,14 @@ class Credit:
       sites: for each site, itself and those whose draws its distribution depends on, transitively: who is credited
         with what depends on its draw.
       unknown: for each site, whether its estimator was made inside the program, from what only the trace knows.
+      reply: the sites that what the program returns depends on.
       jaxpr: the abstract run; its outputs are of the structure `tree`.
     """
 
     costs: list[tuple[int, ...]]
     sites: list[tuple[int, ...]]
     unknown: list[bool]
+    reply: tuple[int, ...]
     jaxpr: Any
     tree: Any
 
@@ -171,17 +173,17 @@ def _from_outside(jaxpr: Any, var: Any, known: set[Any]) -> bool:
     )
 
 
-def credit(run: Callable[[], tuple[list[Any], list[Any], list[Any]]]) -> Credit:
+def credit(run: Callable[[], tuple[Any, ...]]) -> Credit:
     """Who is credited with what.
 
     Args:
-      run: an abstract run: `run() -> (costs, what each site's distribution is made of, the estimators' leaves)`, its
-        draws marked; of a loop (what it replies, what each of its items is made of).
+      run: an abstract run: `run() -> (costs, what each site's distribution is made of, the estimators' leaves, what the
+        program returns)`, its draws marked; of a loop or plate (what it replies, what each of its items is made of).
     """
     closed, out = jax.make_jaxpr(run, return_shape=True)()
     found = dependencies(closed.jaxpr, [])
     tree = jax.tree.structure(out)
-    costs, made_of, _ = jax.tree.unflatten(tree, found)
+    costs, made_of, _, reply = jax.tree.unflatten(tree, found)
     known = {*closed.jaxpr.constvars}
     inside = [not _from_outside(closed.jaxpr, v, known) for v in closed.jaxpr.outvars]
     unknown = [any(jax.tree.leaves(leaves)) for leaves in jax.tree.unflatten(tree, inside)[2]]
@@ -193,6 +195,7 @@ def credit(run: Callable[[], tuple[list[Any], list[Any], list[Any]]]) -> Credit:
         [tuple(sorted(_union(ancestors[j] for j in c))) for c in costs],
         [tuple(sorted(a)) for a in ancestors],
         unknown,
+        tuple(sorted(_union(ancestors[j] for j in _union(reply)))),
         closed.jaxpr,
         tree,
     )

@@ -7,17 +7,19 @@ from typing import Any
 import jax
 import numpy as np
 
+from logtrick.estimators import DifferentiableCost
 from logtrick.programs._credit import Sites, dependencies, marked
-from logtrick.programs._items import Program
-from logtrick.programs._outline import (
-    CostOutline,
-    LoopOutline,
-    Outline,
-    SiteOutline,
+from logtrick.programs._statements import Program
+from logtrick.programs._structure import (
+    CostInfo,
+    LoopInfo,
+    PlateInfo,
+    SiteInfo,
+    Structure,
     leaves_of,
-    outline,
-    start,
+    structure_of,
 )
+from logtrick.programs._walk import start
 
 _COMPARE = frozenset({"gt", "lt", "ge", "le", "eq", "ne"})
 _STEPS = frozenset({"round", "floor", "ceil", "sign", "argmax", "argmin"})
@@ -115,16 +117,16 @@ def explain(program: Program, *args: Any, num_samples: int = 16) -> Explanation:
       warning: cost 'step' depends on the draw of 'z' through a discontinuity (gt), which Pathwise cannot see. Use
       ScoreFunction().
     """
-    plan = outline(start(program, args), num_samples)
-    found = Explanation(tuple(_rows(plan)), tuple(_warnings(plan)))
+    structure = structure_of(start(program, args), num_samples)
+    found = Explanation(tuple(_rows(structure)), tuple(_warnings(structure)))
     print(found)
     return found
 
 
-def _rows(plan: Outline) -> list[SiteRow]:
-    credited = _credited_costs(plan)
+def _rows(structure: Structure) -> list[SiteRow]:
+    credited = _credited_costs(structure)
     rows = []
-    for name, site in plan.all_sites():
+    for name, site in structure.all_sites():
         estimator = site.estimator
         baseline = getattr(estimator, "baseline", None)
         rows.append(
@@ -142,63 +144,79 @@ def _rows(plan: Outline) -> list[SiteRow]:
     return rows
 
 
-def _credited_costs(plan: Outline) -> dict[Any, list[Any]]:
-    """For each site, in loops too, the names of the costs that are credited to it."""
-    assert plan.credit is not None
-    names, found = iter([name for name, _ in plan.all_sites()]), plan.credit
-    result: dict[Any, list[Any]] = {}
-    for index, site in enumerate(plan.sites):
-        direct = [n for n, sites in zip(plan.cost_names, found.costs) if index in sites]
-        loops = [
-            s
-            for i, s in enumerate(plan.sites)
-            if isinstance(s, LoopOutline) and index in found.sites[i]
-        ]
-        direct += [name for loop in loops for name, _ in leaves_of([loop], CostOutline)]
-        for _ in leaves_of([site], SiteOutline):
-            result[next(names)] = (
-                direct  # by time: a step's later costs, later steps', and those after the loop
+def _credited_costs(structure: Structure, prefix: str = "") -> dict[Any, list[Any]]:
+    """For each site, in loops and plates too, the full names of the costs that are credited to it."""
+    assert structure.credit is not None
+    found, result = structure.credit, dict[Any, list[Any]]()
+    full = lambda name: f"{prefix}{name}" if prefix else name
+    for index, site in enumerate(structure.sites):
+        after = [full(n) for n, s in zip(structure.cost_names, found.costs) if index in s]
+        # what a loop or plate pays is credited to all that its draws depend on
+        for i, other in enumerate(structure.sites):
+            if (
+                other.items
+                and index in found.sites[i]
+                and (i != index or isinstance(other, LoopInfo))
+            ):
+                after += [full(name) for name, _ in leaves_of([other], CostInfo)]
+        if isinstance(site, PlateInfo):
+            own = _credited_costs(site.element, f"{full(site.name)}.")
+            replies = {n for n, s in _element_sites(site, full) if site.element.reply_depends_on(s)}
+            for name, costs in own.items():
+                result[name] = costs + (after if name in replies else [])
+            continue
+        for name, _ in leaves_of([site], SiteInfo):
+            result[full(name)] = (
+                after  # by time: a step's later costs, later steps', and those after the loop
             )
     return result
 
 
-def _warnings(plan: Outline) -> list[str]:
-    assert plan.credit is not None
-    found, rows = plan.credit, _credited_costs(plan)
+def _element_sites(plate: PlateInfo, full: Any) -> list[tuple[Any, int]]:
+    """The full names of the sites of a plate's element, and which of the element's statements they belong to."""
+    return [
+        (f"{full(plate.name)}.{name}", position)
+        for position, item in enumerate(plate.element.sites)
+        for name, _ in leaves_of([item], SiteInfo)
+    ]
+
+
+def _warnings(structure: Structure) -> list[str]:
+    assert structure.credit is not None
+    found, rows = structure.credit, _credited_costs(structure)
     warnings = [
         f"no cost depends on the draw of {name!r}: it adds nothing. Leave it out."
         for name, costs in rows.items()
         if not costs
     ]
-    for name, sites in zip(plan.cost_names, found.costs):
+    for name, sites in zip(structure.cost_names, found.costs):
         if not sites:
             warnings.append(
                 f"cost {name!r} depends on no draw: no site reaches it, and it needs no expectation."
             )
-    return warnings + _discontinuities(plan)
+    return warnings + _discontinuities(structure)
 
 
-def _discontinuities(plan: Outline) -> list[str]:
+def _discontinuities(structure: Structure) -> list[str]:
     """Costs that depend on the draw of an estimator that differentiates f through a discontinuity."""
-    assert plan.credit is not None
-    sites = plan.all_sites()
+    assert structure.credit is not None
+    sites = structure.all_sites()
     smooth = frozenset(
-        i for i, (_, site) in enumerate(sites) if "differentiable f" in site.estimator.needs
+        i for i, (_, site) in enumerate(sites) if DifferentiableCost in site.estimator.needs
     )
     if not smooth:
         return []
-    walk = _Jumps(smooth, _paths(plan.sites))
-    found = dependencies(plan.credit.jaxpr, [], walk.refine)
-    outside, made_of, _ = jax.tree.unflatten(plan.credit.tree, found)
-    parts = [
-        part[1] if isinstance(site, LoopOutline) else part
-        for site, part in zip(plan.sites, made_of)
-    ]
-    through = [
-        frozenset[int]().union(*law) for _, (law, _) in leaves_of(plan.sites, SiteOutline, parts)
-    ]
+    walk = _Jumps(smooth, _paths(structure.sites))
+    found = dependencies(structure.credit.jaxpr, [], walk.refine)
+    outside, made_of, *_ = jax.tree.unflatten(structure.credit.tree, found)
+    parts = [part[1] if site.items else part for site, part in zip(structure.sites, made_of)]
+    laws = leaves_of(structure.sites, SiteInfo, parts)
+    through = [frozenset[int]().union(*law) for _, (law, _) in laws]
     warnings = []
-    for name, part in [*zip(plan.cost_names, outside), *leaves_of(plan.sites, CostOutline, parts)]:
+    for name, part in [
+        *zip(structure.cost_names, outside),
+        *leaves_of(structure.sites, CostInfo, parts),
+    ]:
         for s in sorted(_jumps(_with_ancestors(part, through))):
             named, site = sites[s]
             warnings.append(
@@ -209,13 +227,14 @@ def _discontinuities(plan: Outline) -> list[str]:
 
 
 def _paths(items: Any, prefix: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
-    """Where each site stands, through loops, in the order of `leaves_of`."""
+    """Where each site stands among the sites around it, through loops and plates, in the order of `leaves_of`."""
     paths: list[tuple[int, ...]] = []
-    for i, item in enumerate(items):
-        if isinstance(item, LoopOutline):
-            paths += _paths(item.items, (*prefix, i))
-        elif isinstance(item, SiteOutline):
+    sites = [item for item in items if not isinstance(item, CostInfo)]
+    for i, item in enumerate(sites):
+        if isinstance(item, SiteInfo):
             paths.append((*prefix, i))
+        else:
+            paths += _paths(item.items, (*prefix, i))
     return paths
 
 

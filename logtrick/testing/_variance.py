@@ -1,7 +1,5 @@
 """The exact mean and variance of an estimator: every tuple of draws through the real engine, weighted by probability."""
 
-import dataclasses
-import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks
-from logtrick._core.module import static
 from logtrick.distributions import Distribution
 from logtrick.estimators import Estimator, ScoreFunction
-from logtrick.noise import Noise, Uniform, injected
-from logtrick.programs import expect
+from logtrick.expectations import expect
+from logtrick.noise import NoNoise, Uniform, injected
+from logtrick.testing._given_draws import GivenDraws
 from logtrick.testing._nodes import (
     cell_rule,
     is_normal,
@@ -26,7 +24,6 @@ from logtrick.testing._nodes import (
 )
 
 _TUPLES, _BATCH = 2**18, 2**12
-_TWINS: dict[type, type] = {}
 
 
 class EstimatorMoments(NamedTuple):
@@ -87,13 +84,13 @@ def exact_estimator_variance(
     checks.differentiable(where, params)
     params = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), params)
     dist = family(params)
-    twin = False
-    if estimator.deterministic:
+    given = False
+    if all(isinstance(leaf, NoNoise) for leaf in leaves_of(estimator.noise(dist))):
         n, noise, logs = 1, None, np.zeros(1)
     elif not _draws_from(estimator, dist):
-        noise, logs = _own_noise(where, estimator.noise_spec(dist), breaks, order or 4)
+        noise, logs = _own_noise(where, estimator.noise(dist), breaks, order or 4)
     elif dist.support.finite:
-        twin, noise = True, dist.enumerate()
+        given, noise = True, dist.enumerate()
         logs = np.asarray(jax.vmap(dist.log_prob)(noise), np.float64)
     elif is_normal(dist):
         nodes, logs = normal_rule(size_of(dist.noise_spec), order, int(_TUPLES ** (1 / n) + 1e-9))
@@ -109,7 +106,7 @@ def exact_estimator_variance(
     def value(params: Any, rows: Any) -> Any:
         with injected(rows):
             made = family(params)
-            made = _given(made) if twin else made
+            made = GivenDraws(made) if given else made
             return expect(
                 jax.random.key(0),
                 lambda x: f(x, params),
@@ -141,10 +138,10 @@ def _moments(values: np.ndarray, grads: Any, weights: np.ndarray) -> EstimatorMo
 def _draws_from(estimator: Estimator, dist: Distribution) -> bool:
     """Whether the estimator draws from the distribution: its noise is the distribution's.
 
-    Asked of the twin of a finite one: an estimator of bits may have as many uniforms of its own as the bits have.
+    Asked of given draws where the support is finite: an estimator of bits may have as many uniforms of its own as the bits have.
     """
-    asked = _given(dist) if dist.support.finite else dist
-    return jax.tree.structure(estimator.noise_spec(asked)) == jax.tree.structure(asked.noise_spec)
+    asked = GivenDraws(dist) if dist.support.finite else dist
+    return jax.tree.structure(estimator.noise(asked)) == jax.tree.structure(asked.noise_spec)
 
 
 def _own_noise(where: str, spec: Any, breaks: Any, order: int) -> tuple[Any, np.ndarray]:
@@ -161,49 +158,3 @@ def _own_noise(where: str, spec: Any, breaks: Any, order: int) -> tuple[Any, np.
         )
     flat, logs = cell_rule(list(breaks), order)
     return spread(spec, flat), logs
-
-
-class _Point(Noise):
-    """The noise of a twin: the draw itself, which is always injected."""
-
-    shape: tuple[int, ...] = static(default=())
-    dtype: Any = static(default=np.dtype("float32"))
-
-    def example(self) -> Any:
-        return jnp.zeros(self.shape, self.dtype)
-
-
-def _given(dist: Distribution) -> Any:
-    """A twin of the distribution whose noise is the draw itself; in all else it is the same family."""
-    kind = type(dist)
-    if kind not in _TWINS:
-        _TWINS[kind] = _twin(kind)
-    twin: Any = object.__new__(_TWINS[kind])
-    vars(twin).update(vars(dist))
-    return twin
-
-
-def _twin(kind: type) -> type:
-    """A class with the bases, the fields and the methods of `kind`, its noise apart (a final class has no subclasses)."""
-    own = inspect.get_annotations(kind)
-    fields = {
-        f.name: dataclasses.field(metadata=f.metadata)
-        for f in dataclasses.fields(kind)
-        if f.name in own
-    }
-    body = {
-        k: v
-        for k, v in vars(kind).items()
-        if not (k.startswith("__") and k not in ("__doc__", "__module__"))
-    }
-    changed = {"__annotations__": own, "noise_spec": property(_as_noise), "_transform": _itself}
-    return type(kind.__name__, kind.__bases__, {**body, **fields, **changed})
-
-
-def _itself(self: Any, noise: Any) -> Any:
-    return noise
-
-
-def _as_noise(self: Any) -> Any:
-    point = jax.eval_shape(lambda: jax.tree.map(lambda x: x[0], self.enumerate()))
-    return jax.tree.map(lambda s: _Point(s.shape, s.dtype), point)

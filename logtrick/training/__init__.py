@@ -1,10 +1,24 @@
-"""The training loop: `lt.minimize`, `lt.maximize`, and what they return."""
+"""The training loop: `lt.minimize`, `lt.maximize`, what they return, and what the host does between their steps."""
 
-from logtrick.training._fit import (
-    FitResult as FitResult,
-    History as History,
-    maximize as maximize,
-    minimize as minimize,
+from logtrick.training._average import (
+    Average as Average,
+    ExponentialAverage as ExponentialAverage,
+    PolyakAverage as PolyakAverage,
 )
-from logtrick.training._loop import FitState as FitState
+from logtrick.training._checkpoint import Checkpoint as Checkpoint
+from logtrick.training._data import ArrayFeed as ArrayFeed, as_feed as as_feed
+from logtrick.training._gradient_noise import GradientNoise as GradientNoise
+from logtrick.training._history import History as History
+from logtrick.training._host_feed import HostFeed as HostFeed
+from logtrick.training._json_lines import JSONLines as JSONLines
+from logtrick.training._listener import Listener as Listener
+from logtrick.training._minimize import maximize as maximize, minimize as minimize
+from logtrick.training._position import Position as Position
 from logtrick.training._progress import ProgressBar as ProgressBar, TqdmBar as TqdmBar
+from logtrick.training._replay import Replay as Replay, replay as replay
+from logtrick.training._result import FitResult as FitResult
+from logtrick.training._run import Run as Run
+from logtrick.training._state import FitState as FitState
+from logtrick.training._stop import Converged as Converged
+from logtrick.training._store import Store as Store, read_params as read_params
+from logtrick.training._with_gradient import with_gradient as with_gradient

@@ -13,7 +13,7 @@ from jax.tree_util import keystr, tree_flatten_with_path
 
 from logtrick.baselines import Baseline
 from logtrick.estimators import Estimator
-from logtrick.programs import Aux
+from logtrick.expectations import Aux
 
 Array = jax.Array
 
@@ -71,7 +71,9 @@ def auxes(aux: Any) -> list[tuple[Any, Aux]]:
 
 def adaptive_loss(where: str, aux: Any) -> Array | float:
     """The sum of all adaptive losses, shape ()."""
-    losses = [a.adaptive_loss for _, a in auxes(aux)]
+    # Of a batch of expectations without learned parts there is nothing to average.
+    learning = lambda a: any(estimator.adaptive for estimator in a.estimators.values())
+    losses = [a.adaptive_loss for _, a in auxes(aux) if learning(a)]
     for loss in losses:
         if jnp.shape(loss):
             raise ValueError(

@@ -1,38 +1,78 @@
-"""Ctrl-C as a flag that is looked at between chunks."""
+"""Ctrl-C and SIGTERM: a fit ends between chunks, and its result is kept."""
 
 import signal
+import sys
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
+from typing import Any
+
+from logtrick.training._listener import Listener
+from logtrick.training._output import write
 
 
-class Interrupt:
-    """Inside `with Interrupt() as interrupt:` a first Ctrl-C sets `interrupt.requested`; a second one raises at once.
+class Interrupt(Listener):
+    """Turn a first Ctrl-C into the status "interrupted", a second one into a `KeyboardInterrupt` that carries `.result`.
 
-    A KeyboardInterrupt in the middle of a chunk would find the state donated and gone. Only where Python's own handler is
-    installed, and in the main thread, where signals arrive; otherwise nothing is changed.
+    The first one says at once that the running chunk is being finished (about a second at most). The second one is raised
+    where the state is safe: between chunks, in a callback, in a host function, or while the host waits. Only where Python's
+    own handler is installed, and in the main thread, where signals arrive; otherwise nothing is changed.
+
+    Args:
+      terminates: whether SIGTERM ends the fit in the same way, and then the process with exit code 143 (for fits that are
+        checkpointed, on machines that are taken away).
     """
 
-    requested = False
+    every = sys.maxsize  # no visits of its own
 
-    def __enter__(self) -> "Interrupt":
-        self._owns = (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        )
-        if self._owns:
-            signal.signal(signal.SIGINT, self._handle)
-        return self
+    def __init__(self, terminates: bool = False) -> None:
+        self.terminates = terminates
+        self.presses = 0
+        self.terminated = False
+        self._before: dict[int, Any] = {}
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+    def start(self, run: Any) -> None:
+        """See `Listener.start`."""
+        self._run = run
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self._take(signal.SIGINT, signal.default_int_handler, self._pressed)
+        if self.terminates:
+            self._take(signal.SIGTERM, signal.SIG_DFL, self._terminate)
+
+    def _take(self, number: int, usual: Any, handler: Any) -> None:
+        if signal.getsignal(number) is usual or signal.getsignal(number) == usual:
+            self._before[number] = usual
+            signal.signal(number, handler)
+
+    def _pressed(self, number: int, frame: FrameType | None) -> None:
+        self.presses += 1
+        if self.presses == 1:
+            self._run.stop("interrupted")
+            write(
+                sys.stderr,
+                "Interrupted: finishing the running steps. Ctrl-C again stops at once.\n",
+            )
+        elif self._run.abortable or not self._run.in_flight:
             raise KeyboardInterrupt
-        self.requested = True
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._owns:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+    def _terminate(self, number: int, frame: FrameType | None) -> None:
+        self.terminated = True
+        self._run.stop("interrupted", "SIGTERM")
+        write(sys.stderr, "SIGTERM: finishing the running steps, then saving.\n")
+
+    def translate(self, run: Any, error: Exception) -> None:
+        """A Ctrl-C inside of a host function comes back as an error of JAX."""
+        if self.presses > 1:
+            raise KeyboardInterrupt from error
+
+    def after_call(self, run: Any) -> None:
+        """A second Ctrl-C that came while the state was away."""
+        if self.presses > 1:
+            raise KeyboardInterrupt
+
+    def close(self, run: Any, error: BaseException | None) -> None:
+        """See `Listener.close`; ends the process after a SIGTERM, once everything else is closed."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self.terminated and error is None:
+            raise SystemExit(128 + signal.SIGTERM)

@@ -1,27 +1,37 @@
-"""Progress over a job: a bar on a terminal, plain lines elsewhere."""
+"""Progress over a job: a bar on a terminal, plain lines elsewhere, tqdm where it is installed."""
 
 import sys
+import threading
 import time
 from typing import Any, TextIO
 
+import numpy as np
+
+from logtrick.training._listener import Listener
+from logtrick.training._output import is_terminal, write
+
 _WIDTH, _LINES = 24, 10
+_SOON = 0.7  # seconds after which something is shown, before the first step is done
 
 
-class ProgressBar:
-    """Progress of one fit, or of a job of several: steps, the first and the last objective, the time left.
+class ProgressBar(Listener):
+    """Progress of one fit, or of a job of several: steps, the objective, the time left.
 
-    On a terminal one line that is redrawn; elsewhere at most ten plain lines and a last one, so that logs stay short.
+    The objective is shown at the first step and as the mean over the last chunk. On a terminal it is one line that is
+    redrawn; elsewhere at most ten plain lines, so that logs stay short. Compilation is not counted in the time left. Output
+    that fails (a closed pipe, a full disk) ends the bar, never the fit.
 
     Args:
       total: the steps of the whole job, where it is more than one fit; None takes those of the fit.
       label: what the line begins with.
       file: where to write; standard error unless said otherwise.
     Example:
-      >>> import sys, logtrick as lt
+      >>> import jax, optax, sys, logtrick as lt
       >>> bar = lt.training.ProgressBar(label="fit", file=sys.stdout)
-      >>> bar.start(200)
-      >>> bar.update(200, first=3.0, last=0.25, skipped=0)
-      fit: 200/200 steps, objective 3 → 0.25, 0 s
+      >>> objective = lambda p, key: (p - 3.0) ** 2
+      >>> fit = lt.minimize(jax.random.key(0), objective, 0.0, optax.sgd(0.25), num_steps=4, chunk=2, progress=bar)
+      fit: 2/4 steps, objective 9 → 5.625, 0 s, 0 s left
+      fit: 4/4 steps, objective 9 → 0.351562, 0 s
     """
 
     def __init__(
@@ -29,55 +39,75 @@ class ProgressBar:
     ) -> None:
         self.total, self.label, self.file = total, label, file
         self._before = self._now = self._lines = 0
-        self._began: float | None = None
+        self._seconds = self._earlier_seconds = 0.0
+        self._shown = 0
 
-    def start(self, num_steps: int) -> None:
-        """A fit of `num_steps` begins."""
-        if self._began is None:
-            self._began = time.monotonic()
-        self._before = self._now
-        self._job = self.total or self._before + num_steps
+    def start(self, run: Any) -> None:
+        """See `Listener.start`."""
+        self._before, self._shown = self._now - run.first_step, run.first_step
+        self._job = self.total or self._before + run.num_steps
+        self._earlier_seconds, self._began = self._seconds, time.monotonic()
+        self._works = True
+        self._timer = threading.Timer(_SOON, self._early)
+        self._timer.daemon = True
+        self._timer.start()
 
-    def update(self, step: int, first: float, last: float, skipped: int) -> None:
-        """The fit is at `step`.
+    def _early(self) -> None:
+        """Something to see while the first steps compile or run."""
+        self._draw(
+            f"{self._prefix()}{self._before}/{self._job} steps, compiling or in the first steps"
+        )
 
-        Args:
-          step: steps of this fit.
-          first: the objective at its first step.
-          last: the objective now.
-          skipped: its steps that were skipped.
-        """
-        self._now = self._before + step
-        out = self.file or sys.stderr
-        if out.isatty():
+    def after_chunk(self, run: Any) -> None:
+        """See `Listener.after_chunk`."""
+        self._timer.cancel()
+        if run.step == self._shown:
+            return
+        self._now = self._before + run.step
+        self._seconds = self._earlier_seconds + run.seconds
+        line = self._line(run)
+        if self._redraws():
             filled = _WIDTH * self._now // self._job
             bar = "█" * filled + "·" * (_WIDTH - filled)
-            end = "\n" if self._now >= self._job else ""
-            out.write(f"\r\x1b[2K{bar} {self._line(first, last, skipped)}{end}")
+            self._draw(f"{bar} {line}", last=self._now >= self._job)
         elif self._now * _LINES // self._job > self._lines:
             self._lines = self._now * _LINES // self._job
-            out.write(self._line(first, last, skipped) + "\n")
-        out.flush()
+            self._draw(line)
+        self._shown = run.step
 
-    def _line(self, first: float, last: float, skipped: int) -> str:
-        assert self._began is not None
-        elapsed = time.monotonic() - self._began
+    def _redraws(self) -> bool:
+        return is_terminal(self.file or sys.stderr)
+
+    def _draw(self, text: str, last: bool = False) -> None:
+        redraws = self._redraws()
+        before, after = ("\r\x1b[2K", "\n" if last else "") if redraws else ("", "\n")
+        if self._works:
+            self._works = write(self.file or sys.stderr, before + text + after)
+
+    def _prefix(self) -> str:
+        return self.label + ": " if self.label else ""
+
+    def _line(self, run: Any) -> str:
+        values = run.history.value
+        first, last = float(values[0]), _mean(values[self._shown :])
+        done = self._now - (run.first_step if not self._before else 0)
         parts = [f"{self._now}/{self._job} steps", f"objective {first:.6g} → {last:.6g}"]
+        skipped = int(np.count_nonzero(run.history.skipped))
         if skipped:
             parts.append(f"{skipped} skipped")
-        left = elapsed * (self._job - self._now) / max(self._now, 1)
-        parts.append(f"{elapsed:.0f} s" + (f", {left:.0f} s left" if self._now < self._job else ""))
-        return (self.label + ": " if self.label else "") + ", ".join(parts)
+        left = self._seconds * (self._job - self._now) / max(done, 1)
+        more = f", {left:.0f} s left" if self._now < self._job else ""
+        parts.append(f"{time.monotonic() - self._began:.0f} s{more}")
+        return self._prefix() + ", ".join(parts)
 
-    def close(self) -> None:
-        """The fit is over, whatever the reason."""
-        out = self.file or sys.stderr
-        if out.isatty() and self._now < self._job and self.total is None:
-            out.write("\n")
-            out.flush()
+    def close(self, run: Any, error: BaseException | None) -> None:
+        """See `Listener.close`."""
+        self._timer.cancel()
+        if self._redraws() and self._now < self._job and self.total is None:
+            write(self.file or sys.stderr, "\n")
 
 
-class TqdmBar:
+class TqdmBar(Listener):
     """The same by tqdm, for notebooks and for those who have it (the `progress` extra).
 
     Args:
@@ -96,19 +126,66 @@ class TqdmBar:
             raise ImportError(
                 "TqdmBar needs tqdm. Run pip install 'logtrick[progress]', or pass progress=True."
             ) from error
-        self._make, self._options = tqdm, options
+        self._make, self._options, self._bar = tqdm, options, None
 
-    def start(self, num_steps: int) -> None:
-        """A fit of `num_steps` begins."""
-        self._bar = self._make(**{"total": num_steps, **self._options})
+    def start(self, run: Any) -> None:
+        """See `Listener.start`."""
+        self._shown = run.first_step
+        options = {"total": run.num_steps, "initial": run.first_step, **self._options}
+        self._bar = self._safely(self._make, **options)
 
-    def update(self, step: int, first: float, last: float, skipped: int) -> None:
-        """The fit is at `step`; see `ProgressBar.update`."""
-        self._bar.set_postfix_str(
-            f"objective {first:.6g} → {last:.6g}" + (f", {skipped} skipped" if skipped else "")
+    def after_chunk(self, run: Any) -> None:
+        """See `Listener.after_chunk`."""
+        if self._bar is None or run.step == self._shown:
+            return
+        values = run.history.value
+        text = f"objective {values[0]:.6g} → {_mean(values[self._shown :]):.6g}"
+        skipped = int(np.count_nonzero(run.history.skipped))
+        text += f", {skipped} skipped" if skipped else ""
+        self._safely(self._bar.set_postfix_str, text, refresh=False)
+        self._safely(self._bar.update, run.step - self._shown)
+        self._shown = run.step
+
+    def close(self, run: Any, error: BaseException | None) -> None:
+        """See `Listener.close`."""
+        if self._bar is not None:
+            self._safely(self._bar.close)
+
+    def _safely(self, call: Any, *args: Any, **options: Any) -> Any:
+        """Output that fails ends the bar, never the fit."""
+        try:
+            return call(*args, **options)
+        except (OSError, ValueError, AttributeError, UnicodeError):
+            self._bar = None
+            return None
+
+
+def progress_listener(where: str, progress: Any) -> Listener | None:
+    """The bar that `progress=` stands for."""
+    if progress is False or progress is None:
+        return None
+    if progress is True:
+        return _default_bar()
+    if not isinstance(progress, Listener):
+        raise TypeError(
+            f"{where}(progress=…) needs True, False or a bar of lt.training; got {type(progress).__name__} {progress!r}. "
+            "Pass progress=True."
         )
-        self._bar.update(step - self._bar.n)
+    return progress
 
-    def close(self) -> None:
-        """The fit is over, whatever the reason."""
-        self._bar.close()
+
+def _default_bar() -> Listener:
+    """tqdm on a terminal and in a notebook, where it is installed; else our own."""
+    if is_terminal(sys.stderr) or "ipykernel" in sys.modules:
+        try:
+            return TqdmBar()
+        except ImportError:
+            pass
+    return ProgressBar()
+
+
+def _mean(values: Any) -> float:
+    """The mean of what is finite; nan where nothing is."""
+    values = np.asarray(values, np.float64)
+    values = values[np.isfinite(values)]
+    return float(np.mean(values)) if len(values) else float("nan")

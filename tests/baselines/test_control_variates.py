@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import logtrick as lt
-from logtrick._core.kernel import RUNS
-from logtrick._core.runs import Runs
+from logtrick._core.module import replace
+from logtrick._core.samples import over_samples
 from tests.baselines.bits import bit_noise
 from tests.estimators.exact import bernoulli, gradients, moments
 from tests.oracles.problems import ROWS, check, problem
@@ -74,14 +74,14 @@ def test_optimal_goes_to_the_least_variance_and_leave_one_out_does_not(x64):
 def test_sums_of_others_keep_small_terms():
     """A rare event's score is 10⁵ times the others': its rounding must not be left in their sum."""
     x = jnp.array([1e8, 1.0, 2.0, 4.0], jnp.float32)
-    sums = lambda block: jax.vmap(lambda i, x: Runs(i, 4, block).sum_of_others(x), axis_name=RUNS)(
-        jnp.arange(4.0), x
+    sums = lambda block: over_samples(
+        lambda runs, x: replace(runs, block=block).sum_of_others(x), 4, x
     )
     np.testing.assert_array_equal(sums(1)[0], 7.0)
     np.testing.assert_allclose(sums(1)[1:], [1e8, 1e8, 1e8], rtol=1e-6)
     np.testing.assert_array_equal(sums(2)[:2], [6.0, 6.0])
-    means = jax.vmap(lambda i, x: Runs(i, 4, 2).leave_one_out(x), axis_name=RUNS)(
-        jnp.arange(4.0), jnp.arange(4.0)
+    means = over_samples(
+        lambda runs, x: replace(runs, block=2).leave_one_out(x), 4, jnp.arange(4.0)
     )
     np.testing.assert_allclose(means, [2.5, 2.5, 0.5, 0.5])
 

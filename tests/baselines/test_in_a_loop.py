@@ -73,7 +73,7 @@ def test_statistics_advance_once_a_call():
 def test_an_expansion_needs_a_second_point_and_is_refused():
     with pytest.raises(
         ValueError,
-        match="lt.scan: ScoreFunction is no one-point estimator: it needs the rest of the program at each draw",
+        match="lt.scan: ScoreFunction differentiates the rest of the program",
     ):
         lt.expect_program(
             jax.random.key(0), program, jnp.asarray(PARAMS, float), lt.ScoreFunction(lt.MuProp())

@@ -32,7 +32,7 @@ BASELINES = {
 )
 def test_value_and_gradient(x64, name, runs):
     baseline = BASELINES[name]()
-    if runs < baseline.least_runs:
+    if runs < baseline.least_samples:
         pytest.skip("refused")
     params = jnp.asarray(LOGITS[2])
     value, gradient, _ = moments(

@@ -11,8 +11,10 @@ BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 
 @pytest.fixture(scope="module")
 def script(request):
-    """The benchmark that the test's module is named after."""
+    """The benchmark that the test's module is named after, its neighbors importable."""
     name = request.module.__name__.rsplit(".", 1)[-1].removeprefix("test_")
+    if str(BENCHMARKS) not in sys.path:
+        sys.path.insert(0, str(BENCHMARKS))
     spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module

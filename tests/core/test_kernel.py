@@ -9,7 +9,8 @@ import pytest
 from jax import lax
 
 import logtrick as lt
-from logtrick._core.kernel import RUNS, first_order, refuse, sample_sum
+from logtrick._core.kernel import first_order, refuse, sample_sum
+from logtrick._core.samples import SampleAxis
 
 stop = lax.stop_gradient
 SPEC = jax.sharding.PartitionSpec
@@ -159,26 +160,29 @@ def test_first_order_refuses_a_second_derivative(f, second):
         second(f)(0.3)
 
 
+AXIS, INNER = SampleAxis(), SampleAxis()
+
+
 def test_sample_sum_sums_over_the_runs_only():
-    per_run = lambda i, x: jax.vmap(lambda y: sample_sum(x * y, i))(jnp.array([1.0, 10.0]))
-    out = jax.vmap(per_run, axis_name=RUNS)(jnp.arange(3.0), jnp.array([1.0, 2.0, 3.0]))
+    per_run = lambda i, x: jax.vmap(lambda y: sample_sum(x * y, i, AXIS))(jnp.array([1.0, 10.0]))
+    out = jax.vmap(per_run, axis_name=AXIS)(jnp.arange(3.0), jnp.array([1.0, 2.0, 3.0]))
     assert out.tolist() == [[6.0, 60.0]] * 3
-    constant = jax.vmap(lambda i: sample_sum(2.0, i), axis_name=RUNS)(jnp.arange(3.0))
+    constant = jax.vmap(lambda i: sample_sum(2.0, i, AXIS), axis_name=AXIS)(jnp.arange(3.0))
     assert constant.tolist() == [6.0] * 3
 
 
 def test_nested_runs_are_apart():
-    inner = lambda x: jax.vmap(lambda j: sample_sum(x * j, j), axis_name=RUNS)(jnp.arange(4.0))[
-        0
-    ]  # 6 x
-    out = jax.vmap(lambda i: sample_sum(inner(i), i), axis_name=RUNS)(jnp.arange(3.0))
+    def inner(x):  # 6 x
+        return jax.vmap(lambda j: sample_sum(x * j, j, INNER), axis_name=INNER)(jnp.arange(4.0))[0]
+
+    out = jax.vmap(lambda i: sample_sum(inner(i), i, AXIS), axis_name=AXIS)(jnp.arange(3.0))
     assert out.tolist() == [18.0] * 3
 
 
 def test_a_users_psum_is_not_captured():
-    inside = lambda x: jax.vmap(lambda i: lax.psum(sample_sum(x * i, i), "d"), axis_name=RUNS)(
-        jnp.arange(3.0)
-    )
+    inside = lambda x: jax.vmap(
+        lambda i: lax.psum(sample_sum(x * i, i, AXIS), "d"), axis_name=AXIS
+    )(jnp.arange(3.0))
     out = jax.vmap(inside, axis_name="d")(jnp.arange(2.0))
     assert out.tolist() == [[3.0] * 3] * 2
 
@@ -188,7 +192,7 @@ PRIMITIVES = {
     "first order": lambda t, x: first_order("A", x, t) + first_order("A", 2.0 * x, t * x),
     "guard": lambda t, x: t * coin(stop(t) * x, jax.random.key(3)),
     "sum": lambda t, x: jnp.sum(
-        jax.vmap(lambda i: sample_sum(x * i, i) * t, axis_name=RUNS)(jnp.arange(3.0))
+        jax.vmap(lambda i: sample_sum(x * i, i, AXIS) * t, axis_name=AXIS)(jnp.arange(3.0))
     ),
 }
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import logtrick as lt
@@ -58,3 +59,48 @@ def test_replace():
 def test_repr_names_the_fields():
     assert repr(lt.Normal(jnp.zeros(3), 1.0)) == "Normal(loc=float32[3], scale=1.0)"
     assert repr(Box(2.0)) == "Box(width=2.0, name='box')"
+
+
+class Holder(Module):
+    value: object
+    name: object = static(default=None)
+
+
+def network(x):
+    return x
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (jnp.float32(0.5), "0.5"),
+        (np.zeros((2, 3)), "float64[2,3]"),
+        (jax.random.key(0), "key<fry>[]"),
+        (jax.ShapeDtypeStruct((4,), jnp.int32), "int32[4]"),
+        ({"w": jnp.zeros((2, 2)), "b": [1, True]}, "{'w': float32[2,2], 'b': [1, True]}"),
+        ((jnp.zeros(2),), "(float32[2],)"),
+        (network, "network"),
+        (jax.jit(network), "network"),
+        (lambda x: x, "<lambda>"),
+        (list(range(20)), "[0, 1, 2, 3, 4, 5, 6, 7, … 12 more]"),
+        ("x" * 200, f"'{'x' * 59}…'"),
+        (lt.DisARM(), "DisARM()"),
+        (None, "None"),
+    ],
+)
+def test_repr_is_short_and_has_no_address(value, text):
+    assert repr(Holder(value)) == f"Holder(value={text})"
+
+
+def test_repr_of_traced_values():
+    seen = []
+    jax.jit(lambda x: seen.append(repr(Holder(x))) or x)(1.0)
+    assert seen == ["Holder(value=float32[])"]
+
+
+def test_a_long_repr_has_a_line_for_each_field():
+    long = Holder({f"layer_{i}": jnp.zeros((100, 100)) for i in range(6)}, name="x")
+    lines = repr(long).splitlines()
+    assert lines[:3] == ["Holder(", "  value={", "    'layer_0': float32[100,100],"]
+    assert lines[-2:] == ["  name='x'", ")"]
+    assert max(map(len, lines)) <= 100

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import logtrick as lt
-from logtrick.diagnostics._replicates import Moments, replicator
+from logtrick.diagnostics._moments import GradientMoments, Moments
+from logtrick.diagnostics._replicates import replicator
 
 KEY = jax.random.key(11)
 
@@ -101,6 +102,92 @@ def test_zero_variance_is_never_zero_over_zero():
     assert not wrong.exact and np.isfinite(wrong.bias_z).all() and abs(wrong.bias_z[1]) > 20
 
 
+def test_each_coordinate_is_judged_by_its_own_scale():
+    """An error of half of a small coordinate beside a large one; a gradient cut off at a large value."""
+    f = lambda x: 1e3 * x[0] + 1.5e-4 * x[1]
+    beside = lambda q, k: lt.expect(k, f, lt.Bernoulli(q), estimator=lt.Enumerate())
+    reference = jnp.array([250.0, 0.25e-4])
+    s = lt.gradient_statistics(KEY, beside, jnp.zeros(2), num_replicates=4, reference=reference)
+    assert not s.exact and s.bias_z[0] == 0 and s.bias_z[1] > 100 and not s.zero
+
+    def cut(q, k):
+        dist = lt.Bernoulli(jax.lax.stop_gradient(q))
+        return 100.0 + lt.expect(k, lambda x: 2e-3 * x, dist, estimator=lt.Enumerate())
+
+    s = lt.gradient_statistics(KEY, cut, 0.0, num_replicates=4, reference=5e-4)
+    assert not s.exact and s.bias_z < -100 and s.zero
+    assert lt.gradient_statistics(KEY, cut, 0.0, num_replicates=4, reference=0.0).exact
+
+    noisy = lambda p, k: jnp.sum(p * jnp.array([1e6, 1e-3]) * (1 + 0.1 * jax.random.normal(k)))
+    s = lt.gradient_statistics(
+        KEY, noisy, jnp.ones(2), num_replicates=400, reference=jnp.array([1e6, 1.1e-3])
+    )
+    assert abs(s.bias_z[0]) < 5 and s.bias_z[1] < -10
+
+
+def test_the_interval_of_the_variance_is_the_range_of_eight_groups():
+    rows = np.random.default_rng(1).normal(size=(804, 3))
+    moments = GradientMoments(2, len(rows))
+    for block in np.split(rows, 4):  # blocks that are not the groups
+        moments.add([block[:, :1], block[:, 1:]])
+    groups = np.split(rows, [round(i * 804 / 8) for i in range(1, 8)])
+    first = [g[:, 0].var(ddof=1) for g in groups]
+    np.testing.assert_allclose(moments.interval(0), (min(first), max(first)))
+    whole = [g.var(0, ddof=1).sum() for g in groups]
+    np.testing.assert_allclose(moments.total_interval(), (min(whole), max(whole)))
+    np.testing.assert_allclose(moments.variance(1), rows[:, 1:].var(0, ddof=1).sum())
+
+
+def test_intervals_hold_what_they_say_under_heavy_tails():
+    """400 repeats of 1,000 replicates; 93 % are asked for where the fourth moment is huge."""
+    rng = np.random.default_rng(2)
+    laws = {
+        "normal": (rng.normal, 1.0),
+        "log-normal": (lambda size: rng.lognormal(0, 1, size), None),
+    }
+    covered = {}
+    for name, (law, variance) in laws.items():
+        variance = variance or (np.e - 1) * np.e
+        hits = 0
+        for rows in law(size=(400, 1000, 1)):
+            moments = GradientMoments(1, 1000)
+            moments.add([rows])
+            low, high = moments.interval(0)
+            hits += low <= variance <= high
+        covered[name] = hits / 400
+    assert covered["normal"] > 0.96 and covered["log-normal"] > 0.93
+
+
+def test_one_replicate_that_makes_the_variance_is_said():
+    rare = lambda p, key: p * 1e3 * (jax.random.uniform(key) < 2e-3)
+    s = lt.gradient_statistics(KEY, rare, 1.0, num_replicates=1000)
+    assert s.heavy_tails and 0.1 < s.largest_share <= 1 and "heavy tails" in repr(s)
+    calm = lt.gradient_statistics(KEY, gaussian, PARAMS, num_replicates=1000)
+    assert not calm.heavy_tails and calm.largest_share < 0.03
+    np.testing.assert_allclose(
+        calm.total_variance, np.sum(calm.variance["a"]) + calm.variance["b"], rtol=1e-12
+    )
+    np.testing.assert_allclose(calm.leaf_variance["a"], np.sum(calm.variance["a"]), rtol=1e-12)
+    low, high = calm.leaf_interval["b"]
+    assert low < calm.leaf_variance["b"] < high
+
+
+def test_what_it_prints():
+    s = lt.gradient_statistics(KEY, gaussian, PARAMS, num_replicates=1000)
+    lines = repr(s).splitlines()
+    assert lines[0].startswith("1,000 gradients: total variance ") and len(lines) == 4
+    assert "signal-to-noise" in lines[0] and lines[2].startswith("['a']") and "(2,)" in lines[2]
+    assert s._repr_html_().count("<tr>") == 3
+
+
+def test_data_are_the_third_argument():
+    objective = lambda p, key, data: p * jnp.sum(data) + 0.0 * jax.random.normal(key)
+    s = lt.gradient_statistics(
+        KEY, objective, 1.0, num_replicates=4, data=np.arange(4.0), reference=6.0
+    )
+    assert s.exact
+
+
 def test_a_bias_is_seen():
     s = lt.gradient_statistics(
         KEY, gaussian, PARAMS, num_replicates=4000, reference={"a": np.array([1.1, -2.0]), "b": 1.5}
@@ -112,7 +199,7 @@ def test_memory_is_bounded_by_the_largest_array():
     objective = lambda p, key: (
         p * jnp.sum(jax.lax.map(lambda i: jnp.sum(jax.random.normal(key, (1000,))), jnp.arange(3)))
     )
-    assert 1000 <= replicator("x", objective).probe(jnp.ones(()), KEY)[0] < 4096
+    assert 4 * 1000 <= replicator("x", objective).probe(jnp.ones(()), KEY, ()).bytes < 4 * 4096
 
 
 def test_a_second_call_traces_nothing():
@@ -124,7 +211,7 @@ def test_a_second_call_traces_nothing():
 
     for seed in range(2):
         lt.gradient_statistics(jax.random.key(seed), objective, PARAMS, num_replicates=20)
-        assert len(traces) == 1
+        assert len(traces) == 2  # once for the program, once to count evaluations
 
 
 def test_objectives_with_aux_and_with_statistics_in_params():

@@ -12,9 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import logtrick as lt
-from logtrick.programs._engine import run_block
-from logtrick.programs._items import Cost, Sample
-from logtrick.programs._outline import outline, start
+from logtrick.programs import run_block, start, structure_of
 
 
 def cells(breaks, nodes=2):
@@ -39,14 +37,14 @@ def gradients(estimator, dist_of, cost, params, noise, has_aux=False):
 
     def value(params, noise):
         def program():
-            x = yield Sample(dist_of(params), estimator, None)
-            yield Cost(cost(params, x), None)
+            x = yield lt.sample(dist_of(params), estimator)
+            yield lt.cost(cost(params, x))
 
         count = jax.tree.leaves(noise)[0].shape[0]
         begin = start(program, ())
-        block, _ = run_block(begin, outline(begin, count), [noise], count, has_aux)
+        block, _ = run_block(begin, structure_of(begin, count), [noise], count, has_aux)
         value = jnp.mean(block.totals)
-        return (value, block.aux) if has_aux else value
+        return (value, block) if has_aux else value
 
     run = jax.jit(jax.vmap(jax.value_and_grad(value, has_aux=has_aux), (None, 0)))
     return jax.tree.map(np.asarray, run(params, jax.tree.map(jnp.asarray, noise)))

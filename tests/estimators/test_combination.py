@@ -8,6 +8,7 @@ import pytest
 
 import logtrick as lt
 from logtrick._core.meter import evaluations_counted
+from logtrick.programs import run_block, start, structure_of
 from tests.estimators.exact import gradients, moments
 from tests.programs.exact import estimate
 
@@ -163,13 +164,10 @@ def test_learned_weights_over_estimators_of_first_order():
 
 def test_capabilities_and_evaluations():
     estimator = lt.Combination(BOTH, (0.5, 0.5))
-    assert (estimator.evaluations, estimator.max_order, estimator.unbiased, estimator.block) == (
-        2,
-        np.inf,
-        True,
-        1,
-    )
-    assert lt.Combination((lt.Pathwise(lt.Antithetic()), lt.Pathwise()), (0.5, 0.5)).block == 2
+    assert (estimator.evaluations, estimator.max_order, estimator.unbiased) == (2, np.inf, True)
+    pairs = lt.Combination((lt.Pathwise(lt.Antithetic()), lt.Pathwise()), (0.5, 0.5))
+    with pytest.raises(ValueError, match="needs a multiple of 2"):
+        lt.expect(KEY, lambda x: x, lt.Normal(0.0, 1.0), estimator=pairs, num_samples=3)
     with evaluations_counted() as counts:
         lt.expect(KEY, lambda x: x, lt.Normal(0.0, 1.0), estimator=estimator, num_samples=3)
     assert counts == [6]
@@ -187,10 +185,42 @@ def test_refusals():
         lt.Combination(BOTH, (1.0,))
     with pytest.raises(TypeError, match=r"Combination\(estimators=…\) needs a tuple of estimators"):
         lt.Combination([lt.Pathwise()], (1.0,))
-    several = lt.Combination((lt.ScoreFunction(lt.MuProp()), lt.ScoreFunction()), (0.5, 0.5))
-    with pytest.raises(
-        ValueError, match="needs estimators that do not differentiate the rest of the program"
-    ):
-        lt.expect(KEY, lambda x: x, lt.Bernoulli(0.0), estimator=several)
     with pytest.raises(ValueError, match=r"Pathwise\(\) needs a reparameterized distribution"):
         lt.expect(KEY, lambda x: x, lt.Bernoulli(0.0), estimator=lt.Combination(BOTH, (0.5, 0.5)))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (lt.DoubleCV(0.3), lt.ScoreFunction(lt.MuProp())),
+        (lt.ScoreFunction(lt.DeltaMethod(order=1)), lt.DisARM()),
+        (lt.RODEO(lambda w, u: jnp.tanh(w @ u), 0.3 * jnp.eye(2)), lt.Enumerate()),
+    ],
+    ids=lambda parts: ", ".join(type(p).__name__ for p in parts),
+)
+def test_over_estimators_that_differentiate_f(x64, parts):
+    """Each part is shown its own points and derivatives: the combination is the weighted sum of the parts alone."""
+    logits = jnp.array([0.4, -0.8])
+    cost = lambda x: (x[0] - 2 * x[1] + 0.5 * x[0] * x[1] - 0.3) ** 2
+
+    def gradient(estimator, noise):
+        def value(logits):
+            program = lambda: _one_site(lt.Bernoulli(logits), estimator, cost)
+            begin = start(program, ())
+            block, _ = run_block(begin, structure_of(begin, 2), [noise], 2, False)
+            return jnp.mean(block.totals)
+
+        return jax.grad(value)(logits)
+
+    noises = tuple(
+        None if isinstance(p, lt.Enumerate) else jax.random.uniform(jax.random.key(i), (2, 2))
+        for i, p in enumerate(parts)
+    )
+    both = gradient(lt.Combination(parts, (0.3, 0.7)), noises)
+    apart = 0.3 * gradient(parts[0], noises[0]) + 0.7 * gradient(parts[1], noises[1])
+    np.testing.assert_allclose(both, apart, atol=1e-12)
+
+
+def _one_site(dist, estimator, cost):
+    x = yield lt.sample(dist, estimator)
+    yield lt.cost(cost(x))

@@ -55,7 +55,7 @@ def test_oracle_row_exactly_and_the_best_alpha(x64):
     def loss(alpha):
         estimator = lt.DoubleCV(alpha, learn=True)
         (_, aux), _ = gradients(estimator, bernoulli, cost, p.params["logits"], noise, has_aux=True)
-        return weights @ aux["adaptive"].mean(1)
+        return weights @ aux.losses.mean(1)
 
     low, here, high = loss(alpha - 0.1), loss(alpha), loss(alpha + 0.1)
     np.testing.assert_allclose(here - np.sum(mean**2), np.sum(row["exact_variance"]), rtol=1e-9)

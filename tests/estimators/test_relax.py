@@ -42,7 +42,7 @@ def test_the_adaptive_loss_is_the_squared_gradient(x64):
     logits, u = LOGITS[2], np.random.default_rng(0).uniform(size=(20, 1, 2, 2))
     cost = lambda params, x: coupled_bits_cost(LOGITS[2], x)
     (_, aux), grads = gradients(lt.RELAX(surrogate, W), bernoulli, cost, logits, u, has_aux=True)
-    np.testing.assert_allclose(aux["adaptive"][:, 0], np.sum(grads**2, 1), rtol=1e-10)
+    np.testing.assert_allclose(aux.losses[:, 0], np.sum(grads**2, 1), rtol=1e-10)
 
     def total(knobs, logits, weight):
         f = lambda x: weight * coupled_bits_cost(LOGITS[2], x)

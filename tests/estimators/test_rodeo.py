@@ -68,7 +68,7 @@ def test_the_adaptive_loss_is_the_squared_gradient(x64):
     logits, noise = LOGITS[2], np.random.default_rng(0).uniform(size=(20, 3, 2))
     cost = lambda params, x: coupled_bits_cost(LOGITS[2], x)
     (_, aux), grads = gradients(lt.RODEO(heads, W), bernoulli, cost, logits, noise, has_aux=True)
-    np.testing.assert_allclose(aux["adaptive"].mean(1), np.sum(grads**2, 1), rtol=1e-9)
+    np.testing.assert_allclose(aux.losses.mean(1), np.sum(grads**2, 1), rtol=1e-9)
 
     def total(w, logits, weight):
         f = lambda x: weight * coupled_bits_cost(LOGITS[2], x)

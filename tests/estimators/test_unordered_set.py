@@ -7,7 +7,6 @@ import pytest
 from scipy.special import softmax
 
 import logtrick as lt
-from logtrick._core.runs import Runs
 from logtrick.estimators import Costs
 from logtrick.estimators._unordered_set import set_weights
 from tests.estimators.exact import LOGITS, bernoulli, coupled_bits_cost, exact, gradients, moments
@@ -68,8 +67,8 @@ def test_unbiased_over_all_sets(x64, dist_of, cost, params, k):
 
 
 def one_run_value(params, noise, k):
-    rest = lambda x: Costs({(0,): indexed_cost(params, x)}, {}, {})
-    return lt.UnorderedSet(k)(noise[0], lt.Categorical(params), rest, Runs(0.0, 1)).total
+    rest = lambda x: Costs({(0,): indexed_cost(params, x)})
+    return lt.UnorderedSet(k)(noise[0], lt.Categorical(params), rest, None).total_and_zero
 
 
 @pytest.mark.parametrize("k", [2, pytest.param(3, marks=pytest.mark.full)])

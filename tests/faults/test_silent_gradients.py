@@ -64,20 +64,16 @@ def test_7_leave_one_out_is_not_shrunk():
     """In-sample means give (n − 1)/n of the gradient: half at n = 2. Exact over both draws of two runs."""
     p = 0.3
     logit = float(np.log(p / (1 - p)))
-    from logtrick.programs._engine import run_block
-    from logtrick.programs._items import Cost, Sample
-    from logtrick.programs._outline import single, start
+    from logtrick.programs import run_block, start, structure_of
 
     def gradient(uniforms):
         def value(logit):
-            site = Sample(lt.Bernoulli(logit), lt.ScoreFunction(), None)
-
             def program():
-                x = yield site
-                yield Cost(3.0 * x, None)
+                x = yield lt.sample(lt.Bernoulli(logit))
+                yield lt.cost(3.0 * x)
 
             begin = start(program, ())
-            block, _ = run_block(begin, single(site, 2, lambda n: [(0,)] * n), [uniforms], 2, False)
+            block, _ = run_block(begin, structure_of(begin, 2), [uniforms], 2, False)
             return jnp.mean(block.totals)
 
         return jax.grad(value)(logit)

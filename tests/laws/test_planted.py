@@ -7,70 +7,66 @@ import pytest
 
 import logtrick as lt
 from logtrick._core.kernel import magic_box, stop
-from logtrick.estimators import OnePointEstimator, Point
 
 
-class Planted(OnePointEstimator, abstract=True):
+class Planted(lt.Estimator, abstract=True):
     """The score function in the open, for its subclasses to break."""
 
     def draw(self, noise, dist):
         x = dist.draw(noise)
-        return Point(x, dist, dist.log_prob(x))
-
-    def close(self, costs, point, runs):
-        raise NotImplementedError
+        return lt.Points(x, dist, kept=dist.log_prob(x))
 
 
 class Right(Planted):
-    def close(self, costs, point, runs):
-        box = magic_box(point.log_prob)
-        return costs.combine(box, runs.leave_one_out(stop(costs.total)) * (1 - box))
+    def close(self, costs, points, runs):
+        box = magic_box(points.kept)
+        return costs.scored(box).plus(runs.leave_one_out(stop(costs.total)) * (1 - box))
 
 
 class OwnSample(Planted):
     """FAULTS 7: the mean of all runs."""
 
-    def close(self, costs, point, runs):
-        box = magic_box(point.log_prob)
-        return costs.combine(box, runs.sum(stop(costs.total)) / runs.count * (1 - box))
+    def close(self, costs, points, runs):
+        box = magic_box(points.kept)
+        return costs.scored(box).plus(runs.sum(stop(costs.total)) / runs.count * (1 - box))
 
 
 class NotStopped(Planted):
     """FAULTS 8: a baseline that carries a derivative of its own."""
 
-    def close(self, costs, point, runs):
-        box = magic_box(point.log_prob)
-        return costs.combine(box, costs.total * (1 - box) + 0.5 * (costs.total - stop(costs.total)))
+    def close(self, costs, points, runs):
+        box = magic_box(points.kept)
+        return costs.scored(box).plus(
+            costs.total * (1 - box) + 0.5 * (costs.total - stop(costs.total))
+        )
 
 
 class NoScore(Planted):
     """FAULTS 16: the score is lost."""
 
-    def close(self, costs, point, runs):
-        return costs.combine()
+    def close(self, costs, points, runs):
+        return costs
 
 
 class NoDirectTerm(Planted):
     """FAULTS 6: f's own dependence on the parameters is lost."""
 
-    def close(self, costs, point, runs):
-        return costs.combine(
-            zero=-costs.total
-            + stop(costs.total)
-            + stop(costs.total) * (magic_box(point.log_prob) - 1)
+    def close(self, costs, points, runs):
+        return costs.plus(
+            -costs.total + stop(costs.total) + stop(costs.total) * (magic_box(points.kept) - 1)
         )
 
 
 class WrongSign(Planted):
-    def close(self, costs, point, runs):
-        return costs.combine(2 - magic_box(point.log_prob))
+    def close(self, costs, points, runs):
+        return costs.scored(2 - magic_box(points.kept))
 
 
 class Shrunk(Planted):
     """0.9 of the score term: what a test at 10 % passes."""
 
-    def close(self, costs, point, runs):
-        return costs.combine(0.1 + 0.9 * magic_box(point.log_prob))
+    def close(self, costs, points, runs):
+        return costs.scored(0.1 + 0.9 * magic_box(points.kept))
 
 
 def mean_error(estimator, family, f):

@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from logtrick.programs._engine import run_block
-from logtrick.programs._outline import outline, start
+from logtrick.programs import run_block, start, structure_of
 
 ORDERS = {0: lambda f: f, 1: jax.grad, 2: jax.hessian, 3: lambda f: jax.jacfwd(jax.hessian(f))}
 
@@ -15,7 +14,7 @@ ORDERS = {0: lambda f: f, 1: jax.grad, 2: jax.hessian, 3: lambda f: jax.jacfwd(j
 def estimate(program, noises, runs):
     """What the program's expectation is when its sites get `noises`, each with a leading axis of runs."""
     begin = start(program, ())
-    block, _ = run_block(begin, outline(begin, runs), noises, runs, False)
+    block, _ = run_block(begin, structure_of(begin, runs), noises, runs, False)
     return jnp.mean(block.totals)
 
 

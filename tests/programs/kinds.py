@@ -65,7 +65,7 @@ class Kind:
 
     def cells(self, parameters):
         """(noises, probabilities); None where the site draws nothing."""
-        if self.estimator.deterministic:
+        if isinstance(self.estimator, lt.Enumerate):
             return None, np.ones(1)
         return self.family.cells(parameters, self.reflected)
 

@@ -9,7 +9,7 @@ from jax.experimental import io_callback
 from jax.nn import sigmoid
 
 import logtrick as lt
-from logtrick.programs._outline import outline, start
+from logtrick.programs import start, structure_of
 from tests.programs.exact import estimate
 
 SCALAR = jax.ShapeDtypeStruct((), jnp.float32)
@@ -90,8 +90,8 @@ if hasattr(jax, "new_ref"):
 
 
 def credits(program):
-    found = outline(start(program, ()), 2)
-    return found.credits(len(found.cost_names))
+    found = structure_of(start(program, ()), 2)
+    return found.credit.costs
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -162,8 +162,11 @@ def test_an_estimator_made_from_a_draw():
     class Tempered(lt.Estimator):
         temperature: jax.Array
 
-        def __call__(self, noise, dist, rest, runs):
-            return rest(dist.draw(noise) * self.temperature)
+        def draw(self, noise, dist):
+            return lt.Points(dist.draw(noise) * self.temperature, dist)
+
+        def close(self, costs, points, runs):
+            return costs
 
     def program():
         a = yield lt.sample(lt.Bernoulli(0.3))

@@ -11,7 +11,7 @@ from jax.nn import sigmoid
 from jax.sharding import Mesh, PartitionSpec as P
 
 import logtrick as lt
-from logtrick.programs._trace_loop import loop_of, run
+from logtrick.eligibility._loop import loop_of, run
 from logtrick.testing import assert_unbiased
 from tests.programs.exact import all_runs, estimate
 
@@ -378,7 +378,8 @@ def one_draw(estimator, num_samples=4):
 
 def test_estimators_that_need_the_costs_to_come():
     with pytest.raises(
-        ValueError, match="lt.eligibility_trace: Enumerate is no one-point estimator"
+        ValueError,
+        match="lt.eligibility_trace: Enumerate evaluates the rest of the program at 2 points",
     ):
         one_draw(lt.Enumerate())
     for baseline in (lt.MovingAverage(), lt.LearnedBaseline(lambda p: p, jnp.zeros(()))):

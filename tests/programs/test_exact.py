@@ -1,6 +1,7 @@
 """The law of programs: whatever the estimators of its sites, the expectation of every derivative is the derivative of
 the expectation; all cells of the noise of two runs are summed, in double precision."""
 
+import dataclasses
 import itertools
 import math
 
@@ -103,13 +104,14 @@ class AsZero(lt.Estimator):
 
     credited: bool
 
-    def __call__(self, noise, dist, rest, runs):
-        x = dist.draw(noise)
-        costs = rest(x)
-        zero = costs.total * (lt.magic_box(dist.log_prob(x)) - 1)
+    def draw(self, noise, dist):
+        return lt.Points(dist.draw(noise), dist)
+
+    def close(self, costs, points, runs):
+        zero = costs.total * (lt.magic_box(points.dist.log_prob(points.x)) - 1)
         if self.credited:
-            return costs.combine(zero=zero)
-        return type(costs)(costs.mine, {**costs.others, ("lost",): zero}, costs.aux)
+            return costs.plus(zero)
+        return dataclasses.replace(costs, others={**costs.others, (-3,): zero})
 
 
 def test_terms_of_value_zero_are_credited_by_earlier_sites(x64):
@@ -122,10 +124,12 @@ def test_terms_of_value_zero_are_credited_by_earlier_sites(x64):
 
 def test_the_law_catches_a_shrunk_gradient(x64):
     class InSample(lt.Estimator):
-        def __call__(self, noise, dist, rest, runs):
-            x = dist.draw(noise)
-            costs, box = rest(x), lt.magic_box(dist.log_prob(x))
-            return costs.combine(box, runs.sum(costs.total) / runs.count * (1 - box))
+        def draw(self, noise, dist):
+            return lt.Points(dist.draw(noise), dist)
+
+        def close(self, costs, points, runs):
+            box = lt.magic_box(points.dist.log_prob(points.x))
+            return costs.scored(box).plus(runs.sum(costs.total) / runs.count * (1 - box))
 
     with pytest.raises(AssertionError, match="order 1"):
         check(pair, pair_costs, (LOO, Kind("in-sample mean", InSample())), TWO)

@@ -10,6 +10,7 @@ from jax.nn import sigmoid
 import logtrick as lt
 from logtrick import noise
 from logtrick._core import keys
+from logtrick._core.samples import over_samples, own_key
 
 KEY, RUNS = jax.random.key(0), 3
 stop = lax.stop_gradient
@@ -25,9 +26,11 @@ def ours(f, logit):
 
 def by_hand(f, logit):
     """exp(log p − stop(log p)) has no rule of its own that a transformation could lose."""
-    at = jax.random.fold_in(jax.random.fold_in(KEY, keys.SAMPLE), 0)
+    at = jax.random.fold_in(jax.random.fold_in(own_key(KEY), keys.SAMPLE), 0)
     x = (noise.rows(lt.Bernoulli(logit).noise_spec, at, 0, RUNS, RUNS) < sigmoid(stop(logit))) * 1.0
-    fs, log_probs = jax.vmap(lambda x: (f(x), x * logit - jax.nn.softplus(logit)))(x)
+    # each sample of an expectation within which another one stands has noise of its own there
+    one = lambda _, x: (f(x), x * logit - jax.nn.softplus(logit))
+    fs, log_probs = over_samples(one, RUNS, x)
     box, held = jnp.exp(log_probs - stop(log_probs)), stop(fs)
     others = (held.sum() - held) / (RUNS - 1)
     return (fs * box + others * (1 - box)).mean()

@@ -12,7 +12,7 @@ from jax.nn import sigmoid
 from jax.sharding import Mesh, PartitionSpec as P
 
 import logtrick as lt
-from logtrick._core.runs import standard_error
+from logtrick._core.samples import standard_error
 
 KEY = jax.random.key(3)
 THETA = jnp.array([0.3, -0.6, 0.5])

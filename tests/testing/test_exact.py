@@ -156,14 +156,12 @@ def test_enumerate_has_no_variance():
 @pytest.mark.parametrize("factor", [0.0, -1.0, 0.9, 1.1])
 def test_a_planted_bias_shows(factor):
     class Biased(lt.Estimator):
-        def __call__(self, noise, dist, rest, runs):
-            x = dist.draw(noise)
-            costs = rest(x)
-            return costs.combine(
-                zero=factor
-                * jax.lax.stop_gradient(costs.total)
-                * (lt.magic_box(dist.log_prob(x)) - 1)
-            )
+        def draw(self, noise, dist):
+            return lt.Points(dist.draw(noise), dist)
+
+        def close(self, costs, points, runs):
+            box = lt.magic_box(points.dist.log_prob(points.x))
+            return costs.plus(factor * jax.lax.stop_gradient(costs.total) * (box - 1))
 
     f = lambda x, t: (x - 0.2) ** 2
     exact = exact_gradient(f, lt.Bernoulli, 0.5)
@@ -178,24 +176,19 @@ class ARM(lt.Estimator):
 
     max_order: ClassVar[float] = 1
 
-    @property
-    def evaluations(self):
-        return 2
-
-    def noise_spec(self, dist):
+    def noise(self, dist):
         return {"u": Uniform((), dist.logits.dtype)}
 
-    def example(self, noise, dist):
-        return jnp.zeros(())
-
-    def __call__(self, noise, dist, rest, runs):
+    def draw(self, noise, dist):
         u, p = noise["u"], jax.nn.sigmoid(jax.lax.stop_gradient(dist.logits))
-        points = jnp.stack([u > 1 - p, u < p]).astype(dist.logits.dtype)
-        costs = jax.vmap(rest)(points)
+        pair = jnp.stack([u > 1 - p, u < p]).astype(dist.logits.dtype)
+        return lt.Points(pair, dist, stacked=True, kept=u)
+
+    def close(self, costs, points, runs):
         difference = costs.total[0] - costs.total[1]
-        linear = dist.logits - jax.lax.stop_gradient(dist.logits)
-        zero = jax.lax.stop_gradient(difference * (u - 0.5)) * linear
-        return costs.combine(jnp.array([0.5, 0.5]), zero)
+        linear = points.dist.logits - jax.lax.stop_gradient(points.dist.logits)
+        zero = jax.lax.stop_gradient(difference * (points.kept - 0.5)) * linear
+        return costs.averaged(jnp.array([0.5, 0.5])).plus(zero)
 
 
 def test_an_estimator_with_uniform_noise_of_its_own():
@@ -239,8 +232,14 @@ def test_estimators_of_bits_have_uniforms_of_their_own(name):
 
 
 class Keyed(lt.Estimator):
-    def noise_spec(self, dist: Any) -> Any:
+    def noise(self, dist: Any) -> Any:
         return KeyPerRun()
+
+    def draw(self, noise: Any, dist: Any) -> lt.Points:
+        return lt.Points(jnp.zeros(()), dist)
+
+    def close(self, costs: Any, points: lt.Points, runs: Any) -> Any:
+        return costs
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from logtrick.baselines import Baseline, RunBaseline
+from logtrick.baselines import Baseline, ScalarBaseline
 
 stop = jax.lax.stop_gradient
 
 
-class Average(RunBaseline):
+class Average(ScalarBaseline):
     """The mean of all costs seen so far; an integer counts the calls."""
 
     mean: Any = 0.0
@@ -29,7 +29,7 @@ class Average(RunBaseline):
         return Average(self.mean + (observed - self.mean) / count, count)
 
 
-class Learned(RunBaseline):
+class Learned(ScalarBaseline):
     """A constant that is trained by the regression of the costs on it."""
 
     constant: Any = 0.0

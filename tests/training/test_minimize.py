@@ -2,9 +2,6 @@
 
 import functools
 import json
-import os
-import signal
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +10,8 @@ import optax
 import pytest
 
 import logtrick as lt
-from logtrick.training import _loop
+from logtrick.training._program import Programs
+from logtrick.training._step import Task
 
 KEY = jax.random.key(7)
 ADAM = optax.adam(0.1)
@@ -111,9 +109,10 @@ def test_at_most_two_compilations_and_none_for_the_second_call(caplog):
 
 
 def test_the_cache_of_compiled_fits_is_bounded():
+    programs = Programs()
     for i in range(40):
-        _loop.program(_loop.Task("x", lambda p, k, i=i: p, ADAM, 1, 10, None))
-    assert _loop.program.cache_info().currsize <= 32
+        programs.find(Task("x", lambda p, k, i=i: p, ADAM))
+    assert len(programs.kept) == 32
 
 
 def test_the_user_keeps_the_initial_parameters():
@@ -132,24 +131,45 @@ def test_the_state_is_one_pytree_of_arrays():
     assert leaves_equal(fit.state.key_data, jax.random.key_data(KEY))
 
 
-def test_batches_are_rows_drawn_by_the_step_key():
+def test_batches_are_epochs_without_replacement():
     data = {"x": jnp.arange(10.0), "y": jnp.arange(20.0).reshape(10, 2)}
 
     def objective(params, key, batch):
         assert batch["x"].shape == (4,) and batch["y"].shape == (4, 2)
-        return params * 0.0 + jnp.sum(batch["x"]) + jnp.sum(batch["y"]) * 1e-3
+        bits = jnp.sum(2.0 ** batch["x"])  # which rows, as the bits of a number
+        return params * 0.0 + bits, {"same": jnp.all(batch["y"][:, 0] == 2 * batch["x"])}
 
-    fit = lt.minimize(KEY, objective, 1.0, SGD, num_steps=5, data=data, batch_size=4)
-    for step in range(5):
-        rows = jax.random.randint(jax.random.fold_in(jax.random.fold_in(KEY, step), 3), (4,), 0, 10)
-        np.testing.assert_allclose(
-            fit.history.value[step], rows.sum() + data["y"][rows].sum() * 1e-3, rtol=1e-6
-        )
-    assert len(set(fit.history.value.tolist())) > 3
+    fit = lt.minimize(KEY, objective, 1.0, SGD, num_steps=8, data=data, batch_size=4)
+    rows = fit.history.value.astype(int)
+    assert all(int(r).bit_count() == 4 for r in rows) and fit.history.metrics["same"].all()
+    for first, second in zip(rows[::2], rows[1::2]):  # two batches an epoch, two rows left out
+        assert first & second == 0
+    assert len({int(a | b) for a, b in zip(rows[::2], rows[1::2])}) > 1  # not the same two rows
+    assert [int(x) for x in fit.state.position] == [4, 0]
     whole = lt.minimize(
         KEY, lambda p, key, d: p * jnp.sum(d["x"]), 1.0, SGD, num_steps=1, data=data
     )
-    assert whole.history.value.tolist() == [45.0]
+    assert whole.history.value.tolist() == [45.0] and whole.state.position is None
+
+
+def test_batches_that_the_host_makes_are_those_of_the_epochs():
+    asked = []
+
+    def epochs(epoch):
+        asked.append(epoch)
+        for start in (0, 3, 6):
+            yield np.arange(start, start + 3, dtype=np.float32) + 100 * epoch
+
+    objective = lambda p, key, batch: p * 0.0 + jnp.sum(batch)
+    fit = functools.partial(
+        lt.minimize, KEY, objective, 1.0, SGD, num_steps=7, data=epochs, batch_size=3
+    )
+    want = [3.0, 12.0, 21.0, 303.0, 312.0, 321.0, 603.0]
+    for chunk in (100, 2):
+        assert fit(chunk=chunk).history.value.tolist() == want
+    assert set(asked) >= {0, 1, 2}
+    with pytest.raises(TypeError, match="which cannot be resumed"):
+        fit(data=iter([np.ones(3)]))
 
 
 def test_a_whole_fit_under_vmap_is_the_loop_over_fits():
@@ -258,13 +278,24 @@ def test_objectives_that_are_no_scalar(value, error, match):
         ({"num_steps": 2.0}, TypeError, "static positive int; got float"),
         ({"chunk": 0}, ValueError, "chunk=…"),
         ({"batch_size": 2}, ValueError, "needs data to draw from"),
+        ({"objective": lambda p: p}, TypeError, r"called with \(params, key\); got a function of"),
+        ({"data": jnp.ones(3)}, TypeError, "third argument is the batch"),
+        ({"params": KEY, "key": 0.0}, TypeError, "Keys come first"),
+        ({"freeze_guard": 0.5}, ValueError, "above 1"),
+        ({"average": 0.9}, TypeError, "PolyakAverage"),
+        ({"listeners": lt.training.ProgressBar()}, TypeError, "needs a tuple of listeners"),
+        ({"listeners": (print,)}, TypeError, "Subclass lt.training.Listener"),
+        ({"stop": True}, TypeError, "stop="),
+        ({"checkpoint": 3}, TypeError, "needs a folder"),
+        ({"mesh": 4}, TypeError, "jax.sharding.Mesh"),
+        ({"progress": 1}, TypeError, "progress=.*got int 1"),
         ({"batch_size": 4, "data": jnp.ones(3)}, ValueError, "at most the 3 rows"),
         (
             {"batch_size": 2, "data": (jnp.ones(3), jnp.ones(4))},
             ValueError,
             "one leading axis of rows",
         ),
-        ({"batch_size": 2, "data": 1.0}, ValueError, "one leading axis of rows"),
+        ({"batch_size": 2, "data": 1.0}, TypeError, "needs a pytree of arrays"),
         ({"nonfinite": "mask"}, ValueError, '"skip", "raise" or a positive int'),
         ({"nonfinite": 0}, ValueError, "nonfinite=…"),
         (
@@ -295,94 +326,6 @@ def test_an_optimizer_that_changes_shapes_is_refused():
     )
     with pytest.raises(ValueError, match=r"shape \(3,\) into one of shape \(1, 3\)"):
         lt.minimize(KEY, lambda p, key: jnp.sum(p), jnp.ones(3), broken, num_steps=1)
-
-
-def test_callbacks_see_the_fit_so_far_and_may_keep_it():
-    kept = []
-    fit = lt.minimize(KEY, noisy, START, ADAM, num_steps=25, chunk=10, callback=kept.append)
-    assert [int(r.state.step) for r in kept] == [10, 20, 25] == [len(r.history.value) for r in kept]
-    assert (
-        kept[0].status == "running" and np.isfinite(kept[0].params["w"]).all()
-    )  # not donated away
-    assert leaves_equal(kept[-1].params, fit.params)
-
-
-@pytest.fixture
-def foreground():
-    """SIGINT as in a terminal: a shell starts what it puts in the background without it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def test_ctrl_c_returns_what_there_is(foreground):
-    def press(result):
-        if int(result.state.step) == 20:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    fit = lt.minimize(KEY, noisy, START, ADAM, num_steps=1000, chunk=10, callback=press)
-    assert fit.status == "interrupted" and int(fit.state.step) == 20 == len(fit.history.value)
-    same = lt.minimize(KEY, noisy, START, ADAM, num_steps=20, chunk=10)
-    assert leaves_equal(fit.state, same.state)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-    def raises(result):
-        raise KeyboardInterrupt
-
-    assert (
-        lt.minimize(KEY, noisy, START, ADAM, num_steps=30, chunk=10, callback=raises).status
-        == "interrupted"
-    )
-
-
-def test_a_second_ctrl_c_raises(foreground):
-    def press(result):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-        for _ in range(1000):
-            pass
-
-    fit = lt.minimize(KEY, noisy, START, ADAM, num_steps=30, chunk=10, callback=press)
-    assert fit.status == "interrupted"  # raised in the callback, which ends the fit
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_progress_in_plain_lines_shows_the_first_and_the_last_objective(capsys):
-    lt.minimize(KEY, bowl, 0.0, SGD, num_steps=100, chunk=1, progress=True)
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 10
-    assert lines[0].startswith("10/100 steps, objective 9 → 3.43") and lines[-1].startswith(
-        "100/100 steps, objective 9 → "
-    )
-    lt.maximize(KEY, lambda p, key: -bowl(p, key), 0.0, SGD, num_steps=4, progress=True)
-    assert "objective -9 → " in capsys.readouterr().err
-
-
-def test_progress_over_a_job_of_two_fits(capsys):
-    bar = lt.training.ProgressBar(total=20, label="job", file=sys.stderr)
-    for _ in range(2):
-        lt.minimize(KEY, bowl, 0.0, SGD, num_steps=10, chunk=5, progress=bar)
-    lines = capsys.readouterr().err.splitlines()
-    assert [line.split(" steps")[0] for line in lines] == [
-        "job: 5/20",
-        "job: 10/20",
-        "job: 15/20",
-        "job: 20/20",
-    ]
-
-
-def test_the_bar_on_a_terminal_is_redrawn(capsys, monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    lt.minimize(KEY, bowl, 0.0, SGD, num_steps=10, chunk=5, progress=True)
-    out = capsys.readouterr().err
-    assert out.count("\r") == 2 and out.count("\n") == 1 and "█" in out
-
-
-def test_tqdm_is_an_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
-    monkeypatch.setitem(sys.modules, "tqdm", None)
-    with pytest.raises(ImportError, match=r"logtrick\[progress\]"):
-        lt.training.TqdmBar()
 
 
 def test_history_is_json_ready():

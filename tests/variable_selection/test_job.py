@@ -9,7 +9,8 @@ import pytest
 
 import logtrick as lt
 from logtrick._variable_selection import command, data, job, report
-from logtrick._variable_selection.guides import GUIDES
+from logtrick._variable_selection.guides import AUTOREGRESSIVE, GUIDES, INDEPENDENT
+from logtrick._variable_selection.numbers import as_json
 
 FULL = data.diabetes()
 
@@ -39,8 +40,9 @@ def test_a_small_job_from_end_to_end(small, tmp_path):
     for fit in result.fits:
         assert fit.history.shape == (60,)
         assert fit.elbo < posterior.log_evidence + 1e-5
-        assert fit.elbo > fit.history[0]
+        assert fit.elbo > fit.history[:5].mean()
         assert fit.standard_error == 0
+    assert result.fits[1].elbo > result.fits[0].elbo - 5e-4
     text = " ".join(report.results(result).split())
     for words in (
         "exact log evidence",
@@ -59,13 +61,23 @@ def test_a_small_job_from_end_to_end(small, tmp_path):
 
 def test_the_json_has_the_promised_keys(small):
     result, _ = small
-    numbers = json.loads(json.dumps(command.as_json(result), allow_nan=False))
-    assert set(numbers) == {"log_evidence", "guides", "exact_inclusion", "race"}
+    options = {"seed": 2**70, "data": None}
+    numbers = json.loads(json.dumps(as_json(result, options), allow_nan=False))
+    expected = {"log_evidence", "guides", "exact_inclusion", "race"}
+    assert set(numbers) == expected | {"seed", "versions", "options", "data"}
+    assert (numbers["seed"], numbers["options"]) == (2**70, options)
+    assert numbers["versions"]["logtrick"] == lt.__version__
+    assert set(numbers["versions"]) == {"logtrick", "python", "jax", "jaxlib", "numpy", "optax"}
+    assert numbers["data"]["rows"] == 442
+    assert numbers["data"]["predictors"] == ["age", "sex", "bmi"]
     assert numbers["log_evidence"] == result.posterior.log_evidence
     assert set(numbers["guides"]) == {"independent", "autoregressive"}
     for fit in result.fits:
         guide = numbers["guides"][fit.guide.name]
         assert guide["elbo"] == fit.elbo
+        assert (guide["steps"], guide["draws"]) == (60, fit.guide.num_samples)
+        assert guide["status"] == "max_steps"
+        assert guide["verdict"] == "not converged, more --steps would help (fewer than 400 steps)"
         assert guide["inclusion"] == dict(zip(("age", "sex", "bmi"), fit.inclusion))
     assert numbers["exact_inclusion"] == dict(
         zip(("age", "sex", "bmi"), result.posterior.inclusion)
@@ -87,6 +99,27 @@ def test_the_figure_is_a_png(small, tmp_path):
     figure.save(small[0], str(path))
     assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert path.stat().st_size > 50_000
+
+
+def test_the_figure_has_no_spikes_and_no_label_under_a_curve(small):
+    """Noise above the evidence lies on a linear part of the axis; the values at the end stand outside of the axes."""
+    from logtrick._variable_selection import figure
+
+    drawn = figure.draw(small[0])
+    drawn.canvas.draw()
+    above, below = drawn.subfigs
+    way = above.axes[0]
+    assert way.get_yscale() == "symlog"
+    assert way.get_ylim()[0] < 0
+    labels = [text for text in way.texts if text.get_fontweight() == "bold"]
+    assert len(labels) == 2
+    boxes = [label.get_window_extent() for label in labels]
+    assert not any(way.bbox.overlaps(box) for box in boxes)
+    assert not boxes[0].overlaps(boxes[1])
+    titles = [drawn._suptitle, below._suptitle, *(axes.title for axes in above.axes + below.axes)]
+    left = [axes._left_title for axes in above.axes + below.axes]
+    weights = {title.get_fontweight() for title in [*titles, *left] if title.get_text()}
+    assert weights == {"bold"}
 
 
 def test_the_seed_is_all_that_is_random(small):
@@ -111,19 +144,15 @@ def test_more_than_sixteen_predictors_have_no_exact_column(capsys, tmp_path, mon
     )
     run = job.run
     monkeypatch.setattr(
-        job, "run", lambda t, key, stream: run(t, key, stream, short(400), num_replicates=50)
+        job, "run", lambda t, key, stream, guides: run(t, key, stream, guides, num_replicates=50)
     )
     outputs = [str(tmp_path / "out.json"), str(tmp_path / "fit.png")]
-    assert (
-        command.main(
-            ["--data", str(path), "--target", "y", "--json", outputs[0], "--plot", outputs[1]]
-        )
-        == 0
-    )
+    files = ["--data", str(path), "--json", outputs[0], "--plot", outputs[1]]
+    assert command.main([*files, "--target", "y", "--steps", "400"]) == 0
     out, _ = capsys.readouterr()
     assert "not enumerated" in out
     assert (
-        "There is no exact column: 1.3e+05 models are too many to enumerate (the limit is 16"
+        "There is no exact column: 131,072 models are too many to enumerate (the limit is 16"
         in " ".join(out.split())
     )
     assert "by Monte Carlo" in out
@@ -138,6 +167,25 @@ def test_more_than_sixteen_predictors_have_no_exact_column(capsys, tmp_path, mon
         assert {"x0", "x5", "x16"} <= chosen
     assert numbers["race"]["at the fit"]["leave-one-out"]["bias_z"] is None
     assert (tmp_path / "fit.png").stat().st_size > 50_000
+
+
+def test_a_richer_guide_that_ends_below_its_start_is_not_taken(capsys):
+    """A learning rate that is far too large: what it started from is reported, and said."""
+    import optax
+
+    wild = dataclasses.replace(
+        AUTOREGRESSIVE, num_steps=60, optimizer=lambda num_steps: optax.sgd(1e3)
+    )
+    good = dataclasses.replace(INDEPENDENT, num_steps=500)
+    result = job.run(table(3), lt.key(1), io.StringIO(), (good, wild), num_replicates=2)
+    independent, autoregressive = result.fits
+    assert autoregressive.kept > 0.01
+    assert autoregressive.elbo == independent.elbo
+    np.testing.assert_array_equal(autoregressive.params["bias"], independent.params)
+    words = " ".join(report.results(result).split())
+    assert f"training ended {autoregressive.kept:.3f} nats below its start" in words
+    assert "not converged" in words
+    assert "The start is reported in its place" in words
 
 
 def test_the_whole_job_on_the_diabetes_data(capsys, tmp_path):
@@ -160,9 +208,12 @@ def test_the_whole_job_on_the_diabetes_data(capsys, tmp_path):
     assert abs(independent["elbo"] - 134.70) < 0.05
     assert independent["inclusion"]["s3"] > 0.97
     assert abs(exact["s3"] - 0.57) < 0.005
-    assert 0 < numbers["log_evidence"] - autoregressive["elbo"] < 0.1
+    assert 0 < numbers["log_evidence"] - autoregressive["elbo"] < 0.05
+    assert autoregressive["status"] == "converged"
+    assert "The autoregressive guide, 3,000 steps of 32 draws from the fitted independent" in words
+    assert numbers["data"]["file"] == "diabetes.csv (shipped)"
     for name, probability in exact.items():
-        assert abs(autoregressive["inclusion"][name] - probability) < 0.04
+        assert abs(autoregressive["inclusion"][name] - probability) < 0.03
     for rows in numbers["race"].values():
         assert rows["Enumerate"]["exact"] is True
         assert rows["Enumerate"]["evaluations"] == 1024

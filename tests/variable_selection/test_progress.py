@@ -3,6 +3,8 @@
 import io
 import shutil
 
+import pytest
+
 from logtrick._variable_selection.progress import Progress
 
 
@@ -48,3 +50,34 @@ def test_on_a_terminal_one_line_is_redrawn_and_left_clean():
     assert filled == sorted(filled)
     assert (filled[0], filled[-1]) == (0, 16)
     assert max(map(len, frames)) < shutil.get_terminal_size().columns
+
+
+class Failing(io.StringIO):
+    """A stream that fails from its third write on."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error, self.writes = error, 0
+
+    def write(self, text):
+        self.writes += 1
+        if self.writes > 2:
+            raise self.error
+        return super().write(text)
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(28, "No space left"), ValueError()])
+def test_a_stream_that_fails_is_left_alone(error):
+    stream = Failing(error)
+    run(stream)
+    assert stream.writes == 3
+
+
+def test_no_stream():
+    closed = io.StringIO()
+    closed.close()
+    for stream in (None, closed):
+        progress = Progress({"first": 1.0}, stream)
+        progress.begin("first")
+        progress.reach(1.0)
+        progress.end()

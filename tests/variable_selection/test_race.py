@@ -1,5 +1,7 @@
 """The race's reference, and what does and does not depend on f's constant."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ import logtrick as lt
 from logtrick._variable_selection import data, fit, race
 from logtrick._variable_selection.guides import AUTOREGRESSIVE, INDEPENDENT
 from logtrick._variable_selection.model import Model
+from logtrick._variable_selection.verdict import Verdict
 
 # Four of the predictors: 16 models.
 FULL = data.diabetes()
@@ -23,7 +26,7 @@ def model():
 
 def exact_elbo(model, guide, params):
     """Σ_γ q(γ) (log p(y, γ) − log q(γ)), to be differentiated."""
-    points = model.inclusions()
+    points = lt.Bernoulli(jnp.zeros(model.num_predictors)).enumerate()
     log_q = jax.vmap(guide.family(params).log_prob)(points)
     return jnp.sum(jnp.exp(log_q) * (jax.vmap(model.log_joint)(points) - log_q))
 
@@ -47,7 +50,10 @@ def test_the_objective_without_its_direct_term_has_the_gradient_of_the_elbo(mode
 
         params = AUTOREGRESSIVE.initial(4)
         params = {"bias": params["bias"] + 0.3, "weights": params["weights"] - 0.7}
-        q, points = AUTOREGRESSIVE.family(params), model.inclusions()
+        q, points = (
+            AUTOREGRESSIVE.family(params),
+            lt.Bernoulli(jnp.zeros(model.num_predictors)).enumerate(),
+        )
         weights = jnp.exp(jax.vmap(q.log_prob)(points))
 
         def total(params):
@@ -76,12 +82,18 @@ class Silent:
 
 def test_the_race_on_sixteen_models(model):
     fitted = fit.Fitted(
-        INDEPENDENT, jnp.asarray(LOGITS, jnp.float32), np.zeros(1), 0.0, 0.0, np.zeros(4)
+        INDEPENDENT,
+        jnp.asarray(LOGITS, jnp.float32),
+        np.zeros(1),
+        0.0,
+        0.0,
+        np.zeros(4),
+        Verdict("converged", ""),
     )
-    heats = race.run(lt.key(0), model, fitted, 2000, Silent())
-    assert [heat.where for heat in heats] == ["at the start", "at 0.3 × the fit", "at the fit"]
-    for heat in heats:
-        assert list(heat.rows) == [
+    points = race.run(lt.key(0), model, fitted, 2000, Silent())
+    assert [point.where for point in points] == ["at the start", "at 0.3 × the fit", "at the fit"]
+    for point in points:
+        assert list(point.rows) == [
             "no baseline",
             "no baseline, other constant",
             "leave-one-out",
@@ -90,7 +102,7 @@ def test_the_race_on_sixteen_models(model):
             "Enumerate",
             "Pathwise",
         ]
-        rows = heat.rows
+        rows = point.rows
         assert rows["Enumerate"].exact
         assert rows["Enumerate"].bias_z == 0
         assert rows["Enumerate"].evaluations == 16
@@ -106,6 +118,36 @@ def test_the_race_on_sixteen_models(model):
         assert rows["leave-one-out"].variance < rows["no baseline"].variance
         plain, other = rows["no baseline"].variance, rows["no baseline, other constant"].variance
         assert abs(np.log(plain / other)) > 0.1
+
+
+def measured(mean, variance):
+    """A row of a comparison at a value of 100: rounding is 8 · 2⁻²³ · 100 = 9.5e-5."""
+    statistics = types.SimpleNamespace(
+        mean=(np.array(mean), 0.0),
+        variance=(np.full(2, variance), 0.0),
+        standard_error=(np.full(2, np.sqrt(variance / 100)), 0.0),
+        value=100.0,
+    )
+    return types.SimpleNamespace(statistics=statistics, evaluations=7, biased=(), error=None)
+
+
+@pytest.mark.parametrize(
+    ("mean", "variance", "exact", "z"),
+    [
+        ([1.0, -2.0], 0.0, True, 0.0),
+        ([1.00005, -2.0], 0.0, True, 0.0),
+        ([1.0, -2.001], 0.0, False, 10.49),
+        ([1.0, -2.0], 1.0, False, 0.0),
+        ([1.3, -2.0], 1.0, False, 3.0),
+    ],
+)
+def test_what_is_exact_and_what_is_biased(mean, variance, exact, z):
+    row = race._row("x", measured(mean, variance), np.array([1.0, -2.0]))
+    assert row.exact is exact
+    np.testing.assert_allclose(row.bias_z, z, rtol=1e-2)
+    assert row.variance == 2 * variance
+    assert row.variance_x_evaluations == 14 * variance
+    assert race._row("x", measured(mean, variance), None).bias_z is None
 
 
 def test_the_other_constant_is_the_difference_of_the_two_models(model):

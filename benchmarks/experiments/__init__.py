@@ -1,0 +1,1 @@
+"""Published experiments on gradient estimators, one file each."""

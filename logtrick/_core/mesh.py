@@ -1,0 +1,94 @@
+"""Everything that knows of a user's `shard_map`: which mesh axes a value varies over, and loops whose carry varies."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax import lax
+
+from logtrick._core.compat import to_varying, varying_axes
+
+
+def varying(x: Any) -> frozenset[Any]:
+    """The mesh axes of an enclosing `shard_map` over which `x` varies."""
+    return varying_axes(jax.typeof(x))
+
+
+def in_shard_map() -> bool:
+    """Whether this is traced inside a `shard_map`."""
+    return bool(jax.sharding.get_abstract_mesh().manual_axes)
+
+
+def cast_varying(tree: Any, axes: frozenset[Any]) -> Any:
+    """`tree`, every leaf made to vary over `axes` of an enclosing `shard_map` too."""
+
+    def cast(x: Any) -> Any:
+        more = tuple(axes - varying(x))
+        if not more:
+            return x
+        return to_varying(x, more)
+
+    return jax.tree.map(cast, tree) if axes else tree
+
+
+def alike(*xs: Any) -> list[Any]:
+    """Operands that vary over the same mesh axes.
+
+    jnp functions see to this by themselves, a primitive bound directly does not; without it the reverse mode of
+    `shard_map` takes one device's residual for all of them: a wrong gradient without a word.
+    """
+    return cast_varying(list(xs), frozenset().union(*(varying(x) for x in xs)))
+
+
+def local(fun: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
+    """`args` (floats), made to vary over the mesh axes over which `fun(*args)` does: for a derivative of one's own.
+
+    Inside a user's `shard_map`, the derivative in what is the same on all devices is summed over these; an estimator's own
+    derivative is of its own device's number.
+    """
+    if not in_shard_map():
+        return args
+    results = jax.make_jaxpr(lambda: fun(*args))().out_avals
+    return cast_varying(args, frozenset().union(*(varying_axes(kind) for kind in results)))
+
+
+Body = Callable[[Any, Any], tuple[Any, Any]]
+
+
+def scan(body: Body, carry: Any, xs: Any, length: int | None) -> tuple[Any, Any]:
+    """`lax.scan`; it may start from a constant, and hand on a constant, where the steps see one device's own numbers."""
+    if not in_shard_map():
+        return lax.scan(body, carry, xs, length)
+    carry = _settled(body, carry, xs)
+    axes = [varying(leaf) for leaf in jax.tree.leaves(carry)]
+
+    def alike(carry: Any, x: Any) -> tuple[Any, Any]:
+        carry, y = body(carry, x)
+        leaves, tree = jax.tree.flatten(carry)
+        if len(leaves) == len(axes):  # else lax.scan has a word to say
+            carry = tree.unflatten([cast_varying(leaf, own) for leaf, own in zip(leaves, axes)])
+        return carry, y
+
+    return lax.scan(alike, carry, xs, length)
+
+
+def _settled(body: Body, carry: Any, xs: Any) -> Any:
+    """The first carry, varying as it will after any number of steps."""
+    if any(jax.numpy.shape(x)[:1] == (0,) for x in jax.tree.leaves(xs)):
+        return carry
+    first = jax.tree.map(lambda x: jax.numpy.asarray(x)[0], xs)
+    leaves, tree = jax.tree.flatten(jax.tree.map(jax.numpy.asarray, carry))
+    while True:
+        after: list[frozenset[Any]] = []
+
+        def once(leaves: list[Any] = leaves, after: list[Any] = after) -> None:
+            after[:] = [
+                varying(leaf) for leaf in jax.tree.leaves(body(tree.unflatten(leaves), first)[0])
+            ]
+
+        jax.eval_shape(once)
+        if len(after) != len(leaves) or all(
+            new <= varying(leaf) for new, leaf in zip(after, leaves)
+        ):
+            return tree.unflatten(leaves)
+        leaves = [cast_varying(leaf, new) for leaf, new in zip(leaves, after)]

@@ -1,0 +1,142 @@
+"""The samples of an expectation, seen from inside one of them, and the vmap over them.
+
+A sample has an identity: its position among all samples of its expectation, whatever the chunks. A nested expectation
+mixes the identities of all enclosing samples into its key, so that each of them has randomness of its own there.
+"""
+
+import contextlib
+import contextvars
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from logtrick._core import keys
+from logtrick._core.kernel import as_inexact, sample_index, sample_sum, stop
+from logtrick._core.module import Module, static
+
+Array = jax.Array
+
+
+class SampleAxis:
+    """The name of a vmapped axis of samples, compared by identity: JAX's caches of traced functions depend on it.
+
+    Attributes:
+      start: the position of its first sample among all samples; traced inside a scan over chunks.
+    """
+
+    def __init__(self, start: Any = 0) -> None:
+        self.start = start
+
+    def __repr__(self) -> str:
+        return "logtrick.samples"
+
+    def position(self) -> Array:
+        """The position of this sample among all samples, a uint32."""
+        index = sample_index(self)
+        if isinstance(self.start, int) and self.start == 0:
+            return index
+        return jnp.asarray(self.start, jnp.uint32) + index
+
+
+@functools.cache
+def _axis_at(depth: int) -> SampleAxis:
+    """One axis for every expectation at the same depth of nesting, so that what is traced inside is found in the caches."""
+    return SampleAxis()
+
+
+_ENCLOSING: contextvars.ContextVar[tuple[SampleAxis, ...]] = contextvars.ContextVar(
+    "logtrick_enclosing_samples", default=()
+)
+
+
+def axis_here() -> SampleAxis:
+    """The axis over which `over_samples`, called here, maps the samples of an unchunked expectation."""
+    return _axis_at(len(_ENCLOSING.get()))
+
+
+@contextlib.contextmanager
+def enclosed(axis: SampleAxis) -> Iterator[None]:
+    """Inside, expectations are nested in the samples of `axis`."""
+    token = _ENCLOSING.set((*_ENCLOSING.get(), axis))
+    try:
+        yield
+    finally:
+        _ENCLOSING.reset(token)
+
+
+def own_key(key: Array) -> Array:
+    """`key` for an expectation or program that may be nested: each enclosing sample gets a key of its own."""
+    for axis in _ENCLOSING.get():
+        key = jax.random.fold_in(jax.random.fold_in(key, keys.NESTED), axis.position())
+    return key
+
+
+class Runs(Module):
+    """The samples of an expectation, seen from one of them.
+
+    Args:
+      index: this sample's position on the axis, as a float.
+      count: how many samples share the axis: the chunk's, where there are chunks.
+      axis: the name of the vmapped axis.
+      block: how many consecutive samples depend on each other through the sampling plan of the site at hand.
+    """
+
+    index: Any
+    count: int = static()
+    axis: SampleAxis = static()
+    block: int = static(default=1)
+
+    def sum(self, x: Any) -> Array:
+        """The sum of (stopped) `x` over the samples."""
+        return sample_sum(x, self.index, self.axis)
+
+    def sum_of_others(self, x: Any) -> Array:
+        """The sum of (stopped) `x` over the samples that are independent of this one: those of the other blocks.
+
+        Not by subtraction: in float32 a large term of this sample would leave its rounding in a small sum of the others.
+        """
+        return sample_sum(x, self.index, self.axis, self.block, others=True)
+
+    def leave_one_out(self, x: Any) -> Array:
+        """The mean of (stopped) `x` over the samples that are independent of this one."""
+        if self.block == 1:
+            own = stop(as_inexact(x))
+        else:
+            own = sample_sum(x, self.index, self.axis, self.block)
+        return (self.sum(x) - own) / (self.count - self.block)
+
+
+def over_samples(one_sample: Callable[..., Any], count: int, *rows: Any, start: Any = 0) -> Any:
+    """`one_sample(runs, *row)` for `count` samples, vmapped.
+
+    Args:
+      one_sample: of the samples seen from one of them, and its row of each of `rows`.
+      count: how many.
+      rows: pytrees with a leading axis of samples.
+      start: the position of the first sample among all, traced where this is one of many chunks.
+    """
+    shared = isinstance(start, int) and start == 0
+    axis = axis_here() if shared else SampleAxis(start)
+    index = jnp.arange(count, dtype=jnp.float32)
+    run = lambda i, *row: one_sample(Runs(i, count, axis), *row)
+    try:
+        with enclosed(axis):
+            return jax.vmap(run, axis_name=axis)(index, *rows)
+    finally:
+        if not shared:
+            axis.start = 0  # no traced value outlives its trace
+
+
+def standard_error(values: Array) -> Array:
+    """Of the mean of independent `values`, shape (n,); nan for one. Scaled, since the squares of 1e30 are out of range."""
+    n = values.shape[0]
+    if n < 2:
+        return jnp.full((), jnp.nan, values.dtype)
+    away = values - jnp.mean(values)
+    largest = jnp.max(jnp.abs(away))
+    largest = jnp.where(largest == 0, 1.0, largest).astype(values.dtype)
+    return largest * jnp.sqrt(jnp.mean((away / largest) ** 2)) / math.sqrt(n - 1)

@@ -1,0 +1,58 @@
+"""Lines on standard error about a comparison on its way. Output that fails never ends the comparison."""
+
+import contextlib
+import sys
+import time
+
+from logtrick.diagnostics._replicates import Probe
+
+
+class Announcer:
+    """Says which objective is being measured.
+
+    Args:
+      where: the public function, which the lines begin with.
+      total: how many objectives there are.
+      speaks: whether anything is said.
+    """
+
+    def __init__(self, where: str, total: int, speaks: bool) -> None:
+        self._where, self._total, self._speaks = where, total, speaks
+        self._index = 0
+        self._rate = 0.0  # seconds per evaluation of f, the largest seen
+        self._began = time.monotonic()
+
+    def begin(self, name: str, probe: Probe, count: int, refused: bool) -> None:
+        """The next objective is being measured, `count` gradients of it, or refused."""
+        self._index += 1
+        cost = f"largest array {amount(probe.bytes)}"
+        if probe.evaluations is not None:
+            cost = f"{probe.evaluations:,} evaluations of f per gradient, {cost}"
+            guess = self._rate * probe.evaluations * count
+            if guess >= 1:  # less is not worth a word
+                cost += f", about {guess:.0f} s at the rate of those before"
+        word = ", refused" if refused else ""
+        self.say(f"{self._index} of {self._total}, {name} ({cost}){word}")
+
+    def end(self, probe: Probe, count: int, seconds: float) -> None:
+        """It took `seconds`, compilation included."""
+        if probe.evaluations:
+            self._rate = max(self._rate, seconds / (probe.evaluations * count))
+
+    def say(self, text: str) -> None:
+        """One line, with the seconds since the beginning."""
+        if not self._speaks:
+            return
+        line = f"{self._where}: {time.monotonic() - self._began:.1f} s, {text}\n"
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, full, missing
+            sys.stderr.write(line)
+            sys.stderr.flush()
+
+
+def amount(count: float) -> str:
+    """Bytes in the unit that reads best."""
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:,.0f} TB"

@@ -1,0 +1,163 @@
+"""`lt.autoselect`: the estimator with the smallest variance × work, found by sequential halving."""
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from logtrick._core import checks
+from logtrick._core.keys import as_key
+from logtrick._core.module import Module, static
+from logtrick.diagnostics._compare import compare_estimators
+from logtrick.diagnostics._comparison import Comparison
+from logtrick.diagnostics._measurement import Measurement
+
+_WINNER = 0xF1A1  # folded into the key of the last measurement, so that no draw selected the winner
+
+
+class Selection(Module):
+    """The outcome of `lt.autoselect`.
+
+    Attributes:
+      name: the objective that was selected.
+      measurement: its `Measurement` on fresh draws, which selection did not make look better than it is.
+      rounds: the `Comparison` of each round; each halves the field.
+      left_out: by name, why an objective was not considered.
+    """
+
+    name: str = static()
+    measurement: Measurement
+    rounds: tuple[Comparison, ...]
+    left_out: dict[str, str] = static()
+
+    def __repr__(self) -> str:
+        fields = [", ".join(m.name for m in r.measurements) for r in self.rounds]
+        lines = [
+            f"selected: {self.name}; on fresh draws:",
+            repr(Comparison((self.measurement,), 0)),
+        ]
+        lines += [f"round {i}: {field}" for i, field in enumerate(fields, 1)]
+        lines += [f"left out: {name}: {reason}" for name, reason in self.left_out.items()]
+        return "\n".join(lines)
+
+
+def variance_x_evaluations(m: Measurement) -> float | None:
+    """The default work-normalized variance of `lt.autoselect`."""
+    return m.variance_x_evaluations
+
+
+def autoselect(
+    key: Any,
+    objectives: Mapping[str, Callable[..., Any]],
+    params: Any,
+    *,
+    num_replicates: int = 4000,
+    rank: Callable[[Measurement], float | None] = variance_x_evaluations,
+    reference: Any = None,
+    data: Any = None,
+    num_timings: int = 0,
+    progress: bool = False,
+) -> Selection:
+    """Select the gradient estimator with the smallest work-normalized variance, by sequential halving.
+
+    The budget is split evenly over ⌈log₂ k⌉ rounds; each round measures those that are left, on draws of its own, and
+    keeps the better half. The winner is measured once more on fresh draws: a minimum over noisy numbers is too small.
+    Objectives that are refused, declared biased, or seen to be biased are left out, with the reason.
+
+    Args:
+      key: a typed key.
+      objectives: by name, `objective(params, key) -> value` (or `(value, aux)`).
+      params: where the gradients are taken.
+      num_replicates: the budget, gradients of all objectives and rounds together.
+      rank: of a `Measurement`, what is to be small; `lambda m: m.variance_x_seconds` with `num_timings` for time.
+      reference: as in `lt.compare_estimators`.
+      data: the objectives' third argument; None for none.
+      num_timings: as in `lt.compare_estimators`.
+      progress: say on standard error what is being measured.
+    Returns:
+      A `Selection`.
+    Raises:
+      ValueError: no objective is left.
+    References:
+      Karnin, Koren & Somekh (2013), "Almost Optimal Exploration in Multi-Armed Bandits".
+    Example:
+      >>> import jax, logtrick as lt
+      >>> def objective(estimator, n):
+      ...     return lambda logit, key: lt.expect(
+      ...         key, lambda x: (x - 0.45) ** 2, lt.Bernoulli(logit), estimator=estimator, num_samples=n)
+      >>> found = lt.autoselect(jax.random.key(0), {
+      ...     "no baseline": objective(lt.ScoreFunction(lt.NoBaseline()), 1), "DisARM": objective(lt.DisARM(), 1),
+      ...     "leave-one-out": objective(lt.ScoreFunction(), 2)}, 0.3)
+      >>> found.name
+      'DisARM'
+    """
+    where = "lt.autoselect"
+    checks.positive_int(where, "num_replicates", num_replicates, 2)
+    key = as_key(key)
+    left: dict[str, Callable[..., Any]] = dict(objectives)
+    left_out: dict[str, str] = {}
+    rounds: list[Comparison] = []
+    compare = functools.partial(
+        compare_estimators,
+        params=params,
+        reference=reference,
+        data=data,
+        num_timings=num_timings,
+        progress=progress,
+    )
+    num_rounds = max(1, math.ceil(math.log2(max(len(left), 1))))
+    for i in range(num_rounds):
+        each = max(2, num_replicates // (num_rounds * max(len(left), 1)))
+        rounds.append(compare(jax.random.fold_in(key, i), left, num_replicates=each))
+        if rounds[-1].interrupted:
+            raise KeyboardInterrupt
+        kept = _better_half(rounds[-1], rank, left_out)
+        if not kept:
+            raise ValueError(
+                f"{where}(objectives=…) needs an objective that is not refused and not biased; got "
+                f"{left_out}."
+            )
+        left = {name: left[name] for name in kept}
+        if len(left) == 1:
+            break
+    ((name, winner),) = list(left.items())[:1]
+    fresh = jax.random.fold_in(key, _WINNER)
+    again = compare(fresh, {name: winner}, num_replicates=max(2, num_replicates // 4))
+    if again.interrupted:
+        raise KeyboardInterrupt
+    return Selection(name, again[name], tuple(rounds), left_out)
+
+
+def _better_half(
+    comparison: Comparison,
+    rank: Callable[[Measurement], float | None],
+    left_out: dict[str, str],
+) -> list[str]:
+    """The names of the better half of those that count; why the others do not goes into `left_out`."""
+    scores: dict[str, float] = {}
+    for m in comparison.measurements:
+        score, reason = _judged(m, rank)
+        if reason is None:
+            scores[m.name] = score
+        else:
+            left_out[m.name] = reason
+    ordered = sorted(scores, key=scores.__getitem__)
+    return ordered[: math.ceil(len(ordered) / 2)]
+
+
+def _judged(
+    m: Measurement, rank: Callable[[Measurement], float | None]
+) -> tuple[float, str | None]:
+    """What is to be small, or why the objective is left out."""
+    if m.error is not None:
+        return math.inf, f"refused: {m.error}"
+    if m.biased:
+        return math.inf, f"declared biased: {', '.join(m.biased)}"
+    if m.verdict in ("biased", "not finite", "zero gradient"):
+        return math.inf, m.verdict
+    score = 0.0 if m.constant else rank(m)
+    if score is None:
+        return math.inf, "what it is ranked by is not known"
+    return score, None

@@ -1,0 +1,247 @@
+"""`lt.compare_estimators`: bias, variance and cost of gradient estimators, side by side."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from logtrick._core import checks, keys
+from logtrick.diagnostics._announce import Announcer
+from logtrick.diagnostics._comparison import Comparison
+from logtrick.diagnostics._estimate import too_large
+from logtrick.diagnostics._measurement import Measurement
+from logtrick.diagnostics._reference import Reference, constant, given
+from logtrick.diagnostics._replicates import Replicator, replicator
+from logtrick.diagnostics._statistics import (
+    Replicates,
+    as_data,
+    epsilons_of,
+    prepared,
+    replicates,
+    statistics,
+)
+
+_FRESH = 0x5EED  # folded into the key of a long run, so that it shares no draws with what it judges
+
+
+class _Contender:
+    """One objective of the comparison, and what was found of it so far."""
+
+    def __init__(self, name: str, work: Replicator, num_samples: int | None) -> None:
+        self.name, self.work, self.num_samples = name, work, num_samples
+        self.error: str | None = None
+        self.found: Replicates | None = None
+        self.times: list[float] = []
+
+    def unbiased(self, *where: Any) -> bool:
+        """Whether it declares that it is unbiased, by expectations that were traced."""
+        probe = self.work.probe(*where)
+        return probe.evaluations is not None and not probe.biased
+
+    def still(self, params: Any) -> bool:
+        """Whether its gradients do not vary, and are not all 0."""
+        assert self.found is not None
+        leaves = self.found.gradient.leaves
+        still = [np.all(constant(m, e)) for m, e in zip(leaves, epsilons_of(params))]
+        return all(still) and any(np.any(m.peak > 0) for m in leaves)
+
+    def total_variance(self) -> float:
+        assert self.found is not None
+        gradient = self.found.gradient
+        return sum(gradient.variance(i) for i in range(len(gradient.leaves)))
+
+
+def compare_estimators(
+    key: Any,
+    objectives: Mapping[str, Callable[..., Any]],
+    params: Any,
+    *,
+    num_replicates: int = 1000,
+    reference: Any = None,
+    reference_replicates: int | None = None,
+    data: Any = None,
+    num_samples: Sequence[int] | None = None,
+    num_timings: int = 21,
+    block_size: int | None = None,
+    progress: bool = False,
+) -> Comparison:
+    """Compare gradient estimators: bias, variance, evaluations of f, time, and variance × cost, side by side.
+
+    The variance of a mean of n gradients is variance / n, so at a fixed budget the better estimator is the one with the
+    smaller variance × cost. All see the same keys. Ctrl-C returns what was measured so far.
+
+    Biases are measured against `reference`; without one, against an objective among them that is declared unbiased and
+    does not vary (an enumeration); else against a long run, on keys of its own, of the unbiased one with the smallest
+    variance, whose standard error is part of z.
+
+    Args:
+      key: a typed key.
+      objectives: by name, `objective(params, key) -> value` (or `(value, aux)`), each with its estimator; or programs,
+        generator functions of `params`, which are run by `lt.expect_program`.
+      params: where the gradients are taken.
+      num_replicates: gradients per objective, at least 2.
+      reference: the exact gradient, a pytree like `params`; or a function of `params` whose value is the exact expectation
+        (`lt.testing.exact_expectation`), which is differentiated.
+      reference_replicates: of the long run; None takes four times `num_replicates`, 0 makes no long run.
+      data: a pytree of arrays, passed to the objectives as their third argument; None for none.
+      num_samples: numbers of samples to sweep; each objective is then called with the keyword `num_samples`.
+      num_timings: single calls timed per objective, interleaved, their median reported; 0 for none. Dispatch and host time
+        are part of them.
+      block_size: replicates evaluated at once; None bounds the memory.
+      progress: say on standard error which objective is being measured, and what it costs.
+    Returns:
+      A `Comparison`. Estimators that are declared biased say so beside their bias. An objective that raises TypeError or
+      ValueError when traced, or whose arrays exceed the machine's memory, is a row "refused" with the error.
+    Raises:
+      TypeError: parameters that have no gradient; no mapping of functions.
+      ValueError: no objectives, one replicate, a reference unlike the parameters.
+    Example:
+      >>> import jax, logtrick as lt
+      >>> def objective(estimator):
+      ...     f = lambda x: (x - 0.45) ** 2
+      ...     return lambda logit, key: lt.expect(key, f, lt.Bernoulli(logit), estimator=estimator, num_samples=4)
+      >>> comparison = lt.compare_estimators(
+      ...     jax.random.key(0), {"leave-one-out": objective(lt.ScoreFunction()), "sum": objective(lt.Enumerate()),
+      ...                         "pathwise": objective(lt.Pathwise())}, 0.0, num_timings=0)
+      >>> comparison.reference, comparison["sum"].evaluations, comparison["leave-one-out"].evaluations
+      ('sum, which does not vary', 2, 4)
+      >>> comparison["pathwise"].error[:43]
+      'ValueError: Pathwise() needs a reparameteri'
+    """
+    where = "lt.compare_estimators"
+    _check_objectives(where, objectives)
+    key, params = prepared(where, key, params, num_replicates)
+    for name, count in (("num_timings", num_timings), ("block_size", block_size)):
+        if count:
+            checks.positive_int(where, name, count)
+    contenders = list(_contenders(where, objectives, num_samples))
+    judged = given(where, reference, params)
+    arguments = (params, key, as_data(data))
+    announcer = Announcer(where, len(contenders), progress)
+    interrupted = False
+    try:
+        for contender in contenders:
+            _measure(contender, arguments, num_replicates, block_size, announcer)
+        if judged is None:
+            count = 4 * num_replicates if reference_replicates is None else reference_replicates
+            judged = _own_reference(contenders, arguments, count, block_size, announcer)
+        _time(contenders, arguments, num_timings, announcer)
+    except KeyboardInterrupt:
+        interrupted = True
+    measured = [c for c in contenders if c.found is not None or c.error is not None]
+    return Comparison(
+        tuple(_row(c, arguments, judged) for c in measured),
+        num_replicates,
+        "none" if judged is None else judged.origin,
+        interrupted,
+    )
+
+
+def _check_objectives(where: str, objectives: Any) -> None:
+    if not isinstance(objectives, Mapping):
+        raise TypeError(
+            f"{where}(objectives=…) needs a dict of functions by name; got "
+            f"{type(objectives).__name__}."
+        )
+    if not objectives:
+        raise ValueError(f"{where}(objectives=…) needs at least one objective; got none.")
+
+
+def _contenders(
+    where: str, objectives: Mapping[str, Any], num_samples: Sequence[int] | None
+) -> Iterator[_Contender]:
+    for name, objective in objectives.items():
+        if num_samples is None:
+            yield _Contender(name, replicator(where, objective), None)
+            continue
+        for count in num_samples:
+            checks.positive_int(where, "num_samples", count)
+            work = replicator(where, objective, num_samples=count)
+            yield _Contender(f"{name}, n = {count}", work, count)
+
+
+def _measure(
+    contender: _Contender,
+    arguments: tuple[Any, Any, Any],
+    count: int,
+    block: int | None,
+    announcer: Announcer,
+) -> None:
+    """The moments of one objective, or why there are none."""
+    params, key, data = arguments
+    try:
+        probe = contender.work.probe(params, key, data)
+    except (TypeError, ValueError) as error:
+        contender.error = f"{type(error).__name__}: {error}"
+        return
+    contender.error = too_large(probe)
+    announcer.begin(contender.name, probe, count, refused=contender.error is not None)
+    if contender.error is None:
+        began = time.perf_counter()
+        contender.found = replicates(contender.work, key, params, data, count, block)
+        announcer.end(probe, count, time.perf_counter() - began)
+
+
+def _own_reference(
+    contenders: list[_Contender],
+    arguments: tuple[Any, Any, Any],
+    count: int,
+    block: int | None,
+    announcer: Announcer,
+) -> Reference | None:
+    """The gradient of an unbiased objective that does not vary, or a long run of the one that varies least."""
+    params, key, data = arguments
+    unbiased = [c for c in contenders if c.found is not None and c.unbiased(*arguments)]
+    for contender in unbiased:
+        if contender.still(params):
+            assert contender.found is not None
+            means = [np.asarray(m.mean) for m in contender.found.gradient.leaves]
+            return Reference(means, None, f"{contender.name}, which does not vary")
+    if count < 2 or not unbiased:
+        return None
+    best = min(unbiased, key=_Contender.total_variance)
+    announcer.say(f"a long run of {best.name} for the reference")
+    fresh = jax.random.fold_in(key, _FRESH)
+    leaves = replicates(best.work, fresh, params, data, count, block).gradient.leaves
+    return Reference(
+        [np.asarray(m.mean) for m in leaves],
+        [np.sqrt(m.variance / m.count) for m in leaves],
+        f"a long run of {best.name}: {count:,} gradients on other keys",
+    )
+
+
+def _time(
+    contenders: list[_Contender], arguments: tuple[Any, Any, Any], rounds: int, announcer: Announcer
+) -> None:
+    """Seconds of single compiled calls, interleaved, so that what slows the machine slows all alike."""
+    params, key, data = arguments
+    running = [c for c in contenders if c.found is not None]
+    base = jax.random.fold_in(key, keys.REPLICATE)
+    for i in range(rounds):
+        if i == 0:
+            announcer.say("timing")
+        one = jax.random.fold_in(base, i)
+        for contender in running:
+            contender.times.append(contender.work.time_single(params, one, data))
+
+
+def _row(
+    contender: _Contender, arguments: tuple[Any, Any, Any], reference: Reference | None
+) -> Measurement:
+    if contender.found is None:
+        return Measurement(contender.name, num_samples=contender.num_samples, error=contender.error)
+    params = arguments[0]
+    probe = contender.work.probe(*arguments)
+    timed = bool(contender.times)
+    return Measurement(
+        contender.name,
+        evaluations=probe.evaluations,
+        seconds=float(np.median(contender.times)) if timed else None,
+        compile_seconds=contender.work.compile_seconds if timed else None,
+        bytes=probe.bytes,
+        biased=probe.biased,
+        num_samples=contender.num_samples,
+        statistics=statistics(contender.found, params, reference),
+    )

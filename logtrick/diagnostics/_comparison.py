@@ -1,0 +1,187 @@
+"""The outcome of a comparison of estimators: a table in several formats, slopes, and figures."""
+
+import json
+import math
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from logtrick._core.module import Module, static
+from logtrick.diagnostics import _plot
+from logtrick.diagnostics._measurement import Measurement
+from logtrick.diagnostics._tables import (
+    csv_table,
+    html_table,
+    markdown_table,
+    number,
+    text_table,
+)
+
+_HEAD = [
+    "estimator",
+    "bias z",
+    "variance",
+    "interval",
+    "signal/noise",
+    "f evaluations",
+    "seconds",
+    "compile s",
+    "variance × evaluations",
+    "variance × seconds",
+]
+
+
+class Comparison(Module):
+    """The outcome of `lt.compare_estimators`: prints as a table, in a notebook as HTML.
+
+    Attributes:
+      measurements: a `Measurement` per objective (and number of samples), in the order they were given.
+      num_replicates: gradients per objective.
+      reference: what the biases are measured against, in words; "none" where there is nothing.
+      interrupted: whether Ctrl-C ended the comparison; objectives that were not measured are missing.
+    """
+
+    measurements: tuple[Measurement, ...]
+    num_replicates: int = static()
+    reference: str = static(default="none")
+    interrupted: bool = static(default=False)
+
+    def __getitem__(self, name: str) -> Measurement:
+        """The measurement of that name."""
+        for measurement in self.measurements:
+            if measurement.name == name:
+                return measurement
+        raise KeyError(name)
+
+    def __repr__(self) -> str:
+        table = text_table(_HEAD, [_cells(m) for m in self.measurements])
+        return "\n".join([table, *self.notes])
+
+    def _repr_html_(self) -> str:
+        rows = [_cells(m) for m in self.measurements]
+        return html_table(_HEAD, rows, foot="\n".join(self.notes))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what the table alone would not say: heavy tails, zero gradients, an interruption."""
+        lines = []
+        for m in self.measurements:
+            if m.statistics is None:
+                continue
+            if m.statistics.heavy_tails:
+                lines.append(
+                    f"{m.name}: heavy tails. One of {self.num_replicates:,} gradients makes "
+                    f"{m.statistics.largest_share:.0%} of the variance, which is hardly known."
+                )
+            if m.zero:
+                lines.append(
+                    f"{m.name}: every gradient is exactly 0. Is the path to the parameters cut, "
+                    "by a stop_gradient or a step function?"
+                )
+        if self.interrupted:
+            lines.append("Interrupted: the objectives that are missing were not measured.")
+        return tuple(lines)
+
+    @property
+    def slopes(self) -> dict[str, float]:
+        """By objective, the slope of log variance over log num_samples, by least squares, where that was swept."""
+        points: dict[str, list[tuple[float, float]]] = {}
+        for m in self.measurements:
+            if m.num_samples is None or m.constant or not m.variance:
+                continue
+            if math.isfinite(m.variance):
+                point = (math.log(m.num_samples), math.log(m.variance))
+                points.setdefault(m.base_name, []).append(point)
+        return {name: _slope(np.array(pairs)) for name, pairs in points.items() if len(pairs) > 1}
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """By name, what JSON can hold: the table's numbers (None for what is not known, or not finite) and the error."""
+        return {m.name: m.to_dict() for m in self.measurements}
+
+    def to_json(self, file: str | os.PathLike[str] | None = None) -> str:
+        """The whole outcome as JSON text, also written to `file` where one is given."""
+        told = {
+            "num_replicates": self.num_replicates,
+            "reference": self.reference,
+            "interrupted": self.interrupted,
+            "slopes": self.slopes,
+            "estimators": self.to_dict(),
+        }
+        return _written(json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False), file)
+
+    def to_markdown(self, file: str | os.PathLike[str] | None = None) -> str:
+        """The table as Markdown, also written to `file` where one is given."""
+        return _written(markdown_table(_HEAD, [_cells(m) for m in self.measurements]), file)
+
+    def to_csv(self, file: str | os.PathLike[str] | None = None) -> str:
+        """The numbers of `to_dict` as comma-separated values, also written to `file` where one is given."""
+        told = self.to_dict()
+        columns = list(next(iter(told.values()), {}))
+        rows = [
+            [name, *(", ".join(v) if isinstance(v, list) else v for v in row.values())]
+            for name, row in told.items()
+        ]
+        return _written(csv_table(["estimator", *columns], rows), file)
+
+    def plot(self, kind: str = "cost", ax: Any = None) -> Any:
+        """A figure fit for a paper.
+
+        Args:
+          kind: "cost": variance × evaluations and × seconds, a dot per estimator; "samples": variance against num_samples,
+            which must have been swept; "pareto": variance against the cost of one gradient, with the front that no other
+            estimator beats; "coordinates": the variance of each coordinate.
+          ax: matplotlib axes to draw into; None makes a figure.
+        Returns:
+          The `matplotlib.figure.Figure`.
+        Raises:
+          ImportError: matplotlib is not installed (the `plot` extra).
+          ValueError: another kind, or "samples" where nothing was swept.
+        """
+        return _plot.figure(self, kind, ax)
+
+
+def _slope(points: np.ndarray) -> float:
+    """Of the line through points, shape (n, 2), by least squares."""
+    x, y = (points - points.mean(0)).T
+    return float(x @ y / (x @ x)) if x.any() else math.nan
+
+
+def _written(text: str, file: str | os.PathLike[str] | None) -> str:
+    if file is not None:
+        pathlib.Path(file).write_text(
+            text + ("" if text.endswith("\n") else "\n"), encoding="utf-8"
+        )
+    return text
+
+
+def _cells(m: Measurement) -> list[str]:
+    if m.statistics is None:
+        return [m.name, f"refused: {m.error}"]
+    low, high = m.statistics.total_interval
+    interval = f"{number(low)} … {number(high)}"
+    numbers = [m.variance, m.variance_x_evaluations, m.variance_x_seconds]
+    if m.constant:  # what is left is rounding
+        numbers = [None if x is None else 0.0 for x in numbers]
+        interval = "–"
+    evaluations = "–" if m.evaluations is None else f"{m.evaluations:,}"
+    return [
+        m.name,
+        _bias(m),
+        number(numbers[0]),
+        interval,
+        "–" if m.constant else number(m.signal_to_noise),
+        evaluations,
+        number(m.seconds),
+        number(m.compile_seconds),
+        number(numbers[1]),
+        number(numbers[2]),
+    ]
+
+
+def _bias(m: Measurement) -> str:
+    words = m.verdict
+    if words in ("biased", "no bias seen"):
+        words = f"{m.bias_z:.2f}" + (" BIASED" if words == "biased" else "")
+    return f"{words}, declared biased" if m.biased else words

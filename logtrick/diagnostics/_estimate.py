@@ -1,0 +1,80 @@
+"""What an objective costs, from its trace alone, before anything is compiled or run."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from logtrick._core.keys import as_key
+from logtrick._core.module import Module, static
+from logtrick.diagnostics._announce import amount
+from logtrick.diagnostics._replicates import Probe, replicator
+from logtrick.diagnostics._statistics import as_data
+
+
+class CostEstimate(Module):
+    """What one value and gradient of an objective cost.
+
+    Attributes:
+      evaluations: of f; None where the objective uses no expectation, or where the number depends on data.
+      bytes: of the largest intermediate array. XLA may fuse it away; what reverse mode keeps may be several of its size.
+      memory: the machine's memory, in bytes.
+    """
+
+    evaluations: int | None = static()
+    bytes: int = static()
+    memory: int = static()
+
+    @property
+    def fits(self) -> bool:
+        """Whether the largest array fits into half of the machine's memory."""
+        return self.bytes <= self.memory / 2
+
+    def __repr__(self) -> str:
+        count = "an unknown number of" if self.evaluations is None else f"{self.evaluations:,}"
+        return (
+            f"{count} evaluations of f, largest array {amount(self.bytes)} "
+            f"of {amount(self.memory)} of memory"
+        )
+
+
+def estimate_cost(objective: Callable[..., Any], params: Any, *, data: Any = None) -> CostEstimate:
+    """How often one gradient of an objective evaluates f, and the memory of its largest array, without running it.
+
+    Args:
+      objective: `objective(params, key) -> value`, or `(value, aux)`.
+      params: a pytree of float arrays, or of `jax.ShapeDtypeStruct`.
+      data: the objective's third argument; None for none.
+    Returns:
+      A `CostEstimate`.
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> def objective(logits, key):
+      ...     return lt.expect(key, jnp.sum, lt.Bernoulli(logits), estimator=lt.Enumerate())
+      >>> lt.diagnostics.estimate_cost(objective, jnp.zeros(10)).evaluations
+      1024
+    """
+    work = replicator("lt.diagnostics.estimate_cost", objective)
+    probe = work.probe(params, as_key(jax.random.key(0)), as_data(data))
+    return CostEstimate(probe.evaluations, probe.bytes, _memory())
+
+
+def too_large(probe: Probe) -> str | None:
+    """Why an objective is not run: its largest array would not fit into half of the machine's memory."""
+    memory = _memory()
+    if probe.bytes <= memory / 2:
+        return None
+    count = "" if probe.evaluations is None else f" and {probe.evaluations:,} evaluations of f"
+    return (
+        f"MemoryError: one gradient needs an array of {amount(probe.bytes)}{count}; the machine has "
+        f"{amount(memory)}. Take chunk_size, or an estimator that samples."
+    )
+
+
+def _memory() -> int:
+    """The machine's memory in bytes; 16 GB where it is not told."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on every system
+        return 2**34

@@ -1,0 +1,31 @@
+"""What the figures of comparisons share: colors, dots, words."""
+
+import math
+from typing import Any
+
+COLORS = ("#b5651d", "#4c5fa8", "#5f8d4e", "#8c4a8c", "#b08900", "#3d7f80", "#8d6a4e", "#707580")
+INK, PALE, GRID = "#30323d", "#7b8090", "#eceef1"
+
+
+def biased(m: Any) -> bool:
+    return m.verdict == "biased" or bool(m.biased)
+
+
+def tail(m: Any) -> str:
+    """What is said after a number."""
+    words = ["heavy tails"] if m.statistics.heavy_tails else []
+    if biased(m):
+        words.append("biased")
+    return "".join(f", {word}" for word in words)
+
+
+def dot(axes: Any, x: float, y: float, m: Any, color: str, marker: str = "o") -> None:
+    """A full dot; a hollow one for what is biased."""
+    if biased(m):
+        axes.plot(x, y, marker, color=color, ms=6, mfc="white", mew=1.8)
+    else:
+        axes.plot(x, y, marker, color=color, ms=7, mec="white", mew=0.8)
+
+
+def decades_of(values: list[float]) -> float:
+    return max(math.log10(max(values) / min(values)), 0.7) if values else 1.0

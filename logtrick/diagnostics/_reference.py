@@ -1,0 +1,102 @@
+"""The gradient that estimates are judged against, and the judgment of each coordinate by its own scale."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from logtrick.diagnostics._moments import Moments
+from logtrick.training._adaptive import partition
+
+# A spread, or an error, counts as zero to rounding within this multiple of the float's epsilon.
+_ROUNDING = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """A gradient to compare with, as a list of float64 leaves.
+
+    Attributes:
+      leaves: the gradient.
+      errors: its standard errors; None where it is exact.
+      origin: where it comes from, in words.
+    """
+
+    leaves: list[np.ndarray]
+    errors: list[np.ndarray] | None = None
+    origin: str = "given"
+
+    @property
+    def exact(self) -> bool:
+        return self.errors is None
+
+    def error(self, leaf: int) -> np.ndarray:
+        """The standard errors of a leaf, zeros where it is exact."""
+        return np.zeros_like(self.leaves[leaf]) if self.errors is None else self.errors[leaf]
+
+
+def given(where: str, reference: Any, params: Any) -> Reference | None:
+    """The user's reference, checked: a pytree like `params`, or a function of `params` to be differentiated."""
+    if reference is None:
+        return None
+    trained = partition(params)[0]
+    if callable(reference):
+        reference = _differentiated(where, reference, params)
+    want = jax.tree.map(np.shape, trained)
+    if jax.tree.structure(reference) == jax.tree.structure(params):
+        reference = partition(reference)[0]
+    same_tree = jax.tree.structure(reference) == jax.tree.structure(trained)
+    if not same_tree or jax.tree.map(np.shape, reference) != want:
+        raise ValueError(
+            f"{where}(reference=…) needs a pytree like params, of shapes {want}; got "
+            f"{jax.tree.map(np.shape, reference)}."
+        )
+    return Reference([np.asarray(x, np.float64) for x in jax.tree.leaves(reference)])
+
+
+def _differentiated(where: str, exact: Callable[[Any], Any], params: Any) -> Any:
+    shape = jax.eval_shape(exact, params).shape
+    if shape:
+        raise ValueError(
+            f"{where}(reference=…) needs a function whose value is a scalar; got shape {shape}."
+        )
+    return jax.grad(exact)(params)
+
+
+def constant(moment: Moments, epsilon: float) -> np.ndarray:
+    """Whether a coordinate does not vary, to rounding."""
+    return np.asarray(np.sqrt(moment.variance) <= _ROUNDING * epsilon * moment.peak)
+
+
+def judge(
+    moment: Moments, reference: Reference, leaf: int, epsilon: float, value: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """z of every coordinate of a leaf, and whether the coordinate is exact.
+
+    Rounding adds to the standard error: 64 epsilons of the coordinate's own size, not of the size of the value or of its
+    neighbors, beside which a small coordinate could be wrong altogether. Only where the exact gradient is 0 and the
+    coordinate does not vary there is no such size, and the value's and the leaf's are taken.
+
+    Args:
+      moment: of the leaf.
+      reference: the gradient to compare with.
+      leaf: the leaf's index.
+      epsilon: of the float type of the parameters.
+      value: the size of the objective's value.
+    """
+    want, want_error = reference.leaves[leaf], reference.error(leaf)
+    error = np.asarray(moment.mean - want)
+    still = constant(moment, epsilon)
+    own = np.maximum(np.abs(want), np.abs(moment.mean))
+    largest = np.max(np.abs(want), initial=0.0)
+    none = np.abs(want) <= _ROUNDING * np.finfo(np.float64).eps * largest
+    without = value + np.max(moment.peak, initial=0.0) + largest
+    scale = np.where(none & (moment.peak > 0), without, own)
+    rounding = _ROUNDING * epsilon * np.where(still, scale, own)
+    spread = np.sqrt(moment.variance / moment.count + rounding**2 + want_error**2)
+    within = still & (np.abs(error) <= rounding)
+    exact = within & reference.exact
+    z = np.divide(error, spread, out=np.zeros_like(error), where=(spread > 0) & ~within)
+    return np.where(np.isfinite(error), z, np.nan), exact

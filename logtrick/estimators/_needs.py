@@ -1,0 +1,129 @@
+"""What estimators need of a distribution and of the cost: one class for each need, compared with what is declared."""
+
+from typing import Any
+
+from logtrick.distributions import Distribution
+
+
+class Need:
+    """Base of the needs: a class that tells whether a distribution meets it. A new need is a subclass, and no more.
+
+    Attributes:
+      words: what is needed, to stand before "distribution" in a message.
+
+    Example:
+      >>> import logtrick as lt
+      >>> lt.estimators.FiniteSupport.met_by(lt.Poisson(2.0)), lt.estimators.FiniteSupport.met_by(lt.Bernoulli(0.0))
+      (False, True)
+    """
+
+    words = ""
+
+    @classmethod
+    def met_by(cls, dist: Distribution) -> bool:
+        """Whether `dist` declares what is needed."""
+        return True
+
+
+class FiniteSupport(Need):
+    """The support can be enumerated.
+
+    Example:
+      >>> import logtrick as lt
+      >>> lt.estimators.FiniteSupport in lt.Enumerate().needs
+      True
+    """
+
+    words = "finite"
+
+    @classmethod
+    def met_by(cls, dist: Distribution) -> bool:
+        return dist.support.finite
+
+
+class Reparameterized(Need):
+    """A derivative along the path of the draw is right.
+
+    Example:
+      >>> import logtrick as lt
+      >>> lt.estimators.Reparameterized.met_by(lt.Normal(0.0, 1.0))
+      True
+    """
+
+    words = "reparameterized"
+
+    @classmethod
+    def met_by(cls, dist: Distribution) -> bool:
+        return dist.reparameterized
+
+
+class Bits(Need):
+    """The draws are independent bits.
+
+    Example:
+      >>> import logtrick as lt
+      >>> lt.estimators.Bits.met_by(lt.Categorical([0.0, 1.0]))
+      False
+    """
+
+    words = "Bernoulli"
+
+    @classmethod
+    def met_by(cls, dist: Distribution) -> bool:
+        return dist.link is not None and dist.link.binary
+
+
+class BitsOrOneHot(Need):
+    """The draws are independent bits or one-hot rows.
+
+    Example:
+      >>> import logtrick as lt
+      >>> lt.estimators.BitsOrOneHot.met_by(lt.OneHotCategorical([0.0, 1.0]))
+      True
+    """
+
+    words = "Bernoulli or one-hot"
+
+    @classmethod
+    def met_by(cls, dist: Distribution) -> bool:
+        return dist.link is not None
+
+
+class DifferentiableCost(Need):
+    """The cost is differentiated in the draw: it must be smooth there, and no host function.
+
+    Example:
+      >>> import logtrick as lt
+      >>> lt.estimators.DifferentiableCost in lt.Pathwise().needs
+      True
+    """
+
+    words = "differentiable cost of a"
+
+
+def check_needs(estimator: Any, dist: Distribution) -> None:
+    """Compare what the estimator needs with what the distribution declares.
+
+    Raises:
+      ValueError: the distribution does not offer it; the message names estimators that are legal.
+    """
+    name, family = type(estimator).__name__, type(dist).__name__.lstrip("_")
+    for need in sorted(estimator.needs, key=lambda need: need.words):
+        if not need.met_by(dist):
+            raise ValueError(
+                f"{name}() needs a {need.words} distribution; {family} is not. Use {alternative(dist)}."
+            )
+
+
+def alternative(dist: Distribution) -> str:
+    """What is legal for every cost."""
+    if dist.moving_support and dist.reparameterized:
+        return "Pathwise()"
+    if dist.support.finite:
+        return "ScoreFunction() or Enumerate()"
+    return "ScoreFunction() or Pathwise()" if dist.reparameterized else "ScoreFunction()"
+
+
+def is_need(need: Any) -> bool:
+    """Whether `need` is one of the classes of this module, or a user's subclass of `Need`."""
+    return isinstance(need, type) and issubclass(need, Need)

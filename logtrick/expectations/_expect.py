@@ -1,0 +1,265 @@
+"""`lt.expect` and `lt.expect_program`."""
+
+import inspect
+from collections.abc import Callable, Generator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from logtrick._core import checks, meter
+from logtrick._core.keys import as_key
+from logtrick._core.samples import own_key
+from logtrick.distributions import Distribution
+from logtrick.estimators import DifferentiableCost, Estimator, ScoreFunction
+from logtrick.expectations._aux import Aux, aux_of
+from logtrick.programs import (
+    CostInfo,
+    FreshKey,
+    Program,
+    Sample,
+    Structure,
+    automatic_chunk,
+    block_sizes,
+    check_distribution,
+    check_estimator,
+    host_errors_surface,
+    key_info,
+    run_all,
+    site_info,
+    start,
+    structure_of,
+    whole_cost,
+)
+
+Array = jax.Array
+
+
+def expect(
+    key: Any,
+    f: Callable[[Any], Any],
+    dist: Distribution,
+    *,
+    estimator: Estimator = ScoreFunction(),  # noqa: B008  # frozen
+    num_samples: int = 16,
+    chunk_size: int | None = None,
+    has_aux: bool = False,
+    mesh: Mesh | None = None,
+) -> Any:
+    """The expectation E_{x∼p_θ}[f(x, θ)], estimated; its derivative estimates the derivative of the expectation.
+
+    f may depend on the parameters (the direct term is included), be discontinuous under estimators that do not
+    differentiate it, and see one draw at a time. `jax.grad`, `jacfwd`, `hessian`, `vmap`, `jit` and `shard_map` of the
+    result work as of any number. Put the expectation where the randomness is local: vmap an `expect` per data point
+    rather than take one over the batch.
+
+    Args:
+      key: a typed key; the samples are rows of one counter-based draw, the same for any `chunk_size`. Inside of another
+        expectation every outer sample has noise of its own here, also where all are given the same key.
+      f: `f(x) -> scalar` cost of one draw, or a tuple of scalar costs, which are summed. With two required arguments,
+        `f(x, key)`, it gets a PRNG key of each sample's own, for a cost that is itself random.
+      dist: the distribution p_θ of one draw, made from the parameters to be differentiated.
+      estimator: how the derivative is estimated.
+      num_samples: n ≥ 1 samples; n ≥ 2 with leave-one-out; of no effect for `Enumerate`.
+      chunk_size: samples in memory at a time; leave-one-out is then taken within a chunk (unbiased; its variance grows by
+        the factor 1 + 1/(chunk − 1)). None takes all at once up to 2¹⁸ numbers a site, and beyond it chunks of so many;
+        `chunk_size=num_samples` forces one chunk.
+      has_aux: also return an `Aux`.
+      mesh: shard the samples over the devices of this mesh, by JAX's own engine: the same draws on any layout, and
+        gradients equal to rounding. `num_samples` (and `chunk_size`) must be multiples of the number of devices.
+    Returns:
+      The estimate, shape (), in the units of f; with `has_aux`, `(estimate, aux)`.
+    Raises:
+      TypeError: no key, no distribution, no estimator, a `num_samples` that is no static int.
+      ValueError: a cost or log-prob that is no scalar; an estimator that is illegal for the distribution.
+    References:
+      Mohamed, Rosca, Figurnov & Mnih (2020), "Monte Carlo Gradient Estimation in Machine Learning", JMLR 21(132).
+    Example:
+      >>> import jax, jax.numpy as jnp, logtrick as lt
+      >>> f = lambda x: jnp.where(x > 0, 1.0, 0.0)                          # a step: no gradient of its own
+      >>> value = lambda mu: lt.expect(jax.random.key(0), f, lt.Normal(mu, 1.0), num_samples=100_000)
+      >>> round(value(0.0).item(), 2), round(jax.grad(value)(0.0).item(), 2)    # exact: ½ and 1/√(2π)
+      (0.5, 0.4)
+    """
+    check_distribution("lt.expect", dist)
+    check_estimator("lt.expect", estimator)
+    check_function("lt.expect", f)
+    wants_key = takes_key(f)
+
+    def program() -> Generator[Any, Any, None]:
+        x = yield Sample(dist, estimator, None)
+        if wants_key:
+            yield whole_cost(f(x, (yield FreshKey())))
+        else:
+            yield whole_cost(f(x))
+
+    def structure(num_samples: int) -> Structure:
+        site = site_info(Sample(dist, estimator, None), 0, num_samples)
+        cost = CostInfo(0)
+        return Structure((site, key_info(1), cost) if wants_key else (site, cost))
+
+    begin = start(program, ())
+    result = expectation("lt.expect", key, begin, structure, num_samples, chunk_size, has_aux, mesh)
+    if not has_aux:
+        return result
+    value, aux = result
+    costs = aux.costs[0]
+    return value, Aux(aux.standard_error, costs, aux.draws[0], aux.adaptive_loss, aux.estimators)
+
+
+def takes_key(f: Callable[..., Any]) -> bool:
+    """Whether `f` has two required arguments, a draw and a key."""
+    try:
+        parameters = inspect.signature(f).parameters.values()
+    except (TypeError, ValueError):  # a builtin that does not tell
+        return False
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    required = [p for p in parameters if p.kind in positional and p.default is p.empty]
+    return len(required) == 2
+
+
+def check_function(where: str, f: Any) -> None:
+    """`f` is a function of a draw."""
+    if not callable(f):
+        raise TypeError(
+            f"{where}(f=…) needs a function of one draw; got {type(f).__name__}. Call {where}(key, f, dist)."
+        )
+
+
+def expect_program(
+    key: Any,
+    program: Program,
+    *args: Any,
+    num_samples: int = 16,
+    chunk_size: int | None = None,
+    has_aux: bool = False,
+    mesh: Mesh | None = None,
+) -> Any:
+    """The expected sum of a program's costs; its derivative estimates the derivative of the expectation.
+
+    A program is a generator function that yields its draws, `x = yield lt.sample(dist, estimator)`, and its costs,
+    `yield lt.cost(value)`. Each site is credited with the costs that depend on its draw, directly or through the
+    distributions of later sites, by dependency, without being told. The function is called more than once while tracing,
+    so it must be re-callable. A program without draws is the sum of its costs.
+
+    Args:
+      key: a typed key.
+      program: a generator function.
+      args: its arguments.
+      num_samples: n ≥ 1 independent samples; n ≥ 2 with leave-one-out.
+      chunk_size: samples in memory at a time, as for `lt.expect`.
+      has_aux: also return an `Aux`, its costs, draws and estimators by name where one was given, by index elsewhere.
+      mesh: shard the samples over the devices of this mesh, by JAX's own engine: the same draws on any layout, and
+        gradients equal to rounding. `num_samples` (and `chunk_size`) must be multiples of the number of devices.
+    Returns:
+      The estimate, shape (); with `has_aux`, `(estimate, aux)`.
+    Raises:
+      TypeError: `program` is not a generator function.
+      ValueError: it yields no cost, a cost that is no scalar, or an illegal estimator.
+    References:
+      Schulman, Heess, Weber & Abbeel (2015), "Gradient Estimation Using Stochastic Computation Graphs".
+    Example:
+      >>> import jax, logtrick as lt
+      >>> def program(logits):
+      ...     a = yield lt.sample(lt.Bernoulli(logits[0]))
+      ...     b = yield lt.sample(lt.Bernoulli(logits[1] + 2.0 * a))
+      ...     yield lt.cost(b)
+      >>> value = lambda logits: lt.expect_program(jax.random.key(0), program, logits, num_samples=200_000)
+      >>> [round(g.item(), 2) for g in jax.grad(value)(jax.numpy.zeros(2))]   # the first through b's distribution
+      [0.1, 0.18]
+    """
+    begin = start(program, args)
+    structure = lambda num_samples: structure_of(begin, num_samples)
+    return expectation(
+        "lt.expect_program", key, begin, structure, num_samples, chunk_size, has_aux, mesh
+    )
+
+
+def expectation(
+    where: str,
+    key: Any,
+    begin: Any,
+    structure_for: Callable[[int], Structure],
+    num_samples: int,
+    chunk_size: int | None,
+    has_aux: bool,
+    mesh: Mesh | None,
+) -> Any:
+    """The expectation of a program whose structure is `structure_for(samples in the smallest chunk)`."""
+    key = own_key(as_key(key))
+    check_counts(where, num_samples, chunk_size)
+    structure = structure_for(min(block_sizes(num_samples, chunk_size)))
+    _check_learning(where, structure, has_aux)
+    _check_blocks(where, structure, num_samples, chunk_size)
+    sites = structure.all_sites()
+    meter.report_biased(
+        type(site.estimator).__name__ for _, site in sites if not site.estimator.unbiased
+    )
+    random = structure.random
+    count, chunk = (num_samples, chunk_size) if random else (1, None)
+    if random and chunk is None:
+        chunk = automatic_chunk(structure, num_samples, mesh_size(mesh))
+    place = None if mesh is None or not random else _placed(where, mesh, num_samples, chunk)
+    results: list[Any] = []
+    needing = tuple(
+        type(s.estimator).__name__ for _, s in sites if DifferentiableCost in s.estimator.needs
+    )
+    with host_errors_surface(results, needing):
+        block = run_all(key, begin, structure, count, chunk, has_aux, place)
+        value = jnp.mean(block.totals)
+        results.append(value)
+    return (value, aux_of(block, structure, random)) if has_aux else value
+
+
+def check_counts(where: str, num_samples: Any, chunk_size: Any) -> None:
+    """Legal numbers of samples, in all and at a time."""
+    checks.positive_int(where, "num_samples", num_samples)
+    if num_samples >= 2**32:
+        raise ValueError(
+            f"{where}(num_samples=…) needs fewer than 2**32 samples; got {num_samples}. Average several keys."
+        )
+    if chunk_size is not None:
+        checks.positive_int(where, "chunk_size", chunk_size)
+
+
+def _check_learning(where: str, structure: Structure, has_aux: bool) -> None:
+    """What learns must be able to."""
+    learns = [name for name, site in structure.all_sites() if site.estimator.adaptive]
+    if learns and not has_aux:
+        raise ValueError(
+            f"{where}: the estimator of site {learns[0]!r} learns, and without has_aux=True it never would. Pass "
+            "has_aux=True and add aux.adaptive_loss to the loss (lt.minimize does)."
+        )
+
+
+def _check_blocks(
+    where: str, structure: Structure, num_samples: int, chunk_size: int | None
+) -> None:
+    """No block of dependent samples is cut by the end of the samples or of a chunk."""
+    for name, block in structure.blocks():
+        size = block or 1
+        for argument, count in (("num_samples", num_samples), ("chunk_size", chunk_size or 0)):
+            if count % size:
+                raise ValueError(
+                    f"{where}({argument}=…) needs a multiple of {size}: under its plan the samples of site {name!r} "
+                    f"depend on each other in blocks of {size}; got {count}. Pass {count + size - count % size}, or IID()."
+                )
+
+
+def mesh_size(mesh: Mesh | None) -> int:
+    """How many devices the samples are sharded over."""
+    return 1 if mesh is None else mesh.size
+
+
+def _placed(where: str, mesh: Mesh, num_samples: int, chunk: int | None) -> Callable[[Any], Any]:
+    """A function that shards the leading axis of everything it gets over all devices of a mesh."""
+    for name, count in (("num_samples", num_samples), ("chunk_size", chunk or num_samples)):
+        if count % mesh.size:
+            raise ValueError(
+                f"{where}({name}=…) needs a multiple of the {mesh.size} devices of the mesh; got {count}. Pass "
+                f"{count + mesh.size - count % mesh.size}."
+            )
+    sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    place = lambda x: jax.lax.with_sharding_constraint(x, sharding)
+    return lambda noises: jax.tree.map(place, noises)

@@ -1,0 +1,248 @@
+"""`lt.expect_given`: the expectation from draws made elsewhere."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from logtrick._core import checks
+from logtrick._core.kernel import detached, first_order, magic_box, stop
+from logtrick._core.module import Module
+from logtrick._core.samples import Runs, over_samples
+from logtrick.baselines import LeaveOneOut, ScalarBaseline
+from logtrick.distributions import Distribution
+from logtrick.estimators import nan_unless_finite
+
+Array = jax.Array
+_WHERE = "lt.expect_given"
+
+
+class GivenAux(Module):
+    """What `lt.expect_given` gives beside its value.
+
+    Attributes:
+      standard_error: of the value, in the units of f; over chains and draws with their autocorrelation.
+      effective_sample_size: (Σ w)² / Σ w² by the weights, over the autocorrelation time.
+      autocorrelation_time: τ = 1 + 2 Σ ρ_t of the weighted costs (Geyer's initial monotone sequence over all chains); 1
+        where the draws are independent.
+      clipped: the fraction of weights that were clipped; above 0 the estimate is biased.
+      costs: f of each draw, summed if it is a tuple, axes as those of the draws.
+
+    Example:
+      >>> import jax, logtrick as lt
+      >>> x = jax.random.normal(jax.random.key(0), (4, 100))           # 4 chains of 100 draws
+      >>> _, aux = lt.expect_given(x, lambda x: x, lt.Normal(0.0, 1.0), num_chains=4, has_aux=True)
+      >>> aux.costs.shape
+      (4, 100)
+    """
+
+    standard_error: Array
+    effective_sample_size: Array
+    autocorrelation_time: Array
+    clipped: Array
+    costs: Array
+
+
+def expect_given(
+    samples: Any,
+    f: Callable[[Any], Any],
+    dist: Any,
+    *,
+    log_weights: Any = None,
+    normalized: bool = True,
+    baseline: ScalarBaseline = LeaveOneOut(),  # noqa: B008  # frozen
+    num_chains: int | None = None,
+    max_weight: float | None = None,
+    has_aux: bool = False,
+) -> Any:
+    """The expectation E_{x∼p_θ}[f(x, θ)] from given draws: replay, off-policy, MCMC; its derivative likewise.
+
+    Normalised, with weights wᵢ = p_θ(xᵢ) / r(xᵢ) of draws from r, held constant (1 for draws from p_θ):
+
+        (1/n) Σᵢ wᵢ [fᵢ box(log p_θ(xᵢ)) + bᵢ (1 − box(log p_θ(xᵢ)))],
+
+    unbiased at every order, with b the leave-one-out mean of w f (over whole chains, where there are chains). With
+    `normalized=False` log p_θ, and the weights, may lack any constant, log Z(θ) included: with w̄ᵢ = wᵢ / Σ w and
+    f̄ = Σ w̄ᵢ fᵢ,
+
+        value f̄,    gradient Σᵢ w̄ᵢ (fᵢ − f̄) ∇log p̃_θ(xᵢ) / (1 − Σ w̄²) + Σᵢ w̄ᵢ ∇fᵢ :
+
+    centred, so that ∇log Z cancels exactly. Unbiased for independent draws of equal weight; with weights
+    (self-normalised) or chains consistent, with a bias of order 1/n: chains of equal weight and autocorrelation time τ give
+    on average (n − τ)/(n − 1) of the gradient. First order only: the second derivative raises.
+
+    Args:
+      samples: draws, a pytree with a leading axis (n,), or (chains, draws) with `num_chains`; held constant.
+      f: `f(x) -> scalar` cost of one draw, or a tuple of costs, which are summed.
+      dist: p_θ, a distribution, or a function `x -> log p_θ(x)` of one draw.
+      log_weights: log p_θ(x) − log r(x) of each draw, axes as those of the draws; held constant. A draw of weight 0 adds
+        nothing; one that counts where a distribution's log p_θ is not finite makes the gradient nan.
+      normalized: log p_θ and the weights lack no constant.
+      baseline: b, from each draw's (chain's) weighted cost; the unnormalised form centres by itself.
+      num_chains: the draws are those of this many independent Markov chains.
+      max_weight: clip weights (over their mean, where not normalised) to this: BIASED, less variance.
+      has_aux: also return a `GivenAux`.
+    Returns:
+      The estimate, shape (), in the units of f; with `has_aux`, `(estimate, aux)`.
+    Raises:
+      ValueError: too few draws or chains, axes that do not fit, a cost or log-prob that is no scalar.
+      TypeError: `dist` is neither a distribution nor a function.
+      DerivativeOrderError: a second derivative with `normalized=False`.
+    References:
+      Owen (2013), "Monte Carlo theory, methods and examples", chapter 9; Geyer (1992), "Practical Markov Chain Monte
+      Carlo"; Becca & Sorella (2017), "Quantum Monte Carlo Approaches for Correlated Systems" (the covariance form).
+    Example:
+      >>> import jax, jax.numpy as jnp, logtrick as lt
+      >>> x = jax.random.normal(jax.random.key(0), (100_000,))
+      >>> log_p = lambda a: lambda x: -0.5 * a * x**2                       # N(0, 1/a) without its constant
+      >>> variance = lambda a: lt.expect_given(x, lambda x: x**2, log_p(a), normalized=False)
+      >>> round(variance(1.0).item(), 1), round(jax.grad(variance)(1.0).item(), 1)     # exact: 1/a and −1/a²
+      (1.0, -1.0)
+    """
+    log_prob, samples = _log_prob_of(dist), detached(jax.tree.map(jnp.asarray, samples))
+    blocks, lead = _blocked(samples, num_chains)
+    _check(lead, log_weights, normalized, baseline, num_chains, max_weight)
+
+    def one(x: Any, absent: Array) -> tuple[Array, Array]:
+        value, lp = f(x), checks.scalar_log_prob(_WHERE, log_prob(x))
+        costs = [
+            checks.scalar_cost("f", c) for c in (value if isinstance(value, tuple) else (value,))
+        ]
+        # weight 0 is p_θ(x) = 0, where ∇p = p ∇log p is 0; a draw that counts and that p_θ cannot make is a mistake
+        return sum(costs[1:], costs[0]), nan_unless_finite(jnp.where(absent, 0.0, lp), dist)
+
+    shape = jax.tree.leaves(blocks)[0].shape[:2]
+    given = None if log_weights is None else stop(jnp.asarray(log_weights)).reshape(shape)
+    absent = jnp.zeros(shape, bool) if given is None else given == -jnp.inf
+    costs, log_probs = jax.vmap(jax.vmap(one))(blocks, absent)
+    log_w = jnp.zeros_like(costs) if given is None else given
+    if normalized:
+        weights, clipped = _clip(jnp.exp(log_w), max_weight)
+        value = _scored(weights, costs, log_probs, baseline)
+    else:
+        relative, clipped = _clip(jax.nn.softmax(log_w, axis=None) * log_w.size, max_weight)
+        weights = relative / jnp.mean(relative)
+        value = _centred(weights / weights.size, costs, log_probs)
+    if not has_aux:
+        return value
+    return value, detached(_aux(weights, costs, normalized, clipped, lead))
+
+
+def _log_prob_of(dist: Any) -> Callable[[Any], Any]:
+    if isinstance(dist, Distribution):
+        return dist.fixed_support().log_prob
+    if callable(dist):
+        return dist
+    raise TypeError(
+        f"{_WHERE}(dist=…) needs a distribution, or a function x -> log p(x); got {type(dist).__name__}. Pass lt.Normal(…)."
+    )
+
+
+def _blocked(samples: Any, num_chains: int | None) -> tuple[Any, tuple[int, ...]]:
+    """The draws with axes (blocks, draws within a block), and their own leading axes."""
+    axes = 1 if num_chains is None else 2
+    shapes = {leaf.shape[:axes] for leaf in jax.tree.leaves(samples)}
+    if len(shapes) != 1 or len(lead := shapes.pop()) != axes:
+        need = "(n,)" if num_chains is None else "(chains, draws)"
+        raise ValueError(
+            f"{_WHERE}(samples=…) needs the same leading axes {need} on every leaf; stack the draws."
+        )
+    if num_chains is not None:
+        if lead[0] != num_chains:
+            raise ValueError(
+                f"{_WHERE}(num_chains={num_chains}) needs draws with leading axes (chains, draws); got {lead}."
+            )
+        return samples, lead
+    return jax.tree.map(lambda a: a[:, None], samples), lead
+
+
+def _check(
+    lead: Any, log_weights: Any, normalized: bool, baseline: Any, num_chains: Any, max_weight: Any
+) -> None:
+    if log_weights is not None and jnp.shape(log_weights) != lead:
+        raise ValueError(
+            f"{_WHERE}(log_weights=…) needs one for each draw, shape {lead}; got {jnp.shape(log_weights)}."
+        )
+    if max_weight is not None and not max_weight > 0:
+        raise ValueError(f"{_WHERE}(max_weight=…) needs a positive number; got {max_weight}.")
+    if not isinstance(baseline, ScalarBaseline) or baseline.adaptive:
+        raise TypeError(
+            f"{_WHERE}(baseline=…) needs a baseline that is one number a run; got {baseline!r}."
+        )
+    least, what = (
+        (baseline.least_samples, "draws" if num_chains is None else "chains")
+        if normalized
+        else (2, "draws")
+    )
+    have = lead[0] if normalized else _size(lead)
+    if have < least:
+        raise ValueError(
+            f"{_WHERE}: {type(baseline).__name__} needs at least {least} {what}; got {have}. Pass more, or "
+            "baseline=lt.NoBaseline()."
+        )
+
+
+def _size(lead: tuple[int, ...]) -> int:
+    return lead[0] if len(lead) == 1 else lead[0] * lead[1]
+
+
+def _clip(weights: Array, max_weight: float | None) -> tuple[Array, Array]:
+    if max_weight is None:
+        return weights, jnp.zeros(())
+    return jnp.minimum(weights, max_weight), jnp.mean(weights > max_weight)
+
+
+def _scored(weights: Array, costs: Array, log_probs: Array, baseline: ScalarBaseline) -> Array:
+    """The score function under fixed weights; the baseline from the other blocks."""
+    count = costs.shape[0]
+
+    def block(runs: Runs, w: Array, c: Array, lp: Array) -> Array:
+        box = magic_box(lp)
+        b = baseline.value(stop(jnp.mean(w * c)), runs)
+        zero = 0.0 if b is None else stop(b) * (1 - box)
+        return jnp.mean(w * (c * box + zero))
+
+    return jnp.mean(over_samples(block, count, weights, costs, log_probs))
+
+
+def _centred(weights: Array, costs: Array, log_probs: Array) -> Array:
+    """The covariance form, for weights that sum to 1 and log densities up to a constant."""
+    value, held = jnp.sum(weights * costs), stop(costs)
+    centred = weights * (held - jnp.sum(weights * held)) / (1 - jnp.sum(weights**2))
+    return value + first_order("lt.expect_given(normalized=False)", centred, log_probs).astype(
+        value.dtype
+    )
+
+
+def _aux(
+    weights: Array, costs: Array, normalized: bool, clipped: Array, lead: tuple[int, ...]
+) -> GivenAux:
+    size = weights.size
+    mean = jnp.sum(weights * costs) / size
+    terms = weights * costs if normalized else weights * (costs - mean)
+    if len(lead) == 1:
+        tau = jnp.ones(())
+        spread = jnp.sum((terms - jnp.mean(terms)) ** 2) / max(size - 1, 1)
+    else:
+        tau, spread = _autocorrelation(terms)
+    error = jnp.sqrt(spread * tau / size)
+    effective = jnp.sum(weights) ** 2 / jnp.sum(weights**2) / tau
+    return GivenAux(error, effective, tau, clipped, costs.reshape(lead))
+
+
+def _autocorrelation(y: Array) -> tuple[Array, Array]:
+    """(τ, variance) of stationary chains y, shape (chains, draws): Geyer's initial monotone sequence, where the spread of
+    the chains' means counts as correlation."""
+    chains, draws = y.shape
+    centred = y - y.mean(1, keepdims=True)
+    spectrum = jnp.abs(jnp.fft.rfft(centred, 2 * draws, axis=1)) ** 2
+    covariance = jnp.fft.irfft(spectrum, 2 * draws, axis=1)[:, :draws].mean(0) / draws
+    within = covariance[0] * draws / (draws - 1)
+    between = jnp.var(y.mean(1), ddof=1) if chains > 1 else jnp.zeros(())
+    total = covariance[0] + between
+    rho = 1 - (within - covariance) / jnp.where(total > 0, total, 1.0)
+    rho = rho.at[0].set(1.0)[: draws - draws % 2].reshape(-1, 2).sum(1)
+    positive = jnp.cumprod(rho > 0)
+    tau = -1 + 2 * jnp.sum(jnp.where(positive > 0, jax.lax.cummin(rho), 0.0))
+    return jnp.maximum(tau, 1 / jnp.log(draws * chains + 1.0)).astype(y.dtype), total

@@ -1,0 +1,185 @@
+"""`lt.plate`: independent elements, each with its own sites, costs and credit.
+
+An element is a program of its own: its sites are credited with those of its own costs that depend on them, whatever the
+other elements pay. The costs after the plate are credited to every site that the element's reply depends on. So N elements
+have the variance of N separate expectations, and trace and compile like one.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from logtrick._core import checks
+from logtrick._core.kernel import limited, magic_box
+from logtrick._core.samples import Runs
+from logtrick.programs._open import Open, Settled, log_of
+from logtrick.programs._statements import Plate, Program, check_name, made
+from logtrick.programs._stretch import (
+    Sampled,
+    Stretch,
+    close_stretch,
+    open_stretch,
+    paid_by,
+    total_of,
+)
+from logtrick.programs._structure import PlateInfo, by_item
+from logtrick.programs._walk import begin_step
+
+Array = jax.Array
+
+
+def plate(
+    step: Program,
+    xs: Any = None,
+    length: int | None = None,
+    name: str | None = None,
+    *,
+    subsample: int | None = None,
+) -> Plate:
+    """Independent elements, to be yielded by a program: `ys = yield lt.plate(step, xs)`.
+
+    Like `jax.vmap`, with draws and costs inside. Every element draws and pays for itself: a site is credited with those
+    costs of its own element that depend on it, and with the costs after the plate if the element's reply depends on it.
+    The variance is that of as many separate expectations, where one site of N factors would multiply each factor's score
+    with the costs of all. Estimators of several points evaluate the rest of their own element only: k points in each of N
+    elements are N k evaluations; what follows the plate must then not depend on their draws. Plates and loops nest.
+
+    Args:
+      step: a generator function `step(x)` that yields `lt.sample`, `lt.cost`, `lt.scan` or `lt.plate` and returns y.
+      xs: what the elements run over, a pytree with a leading axis of elements.
+      length: the number of elements, where `xs` has none.
+      name: the first half of the names under which `aux` reports what is inside, "plate.site"; the index of the plate
+        among the program's sites unless said otherwise.
+      subsample: use only so many of the elements, chosen anew in every sample without replacement, and multiply their
+        costs by N/M. Unbiased for the sum of the elements' own costs.
+    Returns:
+      What the program yields; the yield's value is `ys`, a leading axis of the elements (of those used).
+    Raises:
+      TypeError: the step is no generator function.
+      ValueError: no number of elements, or one that does not fit; costs after the plate that depend on the draws of an
+        estimator of several points inside.
+    References:
+      Schulman, Heess, Weber & Abbeel (2015), "Gradient Estimation Using Stochastic Computation Graphs", for the credit.
+    Example:
+      >>> import jax, jax.numpy as jnp, logtrick as lt
+      >>> def program(logits):
+      ...     def flip(element):
+      ...         logit, weight = element
+      ...         bit = yield lt.sample(lt.Bernoulli(logit))
+      ...         yield lt.cost(weight * bit)
+      ...         return bit
+      ...     bits = yield lt.plate(flip, (logits, jnp.arange(3.0)))
+      >>> value = lambda logits: lt.expect_program(jax.random.key(0), program, logits, num_samples=10_000)
+      >>> jax.grad(value)(jnp.zeros(3)).round(2).tolist()              # exact: ¼ (0, 1, 2)
+      [0.0, 0.25, 0.5]
+    """
+    if not callable(step):
+        raise TypeError(
+            f"lt.plate(step=…) needs a generator function; got {type(step).__name__}. Write `def step(x)`."
+        )
+    check_name("lt.plate", name)
+    sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(xs)}
+    if length is not None:
+        sizes.add((checks.positive_int("lt.plate", "length", length),))
+    if len(sizes) != 1 or () in sizes:
+        raise ValueError(
+            f"lt.plate(xs=…) needs one leading axis of elements on every leaf, or length=…; got {sorted(sizes)}. Stack "
+            "the elements."
+        )
+    (count,) = sizes.pop()
+    if subsample is not None and checks.positive_int("lt.plate", "subsample", subsample) > count:
+        raise ValueError(
+            f"lt.plate(subsample=…) needs at most as many as there are elements, {count}; got {subsample}. Leave it out."
+        )
+    return made(Plate(step, xs, count, name, subsample))
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenPlate(Open):
+    """A plate whose elements have drawn.
+
+    Attributes:
+      element: the open elements, a leading axis of elements on everything.
+      planned: what the abstract run found.
+      collect: whether draws and costs are recorded.
+    """
+
+    element: Stretch
+    planned: PlateInfo
+    collect: bool
+
+    def settle(self, after: Array, runs: Runs) -> Settled:
+        of = Sampled(self.planned.element, None, runs, self.collect)
+
+        def one(element: Stretch) -> Any:
+            closed = close_stretch(of, element, after)
+            return *total_of(closed), closed.weight, closed.later_losses, closed.records
+
+        paid, zero, weight, loss, records = jax.vmap(one)(self.element)
+        if weight is not None:
+            weight = magic_box(jnp.sum(log_of(weight)))
+            for name, watched in self.limits():
+                weight = limited(name, weight, watched)
+        observed = None
+        if records is not None:
+            mean = lambda a: jnp.mean(a, 0)
+            by_site = {i: jax.tree.map(mean, r.observed) for i, r in records.sites.items()}
+            observed = by_item(self.planned.items, by_site, {})
+        whole = lambda part: None if part is None else jnp.sum(part)
+        return Settled(whole(paid), whole(zero), weight, whole(loss), observed)
+
+    def paid(self) -> Array | None:
+        return jax.tree.map(jnp.sum, jax.vmap(paid_by)(self.element))
+
+    def limits(self) -> list[tuple[str, Any]]:
+        return [limit for site in self.element.sites for limit in site.limits()]
+
+    def draws(self) -> list[Any]:
+        drawn = {i: site.draws() for i, site in enumerate(self.element.sites)}
+        records = self._tail_records()
+        if records is not None:
+            drawn |= {i: record.draw for i, record in records.sites.items()}
+        return by_item(self.planned.items, drawn, {})
+
+    def costs(self) -> list[Any]:
+        inside = {i: site.costs() for i, site in enumerate(self.element.sites)}
+        paid = dict(enumerate(self.element.costs))
+        records = self._tail_records()
+        if records is not None:
+            inside |= {i: record.costs for i, record in records.sites.items()}
+            paid |= records.costs
+        return by_item(self.planned.items, inside, paid)
+
+    def _tail_records(self) -> Any:
+        tail = self.element.tail
+        return None if tail is None else tail.records
+
+
+jax.tree_util.register_dataclass(
+    OpenPlate, data_fields=["element"], meta_fields=["planned", "collect"]
+)
+
+
+def open_plate(
+    statement: Plate, planned: PlateInfo, noises: Any, of: Sampled
+) -> tuple[Any, OpenPlate]:
+    """The plate's ys, and its elements, opened."""
+    chooser, rows = noises
+    xs = jax.tree.map(jnp.asarray, statement.xs)
+    if chooser:
+        chosen = jnp.argsort(chooser[0])[: planned.used]
+        xs = jax.tree.map(lambda a: a[chosen], xs)
+    scale = of.scale * planned.length / planned.used
+
+    def one(x: Any, rows: Any) -> tuple[Any, Stretch]:
+        element = dataclasses.replace(
+            of, structure=planned.element, noises=rows, scale=scale, element=True
+        )
+        opened = open_stretch(begin_step(statement.step, x), element)
+        return opened.reply, dataclasses.replace(opened, reply=None)
+
+    ys, elements = jax.vmap(one, axis_size=planned.used)(xs, rows)
+    return ys, OpenPlate(elements, planned, of.collect)

@@ -1,0 +1,162 @@
+"""The samples of a program: their noise, a vmap over the samples of a chunk, a scan over chunks."""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from logtrick import noise as _noise
+from logtrick._core import keys, meter
+from logtrick._core.samples import Runs, over_samples
+from logtrick.programs._plate import open_plate
+from logtrick.programs._records import Records
+from logtrick.programs._scan import open_loop
+from logtrick.programs._stretch import Sampled, close_stretch, open_stretch, total_of
+from logtrick.programs._structure import Structure
+from logtrick.programs._walk import Running, Start
+
+Array = jax.Array
+LARGEST_BLOCK = 2**18
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """What a block of samples gives, a leading axis of samples on everything.
+
+    Attributes:
+      totals: the costs, summed, with the derivatives of the estimate.
+      losses: the adaptive losses, summed; None where nothing learns.
+      records: what the statements leave; None where it is not wanted.
+    """
+
+    totals: Array
+    losses: Array | None
+    records: Records | None
+
+
+jax.tree_util.register_dataclass(Block, data_fields=["totals", "losses", "records"], meta_fields=[])
+
+
+def run_block(
+    begin: Start,
+    structure: Structure,
+    noises: list[Any],
+    count: int,
+    collect: bool,
+    start: Any = 0,
+) -> tuple[Block, int]:
+    """`count` samples from their noises (each with a leading axis of samples); also the evaluations of f per sample."""
+    evaluations = 0
+
+    def one_sample(runs: Runs, noises: list[Any]) -> Block:
+        nonlocal evaluations
+        of = Sampled(structure, noises, runs, collect, open_loop, open_plate)
+        costs = close_stretch(of, open_stretch(Running(begin()), of))
+        evaluations = costs.evaluations
+        paid, zero = total_of(costs)
+        total = paid if zero is None else (zero if paid is None else paid + zero)
+        if total is None:
+            total = jnp.zeros(())
+        return Block(total, costs.later_losses, costs.records)
+
+    return over_samples(one_sample, count, noises, start=start), evaluations
+
+
+def draw_noises(structure: Structure, key: Array, start: Any, count: int, total: int) -> list[Any]:
+    """Rows start … start + count of every site's noise; alike sites in one draw, since each threefry compiles slowly."""
+    base = jax.random.fold_in(key, keys.SAMPLE)
+    sites = structure.sites
+    alike: dict[Any, list[int]] = {}
+    for i, site in enumerate(sites):
+        alike.setdefault(jax.tree.structure(site.noise), []).append(i)
+    noises: list[Any] = [None] * len(sites)
+    for group in alike.values():
+        spec = sites[group[0]].noise
+        if len(group) == 1:
+            site_key = jax.random.fold_in(base, group[0])
+            noises[group[0]] = _noise.rows(spec, site_key, start, count, total)
+            continue
+        site_keys = jax.vmap(lambda i: jax.random.fold_in(base, i))(jnp.array(group, jnp.uint32))
+        drawn = jax.vmap(lambda k: _noise.rows(spec, k, start, count, total))(site_keys)
+        for j, i in enumerate(group):
+            noises[i] = jax.tree.map(lambda d: d[j], drawn)
+    return noises
+
+
+def block_sizes(count: int, chunk: int | None) -> list[int]:
+    """The samples of each block; a remainder of one joins the block before it, since one sample leaves none out."""
+    if chunk is None or chunk >= count:
+        return [count]
+    full, rest = divmod(count, chunk)
+    if rest == 1 and chunk > 1:
+        return [chunk] * (full - 1) + [chunk + 1]
+    return [chunk] * full + [rest] * (rest > 0)
+
+
+def automatic_chunk(structure: Structure, count: int, devices: int) -> int | None:
+    """The samples of a chunk where none is asked for: None for all, or as many as make 2¹⁸ numbers a site.
+
+    Args:
+      structure: the program's.
+      count: how many samples there are.
+      devices: over how many devices they are sharded.
+    """
+    size = max([1, *(site.size for site in structure.sites)])
+    blocks = [block for _, block in structure.blocks()]
+    if count * size <= LARGEST_BLOCK * devices or None in blocks:
+        return None
+    multiple = math.lcm(devices, *(block or 1 for block in blocks))
+    chunk = max(LARGEST_BLOCK * devices // size, 16)
+    chunk = math.ceil(chunk / multiple) * multiple
+    return None if chunk >= count or count % multiple else chunk
+
+
+def run_all(
+    key: Array,
+    begin: Start,
+    structure: Structure,
+    count: int,
+    chunk: int | None,
+    collect: bool,
+    place: Any = None,
+) -> Block:
+    """All samples, in chunks: the same rows of noise whatever the chunks.
+
+    Args:
+      place: a function that places the noises of a block on devices; None leaves them.
+    """
+    evaluations = 0
+
+    def block(start: Any, size: int) -> Block:
+        nonlocal evaluations
+        noises = draw_noises(structure, key, start, size, count)
+        if place is not None:
+            noises = place(noises)
+        result, evaluations = run_block(begin, structure, noises, size, collect, start)
+        return result
+
+    if chunk is None or chunk >= count:
+        result = block(0, count)
+    else:
+        *whole, last = block_sizes(count, chunk)
+        result = scan_blocks(block, len(whole), chunk, last)
+    meter.report(evaluations * count, result.totals)
+    return result
+
+
+def scan_blocks(block: Any, full: int, chunk: int, rest: int) -> Any:
+    """`full` blocks of `chunk` samples in a scan of bounded memory, then one of `rest`."""
+    if rest == chunk:
+        full, rest = full + 1, 0
+    parts = []
+    if full:
+        body = jax.checkpoint(lambda s: block(s, chunk), prevent_cse=False)
+        starts = jnp.arange(full, dtype=jnp.uint32) * jnp.uint32(chunk)
+        _, stacked = lax.scan(lambda carry, s: (carry, body(s)), None, starts)
+        parts.append(jax.tree.map(lambda a: a.reshape(full * chunk, *a.shape[2:]), stacked))
+    if rest:
+        parts.append(block(full * chunk, rest))
+    return parts[0] if len(parts) == 1 else jax.tree.map(lambda *a: jnp.concatenate(a), *parts)

@@ -1,0 +1,234 @@
+"""What a program yields: draws, costs, loops over time, plates of independent elements, keys."""
+
+import contextvars
+from collections.abc import Callable, Generator
+from typing import Any
+
+from logtrick._core import checks
+from logtrick.distributions import Distribution
+from logtrick.estimators import Estimator, ScoreFunction
+
+Program = Callable[..., Generator[Any, Any, Any]]
+
+# What the program that is running has made, to find at its end what it forgot to yield.
+MADE: contextvars.ContextVar[list["Statement"] | None] = contextvars.ContextVar(
+    "logtrick_made", default=None
+)
+
+
+class Statement:
+    """Base of what is to be yielded; used as a number it says so."""
+
+    called = "sample"
+    yielded = False
+
+    def read(self, reader: Any) -> Any:
+        """Call the reader's method for this kind of statement; what it returns is the reply to the program."""
+        raise NotImplementedError
+
+    def _unyielded(self, *_: Any) -> Any:
+        raise TypeError(
+            f"lt.{self.called}(…) was not yielded. Write `x = yield lt.{self.called}(…)`."
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # what Python, copy and NumPy look for
+            raise AttributeError(name)
+        return self._unyielded()
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = (
+        _unyielded
+    )
+    __pow__ = __rpow__ = __matmul__ = __rmatmul__ = __neg__ = __abs__ = __getitem__ = __iter__ = (
+        _unyielded
+    )
+    __lt__ = __le__ = __gt__ = __ge__ = __float__ = __int__ = __bool__ = _unyielded
+
+
+class Sample(Statement):
+    """A draw at a site: its distribution, its estimator, its name."""
+
+    def __init__(self, dist: Distribution, estimator: Estimator, name: str | None) -> None:
+        self.dist, self.estimator, self.name = dist, estimator, name
+
+    def read(self, reader: Any) -> Any:
+        return reader.sample(self)
+
+
+class Cost(Statement):
+    """A cost and its name."""
+
+    called = "cost"
+
+    def __init__(self, value: Any, name: str | None) -> None:
+        self.value, self.name = value, name
+
+    def read(self, reader: Any) -> Any:
+        return reader.cost(self)
+
+
+class WholeCost(Cost):
+    """What the function of `lt.expect` returned: a cost, or a tuple of costs."""
+
+    def read(self, reader: Any) -> Any:
+        return reader.whole_cost(self)
+
+
+def whole_cost(value: Any) -> WholeCost:
+    """What the function of `lt.expect` returned, checked."""
+    if isinstance(value, tuple):
+        if not value:
+            raise ValueError(
+                "f must return a scalar or a tuple of scalars; got an empty tuple. Return a number."
+            )
+        return WholeCost(tuple(checks.scalar_cost("f", c) for c in value), None)
+    return WholeCost(checks.scalar_cost("f", value), None)
+
+
+class Loop(Statement):
+    """A loop over time: its step, the carry that it starts from, what it runs over."""
+
+    called = "scan"
+
+    def __init__(
+        self,
+        step: Program,
+        carry: Any,
+        xs: Any,
+        length: int | None,
+        name: str | None,
+        remat: bool,
+    ) -> None:
+        self.step, self.carry, self.xs = step, carry, xs
+        self.length, self.name, self.remat = length, name, remat
+
+    def read(self, reader: Any) -> Any:
+        return reader.loop(self)
+
+
+class Plate(Statement):
+    """Independent elements: the program of one of them, what they run over, how many of them are used."""
+
+    called = "plate"
+
+    def __init__(
+        self, step: Program, xs: Any, length: int, name: str | None, subsample: int | None
+    ) -> None:
+        self.step, self.xs, self.length = step, xs, length
+        self.name, self.subsample = name, subsample
+
+    def read(self, reader: Any) -> Any:
+        return reader.plate(self)
+
+
+class FreshKey(Statement):
+    """A PRNG key of each sample's own."""
+
+    called = "fresh_key"
+    name = None
+
+    def read(self, reader: Any) -> Any:
+        return reader.fresh_key(self)
+
+
+def made(statement: Any) -> Any:
+    """Note a statement for the program that is running."""
+    ledger = MADE.get()
+    if ledger is not None:
+        ledger.append(statement)
+    return statement
+
+
+def sample(
+    dist: Distribution, estimator: Estimator | None = None, name: str | None = None
+) -> Sample:
+    """A draw, to be yielded by a program: `x = yield lt.sample(dist, estimator)`.
+
+    Args:
+      dist: the distribution of ONE draw; its parameters may depend on earlier draws.
+      estimator: how its gradient is estimated, `lt.ScoreFunction()` unless said otherwise.
+      name: the key under which `aux` reports the site; its index unless said otherwise.
+    Returns:
+      What the program yields; the yield's value is the draw.
+    Raises:
+      TypeError: no distribution, no estimator, or a name that is no string.
+    Example:
+      >>> import jax, logtrick as lt
+      >>> def program(logit):
+      ...     a = yield lt.sample(lt.Bernoulli(logit), lt.Enumerate())
+      ...     b = yield lt.sample(lt.Bernoulli(2.0 * a), lt.Enumerate())
+      ...     yield lt.cost(b)
+      >>> round(lt.expect_program(jax.random.key(0), program, 0.0, num_samples=1).item(), 4)   # ½·½ + ½·σ(2)
+      0.6904
+    """
+    estimator = ScoreFunction() if estimator is None else estimator
+    check_distribution("lt.sample", dist)
+    check_estimator("lt.sample", estimator)
+    check_name("lt.sample", name)
+    return made(Sample(dist, estimator, name))
+
+
+def cost(value: Any, name: str | None = None) -> Cost:
+    """A cost, to be yielded by a program: `yield lt.cost(value)`. The expectation is that of the sum of all costs.
+
+    Args:
+      value: a real scalar.
+      name: the key under which `aux` reports it; its index unless said otherwise.
+    Returns:
+      What the program yields.
+    Raises:
+      TypeError: a name that is no string.
+    Example:
+      >>> import logtrick as lt
+      >>> lt.cost(1.0, name="energy").name
+      'energy'
+    """
+    check_name("lt.cost", name)
+    return made(Cost(value, name))
+
+
+def fresh_key() -> FreshKey:
+    """A PRNG key, to be yielded by a program: `key = yield lt.fresh_key()`.
+
+    Each sample gets a key of its own (in a loop each step, in a plate each element), for a cost that is itself random. What
+    is drawn from it by hand is not differentiated through: yield `lt.sample` for draws that depend on parameters.
+
+    Returns:
+      What the program yields; the yield's value is a typed key.
+    Example:
+      >>> import jax, logtrick as lt
+      >>> def program(mu):
+      ...     x = yield lt.sample(lt.Normal(mu, 1.0))
+      ...     key = yield lt.fresh_key()
+      ...     yield lt.cost(x + jax.random.normal(key))        # a noisy measurement
+      >>> value, aux = lt.expect_program(jax.random.key(0), program, 0.0, num_samples=10_000, has_aux=True)
+      >>> round(aux.costs[0].std().item(), 1)                  # exact: √2
+      1.4
+    """
+    return made(FreshKey())
+
+
+def check_distribution(where: str, dist: Any) -> None:
+    if not isinstance(dist, Distribution):
+        raise TypeError(
+            f"{where}(dist=…) needs a distribution; got {type(dist).__name__}. Pass lt.Normal(loc, scale), a family made "
+            "by lt.distribution called with its parameters, or an adapter's."
+        )
+
+
+def check_estimator(where: str, estimator: Any) -> None:
+    if isinstance(estimator, type) and issubclass(estimator, Estimator):
+        raise TypeError(
+            f"{where}(estimator=…) needs an instance; got the class. Write {estimator.__name__}()."
+        )
+    if not isinstance(estimator, Estimator):
+        raise TypeError(
+            f"{where}(estimator=…) needs an estimator; got {type(estimator).__name__}. Pass lt.ScoreFunction(), say."
+        )
+
+
+def check_name(where: str, name: Any) -> None:
+    if name is not None and not isinstance(name, str):
+        raise TypeError(
+            f'{where}(name=…) needs a string; got {type(name).__name__} {name!r}. Pass name="z", say.'
+        )

@@ -1,0 +1,287 @@
+"""One sample of a program: read and drawn from some statement to its end, then closed in reverse.
+
+A sample is run in two phases. It is *opened*: the program is read, every site draws, and sites of one point wait. When all
+costs are known it is *closed*, in reverse: each waiting site makes of the costs what its estimator makes of them. A site of
+several points is opened and closed at once, in the middle of the first phase: it evaluates the rest of the program, itself
+opened and closed, in one vmapped call. Without recursion for the sites of one point, a long chain of them stays cheap.
+
+Costs are scalars grouped by the sites still to credit them, merged as sites close, so that tracing and compiling are linear
+in the number of sites.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from logtrick._core import checks
+from logtrick._core.samples import Runs
+from logtrick.distributions import value_of
+from logtrick.estimators import Costs, Estimator, Points, close_limited, draw, evaluate
+from logtrick.programs._open import Open, OpenKey, OpenSite, Settled, open_site, sum_of
+from logtrick.programs._records import Record, Records
+from logtrick.programs._statements import Cost, FreshKey, Loop, Plate, Sample, WholeCost
+from logtrick.programs._structure import KeyInfo, LoopInfo, PlateInfo, Structure, check_site
+from logtrick.programs._walk import Reader, Running, changed, walk
+
+Array = jax.Array
+Sites = tuple[int, ...]
+# First entries of groups that are no costs: terms of value zero, and what the element of a plate is shown of the costs
+# after the plate.
+ZERO, AFTER = -2, -1
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampled:
+    """What all stretches of one sample share.
+
+    Attributes:
+      structure: what the abstract run found.
+      noises: the numbers for each site.
+      runs: the samples, seen from this one.
+      collect: whether draws and costs are recorded.
+      open_loop, open_plate: what to do with these statements.
+      element: whether this is an element of a plate, whose reply is wanted.
+      scale: what every cost is multiplied by, for a plate that uses some of its elements.
+    """
+
+    structure: Structure
+    noises: Any
+    runs: Runs
+    collect: bool
+    open_loop: Any = None
+    open_plate: Any = None
+    scale: float = 1.0
+    element: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Stretch:
+    """A stretch of a sample that has been opened.
+
+    Attributes:
+      sites: the waiting sites, in order.
+      costs: the costs of this stretch.
+      tail: what the first site of several points made of the rest; None where there is none.
+      reply: what the program returned.
+      first_site, first_cost: the positions of the first of them in the program.
+    """
+
+    sites: list[Any]
+    costs: list[Any]
+    tail: Costs | None
+    reply: Any
+    first_site: int
+    first_cost: int
+
+
+jax.tree_util.register_dataclass(
+    Stretch,
+    data_fields=["sites", "costs", "tail", "reply"],
+    meta_fields=["first_site", "first_cost"],
+)
+
+
+class _Opener(Reader):
+    """Reads a stretch of a program from one statement to its end."""
+
+    def __init__(self, running: Running, of: Sampled, site: int, cost: int) -> None:
+        self.running, self.of = running, of
+        self.first_site, self.first_cost = site, cost
+        self.sites: list[Open] = []
+        self.costs: list[Any] = []
+        self.tail: Costs | None = None
+
+    @property
+    def site(self) -> int:
+        return self.first_site + len(self.sites)
+
+    def _planned(self, kind: type | None = None) -> Any:
+        """The next site of the structure, and its noise."""
+        planned = self.of.structure.sites
+        if self.site >= len(planned) or not isinstance(planned[self.site], kind or object):
+            raise changed("sites")
+        return planned[self.site], self.of.noises[self.site]
+
+    def cost(self, statement: Cost) -> None:
+        value = wide(checks.scalar_cost("lt.cost", statement.value))
+        self.costs.append(value if self.of.scale == 1 else value * self.of.scale)
+
+    def whole_cost(self, statement: WholeCost) -> None:
+        # a tuple of costs: summed here, recorded one by one
+        self.costs.append(jax.tree.map(wide, statement.value))
+
+    def fresh_key(self, statement: FreshKey) -> Any:
+        _, key = self._planned(KeyInfo)
+        self.sites.append(OpenKey())
+        return key
+
+    def loop(self, statement: Loop) -> Any:
+        planned, noises = self._planned(LoopInfo)
+        reply, opened = self.of.open_loop(statement, planned, noises, self.of)
+        self.sites.append(opened)
+        return reply
+
+    def plate(self, statement: Plate) -> Any:
+        planned, noises = self._planned(PlateInfo)
+        reply, opened = self.of.open_plate(statement, planned, noises, self.of)
+        self.sites.append(opened)
+        return reply
+
+    def sample(self, statement: Sample) -> Any:
+        planned, noise = self._planned()
+        planned, estimator = check_site(statement, planned), statement.estimator
+        points = draw(estimator, noise, statement.dist)
+        if points.stacked or points.centers or estimator.derivatives_of_rest:
+            self.tail = self._branch(estimator, points)
+            return None
+        self.sites.append(open_site(points, estimator, planned.estimator))
+        return value_of(points.x)
+
+    def _branch(self, estimator: Estimator, points: Points) -> Costs:
+        """A site whose estimator evaluates the rest of the program at several points, or differentiates it."""
+        of, site, cost = self.of, self.site, self.first_cost + len(self.costs)
+
+        def rest(x: Any) -> Costs:
+            opened = open_stretch(self.running, of, site + 1, cost, x)
+            costs = close_stretch(of, opened)
+            if of.collect:
+                costs = _with_record(costs, site, Record(x))
+            if of.element:
+                records = dataclasses.replace(costs.records or Records(), reply=opened.reply)
+                costs = dataclasses.replace(costs, records=records)
+            return _seen_from(costs, site)
+
+        found = evaluate(estimator, points, rest)
+        return _closed(close_limited(estimator, found, points, of.runs), site)
+
+
+def open_stretch(
+    running: Running, of: Sampled, site: int = 0, cost: int = 0, reply: Any = None
+) -> Stretch:
+    """Read a program on from a draw `reply` to its end."""
+    opener = _Opener(running, of, site, cost)
+    value = walk(running, opener, reply)
+    if opener.tail is None:
+        of.structure.check_end(opener.site, cost + len(opener.costs))
+    elif of.element and opener.tail.records is not None:
+        value = opener.tail.records.reply  # averaged over the points
+    return Stretch(opener.sites, opener.costs, opener.tail, value, site, cost)
+
+
+def close_stretch(of: Sampled, stretch: Stretch, after: Array | None = None) -> Costs:
+    """The costs of an open stretch, as the sites before it see them.
+
+    Args:
+      of: the sample.
+      stretch: what has been opened.
+      after: for an element of a plate, the (stopped) costs after the plate: sites that the element's reply depends on
+        are credited with them. The result's `weight` is then what these costs are to be multiplied by.
+    """
+    costs, weight = _with_own_costs(of, stretch), None
+    for position, opened in reversed(list(enumerate(stretch.sites))):
+        site = stretch.first_site + position
+        credits_after = after is not None and of.structure.reply_depends_on(site)
+        seen = _seen_from(costs, site, after if credits_after else None)
+        closed = _close(of, site, opened, seen)
+        if credits_after and closed.weight is not None:
+            weight = closed.weight if weight is None else weight * closed.weight
+        costs = _closed(closed, site)
+        if of.collect:
+            costs = _with_record(
+                costs, site, Record(opened.draws(), opened.costs(), closed.observed)
+            )
+    return dataclasses.replace(costs, weight=weight)
+
+
+def _close(of: Sampled, site: int, opened: Open, costs: Costs) -> Costs:
+    """What a waiting site makes of the costs that it is credited with."""
+    if isinstance(opened, OpenSite):
+        return opened.close(costs, of.runs)
+    settled: Settled = opened.settle(jax.lax.stop_gradient(costs.total), of.runs)
+    if settled.weight is not None:
+        costs = costs.scored(settled.weight)
+    if settled.paid is not None:
+        own = of.structure.ancestors(site)
+        groups = dict(costs.credited)
+        groups[own] = groups[own] + settled.paid if own in groups else settled.paid
+        costs = dataclasses.replace(costs, credited=groups)
+    return costs.plus(settled.zero).learned(settled.loss, settled.observed)
+
+
+def _with_own_costs(of: Sampled, stretch: Stretch) -> Costs:
+    """The costs of what came after this stretch, and of the stretch itself."""
+    costs = Costs({}) if stretch.tail is None else stretch.tail
+    groups = dict(costs.credited)
+    for i, value in enumerate(stretch.costs):
+        k = of.structure.credited(stretch.first_cost + i)
+        total = sum_of(jax.tree.leaves(value))
+        groups[k] = groups[k] + total if k in groups else total
+    costs = dataclasses.replace(costs, credited=groups)
+    if not of.collect:
+        return costs
+    records = costs.records or Records()
+    own = {stretch.first_cost + i: value for i, value in enumerate(stretch.costs)}
+    return dataclasses.replace(costs, records=records.with_costs(own))
+
+
+def _with_record(costs: Costs, site: int, record: Record) -> Costs:
+    records = costs.records or Records()
+    return dataclasses.replace(costs, records=records.with_site(site, record))
+
+
+def _seen_from(costs: Costs, site: int, after: Array | None = None) -> Costs:
+    """The costs seen from `site`: those that it is credited with, and the others."""
+    inside = {k: v for k, v in costs.credited.items() if site in k}
+    others = {k: v for k, v in costs.credited.items() if site not in k}
+    if after is not None:
+        inside[(AFTER, site)] = after
+    if (
+        not inside
+    ):  # no cost depends on the draw: a cost of 0, which has as many points as there are
+        inside[(site,)] = jnp.zeros(())
+    return dataclasses.replace(costs, credited=inside, others=others)
+
+
+def _closed(costs: Costs, site: int) -> Costs:
+    """The costs when `site` is done: left out of the groups, which merge where they are alike."""
+    groups = dict(costs.others)
+    terms = [(k[:-1], v) for k, v in costs.credited.items() if k != (AFTER, site)]
+    if costs.zero is not None:
+        # credited by every earlier site: without it the second derivative across sites is silently 0
+        terms.append(((ZERO, *range(site)), costs.zero))
+    for k, v in terms:
+        groups[k] = groups[k] + v if k in groups else v
+    losses = costs.later_losses
+    if costs.adaptive_loss is not None:
+        losses = costs.adaptive_loss if losses is None else losses + costs.adaptive_loss
+    records = costs.records
+    if costs.observed is not None and records is not None and site in records.sites:
+        record = dataclasses.replace(records.sites[site], observed=costs.observed)
+        records = records.with_site(site, record)
+    return Costs(groups, records=records, later_losses=losses, evaluations=costs.evaluations)
+
+
+def total_of(costs: Costs) -> tuple[Any, Any]:
+    """The costs of a whole program or element, and its terms of value zero; None for nothing."""
+    paid, zero = None, None
+    for k, v in costs.credited.items():
+        if k[:1] == (ZERO,):
+            zero = v if zero is None else zero + v
+        else:
+            paid = v if paid is None else paid + v
+    return paid, zero
+
+
+def paid_by(stretch: Stretch) -> Array | None:
+    """The sum of the costs of an open stretch, held constant; None where it has none."""
+    tail = None if stretch.tail is None else total_of(stretch.tail)[0]
+    inside = [site.paid() for site in stretch.sites]
+    total = sum_of([*stretch.costs, *inside, tail])
+    return None if total is None else jax.lax.stop_gradient(total)
+
+
+def wide(cost: Array) -> Array:
+    """Costs are summed in at least float32."""
+    return cost if cost.dtype.itemsize >= 4 else cost.astype(jnp.float32)

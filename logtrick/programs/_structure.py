@@ -1,0 +1,483 @@
+"""The structure of a program, from one abstract run: its sites, its costs, who is credited with what."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from logtrick import noise as _noise
+from logtrick._core import checks, mesh
+from logtrick._core.compat import is_tracer
+from logtrick.distributions import Distribution, value_of
+from logtrick.estimators import Estimator, draw
+from logtrick.noise import INDEPENDENT, KeyPerRun, Steps
+from logtrick.programs._credit import Credit, credit, mark, mark_inside
+from logtrick.programs._statements import Cost, FreshKey, Loop, Plate, Sample
+from logtrick.programs._walk import (
+    Reader,
+    Running,
+    Start,
+    begin_step,
+    changed,
+    step_result,
+    walk,
+)
+
+Path = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class SiteInfo:
+    """One site.
+
+    Attributes:
+      name: the given one, or its index.
+      family: of its distribution.
+      estimator: of its gradient.
+      noise: what the estimator asks for.
+      size: how many numbers a sample draws here.
+      evaluations: of f per sample.
+    """
+
+    name: Any
+    family: str
+    estimator: Estimator
+    noise: Any
+    size: int
+    evaluations: int = 0
+    items: "ClassVar[tuple[Info, ...]]" = ()
+
+    @property
+    def random(self) -> bool:
+        """Whether it draws anything."""
+        leaves = jax.tree.leaves(self.noise, is_leaf=_noise.is_noise)
+        return not all(isinstance(leaf, _noise.NoNoise) for leaf in leaves)
+
+
+@dataclasses.dataclass(frozen=True)
+class CostInfo:
+    """One cost."""
+
+    name: Any
+    items: "ClassVar[tuple[Info, ...]]" = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class KeyInfo:
+    """One key of each sample's own."""
+
+    name: Any
+    noise: Any
+    size: int = 2
+    items: "ClassVar[tuple[Info, ...]]" = ()
+
+
+def key_info(index: int) -> KeyInfo:
+    """The key at a position among the sites."""
+    return KeyInfo(f"key {index}", KeyPerRun())
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopInfo:
+    """One loop over time: what each step draws and pays, in the order of its statements."""
+
+    name: Any
+    length: int
+    items: "tuple[Info, ...]"
+
+    @property
+    def noise(self) -> list[Any]:
+        """The noise of all steps, for each item that draws."""
+        return repeated(self.items, self.length)
+
+    @property
+    def size(self) -> int:
+        return self.length * sizes(self.items)
+
+
+@dataclasses.dataclass(frozen=True)
+class PlateInfo:
+    """One plate of independent elements.
+
+    Attributes:
+      length: how many elements there are.
+      used: how many of them each sample uses.
+      element: the structure of one element.
+    """
+
+    name: Any
+    length: int
+    used: int
+    element: "Structure"
+
+    @property
+    def items(self) -> "tuple[Info, ...]":
+        return self.element.items
+
+    @property
+    def noise(self) -> list[Any]:
+        """Uniforms that choose the elements, where not all are used, and the noise of each item that draws."""
+        chooser = [_noise.Uniform((self.length,))] if self.used < self.length else []
+        return [chooser, repeated(self.element.items, self.used)]
+
+    @property
+    def size(self) -> int:
+        return self.used * sizes(self.items)
+
+
+Info = SiteInfo | CostInfo | KeyInfo | LoopInfo | PlateInfo
+
+
+def sizes(items: Sequence[Info]) -> int:
+    """How many numbers the items draw in a sample."""
+    return sum(item.size for item in items if not isinstance(item, CostInfo))
+
+
+def repeated(items: Sequence[Info], count: int) -> list[Any]:
+    """The noise of `count` repeats of the items that draw."""
+    specs = [item.noise for item in items if not isinstance(item, CostInfo)]
+    as_steps = lambda noise: Steps(noise, count)
+    return [jax.tree.map(as_steps, spec, is_leaf=_noise.is_noise) for spec in specs]
+
+
+@dataclasses.dataclass(frozen=True)
+class Structure:
+    """A program's statements, and who is credited with what.
+
+    Attributes:
+      items: what each statement is, in their order.
+      credit: what the abstract run found; None for a single site, which is credited with every cost.
+    """
+
+    items: tuple[Info, ...]
+    credit: Credit | None = None
+
+    @property
+    def sites(self) -> list[Any]:
+        """What is drawn, in order: a loop, a plate and a key are one site each. Credit goes by their positions here."""
+        return [item for item in self.items if not isinstance(item, CostInfo)]
+
+    @property
+    def cost_names(self) -> list[Any]:
+        """The names of the costs outside of loops and plates."""
+        return [item.name for item in self.items if isinstance(item, CostInfo)]
+
+    def credited(self, cost: int) -> Path:
+        """The sites that are credited with a cost."""
+        if self.credit is None:
+            return (0,)
+        if cost >= len(self.credit.costs):
+            raise changed("costs")
+        return self.credit.costs[cost]
+
+    def ancestors(self, site: int) -> Path:
+        """A site, and those whose draws its distribution depends on: who is credited with what its draw causes."""
+        return (0,) if self.credit is None else self.credit.sites[site]
+
+    def reply_depends_on(self, site: int) -> bool:
+        """Whether what the program returns depends on the draw of a site."""
+        return self.credit is None or site in self.credit.reply
+
+    def all_sites(self) -> list[tuple[Any, SiteInfo]]:
+        """Every site by its full name, those of loops and plates as "loop.site"."""
+        found = list(leaves_of(self.items, SiteInfo))
+        unique("lt.sample", [name for name, _ in found])
+        return found
+
+    def blocks(self) -> list[tuple[Any, int | None]]:
+        """For each site, how many consecutive samples depend on each other; None for all of them."""
+        found: list[tuple[Any, int | None]] = []
+        for name, site in self.all_sites():
+            leaves = jax.tree.leaves(site.noise, is_leaf=_noise.is_noise)
+            found += [(name, leaf.block) for leaf in leaves]
+        return found
+
+    @property
+    def random(self) -> bool:
+        """Whether anything is drawn."""
+        keys = any(isinstance(item, KeyInfo) or _has_keys(item) for item in self.items)
+        return keys or any(site.random for _, site in self.all_sites())
+
+    def check_end(self, sites: int, costs: int) -> None:
+        """A run has as many sites and costs as the abstract run had."""
+        if sites != len(self.sites):
+            raise changed("sites")
+        if self.credit is not None and costs != len(self.credit.costs):
+            raise changed(f"costs ({costs} and {len(self.credit.costs)})")
+
+
+def _has_keys(item: Info) -> bool:
+    return any(isinstance(i, KeyInfo) or _has_keys(i) for i in item.items)
+
+
+def by_item(items: Sequence[Any], sites: dict[int, Any], costs: dict[int, Any]) -> list[Any]:
+    """What stands by the positions of sites and of costs, as a list like the items."""
+    site, cost, found = 0, 0, []
+    for item in items:
+        if isinstance(item, CostInfo):
+            found.append(costs.get(cost))
+            cost += 1
+        else:
+            found.append(sites.get(site))
+            site += 1
+    return found
+
+
+def leaves_of(
+    items: Sequence[Any], kind: type, values: Any = None, prefix: str = ""
+) -> Iterator[tuple[Any, Any]]:
+    """Items of a `kind`, through loops and plates, by their full names; with `values`, a list like `items`, those instead."""
+    values = items if values is None else values
+    for item, value in zip(items, values):
+        name = f"{prefix}{item.name}" if prefix else item.name
+        if isinstance(item, kind):
+            yield name, value
+        elif item.items:
+            inner = item.items if value is item else value or [None] * len(item.items)
+            yield from leaves_of(item.items, kind, inner, f"{name}.")
+
+
+def site_info(statement: Sample, index: int, num_samples: int) -> SiteInfo:
+    """What a site is, checked to be legal."""
+    estimator, dist = statement.estimator, statement.dist
+    estimator.check(dist, num_samples)
+    name = index if statement.name is None else statement.name
+    family = type(dist).__name__.lstrip("_")
+    noise = estimator.noise(dist)
+    leaves = jax.tree.leaves(noise, is_leaf=_noise.is_noise)
+    size = max(_event_size(dist), sum(leaf.size for leaf in leaves))
+    return SiteInfo(name, family, estimator, noise, size)
+
+
+def _event_size(dist: Distribution) -> int:
+    """How many numbers a draw has; 1 where the shape is not declared."""
+    shapes = jax.tree.leaves(dist.event_shape, is_leaf=lambda s: isinstance(s, tuple))
+    return sum(math.prod(s) for s in shapes if isinstance(s, tuple))
+
+
+def check_site(statement: Sample, planned: Any) -> SiteInfo:
+    """The site that comes is the one that was found before."""
+    if not isinstance(planned, SiteInfo):
+        raise changed("sites")
+    noise = statement.estimator.noise(statement.dist)
+    same = jax.tree.structure(noise) == jax.tree.structure(planned.noise)
+    if not same or type(statement.estimator) is not type(planned.estimator):
+        raise changed(f"distributions or estimators at site {planned.name!r}")
+    return planned
+
+
+def structure_of(begin: Start, num_samples: int, *, plate: str | None = None) -> Structure:
+    """Run the program abstractly, once.
+
+    Args:
+      begin: starts the program.
+      num_samples: how many samples share a chunk; legality may depend on it.
+      plate: the name of the plate whose element this is; None for a whole program.
+    """
+    finders: list[_Finder] = []
+
+    def run() -> Any:
+        finder = _Finder(num_samples, lambda draw, index: mark(draw, index))
+        finders[:] = [finder]
+        reply = walk(Running(begin()), finder)
+        costs = [p for i, p in zip(finder.items, finder.parts) if isinstance(i, CostInfo)]
+        made_of = [p for i, p in zip(finder.items, finder.parts) if not isinstance(i, CostInfo)]
+        return costs, made_of, finder.estimators, _arrays(reply) if plate else []
+
+    found = credit(run)
+    items = finders[0].items
+    if not list(leaves_of(items, CostInfo)) and plate is None:
+        raise ValueError(
+            "the program yields no lt.cost: there is nothing to take the expectation of. Yield lt.cost(…)."
+        )
+    structure = Structure(tuple(_named(items)), found)
+    _check_estimators(structure, found)
+    return structure
+
+
+class _Finder(Reader):
+    """Finds what the statements are, with draws that are marked so that credit can follow them."""
+
+    def __init__(
+        self,
+        num_samples: int,
+        marked: Callable[[Any, int], Any],
+        inside: str = "",
+        path: Path = (),
+    ) -> None:
+        self.num_samples, self.marked = num_samples, marked
+        self.inside, self.path = inside, path
+        self.items: list[Info] = []
+        self.parts: list[Any] = []
+        self.estimators: list[Any] = []
+
+    def _add(self, item: Info, parts: Any, estimators: Any) -> None:
+        self.items.append(item)
+        self.parts.append(parts)
+        if not isinstance(item, CostInfo):
+            self.estimators.append(estimators)
+
+    @property
+    def _sites(self) -> int:
+        return sum(not isinstance(item, CostInfo) for item in self.items)
+
+    def sample(self, statement: Sample) -> Any:
+        index = self._sites
+        info = site_info(statement, index, self.num_samples)
+        points = draw(statement.estimator, _noise.example(info.noise), statement.dist)
+        if self.inside:
+            check_in_loop(self.inside, statement, points)
+        info = dataclasses.replace(info, evaluations=points.count + len(points.centers))
+        first = value_of(points.x)
+        if points.stacked:
+            first = jax.tree.map(lambda a: a[0], first)
+        reply = self.marked(first, index)
+        parts = _made_of(statement, first, reply)
+        self._add(info, parts, _arrays(statement.estimator))
+        return reply
+
+    def cost(self, statement: Cost) -> None:
+        number = len(self.items) - self._sites
+        name = number if statement.name is None else statement.name
+        self._add(CostInfo(name), checks.scalar_cost("lt.cost", statement.value), None)
+
+    def fresh_key(self, statement: FreshKey) -> Any:
+        index = self._sites
+        self._add(key_info(index), [], [])
+        return jax.random.key(0)
+
+    def loop(self, statement: Loop) -> Any:
+        index = self._sites
+        inner: list[_Finder] = []
+
+        def body(carry: Any, x: Any) -> tuple[Any, Any]:
+            finder = self._nested(index, "lt.scan")
+            inner[:] = [finder]
+            carry, y = step_result(walk(begin_step(statement.step, carry, x), finder))
+            return carry, (y, finder.parts, finder.estimators)
+
+        xs, length = statement.xs, statement.length
+        carry, (ys, parts, estimators) = mesh.scan(body, statement.carry, xs, length)
+        items = tuple(_named(inner[0].items))
+        if not items:
+            raise ValueError(
+                "the step of lt.scan yields no lt.sample and no lt.cost. Use jax.lax.scan."
+            )
+        steps = jax.tree.leaves(xs)
+        length = length if not steps else jnp.shape(steps[0])[0]
+        assert length is not None  # lax.scan has checked it
+        name = index if statement.name is None else statement.name
+        info = LoopInfo(name, length, items)
+        reply = self.marked((carry, ys), index)
+        self._add(info, self._with_reply((carry, ys), parts), estimators)
+        return reply
+
+    def plate(self, statement: Plate) -> Any:
+        index = self._sites
+        name = index if statement.name is None else statement.name
+        inner: list[_Finder] = []
+
+        def element(x: Any) -> Any:
+            finder = self._nested(index, "")
+            inner[:] = [finder]
+            y = walk(begin_step(statement.step, x), finder)
+            return y, finder.parts, finder.estimators
+
+        used = statement.length if statement.subsample is None else statement.subsample
+        xs = jax.tree.map(lambda a: jnp.asarray(a)[:used], statement.xs)
+        ys, parts, estimators = jax.vmap(element, axis_size=used)(xs)
+        first = jax.tree.map(lambda a: a[0], xs)
+        begin = lambda: begin_step(statement.step, first).generator
+        structure = structure_of(begin, self.num_samples, plate=str(name))
+        if not structure.items:
+            raise ValueError(
+                "the step of lt.plate yields no lt.sample and no lt.cost. Use jax.vmap."
+            )
+        info = PlateInfo(name, statement.length, used, structure)
+        reply = self.marked(ys, index)
+        self._add(info, self._with_reply(ys, parts), estimators)
+        return reply
+
+    def _with_reply(self, reply: Any, parts: list[Any]) -> Any:
+        """What a loop or plate of the program itself is made of: what it replies, and what its items are made of."""
+        return parts if self.path else (_arrays(reply), parts)
+
+    def _nested(self, index: int, where: str) -> "_Finder":
+        """The finder of a step or element; a position in it is a path."""
+        path = (*self.path, index)
+        inside = lambda draw, position: mark_inside(draw, (*path, position))
+        return _Finder(self.num_samples, inside, where or self.inside, path)
+
+
+def check_in_loop(where: str, statement: Sample, points: Any) -> None:
+    """What is legal inside a loop over time."""
+    estimator, name = statement.estimator, type(statement.estimator).__name__
+    instead = "Use ScoreFunction() or Pathwise() inside the step, or draw outside of the loop."
+    if points.stacked:
+        raise ValueError(
+            f"{where}: {name} evaluates the rest of the program at {points.count} points: in each of T steps that would "
+            f"be {points.count}^T in all. {instead}"
+        )
+    if points.centers or estimator.derivatives_of_rest:
+        raise ValueError(
+            f"{where}: {name} differentiates the rest of the program, which inside of a step is not known yet. {instead}"
+        )
+    specs = jax.tree.leaves(estimator.noise(statement.dist), is_leaf=_noise.is_noise)
+    if any(type(spec) not in INDEPENDENT for spec in specs):
+        raise ValueError(
+            f"{where}: the noise of {name} depends from sample to sample, and a loop's rows are steps as well. Use the "
+            "plan IID()."
+        )
+
+
+def _named(items: Sequence[Any]) -> list[Any]:
+    """The items, their names checked to be unique among sites and among costs."""
+    unique("lt.sample", [i.name for i in items if not isinstance(i, CostInfo)])
+    unique("lt.cost", [i.name for i in items if isinstance(i, CostInfo)])
+    return list(items)
+
+
+def _check_estimators(structure: Structure, found: Credit) -> None:
+    """An estimator that learns is handed back with its statistics advanced, so it must not be of the trace."""
+    for site, unknown in zip(structure.sites, found.unknown):
+        for name, inner in leaves_of([site], SiteInfo):
+            if unknown and inner.estimator.adaptive and _moves(inner.estimator):
+                raise ValueError(
+                    f"the estimator of site {name!r} learns and was made inside the program from what only a run knows. "
+                    "Make it outside and pass it in."
+                )
+
+
+def _moves(estimator: Estimator) -> bool:
+    """Whether an estimator has running statistics, which are handed back."""
+    baseline = getattr(estimator, "baseline", None)
+    return bool(estimator.statistics) or bool(getattr(baseline, "statistics", ()))
+
+
+def _arrays(tree: Any) -> list[Any]:
+    """The leaves that can depend on anything: those that are traced."""
+    return [leaf for leaf in jax.tree.leaves(tree) if is_tracer(leaf)]
+
+
+def _made_of(statement: Sample, raw: Any, draw: Any) -> tuple[list[Any], list[Any]]:
+    """Everything that a draw depends on besides noise: what its law is made of, the leaves of its distribution and of its
+    estimator (points may depend on a temperature); where functions may close over more, what these functions give: the
+    log-prob, and the draw itself (apart, since a sampler may compare and round)."""
+    dist: Distribution = statement.dist
+    parts = _arrays((dist, statement.estimator))
+    if not dist.opaque:
+        return parts, []
+    return [*parts, dist.log_prob(draw)], _arrays(raw)
+
+
+def unique(where: str, names: list[Any]) -> list[Any]:
+    """The names, none of them twice."""
+    if len(set(names)) < len(names):
+        twice = sorted({str(n) for n in names if names.count(n) > 1})
+        raise ValueError(
+            f"{where}(name=…) must be unique in a program; got {twice} more than once."
+        )
+    return names

@@ -1,0 +1,135 @@
+"""Averages of the iterates: less noise than the last one has, at the price of one more copy of the parameters."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from logtrick._core.module import Module, static
+
+Array = jax.Array
+
+
+class Average(Module, abstract=True):
+    """How iterates are averaged: the base class.
+
+    Example:
+      >>> import jax, optax, logtrick as lt
+      >>> objective = lambda p, key: (p - jax.random.normal(key)) ** 2
+      >>> average = lt.training.PolyakAverage(start=200)
+      >>> fit = lt.minimize(jax.random.key(0), objective, 3.0, optax.sgd(0.1), num_steps=2000, average=average)
+      >>> round(fit.params.item(), 2), round(fit.averaged_params.item(), 2)
+      (0.26, 0.0)
+    """
+
+    def start(self, params: Any) -> Any:
+        """The state before the first step: a pytree of arrays.
+
+        Args:
+          params: the initial parameters.
+        """
+        raise NotImplementedError
+
+    def update(self, state: Any, params: Any, step: Array) -> Any:
+        """The state after a step.
+
+        Args:
+          state: the state before it.
+          params: the parameters after it, in the optimizer's form for evaluation.
+          step: its index, from 0.
+        """
+        raise NotImplementedError
+
+    def value(self, state: Any, params: Any) -> Any:
+        """The averaged parameters.
+
+        Args:
+          state: the state.
+          params: the current parameters, for their dtypes, and in the place of an empty average.
+        """
+        raise NotImplementedError
+
+
+class PolyakAverage(Average):
+    """The mean of the iterates from a step on (Polyak–Ruppert averaging).
+
+    θ̄ₙ = 1/(n − s) Σ_{t>s} θₜ. For a fit of n steps, s = n/2 forgets the start.
+
+    Args:
+      start: s, the number of steps that are left out.
+    References:
+      Polyak & Juditsky (1992), "Acceleration of Stochastic Approximation by Averaging".
+    Example:
+      >>> import logtrick as lt
+      >>> lt.training.PolyakAverage(start=500).first
+      500
+    """
+
+    first: int = static()
+
+    def __init__(self, start: int = 0) -> None:
+        object.__setattr__(self, "first", int(start))
+
+    def start(self, params: Any) -> Any:
+        """See `Average.start`."""
+        return jax.tree.map(_wide, params), jnp.zeros((), jnp.int32)
+
+    def update(self, state: Any, params: Any, step: Array) -> Any:
+        """See `Average.update`."""
+        mean, count = state
+        count = count + (step >= self.first)
+        weight = lambda m: (step >= self.first) / jnp.maximum(count, 1).astype(m.dtype)
+        return jax.tree.map(lambda m, p: m + weight(m) * (p - m), mean, params), count
+
+    def value(self, state: Any, params: Any) -> Any:
+        """See `Average.value`."""
+        mean, count = state
+        return jax.tree.map(lambda m, p: jnp.where(count > 0, m, p).astype(p.dtype), mean, params)
+
+
+class ExponentialAverage(Average):
+    """The exponentially weighted mean of the iterates, without the bias of its start.
+
+    θ̄ₙ = Σₜ dⁿ⁻ᵗ θₜ / Σₜ dⁿ⁻ᵗ, d = `decay`: a mean of about 1/(1 − d) iterates.
+
+    Args:
+      decay: d in (0, 1).
+    Raises:
+      ValueError: d outside of (0, 1).
+    Example:
+      >>> import logtrick as lt
+      >>> lt.training.ExponentialAverage(0.99)
+      ExponentialAverage(decay=0.99)
+    """
+
+    decay: float = static(default=0.999)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.decay < 1:
+            raise ValueError(
+                f"ExponentialAverage(decay=…) needs a number in (0, 1); got {self.decay}. Pass 0.999, say."
+            )
+
+    def start(self, params: Any) -> Any:
+        """See `Average.start`."""
+        return jax.tree.map(_wide, params), jnp.zeros(())
+
+    def update(self, state: Any, params: Any, step: Array) -> Any:
+        """See `Average.update`."""
+        mean, weight = state
+        weight = self.decay * weight + (1 - self.decay)
+        share = lambda m: ((1 - self.decay) / weight).astype(m.dtype)
+        return jax.tree.map(lambda m, p: m + share(m) * (p - m), mean, params), weight
+
+    def value(self, state: Any, params: Any) -> Any:
+        """See `Average.value`."""
+        mean, weight = state
+        return jax.tree.map(lambda m, p: jnp.where(weight > 0, m, p).astype(p.dtype), mean, params)
+
+
+def _wide(x: Any) -> Array:
+    """`x` in at least float32: a mean of a thousand bfloat16 numbers would stand still."""
+    x = jnp.asarray(x)
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        return x.astype(float)
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -1,0 +1,186 @@
+"""Checkpoints of a fit: written between chunks, read when the same fit is started again."""
+
+import pathlib
+import time
+import warnings
+from typing import Any
+
+import jax
+import numpy as np
+
+from logtrick._core import checks
+from logtrick._core.errors import CheckpointError
+from logtrick._core.module import replace
+from logtrick.training import _manifest
+from logtrick.training._folder import entries
+from logtrick.training._history import History
+from logtrick.training._listener import Listener
+from logtrick.training._store import Store, read_entry
+
+_COLUMNS = ("value", "gradient_norm", "update_norm", "skipped", "clipped")
+
+
+class Checkpoint(Listener):
+    """Save the whole state of a fit in a folder, and go on from there: the same bits as without the interruption.
+
+    What is saved is `FitState`: parameters, optimizer state, averages, the data feed's position, statistics of estimators,
+    the history. Three ways to go on:
+
+    - the same fit: call `lt.minimize` again with the same arguments; it continues where the last checkpoint is;
+    - more steps: the same with a larger `num_steps`;
+    - the parameters only, with a new optimizer, objective or key: `lt.training.read_params(folder, params)`, passed as the
+      initial parameters of a fit with another folder.
+
+    SIGTERM (preemption) ends such a fit after the running chunk: it saves, then exits with code 143.
+
+    Args:
+      folder: where; made if it does not exist. One fit at a time: the folder is locked.
+      every: save at multiples of this number of steps; None: by time.
+      seconds: save when so many seconds have passed since the last time, where `every` is None.
+      keep: how many checkpoints stay.
+      fallback: if the newest checkpoint is damaged, go on from the next older one that is not, with a warning.
+      strict: whether a checkpoint that cannot be written (full disk) ends the fit, by a `CheckpointError` that carries
+        `.result`; otherwise it warns, and tries again at the next one. Earlier checkpoints are untouched in either case.
+    Raises:
+      CheckpointError: the folder is in use or cannot be written to, or its checkpoint is damaged or of another fit.
+    Example:
+      >>> import jax, optax, tempfile, logtrick as lt
+      >>> objective, folder = lambda p, key: (p - 3.0) ** 2, tempfile.mkdtemp()
+      >>> fit = lambda steps: lt.minimize(jax.random.key(0), objective, 0.0, optax.sgd(0.25), num_steps=steps, checkpoint=folder)
+      >>> fit(2).params.item(), fit(4).params.item(), len(fit(4).history.value)     # the second one takes two steps
+      (2.25, 2.8125, 4)
+    """
+
+    def __init__(
+        self,
+        folder: str | pathlib.Path,
+        every: int | None = None,
+        seconds: float = 60.0,
+        keep: int = 3,
+        fallback: bool = False,
+        strict: bool = True,
+    ) -> None:
+        if every is not None:
+            checks.positive_int("lt.training.Checkpoint", "every", every)
+        if not seconds > 0:
+            raise ValueError(
+                f"lt.training.Checkpoint(seconds=…) needs a positive number; got {seconds}. Pass 60, say."
+            )
+        self.folder, self.every, self.seconds = folder, every, seconds
+        self.keep, self.fallback, self.strict, self.resume = keep, fallback, strict, True
+        self._store: Store | None = None
+        self._ready = False
+
+    def start(self, run: Any) -> None:
+        """See `Listener.start`."""
+        self._ready, self._saved, self._last = False, -1, time.monotonic()
+        if jax.process_index() == 0:
+            self._store = Store(self.folder, keep=self.keep)
+        if self.resume:
+            self._resume(run)
+        self._ready = True
+
+    def _resume(self, run: Any) -> None:
+        """Go on from the newest checkpoint, if any; every process reads it, the first one writes."""
+        path = pathlib.Path(self.folder).expanduser().absolute()
+        found = entries(path) if path.exists() else []
+        for i, entry in enumerate(reversed(found)):
+            try:
+                manifest = _manifest.from_file(entry.manifest)
+                self._check(manifest["extra"], run)
+                template = _template(run, manifest["step"], manifest["extra"])
+                state, _ = read_entry(entry, template, "")
+            except _manifest.DamagedError as error:
+                if not self.fallback or i + 1 == len(found):
+                    raise
+                warnings.warn(f"{error} An older one is tried.", RuntimeWarning, stacklevel=2)
+                continue
+            run.resume(state)
+            self._saved = run.step
+            return
+
+    def _check(self, extra: dict[str, Any], run: Any) -> None:
+        """The checkpoint is of this fit: the same function, key and data feed."""
+        for name, ours in _identity(run).items():
+            if extra.get(name) != ours:
+                raise CheckpointError(
+                    self.folder,
+                    f"is of another fit: its {name} is {extra.get(name)!r}, here {ours!r}. Go on with the arguments of that "
+                    "fit, pass another folder, or take its parameters alone by lt.training.read_params.",
+                )
+
+    def after_chunk(self, run: Any) -> None:
+        """See `Listener.after_chunk`."""
+        if self.every is not None:
+            due = run.step % self.every == 0
+        else:
+            due = time.monotonic() - self._last >= self.seconds
+        if due:
+            self._try_to_save(run)
+
+    def _try_to_save(self, run: Any) -> None:
+        try:
+            self._save(run)
+        except CheckpointError as error:
+            if self.strict:
+                raise
+            self._last = time.monotonic()
+            warnings.warn(f"{error} The fit goes on without it.", RuntimeWarning, stacklevel=2)
+
+    def close(self, run: Any, error: BaseException | None) -> None:
+        """See `Listener.close`: the end is saved too, unless the state was lost with a chunk that failed."""
+        try:
+            # A fit that may not go on from what is in the folder must not write there.
+            if self._ready and run.intact and run.status != "diverged":
+                self._try_to_save(run)
+        finally:
+            if self._store is not None:
+                self._store.close()
+
+    def _save(self, run: Any) -> None:
+        if self._store is None or run.step == self._saved:
+            return
+        state = run.full_state()
+        history = state.history
+        extra = {
+            **_identity(run),
+            "status": run.status or "running",
+            "metrics": sorted(history.metrics),
+            "shapes": _shapes({"series": history.series, "listeners": state.listeners}),
+        }
+        self._store.save(run.step, state, extra)
+        self._saved, self._last = run.step, time.monotonic()
+
+
+def _identity(run: Any) -> dict[str, Any]:
+    """What must be the same in the fit that goes on."""
+    key = np.asarray(run.state.key_data).ravel().tolist()
+    return {"function": run.where, "key": key, "data": run.task.feed.description}
+
+
+def _shapes(tree: Any) -> Any:
+    """Nested dicts with [shape, dtype] in the place of arrays, for JSON."""
+    if isinstance(tree, dict):
+        return {name: _shapes(x) for name, x in tree.items()}
+    return [list(np.shape(tree)), str(np.asarray(tree).dtype)]
+
+
+def _template(run: Any, step: int, extra: dict[str, Any]) -> Any:
+    """A state of the form that was saved at `step`, its columns without memory of their own."""
+    real = np.asarray(np.zeros((), jax.numpy.result_type(float))).dtype
+    columns = {name: _empty((step,), bool if name in _COLUMNS[3:] else real) for name in _COLUMNS}
+    metrics = {name: _empty((step,), real) for name in extra["metrics"]}
+    kept = _from_shapes(extra["shapes"])
+    history = History(**columns, metrics=metrics, series=kept["series"])
+    return replace(run.state, history=history, listeners=kept["listeners"])
+
+
+def _from_shapes(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {name: _from_shapes(x) for name, x in tree.items()}
+    shape, dtype = tree
+    return _empty(tuple(shape), np.dtype(dtype))
+
+
+def _empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    return np.broadcast_to(np.zeros((), dtype), shape)

@@ -1,0 +1,105 @@
+"""The batches of all epochs, one after the other, checked: one shape, and as many rows as were declared."""
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+_Form = tuple[Any, list[tuple[tuple[int, ...], np.dtype]]]
+
+
+class Epochs:
+    """What a function `epoch -> iterator of batches` gives, from any position on."""
+
+    def __init__(
+        self, factory: Callable[[int], Any], batch_size: int, num_rows: int | None, where: str
+    ) -> None:
+        self.factory = factory
+        self.batch_size = batch_size
+        self.num_rows = num_rows
+        self.where = where
+        self.form: _Form | None = None
+
+    def batches(self, epoch: int, batch: int) -> Generator[tuple[Any, tuple[int, int]], None, None]:
+        """Endlessly: a batch, and the position (epoch, batch) after it."""
+        skip = batch
+        while True:
+            iterator = self._iterator(epoch)
+            count = 0
+            try:
+                for item in iterator:
+                    count += 1
+                    self._check_not_more(epoch, count)
+                    if count > skip:
+                        yield self._checked(epoch, count, item), (epoch, count)
+            finally:
+                if isinstance(iterator, Generator):
+                    iterator.close()
+            self._check_whole(epoch, count, skip)
+            epoch, skip = epoch + 1, 0
+
+    def _iterator(self, epoch: int) -> Iterator[Any]:
+        made = self.factory(epoch)
+        if not isinstance(made, Iterable):
+            raise TypeError(
+                f"{self.where}(data=…) needs a function that returns an iterator of batches; got "
+                f"{type(made).__name__} for epoch {epoch}. Write it with `yield`, or return iter(…)."
+            )
+        return iter(made)
+
+    def _checked(self, epoch: int, count: int, item: Any) -> Any:
+        """The batch with NumPy's leaves; it has the form of the first one seen."""
+        item = jax.tree.map(np.asarray, item)
+        leaves, tree = jax.tree.flatten(item)
+        form = (tree, [(leaf.shape, leaf.dtype) for leaf in leaves])
+        place = f"{self.where}(data=…): batch {count - 1} of epoch {epoch}"
+        if self.form is None:
+            rows = [leaf.shape[:1] for leaf in leaves]
+            if not rows or set(rows) != {(self.batch_size,)}:
+                raise ValueError(
+                    f"{place} needs arrays of batch_size = {self.batch_size} rows; got {_words(form)}. Return batches of "
+                    "one size, and drop or fill up the last one."
+                )
+            self.form = form
+        if form != self.form:
+            raise ValueError(
+                f"{place} needs the form of the first batch, {_words(self.form)}; got {_words(form)}. Return batches of one "
+                "size, and drop or fill up the last one."
+            )
+        return item
+
+    def _expected(self) -> int | None:
+        return None if self.num_rows is None else self.num_rows // self.batch_size
+
+    def _check_not_more(self, epoch: int, count: int) -> None:
+        expected = self._expected()
+        if expected is not None and count > expected:
+            raise ValueError(
+                f"{self.where}(num_rows=…) needs the number of rows of an epoch; got {self.num_rows}, but epoch {epoch} has "
+                f"more than {expected} batches of {self.batch_size} rows. Pass the true number."
+            )
+
+    def _check_whole(self, epoch: int, count: int, skipped: int) -> None:
+        if count == 0:
+            raise ValueError(
+                f"{self.where}(data=…) needs a new iterator for every epoch; got one without a batch for epoch {epoch}. "
+                "Make the iterator within the function."
+            )
+        if count < skipped:
+            raise ValueError(
+                f"{self.where}(data=…): epoch {epoch} has {count} batches, but the run had taken {skipped} of it. Resume "
+                "with the data of the run."
+            )
+        expected = self._expected()
+        if expected is not None and count < expected:
+            raise ValueError(
+                f"{self.where}(num_rows=…) needs the number of rows of an epoch; got {self.num_rows}, but epoch {epoch} has "
+                f"only {count} batches of {self.batch_size} rows. Pass the true number."
+            )
+
+
+def _words(form: _Form) -> str:
+    tree, leaves = form
+    kinds = [f"{dtype}{list(shape)}" for shape, dtype in leaves]
+    return str(jax.tree.unflatten(tree, kinds)).replace("'", "")

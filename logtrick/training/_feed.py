@@ -1,0 +1,116 @@
+"""Where a step's batch comes from: none, all of the data, rows of arrays, or batches that the host makes."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from logtrick._core.module import Module, static
+from logtrick.training import _mesh
+from logtrick.training._data import ArrayFeed, as_feed
+from logtrick.training._host_feed import HostFeed
+from logtrick.training._position import Position
+
+_MOST_STACKED = 32  # batches of the host in one compiled call
+
+
+class Feed(Module):
+    """How a compiled step gets its batch from the `data` that it is passed.
+
+    Attributes:
+      source: "none", "all" (the data itself), "rows" (an `ArrayFeed`), or "host" (a stack of batches).
+      rows, batch_size: of an epoch and of a batch, where they are known.
+    """
+
+    source: str = static()
+    rows: int | None = static(default=None)
+    batch_size: int | None = static(default=None)
+
+    @property
+    def description(self) -> list[Any]:
+        """What must be the same in a fit that goes on, as JSON keeps it."""
+        return [self.source, self.rows, self.batch_size]
+
+    def position(self, data: Any) -> Position | None:
+        """The position before the first step."""
+        return data.position if self.source in ("rows", "host") else None
+
+    def batch(self, data: Any, step: Any, i: Any) -> tuple[Any, ...]:
+        """The batch of a step, the i-th of its call, as the objective's further arguments."""
+        if self.source == "none":
+            return ()
+        if self.source == "all":
+            return (data,)
+        if self.source == "rows":
+            return (data.batch_in_jit(self.at(step)),)
+        at = lambda a: jax.lax.dynamic_index_in_dim(a, i, keepdims=False)
+        return (jax.tree.map(at, data),)
+
+    def at(self, step: Any) -> Position:
+        """The position of a step's batch in arrays: a function of the step alone."""
+        assert self.rows is not None and self.batch_size is not None
+        batches = self.rows // self.batch_size
+        return Position(step // batches, step % batches)
+
+
+NO_DATA = Feed("none")
+
+
+def placed(
+    where: str, data: Any, batch_size: int | None, key: Any, mesh: Any
+) -> tuple[Feed, Any, HostFeed | None]:
+    """The feed, the data on the devices (None where the host makes it), and the host's side of it."""
+    if isinstance(data, ArrayFeed | HostFeed):
+        made = data
+    elif data is None:
+        if batch_size is not None:
+            raise ValueError(
+                f"{where}(batch_size=…) needs data to draw from; got data=None. Pass data=…."
+            )
+        return NO_DATA, None, None
+    elif batch_size is None and not callable(data) and not hasattr(data, "__next__"):
+        array = lambda x: jnp.asarray(x, jnp.result_type(x))
+        whole = _mesh.put_rows(where, mesh, jax.tree.map(array, data), divide=True)
+        return Feed("all"), whole, None
+    else:
+        made = as_feed(data, batch_size, key, where=where)
+    if isinstance(made, HostFeed):
+        return Feed("host", made.num_rows, made.batch_size), None, made
+    _check_batch(where, made.batch_size, mesh)
+    return (
+        Feed("rows", made.num_rows, made.batch_size),
+        _mesh.put_rows(where, mesh, made, divide=False),
+        None,
+    )
+
+
+def _check_batch(where: str, batch_size: int, mesh: Any) -> None:
+    if mesh is None:
+        return
+    size = mesh.shape[mesh.axis_names[0]]
+    if batch_size % size:
+        raise ValueError(
+            f"{where}(mesh=…) spreads the rows of a batch over {size} devices; batch_size={batch_size} does not divide. Pass a "
+            f"multiple of {size}."
+        )
+
+
+class HostBatches:
+    """The stacks of batches that compiled calls take, where the host makes them.
+
+    Args:
+      feed: the host's feed.
+      mesh: the devices, or None.
+      where: the public function, for messages.
+      chunk: the most batches that one call needs.
+    """
+
+    def __init__(self, feed: HostFeed, mesh: Any, where: str, chunk: int) -> None:
+        self.feed, self.mesh, self.where = feed, mesh, where
+        self.most = min(chunk, _MOST_STACKED)
+        _check_batch(where, feed.batch_size, mesh)
+
+    def take(self, position: Position, count: int) -> tuple[Any, Position]:
+        """`count` batches from a position on, in arrays of one length, and the position after them."""
+        stacked, after = self.feed.host_batches(position, max(count, 1), pad_to=self.most)
+        return _mesh.put_stacked(self.mesh, stacked), after if count else position

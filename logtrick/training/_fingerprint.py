@@ -1,0 +1,153 @@
+"""When two functions compile to the same program: a key from their code and from the data they refer to.
+
+A compiled fit is found again by this key. So an objective or an optimizer that is made inline again, with equal code and
+equal data, compiles nothing; and one whose data changed (a closed-over variable, a default, a global, an attribute of the
+object it is bound to) is compiled anew, where `jax.jit` would silently go on with the old number.
+
+Compared by content: numbers, strings, small arrays, containers, pytrees, functions (recursively), the attributes of
+objects. Compared by identity: modules, classes, compiled functions, large arrays of JAX (immutable). What is not seen: a
+NumPy array above 16 MB that is changed in place, what a library's functions refer to, and what lies deeper than the budget.
+"""
+
+import functools
+import hashlib
+import pathlib
+import sys
+import types
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from logtrick._core.compat import is_key, is_tracer
+
+_ITEMS = 5_000  # looked at in all; further ones count by identity
+_DEEP = 12
+_JAX_BYTES, _NUMPY_BYTES = 2**14, 2**24  # by content up to here
+_LIBRARIES = {
+    str(pathlib.Path(module.__file__).parent)
+    for module in (jax, np, functools)
+    if module.__file__ is not None
+} | {str(pathlib.Path(__file__).parents[1])}
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), np.dtype, range, slice)
+
+
+class _Same:
+    """An object that is equal to itself only; keeps it alive, so that its identity is not given away."""
+
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+    def __hash__(self) -> int:
+        return id(self.x)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.x is self.x
+
+
+def fingerprint(x: Any) -> Hashable:
+    """A key that is equal for functions and data that compile to the same program."""
+    return _Reader().read(x, 0)
+
+
+class _Reader:
+    """One pass over an object and what it refers to."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, int] = {}
+
+    def read(self, x: Any, depth: int) -> Hashable:
+        if isinstance(x, _PLAIN):
+            return (type(x), repr(x))  # repr tells 0.0 from −0.0, and nan is equal to itself
+        if id(x) in self.seen:
+            return ("again", self.seen[id(x)])
+        if depth > _DEEP or len(self.seen) > _ITEMS or is_tracer(x):
+            return _Same(x)
+        if isinstance(x, types.ModuleType | type | types.BuiltinFunctionType):
+            return _Same(x)
+        self.seen[id(x)] = len(self.seen)
+        return self._content(x, depth + 1)
+
+    def _content(self, x: Any, depth: int) -> Hashable:
+        if isinstance(x, jax.Array | np.ndarray | np.generic):
+            return _array(x)
+        if isinstance(x, types.FunctionType):
+            return ("function", *self._function(x, depth))
+        if isinstance(x, types.MethodType):
+            return ("method", self.read(x.__func__, depth), self.read(x.__self__, depth))
+        if isinstance(x, functools.partial):
+            return ("partial", *(self.read(y, depth) for y in (x.func, x.args, x.keywords)))
+        if isinstance(x, tuple | list):
+            return (type(x), *(self.read(y, depth) for y in x))
+        if isinstance(x, dict):
+            pairs = ((self.read(k, depth), self.read(v, depth)) for k, v in x.items())
+            return (type(x), *pairs)
+        if isinstance(x, set | frozenset):
+            return (type(x), frozenset(self.read(y, depth) for y in x))
+        return self._object(x, depth)
+
+    def _function(self, f: types.FunctionType, depth: int) -> Iterator[Hashable]:
+        yield f.__code__
+        yield self.read(f.__defaults__, depth)
+        yield self.read(f.__kwdefaults__, depth)
+        for cell in f.__closure__ or ():
+            yield self.read(_contents(cell), depth)
+        if _is_library(f.__code__.co_filename):
+            return
+        for name in sorted(set(_names(f.__code__))):
+            if name in f.__globals__:
+                yield (name, self.read(f.__globals__[name], depth))
+
+    def _object(self, x: Any, depth: int) -> Hashable:
+        """A pytree by its leaves, another object by its identity and its attributes."""
+        leaves, tree = jax.tree.flatten(x)
+        if not (len(leaves) == 1 and leaves[0] is x):
+            try:
+                hash(tree)
+            except TypeError:
+                return _Same(x)
+            return (tree, *(self.read(leaf, depth) for leaf in leaves))
+        attributes = getattr(x, "__dict__", None)
+        if not isinstance(attributes, dict) or not _by_attributes(x):
+            return _Same(x)
+        return (_Same(x), self.read(attributes, depth))
+
+
+def _by_attributes(x: Any) -> bool:
+    """Whether the attributes of `x` are data: not for compiled functions, nor for host functions, which are called anew."""
+    home = sys.modules.get(type(x).__module__)
+    return not _is_library(getattr(home, "__file__", None) or "")
+
+
+def _array(x: Any) -> Hashable:
+    if is_key(x):
+        x = jax.random.key_data(x)
+    most = _JAX_BYTES if isinstance(x, jax.Array) else _NUMPY_BYTES
+    if x.nbytes > most or (isinstance(x, jax.Array) and not x.is_fully_addressable):
+        return _Same(x)
+    host = np.asarray(x)
+    if host.dtype.hasobject:
+        return _Same(x)
+    weak = bool(getattr(x, "weak_type", False))
+    digest = hashlib.blake2b(np.ascontiguousarray(host).tobytes(), digest_size=16).digest()
+    return (type(x), host.shape, str(host.dtype), weak, digest)
+
+
+def _contents(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # an empty cell
+        return cell
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    """The names of globals that a function's code may read, inner functions included."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
+
+
+def _is_library(path: str) -> bool:
+    return "site-packages" in path or any(path.startswith(folder) for folder in _LIBRARIES)

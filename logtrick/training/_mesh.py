@@ -1,0 +1,94 @@
+"""Where a fit's arrays lie on a mesh of devices: the state on all of them, the rows of data spread over the first axis."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from logtrick._core.compat import is_key
+
+
+def automatic(where: str, mesh: Any) -> Mesh | None:
+    """The mesh with axes along which XLA spreads the work by itself; None for None."""
+    if mesh is None:
+        return None
+    if not isinstance(mesh, Mesh):
+        raise TypeError(
+            f"{where}(mesh=…) needs a jax.sharding.Mesh; got {type(mesh).__name__}. Pass "
+            "jax.make_mesh((jax.device_count(),), ('samples',)), say."
+        )
+    kinds = (AxisType.Auto,) * len(mesh.axis_names)
+    return Mesh(mesh.devices, mesh.axis_names, axis_types=kinds)
+
+
+def copied(tree: Any) -> Any:
+    """`tree` in memory of its own, on the devices where it is."""
+    return jax.device_put(tree, jax.tree.map(lambda x: x.sharding, tree), may_alias=False)
+
+
+def replicated(mesh: Mesh | None, tree: Any) -> Any:
+    """`tree`, inside of compiled code, the same on every device."""
+    if mesh is None:
+        return tree
+    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def rows(mesh: Mesh | None, tree: Any) -> Any:
+    """A batch, inside of compiled code, its rows spread over the mesh's first axis where they divide."""
+    if mesh is None:
+        return tree
+    return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, _of(mesh, x)), tree)
+
+
+def put_replicated(mesh: Mesh | None, tree: Any) -> Any:
+    """Host or device arrays, on every device of the mesh, those of other processes included."""
+    if mesh is None:
+        return tree
+    sharding = NamedSharding(mesh, PartitionSpec())
+    return jax.tree.map(lambda x: _put(x, sharding), tree)
+
+
+def put_rows(where: str, mesh: Mesh | None, tree: Any, *, divide: bool) -> Any:
+    """Data of which every process has all rows, spread over the devices.
+
+    Args:
+      where: the public function, for messages.
+      mesh: the devices, or None.
+      tree: arrays with a leading axis of rows.
+      divide: refuse rows that do not divide by the devices; else such an array lies on all of them.
+    """
+    if mesh is None:
+        return tree
+    size = mesh.shape[mesh.axis_names[0]]
+    for leaf in jax.tree.leaves(tree):
+        if divide and (not np.ndim(leaf) or np.shape(leaf)[0] % size):
+            raise ValueError(
+                f"{where}(mesh=…) spreads the rows of data over {size} devices; {np.shape(leaf)} does not divide. Drop or "
+                "repeat some rows, or pass batch_size=…, a multiple of the devices."
+            )
+    return jax.tree.map(lambda x: _put(x, _of(mesh, x)), tree)
+
+
+def put_stacked(mesh: Mesh | None, tree: Any) -> Any:
+    """Stacked batches of which every process has all: the second axis, of rows, spread over the devices."""
+    if mesh is None:
+        return tree
+    sharding = NamedSharding(mesh, PartitionSpec(None, mesh.axis_names[0]))
+    return jax.tree.map(lambda x: _put(x, sharding), tree)
+
+
+def _of(mesh: Mesh, x: Any) -> NamedSharding:
+    axis = mesh.axis_names[0]
+    divides = np.ndim(x) > 0 and np.shape(x)[0] % mesh.shape[axis] == 0
+    return NamedSharding(mesh, PartitionSpec(axis) if divides else PartitionSpec())
+
+
+def _put(x: Any, sharding: NamedSharding) -> Any:
+    if isinstance(x, jax.Array) and not x.is_fully_addressable:
+        return jax.device_put(x, sharding)
+    if is_key(x):  # a typed key cannot go to devices of other processes; its words can
+        words = _put(jax.random.key_data(x), sharding)
+        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(x))
+    host = np.asarray(x)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])

@@ -1,0 +1,290 @@
+"""`lt.minimize` and `lt.maximize`."""
+
+import inspect
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, ParamSpec, TypeVar
+
+import jax
+import optax
+
+from logtrick._core.compat import is_tracer
+from logtrick._core.keys import as_key
+from logtrick.training import _arguments as arguments, _mesh
+from logtrick.training._average import Average
+from logtrick.training._callback import Callback
+from logtrick.training._checkpoint import Checkpoint
+from logtrick.training._feed import HostBatches, placed
+from logtrick.training._history import History
+from logtrick.training._interrupt import Interrupt
+from logtrick.training._listener import Listener
+from logtrick.training._program import PROGRAMS, Program
+from logtrick.training._progress import ProgressBar, TqdmBar, progress_listener
+from logtrick.training._result import FitResult
+from logtrick.training._run import Run
+from logtrick.training._state import CLIPPED, SKIPPED, FitState
+from logtrick.training._step import Task
+
+Params = TypeVar("Params")
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+@arguments.keywords_after(4, "lt.minimize")
+def minimize(
+    key: Any,
+    objective: Callable[..., Any],
+    params: Params,
+    optimizer: optax.GradientTransformation,
+    *,
+    num_steps: int,
+    data: Any = None,
+    batch_size: int | None = None,
+    chunk: int = 100,
+    listeners: Sequence[Listener] = (),
+    callback: Callable[[FitResult[Any]], Any] | None = None,
+    progress: bool | ProgressBar | TqdmBar = False,
+    checkpoint: str | pathlib.Path | Checkpoint | None = None,
+    resume: bool = True,
+    stop: Listener | None = None,
+    average: Average | None = None,
+    evaluate: Callable[[Any, Any], Any] | None = None,
+    nonfinite: Literal["skip", "raise"] | int = "skip",
+    freeze_guard: float | None = 1e3,
+    mesh: Any = None,
+) -> FitResult[Params]:
+    """Minimize an objective that is estimated from random draws, by any optax optimizer, in a compiled loop.
+
+    θ ← θ + update(∇_θ objective(θ, keyₜ)), keyₜ = fold_in(fold_in(key, t), 1): a pure function of `key`, the same bits
+    whatever the `chunk`. Many steps are one call of one compiled program; the host looks at numbers only in between, about
+    once a second at least. A second call with an equal objective and optimizer and the same shapes compiles nothing.
+    "Equal" means the same code and the same data behind it, so both may be made inline again. Data that the objective
+    closes over, its defaults, globals and the attributes of the object it is bound to are compared: if they changed, the fit
+    is compiled anew. Not seen: NumPy arrays above 16 MB changed in place, and what library code refers to. Pass large data
+    as `data`.
+
+    Where the objective returns `(value, aux)`, `aux.adaptive_loss` is added to the loss, and the running statistics of
+    estimators in `params` are taken over from `aux.estimators`; optimizers see no statistics. Scalars in aux (a dict, nested)
+    become columns of `history.metrics`.
+
+    A step with a value, a gradient, an update or a statistic that is not finite changes nothing and is counted. A first
+    Ctrl-C ends the fit after the running steps and returns what there is; a second one raises `KeyboardInterrupt`. Any
+    exception on the way (of a callback, of a host function) carries the fit until then as `.result`.
+
+    Under `jax.vmap` (over keys, or initial parameters) a whole fit is one call per run of the axis, e.g.
+    `jax.vmap(lambda k: lt.minimize(k, objective, params, optimizer, num_steps=…).params)(keys)`. There, and under
+    `jax.jit`, nothing raises for its numbers: `history.skipped` and `state.skipped_in_a_row` have them.
+
+    Args:
+      key: a typed key.
+      objective: `objective(params, key) -> value`, or `objective(params, key, batch)` with `data`; a real scalar, or
+        `(value, aux)`. See `lt.training.with_gradient` for one that computes its own gradient.
+      params: the initial parameters, a pytree of float arrays; it is copied, and stays usable.
+      optimizer: an optax gradient transformation that works on noisy gradients.
+      num_steps: how many steps, at least 1.
+      data: a pytree of arrays with a common leading axis of rows; or, with `batch_size`, a function `epoch -> iterator` of
+        host batches (see `lt.training.as_feed`).
+      batch_size: rows per step: epochs without replacement in an order of their own each, which depends on `key` alone; the
+        rows beyond the last full batch are left out, others in every epoch. None passes all of `data`.
+      chunk: steps between visits of callback, progress and other listeners; where steps are slow they come about once a
+        second.
+      listeners: what else the host does between chunks, of `lt.training`: `JSONLines`, `GradientNoise`, your own
+        `Listener`.
+      callback: `callback(result)`, a `FitResult` so far; returning True ends the fit with the status "stopped".
+      progress: True for a bar (tqdm on a terminal where it is installed, else our own; plain lines in a pipe), or a bar of
+        `lt.training`.
+      checkpoint: a folder, or an `lt.training.Checkpoint`, to save the whole state in, so that a fit that was killed goes
+        on with the same bits.
+      resume: whether to go on from a checkpoint that is there; False starts from `params`.
+      stop: a stop rule, e.g. `lt.training.Converged()`.
+      average: how iterates are averaged into `averaged_params`: `lt.training.PolyakAverage(start)`,
+        `lt.training.ExponentialAverage(decay)`.
+      evaluate: `evaluate(opt_state, params)`, the parameters for evaluation, where the optimizer prescribes others than
+        those it moves; found by itself for optax's schedule-free optimizers. They are returned, averaged and judged.
+      nonfinite: "skip" skips such steps and ends the fit after 10 of them in a row, "raise" at the first, an int n
+        after n in a row. Also a fit that accepted no step at all ends so.
+      freeze_guard: a gradient whose norm is beyond this multiple of the running median of norms is scaled down to it and
+        counted, since one huge gradient stops Adam for thousands of steps. Ordinary fits never get there. None: off.
+      mesh: a `jax.sharding.Mesh`: the rows of batches are spread over its first axis, everything else lies on all devices.
+        Every process of `jax.distributed` calls with the same arguments; the first one writes checkpoints.
+    Returns:
+      A `FitResult`.
+    Raises:
+      NonFiniteError: too many steps in a row were not finite. Its `result` is what the fit had until then.
+      TypeError: parameters that have no gradient (integers, bools, strings, complex numbers), no optax optimizer.
+      ValueError: no parameters, an objective that is no scalar, rows that do not match, an optimizer with a line search,
+        an estimator that learns and is not in `params`.
+      BlackBoxError: a host function of `lt.black_box` raised; what it raised is the `__cause__`. (JAX's own error under
+        `jax.vmap`, and where the objective is jitted and was traced before.)
+      CheckpointError: a checkpoint could not be written, is damaged, or is of another fit.
+    Example:
+      >>> import jax, optax, logtrick as lt
+      >>> def objective(logit, key):
+      ...     return lt.expect(key, lambda x: (x - 0.45) ** 2, lt.Bernoulli(logit), num_samples=32)
+      >>> fit = lt.minimize(jax.random.key(0), objective, 0.0, optax.adam(0.1), num_steps=300)
+      >>> round(jax.nn.sigmoid(fit.params).item(), 2)                   # x = 0 costs 0.2025, x = 1 0.3025
+      0.0
+    """
+    return _fit(
+        "lt.minimize",
+        1,
+        key,
+        objective,
+        params,
+        optimizer,
+        num_steps=num_steps,
+        data=data,
+        batch_size=batch_size,
+        chunk=chunk,
+        listeners=listeners,
+        callback=callback,
+        progress=progress,
+        checkpoint=checkpoint,
+        resume=resume,
+        stop=stop,
+        average=average,
+        evaluate=evaluate,
+        nonfinite=nonfinite,
+        freeze_guard=freeze_guard,
+        mesh=mesh,
+    )
+
+
+_SIGNATURE = inspect.signature(minimize)
+
+
+def _with_the_signature_of(
+    _: Callable[Arguments, Result],
+) -> Callable[[Callable[..., Result]], Callable[Arguments, Result]]:
+    """For type checkers and `help`: the decorated function takes the arguments of another."""
+
+    def decorate(function: Callable[..., Result]) -> Callable[Arguments, Result]:
+        function.__signature__ = _SIGNATURE  # type: ignore[attr-defined]  # read by inspect
+        return function
+
+    return decorate
+
+
+@_with_the_signature_of(minimize)
+@arguments.keywords_after(4, "lt.maximize")
+def maximize(*args: Any, **options: Any) -> Any:
+    """Maximize an objective that is estimated from random draws: `minimize` of −objective, with the same arguments.
+
+    θ ← θ + update(−∇_θ objective(θ, keyₜ)). The history, the progress line and the stop rule have the objective itself, not
+    its negative; `aux.adaptive_loss` is minimized all the same.
+
+    Args:
+      args: key, objective, params, optimizer: see `minimize`.
+      options: `num_steps` and all other options of `minimize`.
+    Returns:
+      A `FitResult`.
+    Raises:
+      NonFiniteError: too many steps in a row were not finite.
+      TypeError: parameters that have no gradient, no optax optimizer.
+      ValueError: as for `minimize`.
+    Example:
+      >>> import jax, optax, logtrick as lt
+      >>> fit = lt.maximize(jax.random.key(0), lambda p, key: 1 - (p - 3.0) ** 2, 0.0, optax.sgd(0.25), num_steps=20)
+      >>> round(fit.params.item(), 4), fit.history.value[0].item(), round(fit.history.value[-1].item(), 4)
+      (3.0, -8.0, 1.0)
+    """
+    bound = _SIGNATURE.bind(*args, **options)
+    bound.apply_defaults()
+    return _fit("lt.maximize", -1, *bound.args, **bound.kwargs)
+
+
+def _fit(
+    where: str,
+    sign: int,
+    key: Any,
+    objective: Any,
+    params: Any,
+    optimizer: Any,
+    *,
+    num_steps: Any,
+    data: Any,
+    batch_size: Any,
+    chunk: Any,
+    listeners: Any,
+    callback: Any,
+    progress: Any,
+    checkpoint: Any,
+    resume: bool,
+    stop: Any,
+    average: Any,
+    evaluate: Any,
+    nonfinite: Any,
+    freeze_guard: Any,
+    mesh: Any,
+) -> FitResult[Any]:
+    """Check the arguments, find the compiled program, and run it."""
+    arguments.check_swapped(where, key, params)
+    key = as_key(key)
+    arguments.check_counts(where, num_steps, chunk)
+    arguments.check_functions(where, objective, optimizer)
+    arguments.check_options(where, average, freeze_guard)
+    mesh = _mesh.automatic(where, mesh)
+    params = arguments.arrays(where, params)
+    feed, data, host = placed(where, data, batch_size, key, mesh)
+    arguments.check_call(where, objective, feed.source != "none")
+    task = Task(
+        where=where,
+        objective=objective,
+        optimizer=optax.with_extra_args_support(optimizer),
+        sign=sign,
+        limit=arguments.limit(where, nonfinite),
+        feed=feed,
+        freeze_guard=freeze_guard,
+        average=average,
+        evaluate=evaluate,
+        mesh=mesh,
+    )
+    program = PROGRAMS.find(task)
+    others = [
+        *arguments.listeners(where, listeners, stop),
+        *([] if callback is None else [Callback(callback)]),
+        *([] if (bar := progress_listener(where, progress)) is None else [bar]),
+    ]
+    saver = _checkpoint(where, checkpoint, resume)
+    key_data = _mesh.put_replicated(mesh, jax.random.key_data(key))
+    params = _mesh.put_replicated(mesh, params)
+    position = feed.position(host or data)
+    state = program.begin(params, key_data, position, key_impl=jax.random.key_impl(key))
+    if any(is_tracer(leaf) for leaf in jax.tree.leaves((state, data))):
+        arguments.refuse_host(where, others, saver, host)
+        return _traced(program, state, data, num_steps)
+    interrupt = Interrupt(terminates=saver is not None)
+    batches = None if host is None else HostBatches(host, mesh, where, chunk)
+    return Run(program, state, batches or data, num_steps, chunk, [interrupt, *others], saver)()
+
+
+def _checkpoint(where: str, checkpoint: Any, resume: bool) -> Checkpoint | None:
+    """The listener that `checkpoint=` stands for."""
+    if checkpoint is None:
+        return None
+    if isinstance(checkpoint, str | pathlib.Path):
+        checkpoint = Checkpoint(checkpoint)
+    if not isinstance(checkpoint, Checkpoint):
+        raise TypeError(
+            f"{where}(checkpoint=…) needs a folder or an lt.training.Checkpoint; got {type(checkpoint).__name__}. Pass the "
+            "path of a folder."
+        )
+    checkpoint.resume = resume
+    return checkpoint
+
+
+def _traced(program: Program, state: FitState, data: Any, num_steps: int) -> FitResult[Any]:
+    """All steps in one call, under `jax.vmap` or `jax.jit`."""
+    state, records, _ = program.whole(state, data, count=num_steps)
+    records = jax.tree.map(lambda column: column[:num_steps], records)
+    history = History(
+        value=records.value,
+        gradient_norm=records.gradient_norm,
+        update_norm=records.update_norm,
+        skipped=(records.flags & SKIPPED) != 0,
+        clipped=(records.flags & CLIPPED) != 0,
+        metrics=records.metrics,
+        series={},
+    )
+    params, averaged = program.shown(state)
+    return FitResult(params, averaged, history, "traced", state)

@@ -1,0 +1,94 @@
+"""What to say when a fit ends because its steps are not finite."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import keystr, tree_flatten_with_path
+
+from logtrick._core.module import replace
+from logtrick.training._program import batch_of, step_key
+from logtrick.training._reductions import lost
+from logtrick.training._state import GRADIENT, UPDATE, VALUE, FitState
+from logtrick.training._step import Proposal, Task, expectations, propose
+
+
+def explanation(task: Task, state: FitState, data: Any, flags: np.ndarray, before: int) -> str:
+    """The message: which step, what of it, which leaf, which cost, which draw, and what to do.
+
+    Args:
+      task: what was fitted.
+      state: the state, in which the fit stands still.
+      data: the data of the last call.
+      flags: the flags of all steps.
+      before: the number of steps before the last call.
+    """
+    index, row = int(state.step) - 1, int(state.skipped_in_a_row)
+    bits = int(flags[index])
+    step = _again(task, state, data, index, index - before)
+    what = []
+    if bits & VALUE:
+        what.append(f"the value was {float(step.value)}{_cost(step.aux)}")
+    if bits & GRADIENT:
+        leaves = tree_flatten_with_path(step.grads)[0]
+        first = _first([(path, np.isfinite(g).all()) for path, g in leaves])
+        what.append(f"the gradient of {first} was not finite")
+    if bits & UPDATE and not bits & (GRADIENT | VALUE):
+        leaves = tree_flatten_with_path(jax.tree.map(lost, step.new[0], step.old[0]))[0]
+        first = _first([(path, not x.any()) for path, x in leaves])
+        what.append(f"the optimizer's update of {first} was not finite")
+    return (
+        f"{task.where} stopped at step {index}: {', and '.join(what)}{_hint(bits)}. It was the last of {row} such steps "
+        f"in a row; {int(state.skipped)} of {index + 1} were skipped. The parameters before it are in the error's "
+        f"`result`; lt.training.replay(key, objective, result.params, {index}) evaluates the step again. Lower the learning "
+        "rate, clip gradients (optax.clip_by_global_norm), or start elsewhere."
+    )
+
+
+def _first(leaves: list[tuple[Any, Any]]) -> str:
+    """The first leaf that is not in order."""
+    wrong = [path for path, fine in leaves if not fine]
+    return "params" + keystr(wrong[0]) if wrong else "its own state"
+
+
+def _hint(bits: int) -> str:
+    if bits & VALUE:
+        return ""
+    if bits & GRADIENT:
+        return (
+            " while the value was finite: either the log_prob of a draw was not finite (a draw of probability zero under "
+            "its own distribution), or a derivative overflowed"
+        )
+    return " while the gradient was finite: it overflowed"
+
+
+def _again(task: Task, state: FitState, data: Any, index: int, i: int) -> Proposal:
+    """The step once more, since the parameters stand still; the compiled loop keeps only bits of it."""
+
+    @jax.jit
+    def once(state: FitState, data: Any) -> Proposal:
+        base = jax.random.wrap_key_data(state.key_data, impl=state.key_impl)
+        state = replace(state, step=jnp.asarray(index, jnp.int32))
+        key = step_key(base, state.step)
+        step = propose(task, state, key, batch_of(task, state, data, jnp.asarray(i, jnp.int32)))
+        return Proposal(
+            step.value,
+            expectations(step.aux),
+            step.grads,
+            step.new,
+            step.old,
+            step.gradient_norm,
+            step.update_norm,
+            step.clipped,
+        )
+
+    return once(state, data)
+
+
+def _cost(aux: Any) -> str:
+    """The first cost in the aux that was not finite, by its name, and its draw."""
+    for path, cost in tree_flatten_with_path(aux)[0]:
+        if not np.isfinite(cost).all():
+            return f" (cost{keystr(path[1:])}, of draw {int(np.argmin(np.isfinite(cost)))})"
+    return ""

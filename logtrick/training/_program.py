@@ -1,0 +1,199 @@
+"""The compiled half of the training loop. Nothing here looks at a number."""
+
+import collections
+import dataclasses
+import functools
+from collections.abc import Hashable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend.core import jaxpr_as_fun
+
+from logtrick._core import keys
+from logtrick._core.compat import jaxpr_of
+from logtrick._core.module import replace
+from logtrick.training import _guard, _mesh
+from logtrick.training._adaptive import partition
+from logtrick.training._evaluation import evaluates_as_is, evaluation_params
+from logtrick.training._fingerprint import fingerprint
+from logtrick.training._state import STOPPED, FitState, Records
+from logtrick.training._step import Task, take
+
+Array = jax.Array
+
+# The most steps in one call of the compiled program. How many it takes is an argument, so that neither `chunk` nor
+# `num_steps` is a compile-time constant; at 25 µs a step the call itself costs less than a hundredth.
+CAPACITY = 512
+_KEPT = 32
+
+
+class Program:
+    """The compiled functions of a task.
+
+    Attributes:
+      boxes: the black boxes that the objective calls, found while tracing.
+      compiled_for: the shapes for which `advance` was compiled.
+      step_seconds: how long a step took when last seen, by those shapes.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.boxes: list[Any] = []
+        self.step_seconds: dict[Hashable, float | None] = {}
+        self.begin = jax.jit(functools.partial(_begin, task), static_argnames=("key_impl",))
+        self.advance = jax.jit(
+            functools.partial(_advance, task, CAPACITY), donate_argnames=("state",)
+        )
+        # Under vmap and jit there is no host between chunks: one call takes all steps.
+        self.whole = jax.jit(
+            lambda state, data, *, count: _advance(task, count, state, data, np.int32(count)),
+            static_argnames=("count",),
+        )
+        self._shown = jax.jit(functools.partial(_shown, task))
+
+    def shown(self, state: FitState) -> tuple[Any, Any]:
+        """The parameters in the form for evaluation, and the averaged ones or None."""
+        if self.task.average is None and evaluates_as_is(self.task.evaluate, state.opt_state):
+            return state.params, None
+        return self._shown(replace(state, history=None, listeners=None))
+
+
+class Programs:
+    """The programs of the 32 tasks that were used last; bounded, since each keeps what its objective closes over."""
+
+    def __init__(self) -> None:
+        self.kept: collections.OrderedDict[Hashable, Program] = collections.OrderedDict()
+
+    def find(self, task: Task) -> Program:
+        """The program of an equal task, else a new one."""
+        key = _key(task)
+        program = self.kept.get(key) or Program(task)
+        self.keep(key, program)
+        return program
+
+    def traced(self, task: Task, program: Program) -> None:
+        """Tracing may have changed what the objective refers to (a list it appends to): known under that key as well."""
+        self.keep(_key(task), program)
+
+    def keep(self, key: Hashable, program: Program) -> None:
+        """Remember `program` as the one used last."""
+        self.kept[key] = program
+        self.kept.move_to_end(key)
+        while len(self.kept) > _KEPT:
+            self.kept.popitem(last=False)
+
+
+PROGRAMS = Programs()
+
+
+def _key(task: Task) -> Hashable:
+    return tuple(fingerprint(getattr(task, field.name)) for field in dataclasses.fields(task))
+
+
+def _begin(
+    task: Task, params: Any, key_data: Array, position: Any, key_impl: Any = None
+) -> FitState:
+    """The state before the first step, in memory of its own: it is donated, and the user keeps what they gave."""
+    params = jax.tree.map(jnp.copy, params)
+    opt_state = jax.tree.map(_strong, task.optimizer.init(partition(params)[0]))
+    zero = jnp.zeros((), jnp.int32)
+    average = None
+    if task.average is not None:
+        shown = evaluation_params(task.evaluate, opt_state, params)
+        average = jax.tree.map(_strong, task.average.start(shown))
+    return _mesh.replicated(
+        task.mesh,
+        FitState(
+            params=params,
+            opt_state=opt_state,
+            key_data=jnp.copy(key_data),
+            step=zero,
+            skipped=zero,
+            skipped_in_a_row=zero,
+            clipped=zero,
+            gradient_scale=_guard.start(),
+            average=average,
+            position=position,
+            key_impl=key_impl,
+        ),
+    )
+
+
+def _strong(x: Any) -> Array:
+    """`x` without weak type, which would make the second chunk a second compilation."""
+    return lax.convert_element_type(x, jnp.result_type(x))
+
+
+def _advance(
+    task: Task, capacity: int, state: FitState, data: Any, count: Any
+) -> tuple[FitState, Records, Array]:
+    """`count` ≤ `capacity` steps."""
+    base = jax.random.wrap_key_data(state.key_data, impl=state.key_impl)
+    # A buffer of one step would be seen through by the compiler, and give other bits.
+    capacity = max(capacity, 2)
+    steps = state.step + jnp.arange(capacity, dtype=jnp.int32)
+    # All keys at once: a fold inside of the loop would cost a small step an eighth of its time.
+    step_keys = jax.vmap(lambda step: step_key(base, step))(steps)
+    at = lambda tree, i: jax.tree.map(
+        lambda a: lax.dynamic_index_in_dim(a, i, keepdims=False), tree
+    )
+
+    def step(state: FitState, key: Array, data: Any, i: Array) -> tuple[FitState, Records]:
+        state, records = take(task, state, key, batch_of(task, state, data, i))
+        if task.feed.source == "rows":
+            state = replace(state, position=task.feed.at(state.step))
+        return state, records
+
+    # Traced once: what a step records is known before the loop begins.
+    closed, shapes = jaxpr_of(step, state, step_keys[0], data, jnp.zeros((), jnp.int32))
+    tree, kinds = jax.tree.structure(shapes), shapes[1]
+
+    def body(i: Array, carry: tuple[FitState, Array]) -> tuple[FitState, Array]:
+        state, rows = carry
+        leaves = jax.tree.leaves((state, at(step_keys, i), data, i))
+        state, records = tree.unflatten(jaxpr_as_fun(closed)(*leaves))
+        return state, lax.dynamic_update_index_in_dim(rows, _as_row(records), i, 0)
+
+    width = len(jax.tree.leaves(kinds))
+    rows = jnp.full((capacity, width), STOPPED, float)
+    state, rows = lax.fori_loop(0, count, body, (state, rows))
+    # A copy of the flag: the state is donated to the next call.
+    out = (state, _from_rows(rows, kinds), jnp.copy(state.skipped_in_a_row))
+    return _mesh.replicated(task.mesh, out)
+
+
+def _as_row(records: Records) -> Array:
+    """A step's records as one vector of floats: one write into the history instead of one for each."""
+    return jnp.stack([x.astype(float) for x in jax.tree.leaves(records)])
+
+
+def _from_rows(rows: Array, kinds: Records) -> Records:
+    """The columns of `rows`, in the form and the dtypes of the records."""
+    leaves, tree = jax.tree.flatten(kinds)
+    return tree.unflatten([rows[:, j].astype(kind.dtype) for j, kind in enumerate(leaves)])
+
+
+def batch_of(task: Task, state: FitState, data: Any, i: Any) -> tuple[Any, ...]:
+    """The objective's further arguments at the state's step, the i-th of its call."""
+    return _mesh.rows(task.mesh, task.feed.batch(data, state.step, i))
+
+
+def step_key(base: Array, step: Any) -> Array:
+    """The objective's key at a step."""
+    return jax.random.fold_in(jax.random.fold_in(base, step), keys.SAMPLE)
+
+
+def _shown(task: Task, state: FitState) -> tuple[Any, Any]:
+    """The parameters for evaluation, and the averaged ones."""
+    shown = evaluation_params(task.evaluate, state.opt_state, state.params)
+    averaged = None if task.average is None else task.average.value(state.average, shown)
+    return shown, averaged
+
+
+def kinds(tree: Any) -> Hashable:
+    """The structure, shapes and dtypes of a tree: what `jax.jit` compiles for."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)

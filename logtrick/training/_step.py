@@ -1,0 +1,187 @@
+"""One step of a fit, pure: gradient, update, and whether it is accepted."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from logtrick._core import checks
+from logtrick._core.module import Module
+from logtrick.training import _guard
+from logtrick.training._adaptive import adaptive_loss, advanced_statistics, auxes, merge, partition
+from logtrick.training._average import Average
+from logtrick.training._evaluation import Evaluate, evaluation_params
+from logtrick.training._feed import NO_DATA, Feed
+from logtrick.training._metrics import columns
+from logtrick.training._reductions import euclidean_norm, not_finite
+from logtrick.training._state import CLIPPED, GRADIENT, STOPPED, UPDATE, VALUE, FitState, Records
+
+Array = jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is compiled for.
+
+    Attributes:
+      where: the public function, for messages.
+      objective: the user's function.
+      optimizer: an optax transformation with extra arguments.
+      sign: 1 to minimize, −1 to maximize.
+      limit: how many steps in a row may be skipped.
+      feed: how a step gets its batch.
+      freeze_guard: the factor of the freeze guard, or None.
+      average: how iterates are averaged, or None.
+      evaluate: the user's form of the parameters for evaluation, or None.
+      mesh: the devices, or None.
+    """
+
+    where: str
+    objective: Callable[..., Any]
+    optimizer: Any
+    sign: int = 1
+    limit: int = 10
+    feed: Feed = NO_DATA
+    freeze_guard: float | None = None
+    average: Average | None = None
+    evaluate: Evaluate | None = None
+    mesh: Any = None
+
+
+class Proposal(Module):
+    """What a step would do, and what it saw.
+
+    Attributes:
+      value: the objective.
+      aux: what the objective returned beside it.
+      grads: the gradient of the loss with respect to the trained parameters, before clipping.
+      new, old: (parameters, optimizer state) after and before.
+      gradient_norm, update_norm: Euclidean norms.
+      clipped: whether the freeze guard clipped.
+    """
+
+    value: Array
+    aux: Any
+    grads: Any
+    new: Any
+    old: Any
+    gradient_norm: Array
+    update_norm: Array
+    clipped: Array
+
+
+def propose(task: Task, state: FitState, key: Array, batch: tuple[Any, ...]) -> Proposal:
+    """A step's gradient and update, not yet accepted."""
+    trained, statistics = partition(state.params)
+
+    def loss(trained: Any) -> tuple[Array, Any]:
+        params = merge(state.params, trained, statistics)
+        value, aux = split(task.objective(params, key, *batch))
+        value = checks.scalar_cost(f"{task.where}: the objective", value)
+        news = advanced_statistics(task.where, params, aux)
+        return task.sign * value + adaptive_loss(task.where, aux), (value, aux, news)
+
+    (_, (value, aux, statistics)), grads = jax.value_and_grad(loss, has_aux=True)(trained)
+    norm = euclidean_norm(grads)
+    clipped, kept = jnp.array(False), grads
+    if task.freeze_guard is not None:
+        most = _guard.bound(state.gradient_scale, task.freeze_guard)
+        clipped = (norm > most) & jnp.isfinite(norm)
+        scale = jnp.where(clipped, most / norm, 1.0)
+        kept = jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
+    updates, opt_state = _update(task, state, trained, task.sign * value, kept)
+    trained = optax.apply_updates(trained, updates)
+    new = (merge(state.params, trained, statistics), opt_state)
+    old = (state.params, state.opt_state)
+    return Proposal(value, aux, grads, new, old, norm, euclidean_norm(updates), clipped)
+
+
+def split(out: Any) -> tuple[Any, Any]:
+    """What an objective returned as (value, aux)."""
+    return out if isinstance(out, tuple) and len(out) == 2 else (out, None)
+
+
+def take(
+    task: Task, state: FitState, key: Array, batch: tuple[Any, ...]
+) -> tuple[FitState, Records]:
+    """A step: what it proposes where all of it is finite, else nothing but a count."""
+    step = propose(task, state, key, batch)
+    wrong = _not_finite(step)
+    running = state.skipped_in_a_row < task.limit
+    accepted = running & (wrong == 0)
+    choose = lambda new, old: jnp.where(accepted, new, old)
+    params, opt_state = jax.tree.map(choose, step.new, step.old)
+    average, scale = state.average, state.gradient_scale
+    if task.average is not None:
+        shown = evaluation_params(task.evaluate, step.new[1], step.new[0])
+        average = jax.tree.map(choose, task.average.update(average, shown, state.step), average)
+    if task.freeze_guard is not None:
+        scale = jax.tree.map(choose, _guard.observe(scale, step.gradient_norm), scale)
+    skipped = (running & (wrong != 0)).astype(jnp.int32)
+    clipped = accepted & step.clipped
+    state = FitState(
+        params=params,
+        opt_state=opt_state,
+        key_data=state.key_data,
+        step=state.step + running.astype(jnp.int32),
+        skipped=state.skipped + skipped,
+        skipped_in_a_row=jnp.where(accepted, 0, state.skipped_in_a_row + skipped),
+        clipped=state.clipped + clipped.astype(jnp.int32),
+        gradient_scale=scale,
+        average=average,
+        position=state.position,
+        key_impl=state.key_impl,
+    )
+    flags = jnp.where(running, wrong | CLIPPED * clipped, STOPPED)
+    metrics = columns(step.aux, opt_state)
+    records = Records(
+        value=step.value.astype(float),
+        gradient_norm=step.gradient_norm.astype(float),
+        update_norm=step.update_norm.astype(float),
+        flags=flags,
+        metrics=metrics,
+    )
+    return state, records
+
+
+def _update(task: Task, state: FitState, trained: Any, value: Array, grads: Any) -> tuple[Any, Any]:
+    """The optimizer's update and state, every leaf in the shape and dtype that it had."""
+
+    def value_fn(*_: Any) -> Any:
+        raise ValueError(
+            f"{task.where}(optimizer=…) evaluates the objective again in a line search, which compares values at different "
+            "points and needs them without noise; the objective here draws new samples at every step. Use a stochastic "
+            "optimizer such as optax.adam, or L-BFGS with linesearch=None."
+        )
+
+    updates, opt_state = task.optimizer.update(
+        grads, state.opt_state, trained, value=value, grad=grads, value_fn=value_fn
+    )
+
+    def same_shape(new: Any, old: Array) -> Any:
+        if jnp.shape(new) != old.shape:
+            raise ValueError(
+                f"{task.where}(optimizer=…) turned a leaf of shape {old.shape} into one of shape {jnp.shape(new)}. Its "
+                "updates and its state must keep their shapes."
+            )
+        return new
+
+    updates = jax.tree.map(same_shape, updates, trained)
+    cast = lambda new, old: lax.convert_element_type(same_shape(new, old), old.dtype)
+    return updates, jax.tree.map(cast, opt_state, state.opt_state)
+
+
+def _not_finite(step: Proposal) -> Array:
+    """What of a step is not finite, as bits; which leaf it was is found when it matters."""
+    gradient, update = not_finite(step.grads, step.new, step.old)
+    bits = VALUE * ~jnp.isfinite(step.value) + GRADIENT * gradient + UPDATE * update
+    return bits.astype(jnp.int32)
+
+
+def expectations(aux: Any) -> list[Any]:
+    """The costs of every expectation in an objective's aux."""
+    return [found.costs for _, found in auxes(aux)]

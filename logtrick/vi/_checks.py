@@ -1,0 +1,64 @@
+"""What `vi.fit` refuses, and what it says instead."""
+
+from typing import Any
+
+import optax
+
+from logtrick.vi._engines import Engine
+from logtrick.vi._guide import Guide
+from logtrick.vi._minibatch import Minibatch
+from logtrick.vi._objectives._base import Objective
+from logtrick.vi._objectives._log_variance import LogVariance
+
+
+def check_fit(objective: Any, optimizer: Any, log_density: Any, refine: Any, q: Guide) -> None:
+    if not isinstance(objective, Objective):
+        raise TypeError(
+            f"vi.fit(objective=…) needs an objective; got {objective!r}. Pass vi.ELBO(), say."
+        )
+    if not callable(log_density):
+        raise TypeError(
+            f"vi.fit(log_density=…) needs a function of one draw; got {type(log_density).__name__}."
+        )
+    if isinstance(optimizer, type) and issubclass(optimizer, Engine):
+        raise TypeError(
+            f"vi.fit(optimizer=…) needs an instance; got the class. Write vi.{optimizer.__name__}()."
+        )
+    if not isinstance(optimizer, Engine | optax.GradientTransformation | None):
+        raise TypeError(
+            f"vi.fit(optimizer=…) needs an optax optimizer or an engine; got {type(optimizer).__name__}. Pass "
+            "optax.adam(1e-2) or vi.Pipeline(), say."
+        )
+    if isinstance(optimizer, Engine):
+        check_engine(objective, optimizer, log_density, q)
+    if refine not in (None, "flow"):
+        raise ValueError(f'vi.fit(refine=…) needs None or "flow"; got {refine!r}.')
+    if refine == "flow" and q.normal() is None:
+        raise ValueError(
+            f'vi.fit(refine="flow") needs a guide that a flow can start from; got {type(q).__name__}. Use vi.FullRankNormal.'
+        )
+    if isinstance(log_density, Minibatch):
+        if not objective.linear and not isinstance(objective, LogVariance):
+            raise ValueError(
+                f"vi.fit: {type(objective).__name__} on minibatches is biased, since it is no expectation of a sum over rows. "
+                "Use vi.ELBO() or vi.LogVariance(), or all data."
+            )
+        log_density.check(q.constrain(q._center()))
+
+
+def check_engine(objective: Objective, engine: Engine, log_density: Any, q: Guide) -> None:
+    name = type(engine).__name__
+    if not objective.linear:
+        raise ValueError(
+            f"vi.fit(optimizer=vi.{name}()) fits the ELBO's normal; got objective {type(objective).__name__}. Use an optax "
+            "optimizer for other objectives."
+        )
+    if isinstance(log_density, Minibatch):
+        raise ValueError(
+            f"vi.fit(optimizer=vi.{name}()) on minibatches is biased: its steps are not linear in the gradient. Use an optax "
+            "optimizer, or all data."
+        )
+    if q.normal() is None:
+        raise ValueError(
+            f"vi.fit(optimizer=vi.{name}()) needs a normal guide; got {type(q).__name__}. Use an optax optimizer."
+        )

@@ -1,0 +1,256 @@
+"""Newton's method in the natural parameters of a Gaussian, on fixed draws.
+
+With z = m + C e, u = Cᵀ ∇log p(z) and r = u + e (the difference of the scores of p and q in the whitened coordinates),
+b = mean r and H = I + sym(cov(u, e)) are the natural gradients with respect to mean and precision. At the best
+Gaussian both vanish.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from logtrick.vi._engines._density import Density
+from logtrick.vi._engines._gaussian import Gaussian
+
+_STEPS = 40
+_SMALLEST = 1e-4  # the smallest fraction of a step that is tried
+_SHRINKINGS = 20
+
+
+class State(NamedTuple):
+    """A Gaussian with what the fixed draws say of it.
+
+    Attributes:
+      gaussian: where it is.
+      noise: the draws e, shape (n, d); pairs (e, −e) are halves of the array.
+      log_density: (n,).
+      scores: u, shape (n, d).
+      elbo: on these draws.
+    """
+
+    gaussian: Gaussian
+    noise: np.ndarray
+    log_density: np.ndarray
+    scores: np.ndarray
+    elbo: float
+
+    @property
+    def shift(self) -> np.ndarray:
+        """b = mean (u + e), shape (d,)."""
+        return self.scores.mean(0)
+
+    @property
+    def curvature(self) -> np.ndarray:
+        """sym(mean u eᵀ), shape (d, d): the mean Hessian of log p in the whitened coordinates (Stein's identity)."""
+        cross = self.scores.T @ self.noise / len(self.noise)
+        return 0.5 * (cross + cross.T)
+
+    @property
+    def decrement(self) -> float:
+        """|b|²/2 + ‖H‖²_F/4 nats: about how far the ELBO is below its maximum."""
+        tilt = np.eye(len(self.shift)) + self.curvature
+        if self.gaussian.mean_field:
+            newton, _ = mean_field_directions(self)
+            tilt = np.diag(np.diag(tilt))
+            return 0.5 * abs(float(newton @ self.shift)) + 0.25 * float((tilt**2).sum())
+        return 0.5 * float(self.shift @ self.shift) + 0.25 * float((tilt**2).sum())
+
+    @property
+    def resolved_decrement(self) -> float:
+        """The decrement from two independent halves of the draws, so that its mean is not raised by their noise."""
+        half = len(self.noise) // 2
+        quarter = half // 2
+        first = np.r_[0:quarter, half : half + quarter]  # pairs stay together
+        second = np.r_[quarter:half, half + quarter : 2 * half]
+        halves = [
+            State(self.gaussian, self.noise[i], self.log_density[i], self.scores[i], self.elbo)
+            for i in (first, second)
+        ]
+        tilts = [np.eye(len(self.shift)) + state.curvature for state in halves]
+        if self.gaussian.mean_field:
+            tilts = [np.diag(np.diag(tilt)) for tilt in tilts]
+        shifts = float(halves[0].shift @ halves[1].shift)
+        return max(0.0, 0.5 * shifts + 0.25 * float((tilts[0] * tilts[1]).sum()))
+
+    @property
+    def weight_deviation(self) -> float:
+        """The standard deviation of log p − log q over the draws."""
+        weights = self.log_density + 0.5 * (self.noise**2).sum(1)
+        return float(np.std(weights)) if np.isfinite(weights).all() else np.inf
+
+
+def antithetic(rng: np.random.Generator, count: int, dim: int) -> np.ndarray:
+    """`count` draws of N(0, I) in pairs (e, −e), with mean e eᵀ = I exactly where there are enough of them.
+
+    On a Gaussian target the mean Hessian and gradient are then exact, whatever the number of draws.
+    """
+    half = rng.standard_normal((count // 2, dim))
+    if dim <= len(half) // 2:
+        covariance = half.T @ half / len(half)
+        half = np.linalg.solve(np.linalg.cholesky(covariance), half.T).T
+    return np.concatenate([half, -half])
+
+
+def look(density: Density, gaussian: Gaussian, noise: np.ndarray) -> State:
+    """Evaluate the draws of a Gaussian."""
+    values, gradients = density(gaussian.push(noise))
+    elbo = float(values.mean()) + gaussian.entropy() if np.isfinite(values).all() else -np.inf
+    return State(gaussian, noise, values, gaussian.pull(gradients), elbo)
+
+
+def finite_draws(density: Density, gaussian: Gaussian, noise: np.ndarray) -> State:
+    """Like `look`; a draw whose density is not finite is shrunk, with its antithetic partner, until it is."""
+    state = look(density, gaussian, noise)
+    half = len(noise) // 2
+    for _ in range(_SHRINKINGS):
+        bad = ~np.isfinite(state.log_density)
+        bad = bad[:half] | bad[half:]
+        if not bad.any():
+            break
+        noise = state.noise.copy()
+        both = np.concatenate([bad, bad])
+        noise[both] *= 0.5
+        values, gradients = density(gaussian.push(noise[both]))
+        log_density, scores = state.log_density.copy(), state.scores.copy()
+        log_density[both], scores[both] = values, gaussian.pull(gradients)
+        finite = np.isfinite(log_density).all()
+        elbo = float(log_density.mean()) + gaussian.entropy() if finite else -np.inf
+        state = State(gaussian, noise, log_density, scores, elbo)
+    return state
+
+
+def climb(
+    density: Density,
+    state: State,
+    *,
+    tolerance: float = 1e-3,
+    trace: list[tuple[int, float]] | None = None,
+) -> State:
+    """Newton steps on the draws of `state` until one gains, or the next promises to gain, less than `tolerance` nats."""
+    fraction = 1.0
+    for step in range(_STEPS):
+        # One step is taken always: it makes the fit of a Gaussian exact.
+        if step and state.decrement < tolerance:
+            break
+        new, fraction = _step(density, state, fraction)
+        if new is None:
+            break
+        gain, state = new.elbo - state.elbo, new
+        if trace is not None:
+            trace.append((density.evaluations, state.elbo))
+        if gain < tolerance:
+            break
+        fraction = min(1.0, 2 * fraction)
+    return state
+
+
+def _step(density: Density, state: State, fraction: float) -> tuple[State | None, float]:
+    """The largest of fraction, fraction/3, … of the step that raises the ELBO on the same draws."""
+    move = mean_field_move(state) if state.gaussian.mean_field else full_rank_move(state)
+    while fraction > _SMALLEST:
+        new = look(density, move.taken(fraction), state.noise)
+        if new.elbo > state.elbo:
+            return new, fraction
+        fraction /= 3
+    return None, fraction
+
+
+def full_rank_move(state: State) -> "Move":
+    """The natural Newton step of a full-rank Gaussian."""
+    tilt = np.eye(len(state.shift)) + state.curvature
+    return Move(state.gaussian, state.shift, tilt, longest=3 * np.sqrt(len(tilt)))
+
+
+class Move:
+    """A natural Newton step, of which any fraction can be taken.
+
+    Args:
+      gaussian: from where.
+      shift: b, shape (d,).
+      tilt: H, shape (d, d).
+      longest: the limit of the mean's step, in the whitened coordinates.
+      widest: the limit of the change of log λ, λ a factor of the precision.
+    """
+
+    def __init__(
+        self,
+        gaussian: Gaussian,
+        shift: np.ndarray,
+        tilt: np.ndarray,
+        *,
+        longest: float,
+        widest: float = 6.0,
+    ) -> None:
+        self.gaussian, self.longest, self.widest = gaussian, longest, widest
+        self.tilts, self.vectors = np.linalg.eigh(tilt)
+        self.shift = self.vectors.T @ shift
+        self.capped = False
+
+    def taken(self, fraction: float) -> Gaussian:
+        """The Gaussian after a fraction ρ of the step; `capped` says whether the mean's step met its limit."""
+        mean, scale = self.gaussian
+        damped = 1 - fraction * self.tilts
+        step = fraction * self.shift / np.maximum(1.0, damped)
+        norm = float(np.linalg.norm(step))
+        step *= min(1.0, self.longest / max(norm, 1e-300))
+        # The factor λ of the precision along each eigenvector: the Newton step where the precision grows, and where it falls
+        # one that stays positive.
+        logs = np.log(precision_factor(self.tilts, fraction))
+        self.capped = norm > self.longest
+        logs = np.clip(logs, -self.widest, self.widest)
+        basis = scale @ self.vectors
+        return Gaussian(mean + basis @ step, (basis * np.exp(-0.5 * logs)) @ self.vectors.T)
+
+
+class MeanFieldMove:
+    """The step of a mean-field Gaussian: `direction` for the mean, in standard deviations, and tilts of the coordinates."""
+
+    def __init__(
+        self,
+        gaussian: Gaussian,
+        direction: np.ndarray,
+        tilts: np.ndarray,
+        *,
+        longest: float,
+        widest: float = 6.0,
+    ) -> None:
+        self.gaussian, self.longest, self.widest = gaussian, longest, widest
+        self.direction, self.tilts = direction, tilts
+        self.capped = False
+
+    def taken(self, fraction: float) -> Gaussian:
+        """The Gaussian after a fraction of the step; `capped` says whether the mean's step met its limit."""
+        mean, scale = self.gaussian
+        step = fraction * self.direction
+        norm = float(np.linalg.norm(step))
+        step *= min(1.0, self.longest / max(norm, 1e-300))
+        logs = np.log(precision_factor(self.tilts, fraction))
+        self.capped = norm > self.longest
+        logs = np.clip(logs, -self.widest, self.widest)
+        return Gaussian(mean + scale * step, scale * np.exp(-0.5 * logs))
+
+
+def precision_factor(tilts: np.ndarray, fraction: float) -> np.ndarray:
+    """λ = 1 − ρw where w ≤ 0, 1/(1 + ρw) where w > 0: positive whatever w is."""
+    return np.where(tilts <= 0, 1 - fraction * tilts, 1 / (1 + fraction * np.maximum(tilts, 0.0)))
+
+
+def mean_field_directions(state: State) -> tuple[np.ndarray, np.ndarray]:
+    """For independent coordinates: the Newton step of the mean, and the mean curvatures' negative diagonal.
+
+    The mean's step needs the whole mean Hessian even though q has none: with it, strongly correlated coordinates
+    converge in a few steps.
+    """
+    negative = -state.curvature
+    if 4 * len(negative) > len(state.noise):  # too few draws to tell the matrix's small eigenvalues
+        return state.shift / np.maximum(np.diag(negative), 0.3), np.diag(negative)
+    values, vectors = np.linalg.eigh(negative)
+    floored = np.maximum(np.abs(values), 1e-8 * max(np.abs(values).max(), 1e-300))
+    return vectors @ (vectors.T @ state.shift / floored), np.diag(negative)
+
+
+def mean_field_move(state: State) -> MeanFieldMove:
+    """The natural Newton step of a mean-field Gaussian."""
+    direction, precision = mean_field_directions(state)
+    longest = 10 * np.sqrt(len(direction))
+    return MeanFieldMove(state.gaussian, direction, 1 - precision, longest=longest)

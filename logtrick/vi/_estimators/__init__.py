@@ -1,0 +1,1 @@
+"""Estimators of an objective's gradient from log-weights, one a file."""

@@ -1,0 +1,1 @@
+"""The families of guides, one a file."""

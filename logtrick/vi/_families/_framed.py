@@ -1,0 +1,72 @@
+"""Guides with parameters in whitened coordinates."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from logtrick._core.kernel import stop
+from logtrick._core.module import replace
+from logtrick.vi._flat import Layout
+from logtrick.vi._guide import Guide
+
+Array = jax.Array
+
+
+class Framed(Guide, abstract=True):
+    """A guide over whitened coordinates x, u = center + frame x, z = T(u): x is what the family's parameters speak of.
+
+    Center and frame are held constant: a Gaussian fit puts them where first-order optimizers then carry, whatever the
+    scales of the variables.
+
+    Attributes:
+      center: shape (d,).
+      frame: shape (d,) for a diagonal, or (d, d), invertible.
+    """
+
+    center: Any
+    frame: Any
+
+    def framed(self, center: Array, frame: Array) -> "Framed":
+        """The same family in another frame, its parameters as they are."""
+        frame = jnp.asarray(frame, self.layout.dtype)
+        return replace(self, center=jnp.asarray(center, self.layout.dtype), frame=frame)
+
+    def normal(self) -> tuple[Array, Array]:
+        return self.center, self.frame
+
+    def at_normal(self, mean: Any, scale: Any) -> "Framed":
+        return self.framed(mean, scale)
+
+    def unwhitened(self, x: Array) -> Array:
+        """The flat unconstrained vector u of x."""
+        frame, center = stop(self.frame), stop(self.center)
+        return center + (frame * x if frame.ndim == 1 else frame @ x)
+
+    def whitened(self, u: Array) -> Array:
+        """x of the flat unconstrained vector u."""
+        frame, shift = stop(self.frame), u - stop(self.center)
+        return shift / frame if frame.ndim == 1 else jnp.linalg.solve(frame, shift)
+
+    def log_det_frame(self) -> Array:
+        """log |det frame|."""
+        frame = stop(self.frame)
+        return jnp.sum(jnp.log(jnp.abs(frame))) if frame.ndim == 1 else jnp.linalg.slogdet(frame)[1]
+
+    def constrain(self, x: Any) -> Any:
+        return self.layout.constrain(self.unwhitened(x))
+
+    def unconstrain(self, z: Any) -> Any:
+        return self.whitened(self.layout.unconstrain(z))
+
+    def log_det(self, x: Any) -> Array:
+        return self.layout.log_det(self.unwhitened(x)) + self.log_det_frame()
+
+    def flat_draws(self, key: Any, n: int) -> tuple[Array, Array]:
+        x, log_q = super().flat_draws(key, n)
+        return jax.vmap(self.unwhitened)(x), log_q - self.log_det_frame()
+
+
+def frame_of(scale: Any, layout: Layout) -> Array:
+    """A number or a vector as a diagonal frame."""
+    return jnp.broadcast_to(jnp.asarray(scale, layout.dtype), (layout.dim,))

@@ -1,0 +1,224 @@
+"""Normal guides in the unconstrained space: mean-field and full-rank."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from logtrick._core import checks
+from logtrick._core.module import assign, replace
+from logtrick.distributions import Distribution, MultivariateNormal, Normal
+from logtrick.supports import Positive, Real
+from logtrick.vi._flat import Layout, layout_of
+from logtrick.vi._guide import Guide
+from logtrick.vi._marginals import normal_marginals
+
+Array = jax.Array
+
+
+class MeanFieldNormal(Guide):
+    """Independent normals in the unconstrained space: z = T(m + s ⊙ ε), ε ∼ N(0, I).
+
+    Args:
+      like: a pytree of numbers or arrays in the constrained space, or of `jax.ShapeDtypeStruct`s: the shapes, and where q
+        starts. A value outside of its support counts as none, and q starts at T(0) there.
+      support: a support, or a pytree of supports like `like` in which names may be left out (real).
+      loc: m, shape (d,), the unconstrained means; T⁻¹(like) unless said otherwise.
+      scale: s > 0, shape () or (d,), the unconstrained standard deviations.
+    Raises:
+      TypeError: variables that are not floats; supports that are none.
+      ValueError: names that `like` does not have; shapes that do not fit; a scale that is not positive.
+    Example:
+      >>> from logtrick import vi
+      >>> q = vi.MeanFieldNormal(like={"mu": 0.0, "tau": 1.0}, support={"tau": vi.positive}, scale=0.5)
+      >>> {name: round(float(x), 4) for name, x in q.mean().items()}               # e^(½ · 0.25)
+      {'mu': 0.0, 'tau': 1.1331}
+    """
+
+    loc: Any
+    log_scale: Any
+
+    def __init__(
+        self, like: Any, support: Any = None, *, loc: Any = None, scale: Any = 1.0
+    ) -> None:
+        layout = layout_of("MeanFieldNormal", like, support)
+        scale = vector("MeanFieldNormal", "scale", scale, layout)
+        scale = checks.require("MeanFieldNormal", "scale", scale, _is_positive, "positive numbers")
+        assign(
+            self,
+            loc=start("MeanFieldNormal", loc, like, layout),
+            log_scale=jnp.log(scale),
+            layout=layout,
+        )
+
+    @property
+    def scale(self) -> Array:
+        """s, shape (d,)."""
+        return jnp.exp(self.log_scale)
+
+    @property
+    def base(self) -> Distribution:
+        return Normal(self.loc, self.scale)
+
+    @property
+    def provides(self) -> frozenset[str]:
+        return closed_forms(self.layout)
+
+    def normal(self) -> tuple[Array, Array]:
+        return self.loc, self.scale
+
+    def at_normal(self, mean: Any, scale: Any) -> "MeanFieldNormal":
+        dtype = self.layout.dtype
+        log_scale = jnp.log(jnp.asarray(independent(scale), dtype))
+        return replace(self, loc=jnp.asarray(mean, dtype), log_scale=log_scale)
+
+    def _mean(self) -> Any:
+        return normal_marginals(self, self.loc, self.scale)[0]
+
+    def _variance(self) -> Any:
+        return normal_marginals(self, self.loc, self.scale)[1]
+
+    def _entropy(self) -> Array:
+        return entropy(self.base, self.loc, self.layout)
+
+
+class FullRankNormal(Guide):
+    """A normal with any covariance in the unconstrained space: z = T(m + L ε), ε ∼ N(0, I).
+
+    L is held lower triangular, its diagonal by logarithms.
+
+    Args:
+      like: a pytree of numbers or arrays in the constrained space: the shapes, and where q starts (`MeanFieldNormal`).
+      support: a support, or a pytree of supports like `like` in which names may be left out (real).
+      loc: m, shape (d,), the unconstrained means; T⁻¹(like) unless said otherwise.
+      scale: a number or (d,) for a diagonal, or any invertible (d, d) matrix C with covariance C Cᵀ, triangular or not.
+    Raises:
+      TypeError: variables that are not floats; supports that are none.
+      ValueError: names that `like` does not have; shapes that do not fit; a scale that is not positive.
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from logtrick import vi
+      >>> q = vi.FullRankNormal(like=jnp.zeros(2), scale=jnp.array([[0.0, 2.0], [1.0, 0.0]]))
+      >>> q.stddev().round(4).tolist()                                             # of C Cᵀ = diag(4, 1)
+      [2.0, 1.0]
+    """
+
+    loc: Any
+    factor: Any
+
+    def __init__(
+        self, like: Any, support: Any = None, *, loc: Any = None, scale: Any = 1.0
+    ) -> None:
+        layout = layout_of("FullRankNormal", like, support)
+        loc = start("FullRankNormal", loc, like, layout)
+        scale = jnp.asarray(scale, layout.dtype)
+        if scale.ndim < 2:
+            scale = jnp.diag(vector("FullRankNormal", "scale", scale, layout))
+        if scale.shape != (layout.dim, layout.dim):
+            raise ValueError(
+                f"FullRankNormal(scale=…) needs shape (), ({layout.dim},) or ({layout.dim}, {layout.dim}); "
+                f"got {scale.shape}."
+            )
+        tril = triangular(scale)
+        diagonal = checks.require(
+            "FullRankNormal", "scale", jnp.diagonal(tril), _is_positive, "an invertible matrix"
+        )
+        factor = jnp.tril(tril, -1) + jnp.diag(jnp.log(diagonal))
+        assign(self, loc=loc, factor=factor, layout=layout)
+
+    @property
+    def scale_tril(self) -> Array:
+        """L, shape (d, d)."""
+        return jnp.tril(self.factor, -1) + jnp.diag(jnp.exp(jnp.diagonal(self.factor)))
+
+    @property
+    def base(self) -> Distribution:
+        return MultivariateNormal(self.loc, self.scale_tril)
+
+    @property
+    def provides(self) -> frozenset[str]:
+        return closed_forms(self.layout)
+
+    def normal(self) -> tuple[Array, Array]:
+        return self.loc, self.scale_tril
+
+    def at_normal(self, mean: Any, scale: Any) -> "FullRankNormal":
+        scale = np.asarray(scale, np.float64)
+        upper = np.linalg.qr(np.diag(scale) if scale.ndim == 1 else scale.T, mode="r")
+        tril = upper.T * np.where(
+            np.diagonal(upper) < 0, -1.0, 1.0
+        )  # in double precision, on the host
+        factor = np.tril(tril, -1) + np.diag(np.log(np.diagonal(tril)))
+        dtype = self.layout.dtype
+        return replace(self, loc=jnp.asarray(mean, dtype), factor=jnp.asarray(factor, dtype))
+
+    def covariance(self) -> Array:
+        """L Lᵀ, the covariance of the flat unconstrained vector, shape (d, d)."""
+        return self.scale_tril @ self.scale_tril.T
+
+    def _mean(self) -> Any:
+        return normal_marginals(self, self.loc, jnp.linalg.norm(self.scale_tril, axis=1))[0]
+
+    def _variance(self) -> Any:
+        return normal_marginals(self, self.loc, jnp.linalg.norm(self.scale_tril, axis=1))[1]
+
+    def _entropy(self) -> Array:
+        return entropy(self.base, self.loc, self.layout)
+
+
+def triangular(scale: Array) -> Array:
+    """L, lower triangular with a positive diagonal, L Lᵀ = C Cᵀ: by QR of Cᵀ, right at any condition number.
+
+    A Cholesky factor of C Cᵀ squares the condition number, and fails at 1e8 in double precision.
+    """
+    upper = jnp.linalg.qr(scale.T, mode="r")
+    sign = jnp.where(jnp.diagonal(upper) < 0, -1.0, 1.0).astype(upper.dtype)
+    return (sign[:, None] * upper).T
+
+
+def full_rank(layout: Layout) -> FullRankNormal:
+    """N(0, I) over the variables of a layout."""
+    q = FullRankNormal(jnp.zeros((layout.dim,), layout.dtype))
+    return replace(q, layout=layout)
+
+
+def independent(scale: Any) -> Any:
+    """The standard deviations of the best independent normal: 1/√ of the diagonal of the precision of C Cᵀ."""
+    scale = np.asarray(scale, np.float64)
+    if scale.ndim == 1:
+        return scale
+    return 1 / np.linalg.norm(np.linalg.inv(scale), axis=0)
+
+
+def start(where: str, loc: Any, like: Any, layout: Layout) -> Array:
+    """The unconstrained means to start from: `loc`, or T⁻¹(like)."""
+    return layout.start(like) if loc is None else vector(where, "loc", loc, layout)
+
+
+def vector(where: str, name: str, value: Any, layout: Layout) -> Array:
+    """A number or a vector as a vector of the layout's length and dtype."""
+    value = jnp.asarray(value, layout.dtype)
+    if value.shape not in ((), (layout.dim,)):
+        raise ValueError(f"{where}({name}=…) needs shape () or ({layout.dim},); got {value.shape}.")
+    return jnp.broadcast_to(value, (layout.dim,))
+
+
+def closed_forms(layout: Layout) -> frozenset[str]:
+    """What a normal guide has in closed form or by quadrature; the entropy where E log |det| is linear in the means."""
+    linear = all(isinstance(v.support, Real | Positive) for v in layout.variables)
+    return frozenset({"mean", "variance"} | ({"entropy"} if linear else set()))
+
+
+def entropy(base: Distribution, loc: Array, layout: Layout) -> Array:
+    """H(z) = H(u) + E log |det ∂T/∂u|, and log |det| = Σ u over positive variables."""
+    shifts = [
+        jnp.sum(p)
+        for v, p in zip(layout.variables, layout.parts(loc))
+        if isinstance(v.support, Positive)
+    ]
+    return base.entropy() + sum(shifts, jnp.zeros((), loc.dtype))
+
+
+def _is_positive(x: Any) -> Any:
+    return (x > 0) & (x < np.inf)

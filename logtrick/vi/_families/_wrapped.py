@@ -1,0 +1,145 @@
+"""Any distribution as a guide."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from logtrick._core.module import assign, replace
+from logtrick.distributions import Distribution, MultivariateNormal
+from logtrick.vi._flat import plain_layout
+from logtrick.vi._guide import Guide
+
+Array = jax.Array
+# Parameters that have to stay positive: they are moved by their logarithms.
+_POSITIVE = frozenset({"scale", "rate", "concentration", "df", "a", "b", "total_count"})
+
+
+class Wrapped(Guide):
+    """Any `lt.Distribution`, or one made by `lt.adapters`, as a guide; the density sees its draws as they are.
+
+    The leaves of the distribution are what is fitted. Positive parameters of logtrick's own families (scales, rates,
+    concentrations) are held by their logarithms, so that no optimizer's step leaves their domain; those of adapted ones
+    are taken as they are, which suits flows. `vi.fit` wraps by itself.
+
+    Args:
+      dist: the distribution to start from.
+    Raises:
+      TypeError: no distribution.
+    Example:
+      >>> import logtrick as lt
+      >>> from logtrick import vi
+      >>> q = vi.Wrapped(lt.Gamma(2.0, 4.0))
+      >>> round(q.dist.mean().item(), 4), round(q.log_prob(0.5).item(), 4)
+      (0.5, 0.0794)
+    """
+
+    raw: Any
+
+    def __init__(self, dist: Distribution) -> None:
+        if not isinstance(dist, Distribution):
+            raise TypeError(
+                f"vi.Wrapped(dist=…) needs a distribution; got {type(dist).__name__}. Pass lt.Normal(0.0, 1.0), say, "
+                "or a guide such as vi.MeanFieldNormal(like=…)."
+            )
+        like = jax.eval_shape(dist.sample, jax.random.key(0))
+        kinds = [leaf.dtype for leaf in jax.tree.leaves(like)]
+        discrete = all(not jnp.issubdtype(kind, jnp.floating) for kind in kinds)
+        dtype = kinds[0] if discrete else jnp.result_type(float)
+        countable = discrete or dist.support.discrete
+        layout = plain_layout("vi.Wrapped", like, dtype, countable)
+        assign(self, raw=_changed(dist, _log), layout=layout)
+
+    @property
+    def dist(self) -> Distribution:
+        """The distribution as it is now."""
+        return _changed(self.raw, _exp)
+
+    @property
+    def base(self) -> Distribution:
+        return self.dist
+
+    @property
+    def discrete(self) -> bool:
+        return self.dist.support.discrete
+
+    @property
+    def event_shape(self) -> Any:
+        return self.raw.event_shape
+
+    @property
+    def support(self) -> Any:
+        return self.dist.support
+
+    @property
+    def provides(self) -> frozenset[str]:
+        return self.dist.provides & {"mean", "variance", "entropy"} | {"mean", "variance"}
+
+    @property
+    def noise_spec(self) -> Any:
+        return self.raw.noise_spec
+
+    def constrain(self, x: Any) -> Any:
+        return x
+
+    def unconstrain(self, z: Any) -> Any:
+        return z
+
+    def log_det(self, x: Any) -> Array:
+        return jnp.zeros((), jnp.result_type(float))
+
+    def _log_prob(self, z: Any) -> Array:
+        return self.dist.log_prob(z)
+
+    def _outside(self, change: Any, noise: Any) -> Any:
+        return self.dist._outside(change, noise)
+
+    def _transform(self, noise: Any) -> Any:
+        return self.dist._drawn(noise)
+
+    def _points(self) -> Any:
+        return self.dist.enumerate()
+
+    def _mean(self) -> Any:
+        return self.dist.mean() if "mean" in self.dist.provides else Guide._mean(self)
+
+    def _variance(self) -> Any:
+        return self.dist.variance() if "variance" in self.dist.provides else Guide._variance(self)
+
+    def _entropy(self) -> Array:
+        return self.dist.entropy()
+
+
+def as_guide(where: str, q: Any) -> Guide:
+    """A guide as it is, another distribution wrapped."""
+    if isinstance(q, Guide):
+        return q
+    if not isinstance(q, Distribution):
+        raise TypeError(
+            f"{where}(q=…) needs a guide or a distribution; got {type(q).__name__}. Pass vi.MeanFieldNormal(like=…), say."
+        )
+    return Wrapped(q)
+
+
+def _changed(dist: Any, change: Any) -> Any:
+    """`dist` with its positive parameters changed; composites by their parts, families of others as they are."""
+    if not type(dist).__module__.startswith("logtrick.distributions"):
+        return dist
+    new = {}
+    for field in dataclasses.fields(dist):
+        value = getattr(dist, field.name)
+        if field.metadata.get("static"):
+            continue
+        if isinstance(dist, MultivariateNormal) and field.name == "scale_tril":
+            new[field.name] = jnp.tril(value, -1) + jnp.diag(change(jnp.diagonal(value)))
+        elif field.name in _POSITIVE and isinstance(value, jax.Array):
+            new[field.name] = change(value)
+        else:
+            is_dist = lambda x: isinstance(x, Distribution)
+            part = lambda x: _changed(x, change) if is_dist(x) else x
+            new[field.name] = jax.tree.map(part, value, is_leaf=is_dist)
+    return replace(dist, **new)
+
+
+_log, _exp = jnp.log, jnp.exp

@@ -1,0 +1,157 @@
+"""`vi.fit`: which engine fits which guide."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from logtrick._core.keys import as_key
+from logtrick._core.module import replace
+from logtrick.vi._amortized import Amortized
+from logtrick.vi._auto import resolve
+from logtrick.vi._by_engine import by_engine, default_engine, normal_of
+from logtrick.vi._checks import check_fit
+from logtrick.vi._conditioned import Conditioned
+from logtrick.vi._engines import Engine
+from logtrick.vi._families._blocks import Blocks
+from logtrick.vi._families._coupling_flow import flow_over
+from logtrick.vi._families._framed import Framed
+from logtrick.vi._families._normal import full_rank
+from logtrick.vi._families._wrapped import as_guide
+from logtrick.vi._guide import Guide
+from logtrick.vi._minibatch import Minibatch
+from logtrick.vi._objectives._base import Objective
+from logtrick.vi._objectives._elbo import ELBO
+from logtrick.vi._result import Findings, Fit
+from logtrick.vi._stochastic import Wanted, fit_amortized, fit_stochastic, is_traced
+
+ENGINE, TRAIN, REFINE, START = 1, 2, 3, 4  # purposes of the key
+
+
+def fit(
+    key: Any,
+    log_density: Callable[[Any], Any],
+    q0: Any,
+    *,
+    objective: Objective = ELBO(),  # noqa: B008  # frozen
+    estimator: Any = "auto",
+    optimizer: Any = None,
+    num_samples: int | None = None,
+    max_steps: int | None = None,
+    budget: int | None = None,
+    init: Any = None,
+    stop: Any = "auto",
+    refine: str | None = None,
+    progress: Any = False,
+) -> Fit:
+    """Fit a guide to a log density.
+
+    With nothing else set: a normal guide of a smooth density is fitted by `vi.Pipeline` (modes, Laplace, Newton's method on
+    fixed draws), which needs no tuning, and of a density that calls the host by `vi.QuadraticRegression`; other continuous
+    families start from such a fit, in its whitened coordinates, and go on by Adam; blocks and minibatches by Adam; discrete
+    guides by Adam from the best of four starts. Any of `optimizer` (of optax),
+    `num_samples`, `max_steps`, or an objective or estimator of one's own asks for the stochastic engine.
+
+    Args:
+      key: a typed key.
+      log_density: `log_density(z) -> scalar` of one pytree of variables in the constrained space, need not be normalized;
+        or a `vi.minibatch`, or for amortized guides a `vi.per_row`. A function that calls the host (`lt.black_box`) is fitted
+        without its derivative.
+      q0: the guide to start from, an `lt.Distribution`, or a `vi.Amortized`.
+      objective: `vi.ELBO()`, `vi.IWELBO(k)`, `vi.Renyi(alpha)`, `vi.InclusiveKL()`, `vi.LogVariance()`, or a user's.
+      estimator: "auto", an estimator, or for `Blocks` a dict of them by block.
+      optimizer: an optax optimizer, or an engine: `vi.Pipeline()`, `vi.NaturalGradient()`, `vi.BatchAndMatch()`, …
+      num_samples: values of the objective a step, of the stochastic engine.
+      max_steps: steps at most, of the stochastic engine; 3,000 unless said otherwise.
+      budget: evaluations of the log density at most.
+      init: another start: a guide, a `Fit`, or an engine that is run first.
+      stop: "auto" stops stochastic fits of the ELBO by the measured rule; None takes all steps; or a
+        `vi.StopRule`.
+      refine: "flow" continues the fit of a normal guide with a `CouplingFlow`; then `fit.q` is that flow.
+      progress: whether progress is printed.
+    Returns:
+      A `Fit`.
+    Raises:
+      TypeError: no guide, no objective, no optimizer.
+      ValueError: combinations that are illegal or biased, with the legal ones named.
+    References:
+      Kucukelbir, Tran, Ranganath, Gelman & Blei (2017), "Automatic Differentiation Variational Inference"; Giordano, Ingram
+      & Broderick (2024), "Black Box Variational Inference with a Deterministic Objective".
+    Example:
+      >>> import jax, jax.numpy as jnp, optax
+      >>> from logtrick import vi
+      >>> q0 = vi.MeanFieldNormal(like={"mu": 0.0, "tau": 1.0}, support={"tau": vi.positive})
+      >>> log_density = lambda z: -0.5 * (z["mu"] - 3.0) ** 2 + jnp.log(z["tau"]) - 2.0 * z["tau"]    # Gamma(2, 2)
+      >>> fit = vi.fit(jax.random.key(0), log_density, q0)
+      >>> round(fit.q.mean()["mu"].item(), 2), 0.9 < fit.q.mean()["tau"].item() < 1.1
+      (3.0, True)
+    """
+    key = as_key(key)
+    wanted = Wanted(
+        objective, estimator, optimizer, num_samples, max_steps, budget, stop, progress, True
+    )
+    if isinstance(q0, Amortized):
+        return fit_amortized(key, log_density, q0, wanted)
+    q = as_guide("vi.fit", q0)
+    check_fit(objective, optimizer, log_density, refine, q)
+    if init is not None:
+        q = _started(key, log_density, q, init, budget)
+    asked = resolve("vi.fit", objective, q, estimator, lambda x: log_density(q.constrain(x)))
+    if isinstance(q, Blocks):  # the estimators are in `asked` from here on
+        q = replace(q, estimators=dict.fromkeys(q.parts))
+    wanted = wanted._replace(estimator=asked, race=isinstance(estimator, str))
+    defaults = optimizer is None and num_samples is None and max_steps is None
+    plain = defaults and objective.linear and isinstance(estimator, str)
+    whole = not isinstance(log_density, Minibatch | Conditioned) and not is_traced(key, q)
+    smooth = plain and whole and q.normal() is not None
+    engine = optimizer if isinstance(optimizer, Engine) else None
+    if smooth and not isinstance(q, Framed):
+        engine = default_engine(log_density, q)
+    if engine is not None:
+        run_key = jax.random.fold_in(key, ENGINE)
+        result = by_engine(run_key, log_density, q, engine, budget, progress)
+    else:
+        before = 0
+        if smooth and init is None:
+            q, before = _framed_start(key, log_density, q, budget)
+        result = fit_stochastic(jax.random.fold_in(key, TRAIN), log_density, q, wanted)
+        result = replace(result, evaluations=before + result.evaluations)
+    if refine is not None:
+        return _refined(key, log_density, result, progress)
+    return result
+
+
+def _started(key: Any, log_density: Any, q: Guide, init: Any, budget: int | None) -> Guide:
+    """The guide at another start."""
+    if isinstance(init, Fit):
+        init = init.q
+    if isinstance(init, Engine):
+        init = by_engine(jax.random.fold_in(key, START), log_density, q, init, budget, None).q
+    init = as_guide("vi.fit(init=…)", init)
+    if type(init) is type(q) and jax.tree.structure(init) == jax.tree.structure(q):
+        return init
+    normal = init.normal()
+    if normal is None or init.dim != q.dim:
+        raise ValueError(
+            f"vi.fit(init=…) needs the family of q0, or one with a normal on as many numbers; got {type(init).__name__} for "
+            f"{type(q).__name__}. Pass a guide of q0's family."
+        )
+    return q.at_normal(*normal)
+
+
+def _framed_start(key: Any, log_density: Any, q: Guide, budget: int | None) -> tuple[Guide, int]:
+    """A framed guide in the frame of a normal fit, and what that took."""
+    engine = default_engine(log_density, q)
+    square = full_rank(q.layout).at_normal(*normal_of(q))
+    found = by_engine(jax.random.fold_in(key, START), log_density, square, engine, budget, None)
+    return q.at_normal(*normal_of(found.q)), found.evaluations
+
+
+def _refined(key: Any, log_density: Any, fitted: Fit, progress: Any) -> Fit:
+    """A coupling flow around a normal fit."""
+    flow = flow_over(fitted.q.layout).at_normal(*normal_of(fitted.q))
+    estimator = resolve("vi.fit", ELBO(), flow, "auto", lambda x: log_density(flow.constrain(x)))
+    wanted = Wanted(ELBO(), estimator, None, None, None, None, None, progress, False)
+    result = fit_stochastic(jax.random.fold_in(key, REFINE), log_density, flow, wanted)
+    report = Findings({**fitted.report, "refined": dict(result.report)})
+    return replace(result, report=report, evaluations=fitted.evaluations + result.evaluations)

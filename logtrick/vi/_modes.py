@@ -1,0 +1,89 @@
+"""Modes that a fit has missed: a search from outside of it."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from logtrick.vi._engines._curvature import Mode
+from logtrick.vi._engines._density import Density, generator
+from logtrick.vi._engines._gaussian import Gaussian, triangular
+from logtrick.vi._engines._natural_newton import antithetic, finite_draws
+from logtrick.vi._engines._starts import elsewhere, modes
+
+_NATS = 3.0  # a mode matters whose ELBO is no more than this below that of q
+_NEAR = 0.05  # the share of q's draws near a mode from which q counts as being there
+_DRAWS = 256
+_SCREENED = 1000  # points at which a gradient is taken
+
+
+class MissedMode(NamedTuple):
+    """A mode outside of q.
+
+    Attributes:
+      mean: where it is, in the flat unconstrained space, shape (d,).
+      stddev: of the Gaussian fitted to its curvature, shape (d,).
+      elbo: of that Gaussian: about the log of the mass that q misses there.
+      log_ratio: `elbo` less the ELBO of q: above 0, most of the mass is elsewhere.
+    """
+
+    mean: np.ndarray
+    stddev: np.ndarray
+    elbo: float
+    log_ratio: float
+
+
+def missed_modes(key: Any, target: Any, draws: np.ndarray, elbo: float) -> list[MissedMode]:
+    """Search for modes outside of q, from q widened and from N(0, I), both near and far.
+
+    Starts are twelve draws of q widened three times, N(0, I) and N(0, 3² I), and points from these and from still wider ones
+    at which the density rises away from q's mean. A mode counts as missed
+    where its Hessian is negative definite, it is farther than √d + 2 from q, measured by q's covariance and by its own, and
+    the ELBO of its Gaussian is no more than 3 nats below that of q.
+
+    Args:
+      key: a typed key.
+      target: the log density; has gradients.
+      draws: of q, shape (n, d).
+      elbo: of q.
+    Returns:
+      The missed modes, largest mass first.
+    """
+    rng = generator(key)
+    density = Density(target)
+    q = moments(draws)
+    standard = Gaussian(np.zeros(density.dim), np.eye(density.dim))
+    random = [
+        g.push(width * rng.standard_normal((4, density.dim)))
+        for g, width in ((q, 3), (standard, 1), (standard, 3))
+    ]
+    wide = [(q, 3.0), (q, 10.0), (standard, 1.0), (standard, 3.0), (standard, 10.0)]
+    away = elsewhere(density, rng, wide, [q.mean], screened=_SCREENED, most=24)
+    found = modes(density, np.concatenate([*random, away]), standard)
+    missed = []
+    for mode in found:
+        if not _outside(mode, q, draws):
+            continue
+        mass = finite_draws(density, mode.laplace, antithetic(rng, _DRAWS, density.dim)).elbo
+        if mass > elbo - _NATS:
+            missed.append(MissedMode(mode.point, mode.laplace.stddev(), mass, mass - elbo))
+    return sorted(missed, key=lambda mode: -mode.elbo)
+
+
+def moments(draws: np.ndarray) -> Gaussian:
+    """The Gaussian with the mean and covariance of the draws."""
+    centered = (draws - draws.mean(0)) / np.sqrt(len(draws))
+    return Gaussian(draws.mean(0), triangular(centered.T))
+
+
+def _outside(mode: Mode, q: Gaussian, draws: np.ndarray) -> bool:
+    """Whether a mode is far from q by both covariances, and q's draws hardly ever come near it."""
+    if not mode.maximum:
+        return False
+    far = np.sqrt(len(mode.point)) + 2
+    if np.linalg.norm(q.whiten(mode.point[None])) < far:
+        return False
+    if np.linalg.norm(mode.laplace.whiten(q.mean[None])) < far:
+        return False
+    # A mixture or a flow may well be there although its mean is not.
+    near = np.linalg.norm(mode.laplace.whiten(draws), axis=1) < far - 1
+    return bool(near.mean() < _NEAR)

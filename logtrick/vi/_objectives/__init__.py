@@ -1,0 +1,1 @@
+"""Objectives over log-weights, one a file."""

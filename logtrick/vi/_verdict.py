@@ -1,0 +1,184 @@
+"""The verdict on a fit: one word, its reasons, and the numbers behind it."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from logtrick._core.module import Module, static
+from logtrick.vi._modes import MissedMode, moments
+
+GOOD, USABLE, DISTRUST = "good", "usable after reweighting", "do not trust"
+
+# Chosen on 1,275 fits of public posteriors, each known to be good or bad.
+_GAP = 0.5  # nats
+_SHIFT = 0.25  # standard deviations of q
+_KHAT = 1.0
+_RELIABLE_KHAT = 0.7  # with fewer effective draws than _ESS the gap is believed only below this
+_ESS = 0.1  # of the number of draws
+_MANY = 0.5  # with more effective draws than this share, the tail of the weights carries next to nothing
+
+
+class Report(Module):
+    """What a fit is worth: prints as a short table.
+
+    Attributes:
+      verdict: `good`, `usable after reweighting` (by `vi.importance_sample`) or `do not trust`.
+      reasons: why it is not better, in words; empty where it is `good`.
+      elbo: the mean of log w, w = p/q, in nats: a lower bound of log Z.
+      elbo_se: its standard error.
+      iw_bound: log mean w, weights truncated at mean · √n: another estimate of log Z, at least the ELBO.
+      iw_bound_se: its standard error.
+      gap: `iw_bound` − `elbo`: about KL(q ‖ p), which no number of ELBO iterations shows.
+      gap_se: its standard error.
+      ess: the effective sample size of the weights, (Σw)²/Σw².
+      khat: the shape of the tail of the weights (`psis`); −inf for an exact fit.
+      khat_interval: about 95 % of it.
+      decrement: about how many nats the ELBO would still rise by changing mean and covariance; nan for discrete variables.
+      mean_shift: the largest distance between a coordinate's mean under the weights and under q, in its standard deviations
+        under q.
+      shifted: the coordinate with the largest shift.
+      missed_modes: modes of p outside of q.
+      searched: whether modes were searched for (needs a density with gradients).
+      num_draws: n.
+      draws: of q, flat and unconstrained, shape (n, d).
+      log_weights: log p − log q there, shape (n,).
+    """
+
+    verdict: str = static()
+    reasons: tuple[str, ...] = static()
+    elbo: float = static()
+    elbo_se: float = static()
+    iw_bound: float = static()
+    iw_bound_se: float = static()
+    gap: float = static()
+    gap_se: float = static()
+    ess: float = static()
+    khat: float = static()
+    khat_interval: tuple[float, float] = static()
+    decrement: float = static()
+    mean_shift: float = static()
+    shifted: str = static()
+    missed_modes: tuple[MissedMode, ...] = ()
+    searched: bool = static(default=True)
+    num_draws: int = static(default=0)
+    names: tuple[str, ...] = static(default=())
+    draws: Any = None
+    log_weights: Any = None
+
+    def __repr__(self) -> str:
+        low, high = self.khat_interval
+        modes = str(len(self.missed_modes)) if self.searched else "not searched for"
+        rows = [
+            ("ELBO", f"{self.elbo:.3f} ± {self.elbo_se:.3f}"),
+            ("importance-weighted bound", f"{self.iw_bound:.3f} ± {self.iw_bound_se:.3f}"),
+            ("gap", f"{self.gap:.3f} ± {self.gap_se:.3f} nats"),
+            ("effective sample size", f"{self.ess:.0f} of {self.num_draws}"),
+            ("k-hat", f"{self.khat:.2f} ({low:.2f} to {high:.2f})"),
+            ("decrement", f"{self.decrement:.3f} nats"),
+            ("largest mean shift", f"{self.mean_shift:.3f} sd ({self.shifted})"),
+            ("missed modes", modes),
+            ("verdict", self.verdict),
+        ]
+        lines = [f"{name:<26} {value}" for name, value in rows]
+        return "\n".join([*lines, *(f"  because {reason}" for reason in self.reasons)])
+
+    def plot(self, history: Any = None) -> Any:
+        """A figure: the ELBO of the fit with its stop, marginals, the worst pair of coordinates, the tail of the weights.
+
+        Args:
+          history: the fit's ELBO per iteration, an array, or a dict with `elbo` (and `evaluations`); None leaves that
+            panel out.
+        Returns:
+          A `matplotlib.figure.Figure`.
+        Raises:
+          ImportError: matplotlib is not installed (the `plot` extra).
+        """
+        from logtrick.vi._verdict_figure import figure
+
+        return figure(self, history)
+
+
+def truncated(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
+    """Weights w / mean w, none above √n, and the log of the truncated weights' mean.
+
+    One outlier among thousands of weights would decide the bound and the shifts alone (Ionides 2008).
+    """
+    largest = float(log_weights.max())
+    weights = np.exp(log_weights - largest)
+    weights = np.minimum(weights, weights.mean() * math.sqrt(len(weights)))
+    mean = float(weights.mean())
+    return weights / mean, largest + math.log(mean)
+
+
+def decrement(draws: np.ndarray, log_weights: np.ndarray) -> float:
+    """|b|²/2 + ‖H‖²_F/4 from two independent halves of the draws.
+
+    In the coordinates e that whiten q, Stein's identity gives b = E[e log w] and H = E[(e eᵀ − I) log w] where q is Gaussian.
+    The product of the halves has no upward bias from their noise.
+    """
+    e = moments(draws).whiten(draws)
+    centered = log_weights - log_weights.mean()
+    half = len(e) // 2
+    shifts, tilts = [], []
+    for rows in (slice(0, half), slice(half, 2 * half)):
+        weighted = e[rows] * centered[rows, None]
+        shifts.append(weighted.mean(0))
+        tilts.append(weighted.T @ e[rows] / half - np.eye(e.shape[1]) * centered[rows].mean())
+    value = 0.5 * float(shifts[0] @ shifts[1]) + 0.25 * float((tilts[0] * tilts[1]).sum())
+    return max(0.0, value)
+
+
+def mean_shifts(draws: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """|mean under the weights − mean under q| in standard deviations of q, shape (d,); 0 where q does not vary."""
+    spread = draws.std(0)
+    moved = np.abs((weights[:, None] * draws).mean(0) - draws.mean(0))
+    return np.where(spread > 0, moved / np.where(spread > 0, spread, 1.0), 0.0)
+
+
+def judge(
+    *,
+    gap: float,
+    gap_se: float,
+    ess_share: float,
+    khat: float,
+    mean_shift: float,
+    shifted: str,
+    num_missed: int,
+    num_bad: int,
+) -> tuple[str, tuple[str, ...]]:
+    """The verdict and its reasons.
+
+    `good` needs all of: every weight finite; gap + 2 standard errors < 0.5 nats; mean shift < 0.25; no missed mode; and k-hat
+    < 1 unless at least half of the draws are effective, < 0.7 unless a tenth are (the gap of a heavy-tailed p is
+    underestimated otherwise; among nearly equal weights k-hat means nothing).
+    Else `usable after reweighting` where no mode is missed and the effective sample size is at least a tenth of the draws.
+    """
+    reasons = []
+    if num_bad:
+        reasons.append(f"{num_bad} draws of q have a log density that is not finite")
+    if not gap + 2 * gap_se < _GAP:
+        reasons.append(
+            f"the gap plus two standard errors, {gap + 2 * gap_se:.2f} nats, is not below {_GAP}"
+        )
+    if not mean_shift < _SHIFT:
+        reasons.append(
+            f"the weights move the mean of {shifted} by {mean_shift:.2f} standard deviations (limit {_SHIFT})"
+        )
+    if not khat < _KHAT and not ess_share >= _MANY:
+        reasons.append(f"k-hat is {khat:.2f}, not below {_KHAT:g}: the weights have hardly a mean")
+    elif not khat < _RELIABLE_KHAT and not ess_share >= _ESS:
+        reasons.append(
+            f"k-hat is {khat:.2f} with few effective draws: the gap may be underestimated"
+        )
+    if num_missed:
+        reasons.append(f"p has {num_missed} mode(s) with a comparable mass outside of q")
+    if not reasons:
+        return GOOD, ()
+    if ess_share >= _ESS and not num_missed:
+        return USABLE, tuple(reasons)
+    if not ess_share >= _ESS:
+        reasons.append(
+            f"the effective sample size is {100 * ess_share:.1f} % of the draws, below {100 * _ESS:.0f} %"
+        )
+    return DISTRUST, tuple(reasons)

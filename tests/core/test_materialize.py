@@ -1,0 +1,51 @@
+"""Noise is worked out once: behind a branch that stays one under vmap, with the bits of the plain draw."""
+
+import jax
+import numpy as np
+import pytest
+
+from logtrick import noise
+from logtrick.noise import KeyPerRun, StandardNormal, Uniform
+
+KEYS = jax.random.split(jax.random.key(7), 3)
+SPEC = {"k": KeyPerRun(), "u": Uniform((2,)), "z": StandardNormal((3,))}
+
+
+def materialized(key):
+    drawn = noise.rows(SPEC, key, 4, 5, 20)
+    return {**drawn, "k": jax.random.key_data(drawn["k"])}
+
+
+def plain(key):
+    k, u, z = (
+        spec.rows(jax.random.fold_in(key, i), 4, 5, 20) for i, spec in enumerate(SPEC.values())
+    )
+    return {"k": jax.random.key_data(k), "u": u, "z": z}
+
+
+@pytest.mark.parametrize(
+    "transform, keys",
+    [
+        (lambda f: f, KEYS[0]),
+        (jax.jit, KEYS[0]),
+        (jax.vmap, KEYS),
+        (lambda f: jax.jit(jax.vmap(jax.vmap(f))), KEYS[None]),
+    ],
+)
+def test_the_bits_are_those_of_the_plain_draw(transform, keys):
+    jax.tree.map(
+        np.testing.assert_array_equal, transform(materialized)(keys), transform(plain)(keys)
+    )
+
+
+def test_an_empty_batch_is_empty():
+    assert jax.vmap(materialized)(KEYS[:0])["u"].shape == (0, 5, 2)
+
+
+def test_a_batch_of_keys_keeps_the_branch():
+    """A predicate with a batch axis would make it a select, and every consumer would draw the noise again."""
+    names = [str(e.primitive) for e in jax.make_jaxpr(jax.vmap(materialized))(KEYS).eqns]
+    assert names.count("cond") == 1
+    assert "select_n" not in names[names.index("cond") - 1 :]
+    compiled = jax.jit(jax.vmap(materialized)).lower(KEYS).compile().as_text()
+    assert " conditional(" in compiled  # which XLA did not see through

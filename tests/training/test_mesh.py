@@ -1,0 +1,181 @@
+"""Fits on several devices and in several processes: the same draws, gradients equal to rounding."""
+
+import functools
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import textwrap
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import logtrick as lt
+from tests.training.test_minimize import leaves_equal
+
+KEY = jax.random.key(3)
+X = np.random.default_rng(0).standard_normal((48, 5)).astype(np.float32)
+Y = (X @ np.arange(5.0, dtype=np.float32) > 0).astype(np.float32)
+
+
+def objective(params, key, batch):
+    """A Bernoulli policy in every context, rewarded where it says what the label says."""
+    x, y = batch
+    one = lambda key, x, y: lt.expect(
+        key, lambda a: (a - y) ** 2, lt.Bernoulli(x @ params), num_samples=4
+    )
+    keys = jax.random.split(key, len(x))
+    return jnp.mean(jax.vmap(one)(keys, x, y))
+
+
+def mesh_of(count):
+    return jax.make_mesh((count,), ("rows",), devices=jax.devices()[:count])
+
+
+def fit(mesh=None, num_steps=12, **options):
+    options = {"data": (X, Y), "batch_size": 8, "mesh": mesh, **options}
+    return lt.minimize(
+        KEY, objective, jnp.zeros(5), optax.adam(0.1), num_steps=num_steps, **options
+    )
+
+
+@functools.cache
+def alone():
+    return fit()
+
+
+@pytest.mark.parametrize("count", [4, *(pytest.param(n, marks=pytest.mark.full) for n in (1, 2))])
+def test_any_number_of_devices_gives_the_same_fit(count):
+    spread = fit(mesh_of(count))
+    np.testing.assert_allclose(spread.history.value, alone().history.value, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(
+        spread.history.gradient_norm, alone().history.gradient_norm, rtol=2e-6
+    )
+    assert spread.params.sharding.is_fully_replicated
+    assert len(spread.params.sharding.device_set) == count
+
+
+@pytest.mark.full
+def test_all_of_the_data_in_every_step_is_spread_too():
+    whole = fit(batch_size=None, num_steps=3)
+    spread = fit(mesh_of(4), batch_size=None, num_steps=3)
+    np.testing.assert_allclose(spread.history.value, whole.history.value, rtol=1e-6)
+
+
+def test_batches_of_the_host_are_spread():
+    def epochs(epoch):
+        for start in range(0, 48, 8):
+            yield X[start : start + 8], Y[start : start + 8]
+
+    mean = lambda p, key, batch: jnp.mean((batch[0] @ p - batch[1]) ** 2)
+    run = functools.partial(
+        lt.minimize, KEY, mean, jnp.zeros(5), optax.sgd(0.1), num_steps=8, data=epochs, batch_size=8
+    )
+    whole, spread = run(), run(mesh=mesh_of(4))
+    np.testing.assert_allclose(spread.history.value, whole.history.value, rtol=1e-6, atol=1e-7)
+
+
+def test_rows_that_do_not_divide_are_refused_up_front():
+    """Fault 45."""
+    with pytest.raises(ValueError, match=r"over 4 devices; batch_size=6 does not divide"):
+        fit(mesh_of(4), batch_size=6)
+    with pytest.raises(ValueError, match=r"over 4 devices; \(46, 5\) does not divide"):
+        fit(mesh_of(4), batch_size=None, data=(X[:46], Y[:46]))
+
+
+def test_a_checkpoint_of_one_layout_goes_on_in_another(tmp_path):
+    fit(mesh_of(4), num_steps=6, checkpoint=tmp_path)
+    rest = fit(checkpoint=tmp_path)
+    np.testing.assert_allclose(rest.history.value, alone().history.value, rtol=1e-6, atol=1e-7)
+    assert leaves_equal(fit(mesh_of(4), checkpoint=tmp_path).params, rest.params)
+
+
+def test_a_step_exchanges_the_gradient_and_nothing_that_grows_with_the_batch():
+    """Bytes of all-reduces in the compiled program: about the parameters and a few scalars, whatever the batch."""
+    from logtrick.training._feed import placed
+    from logtrick.training._mesh import automatic
+    from logtrick.training._program import Program
+    from logtrick.training._step import Task
+
+    def exchanged(rows):
+        mesh = automatic("x", mesh_of(4))
+        data = (np.resize(X, (rows, 5)), np.resize(Y, rows))
+        feed, data, _ = placed("x", data, None, KEY, mesh)
+        optimizer = optax.with_extra_args_support(optax.sgd(0.1))
+        program = Program(Task("x", objective, optimizer, feed=feed, mesh=mesh))
+        state = program.begin(
+            jnp.zeros(5), jax.random.key_data(KEY), None, key_impl=jax.random.key_impl(KEY)
+        )
+        text = program.advance.lower(state, data, np.int32(1)).compile().as_text()
+        assert "all-gather" not in text and "all-to-all" not in text
+        return sum(_bytes(line) for line in re.findall(r"= (.*?) all-reduce\(", text))
+
+    assert exchanged(16) == exchanged(64) <= 4 * (5 + 8)
+
+
+def _bytes(shapes):
+    """Of "(f32[5], f32[])"."""
+    sizes = re.findall(r"[fsu]32\[([\d,]*)\]", shapes)
+    return 4 * sum(int(np.prod([int(n) for n in size.split(",") if n])) for size in sizes)
+
+
+CHILD = """
+    import json, sys
+    import jax
+    address, process, folder, steps = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", 2)
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(address, num_processes=2, process_id=process, initialization_timeout=60)
+    import tests.training.test_mesh as problem
+    mesh = jax.make_mesh((jax.device_count(),), ("rows",))
+    fit = problem.fit(mesh, num_steps=steps, checkpoint=folder)
+    print("RESULT", json.dumps([fit.status, fit.history.value.tolist(), fit.params.tolist()]))
+"""
+
+
+def two_processes(folder, steps):
+    """The same fit in two processes of two devices each."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    children = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-W",
+                "ignore",
+                "-c",
+                textwrap.dedent(CHILD),
+                address,
+                str(i),
+                str(folder),
+                str(steps),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "XLA_FLAGS": ""},
+        )
+        for i in range(2)
+    ]
+    results = []
+    for process in children:
+        out, error = process.communicate(timeout=240)
+        assert process.returncode == 0, error[-3000:]
+        results.append(json.loads(re.findall(r"RESULT (.*)", out)[0]))
+    return results
+
+
+def test_two_processes_are_one_fit_and_resume_together(tmp_path):
+    first = two_processes(tmp_path, 6)
+    assert first[0] == first[1] and first[0][0] == "max_steps"
+    second = two_processes(tmp_path, 12)
+    assert second[0] == second[1] and second[0][1][:6] == first[0][1]
+    np.testing.assert_allclose(second[0][1], alone().history.value, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(second[0][2], alone().params, rtol=1e-5, atol=1e-6)

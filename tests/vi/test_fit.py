@@ -1,0 +1,221 @@
+"""Fits end to end: what the defaults reach, that nothing compiles twice, starts, stop rule, minibatches, statuses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import logtrick as lt
+from logtrick import vi
+from logtrick.vi._stop import StopRule, normal_decrement
+
+KEY = jax.random.key(0)
+PRECISION = jnp.array([[2.0, 0.6], [0.6, 1.0]])
+MEAN = jnp.array([1.0, -2.0])
+LOG_Z = float(jnp.log(2 * jnp.pi) - 0.5 * jnp.linalg.slogdet(PRECISION)[1])
+gaussian = lambda z: -0.5 * (z - MEAN) @ PRECISION @ (z - MEAN)
+
+
+def test_full_rank_and_mean_field_by_default():
+    full = vi.fit(KEY, gaussian, vi.FullRankNormal(like=jnp.zeros(2)))
+    assert full.status == "converged"
+    np.testing.assert_allclose(full.q.mean(), MEAN, atol=0.01)
+    np.testing.assert_allclose(full.q.covariance(), jnp.linalg.inv(PRECISION), atol=0.02)
+    np.testing.assert_allclose(full.history.value[-1], LOG_Z, atol=0.01)
+    assert full.history.evaluations[-1] <= full.evaluations
+    assert "Pipeline" in full.report["engine"]
+    field = vi.fit(KEY, gaussian, vi.MeanFieldNormal(like=jnp.zeros(2)))
+    np.testing.assert_allclose(field.q.stddev(), 1 / jnp.sqrt(jnp.diagonal(PRECISION)), rtol=0.02)
+
+
+def test_a_second_fit_compiles_nothing():
+    density = lambda z: gaussian(z) + 1.0
+    q0 = vi.MeanFieldNormal(like=jnp.zeros(2))
+    for options in ({}, {"max_steps": 60, "estimator": vi.STL()}):
+        with lowerings() as count:
+            vi.fit(KEY, density, q0, **options)
+        assert count[0] > 0
+        with lowerings() as count:
+            vi.fit(jax.random.key(1), density, q0, **options)
+        assert count[0] == 0
+
+
+class lowerings:
+    """Counts the programs that are compiled inside."""
+
+    def __enter__(self):
+        self.count = [0]
+        self.heard = lambda name, *_, **__: self._hear(name)
+        jax.monitoring.register_event_duration_secs_listener(self.heard)
+        return self.count
+
+    def _hear(self, name):
+        self.count[0] += "backend_compile" in name
+
+    def __exit__(self, *_):
+        jax.monitoring.unregister_event_duration_listener(self.heard)
+
+
+def test_any_optimizer():
+    q0 = vi.FullRankNormal(like=jnp.zeros(2))
+    fit = vi.fit(KEY, gaussian, q0, optimizer=optax.adam(0.05), max_steps=1000)
+    assert fit.status == "converged"
+    assert 200 <= fit.history.value.size < 1000
+    np.testing.assert_allclose(fit.q.mean(), MEAN, atol=0.05)
+    assert fit.report["estimator"] == "STL(plan=IID())"
+    assert fit.evaluations == 16 * fit.history.value.size
+    all_steps = vi.fit(KEY, gaussian, q0, optimizer=optax.adam(0.05), max_steps=220, stop=None)
+    assert (all_steps.status, all_steps.history.value.size) == ("max_steps", 220)
+    spent = vi.fit(KEY, gaussian, q0, optimizer=optax.adam(0.05), stop=None, budget=160)
+    assert spent.evaluations == 160
+
+
+def test_the_stop_rule_needs_both_conditions():
+    rng = np.random.default_rng(0)
+    flat = rng.standard_normal(400) * 0.01
+    rising = flat + np.linspace(0, 2, 400)
+    assert StopRule(lambda q: 0.0).met(flat, None)
+    assert not StopRule(lambda q: 0.0).met(rising, None)
+    assert not StopRule(lambda q: 1.0).met(flat, None)
+    assert not StopRule(lambda q: 0.0).met(flat[:150], None)
+    alone = StopRule(None)
+    assert [alone.met(flat, None) for _ in range(3)] == [False, False, True]
+
+
+def test_the_decrement_is_zero_at_the_optimum_only():
+    q = vi.FullRankNormal(
+        like=jnp.zeros(2), loc=MEAN, scale=jnp.linalg.inv(jnp.linalg.cholesky(PRECISION)).T
+    )
+    target = vi.Target(gaussian, q)
+    decrement = normal_decrement(target, jax.random.key_data(KEY), lambda q: q.normal())
+    assert decrement(q) < 1e-8
+    shifted = q.at_normal(q.loc + q.scale_tril @ jnp.array([0.2, 0.0]), q.scale_tril)
+    np.testing.assert_allclose(decrement(shifted), 0.5 * 0.2**2, rtol=0.1)
+
+
+def test_starts():
+    q0 = vi.FullRankNormal(like=jnp.zeros(2))
+    first = vi.fit(KEY, gaussian, q0)
+    options = {"optimizer": optax.sgd(0.0), "max_steps": 2, "stop": None}
+    for start in (first, first.q, vi.Laplace()):
+        again = vi.fit(KEY, gaussian, q0, init=start, **options)
+        np.testing.assert_allclose(again.q.mean(), MEAN, atol=0.01)
+    field = vi.fit(KEY, gaussian, vi.MeanFieldNormal(like=jnp.zeros(2)), init=first, **options)
+    np.testing.assert_allclose(field.q.stddev(), 1 / jnp.sqrt(jnp.diagonal(PRECISION)), rtol=0.02)
+
+
+def test_bits_by_default():
+    """The best product of bits, by coordinate ascent, which is exact here."""
+    weights = jax.random.normal(jax.random.key(5), (6, 6)) * 0.3
+    weights = weights + weights.T - 2 * jnp.diag(jnp.diagonal(weights))
+    bias = jnp.linspace(-1.0, 1.0, 6)
+    density = lambda z: 0.5 * z @ weights @ z + bias @ z
+    fit = vi.fit(KEY, density, vi.BernoulliProduct(like=jnp.zeros(6)))
+    m = jnp.full(6, 0.5)
+    for _ in range(200):
+        for i in range(6):
+            m = m.at[i].set(jax.nn.sigmoid(weights[i] @ m + bias[i]))
+    np.testing.assert_allclose(fit.q.marginals(), m, atol=0.02)
+    assert "DisARM" in fit.report["reason"]
+    report = vi.diagnose(jax.random.key(1), density, fit.q)
+    points = fit.q.base.enumerate()
+    log_z = jax.nn.logsumexp(jax.vmap(density)(points))
+    assert report.elbo < log_z < report.iw_bound + 0.1
+
+
+def test_bits_and_a_normal_in_one_guide():
+    y = jnp.array([1.0, -2.0, 0.5])
+    log_normal = jax.scipy.stats.norm.logpdf
+
+    def density(z):
+        return (
+            jnp.sum(log_normal(y, z["mu"] * z["on"], 0.5)) + log_normal(z["mu"]) - jnp.sum(z["on"])
+        )
+
+    q0 = vi.Blocks(
+        mu=vi.MeanFieldNormal(like=0.0), on=(vi.BernoulliProduct(like=jnp.zeros(3)), lt.Enumerate())
+    )
+    fit = vi.fit(KEY, density, q0, max_steps=600)
+    np.testing.assert_allclose(fit.q.mean()["mu"], -1.6, atol=0.05)
+    assert fit.q.marginals()["on"].round(1).tolist() == [0.0, 1.0, 0.0]
+    assert "on: Enumerate()" in fit.report["estimator"]
+
+
+def test_minibatches():
+    y = jax.random.normal(jax.random.key(3), (500,)) + 2.0
+    log_normal = jax.scipy.stats.norm.logpdf
+    density = vi.minibatch(
+        lambda z: log_normal(z, 0.0, 10.0), lambda z, y: log_normal(y, z, 1.0), y, 50
+    )
+    fit = vi.fit(KEY, density, vi.MeanFieldNormal(like=0.0), max_steps=1500)
+    np.testing.assert_allclose(fit.q.mean(), jnp.mean(y), atol=0.02)
+    np.testing.assert_allclose(fit.q.stddev(), 500**-0.5, rtol=0.2)
+    q = vi.MeanFieldNormal(like=0.3)
+    whole = vi.Target(density, q).log_density(q.loc)
+    index = jnp.arange(500).reshape(10, 50)
+    batches = [density.on(q.loc[0], y[i]) for i in index]
+    np.testing.assert_allclose(jnp.mean(jnp.stack(batches)), whole, rtol=1e-4)
+
+
+def test_a_host_function_is_fitted_by_its_values():
+    host = lt.black_box(lambda z: np.float32(-0.5 * np.sum((z - 1.0) ** 2)))
+    fit = vi.fit(KEY, lambda z: host(z), vi.MeanFieldNormal(like=jnp.zeros(2)))
+    assert "QuadraticRegression" in fit.report["engine"]
+    np.testing.assert_allclose(fit.q.mean(), 1.0, atol=0.05)
+    by_score = vi.fit(KEY, lambda z: host(z), vi.MeanFieldNormal(like=jnp.zeros(2)), max_steps=10)
+    assert "ScoreFunction" in by_score.report["estimator"]
+
+
+def test_a_family_of_lt_stays_in_its_domain():
+    fit = vi.fit(
+        KEY,
+        lambda z: 2 * jnp.log(z) - 3 * z,
+        lt.Gamma(1.0, 1.0),
+        optimizer=optax.adam(0.1),
+        max_steps=600,
+    )
+    np.testing.assert_allclose([fit.q.dist.concentration, fit.q.dist.rate], 3.0, rtol=0.02)
+
+
+def test_a_whole_fit_under_vmap():
+    q0 = vi.MeanFieldNormal(like=jnp.zeros(2))
+    run = lambda key: vi.fit(key, gaussian, q0, max_steps=200, estimator=vi.STL()).q.loc
+    found = jax.vmap(run)(jax.random.split(KEY, 3))
+    np.testing.assert_allclose(found, jnp.broadcast_to(MEAN, (3, 2)), atol=0.1)
+
+
+def test_learned_estimators_are_trained():
+    q0 = vi.BernoulliProduct(like=jnp.zeros(3))
+    density = lambda z: z @ jnp.array([1.0, -1.0, 0.5]) + 100.0
+    moving = lt.ScoreFunction(lt.MovingAverage())
+    fit = vi.fit(KEY, density, q0, estimator=moving, max_steps=800)
+    np.testing.assert_allclose(fit.q.logits, [1.0, -1.0, 0.5], atol=0.15)
+
+
+def test_amortized():
+    x = jnp.linspace(-1.0, 1.0, 40)
+    density = vi.per_row(lambda z, x: -0.5 * z**2 - 0.5 * (x - z) ** 2, x, batch_size=10)
+    encode = lambda w, x: lt.Normal(w["slope"] * x, jnp.exp(w["log_scale"]))
+    q0 = vi.Amortized(encode, {"slope": jnp.array(0.0), "log_scale": jnp.array(0.0)})
+    fit = vi.fit(KEY, density, q0, optimizer=optax.adam(0.02), max_steps=600)
+    np.testing.assert_allclose(fit.q.params["slope"], 0.5, atol=0.01)
+    np.testing.assert_allclose(fit.q.params["log_scale"], 0.5 * np.log(0.5), atol=0.01)
+    assert fit.q(1.0).mean().shape == ()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["StudentT", "LowRankNormal", "MixtureOf", "CouplingFlow"])
+def test_framed_families_by_default(name):
+    make = {
+        "LowRankNormal": lambda **k: vi.LowRankNormal(1, **k),
+        "MixtureOf": lambda **k: vi.MixtureOf(3, **k),
+    }
+    banana = lambda z: (
+        -0.5 * z[0] ** 2 - 2.0 * (z[1] - 0.5 * z[0] ** 2) ** 2 + jnp.log(2.0) - jnp.log(2 * jnp.pi)
+    )
+    fit = vi.fit(KEY, banana, make.get(name, getattr(vi, name))(like=jnp.zeros(2)))
+    draws = fit.q.sample(jax.random.key(1), 20_000)
+    elbo = float(jnp.mean(jax.vmap(banana)(draws) - jax.vmap(fit.q.log_prob)(draws)))
+    least = {"StudentT": -0.7, "LowRankNormal": -0.35, "MixtureOf": -0.05, "CouplingFlow": -0.05}
+    assert elbo > least[name]
