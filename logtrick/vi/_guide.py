@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from logtrick._core.kernel import detached
 from logtrick._core.keys import as_key
 from logtrick._core.module import static
-from logtrick.distributions import Distribution
+from logtrick.distributions import Distribution, value_of
 from logtrick.estimators import Pathwise
 from logtrick.noise import rows
 from logtrick.programs import sample
@@ -182,7 +182,7 @@ class Guide(Distribution, abstract=True):
         return self.base.noise_spec
 
     def _transform(self, noise: Any) -> Any:
-        return self.constrain(self.base._drawn(noise))
+        return self.constrain(value_of(self.base._draw_with(lambda tree: tree, noise)))
 
     def _log_prob(self, z: Any) -> Array:
         inside = self.inside(z)
