@@ -254,8 +254,9 @@ def site_info(statement: Sample, index: int, num_samples: int) -> SiteInfo:
 
 def _event_size(dist: Distribution) -> int:
     """How many numbers a draw has; 1 where the shape is not declared."""
-    shapes = jax.tree.leaves(dist.event_shape, is_leaf=lambda s: isinstance(s, tuple))
-    return sum(math.prod(s) for s in shapes if isinstance(s, tuple))
+    is_shape = lambda s: isinstance(s, tuple) and all(isinstance(n, int) for n in s)
+    shapes = jax.tree.leaves(dist.event_shape, is_leaf=is_shape)
+    return sum(math.prod(shape) for shape in shapes)
 
 
 def check_site(statement: Sample, planned: Any) -> SiteInfo:

@@ -65,7 +65,7 @@ def test_the_table_says_what_is_declared() -> None:
     assert by_name["Uniform"]["support"] == "Interval (moves)"
     assert by_name["Poisson"]["splits"] == "–" and by_name["Poisson"]["enumerable"] == "–"
     assert by_name["Bernoulli"]["enumerable"] == "yes"
-    assert lt.Bernoulli(0.0).weak_parameters == ("logits",)
+    assert lt.Bernoulli(0.0).weak_parameters == ("parameter",)
     assert table().count("\n") == len(CASES) + 2
 
 
