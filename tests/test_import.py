@@ -28,6 +28,7 @@ LAYERS = (
     "supports",
     "testing",
     "training",
+    "vi",
 )
 
 
