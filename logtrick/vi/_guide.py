@@ -52,7 +52,7 @@ class Guide(Distribution, abstract=True):
 
     @property
     def discrete(self) -> bool:
-        """Whether its variables are discrete, so that the map is a mere rearrangement."""
+        """Whether some of its variables are discrete."""
         return False
 
     @property

@@ -1,4 +1,4 @@
-"""Several starts for discrete guides, whose ELBO has many local optima."""
+"""Where stochastic fits start: several starts where there are discrete variables, and finite densities."""
 
 from typing import Any
 
@@ -6,15 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from logtrick._core.module import replace
+from logtrick.vi._families._blocks import Blocks
 from logtrick.vi._guide import Guide
+from logtrick.vi._target import Target
 from logtrick.vi._train import Plan, train
 
-_LANES, _SPREAD = 4, 1.0
+_LANES, _SPREAD, _TRIED = 4, 1.0, 256
 _SHARE = 0.2  # of the steps, for each trial
 
 
 def best_start(key: Any, log_density: Any, q: Guide, plan: Plan) -> tuple[Guide, int]:
-    """The best of q and three guides with logits moved by standard normals, each trained for a fifth of the steps.
+    """The best of q and three guides that are moved at random, each trained for a fifth of the steps.
 
     By the mean objective of the last quarter of the trials.
 
@@ -35,11 +38,35 @@ def best_start(key: Any, log_density: Any, q: Guide, plan: Plan) -> tuple[Guide,
 
 
 def _moved(key: Any, q: Guide) -> Guide:
+    """Logits moved by standard normals, a normal guide to a draw of itself; others as they are."""
+    if isinstance(q, Blocks):
+        parts = {
+            name: _moved(jax.random.fold_in(key, i), part)
+            for i, (name, part) in enumerate(q.parts.items())
+        }
+        return replace(q, parts=parts)
+    normal = q.normal()
+    if normal is not None:
+        u, _ = q.flat_draws(key, 1)
+        return q.at_normal(u[0], normal[1])
+    if not q.discrete:
+        return q
     leaves, tree = jax.tree.flatten(q)
-    keys = [jax.random.fold_in(key, i) for i in range(len(leaves))]
-    return tree.unflatten(
-        [
-            leaf + _SPREAD * jax.random.normal(k, jnp.shape(leaf), leaf.dtype)
-            for k, leaf in zip(keys, leaves)
-        ]
-    )
+    moved = [
+        leaf + _SPREAD * jax.random.normal(jax.random.fold_in(key, i), jnp.shape(leaf), leaf.dtype)
+        for i, leaf in enumerate(leaves)
+    ]
+    return tree.unflatten(moved)
+
+
+def shrunk(key: Any, log_density: Any, q: Guide) -> Guide:
+    """A normal guide whose draws have finite densities: its scale halved until nine in ten have, ten times at most."""
+    target = Target(log_density, q)
+    for _ in range(10):
+        normal = q.normal()
+        assert normal is not None
+        values = np.asarray(target.batch(q.flat_draws(key, _TRIED)[0]))
+        if np.mean(np.isfinite(values)) >= 0.9:
+            return q
+        q = q.at_normal(normal[0], 0.5 * np.asarray(normal[1]))
+    return q

@@ -22,7 +22,7 @@ from logtrick.vi._minibatch import Minibatch
 from logtrick.vi._objectives._base import Objective
 from logtrick.vi._race import race
 from logtrick.vi._result import Findings, Fit, History
-from logtrick.vi._starts import best_start
+from logtrick.vi._starts import best_start, shrunk
 from logtrick.vi._stop import StopRule, normal_decrement
 from logtrick.vi._target import Target
 from logtrick.vi._train import Plan, train
@@ -76,7 +76,10 @@ def fit_stochastic(key: Any, log_density: Any, q: Guide, wanted: Wanted) -> Fit:
     rule = rule_of(key, log_density, q, wanted, traced)
     plan = Plan(wanted.objective, estimator, optimizer, count, steps, rule, wanted.progress)
     spent = 0
-    if wanted.optimizer is None and q.discrete and not traced:
+    whole = not traced and not isinstance(log_density, Minibatch | Conditioned)
+    if whole and q.normal() is not None:
+        q = shrunk(jax.random.fold_in(key, START), log_density, q)
+    if wanted.optimizer is None and has_discrete(q) and not traced:
         q, tried = best_start(jax.random.fold_in(key, START), log_density, q, plan)
         spent = tried * each
     trained = train(jax.random.fold_in(key, TRAIN), log_density, q, plan)
@@ -123,6 +126,11 @@ def is_traced(key: Any, q: Guide) -> bool:
     return any(is_tracer(x) for x in jax.tree.leaves((key, q)))
 
 
+def has_discrete(q: Guide) -> bool:
+    """Whether any variable is discrete."""
+    return any(v.discrete for v in q.layout.variables)
+
+
 def default_samples(q: Guide) -> int:
     """Draws a step."""
     return 32 if q.discrete or isinstance(q, CouplingFlow) else 16
@@ -143,7 +151,7 @@ def rate_of(q: Guide) -> float:
     """The first learning rate: gentle for flows, bold for logits."""
     if isinstance(q, CouplingFlow):
         return 0.01
-    if q.discrete:
+    if all(v.discrete for v in q.layout.variables):
         return 0.1
     return 0.02 if isinstance(q, Framed) else 0.05
 

@@ -62,7 +62,7 @@ class Blocks(Guide):
 
     @property
     def discrete(self) -> bool:
-        return all(part.discrete for part in self.parts.values())
+        return any(part.discrete for part in self.parts.values())
 
     @property
     def provides(self) -> frozenset[str]:
