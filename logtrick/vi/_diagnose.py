@@ -56,8 +56,8 @@ def diagnose(key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int
     infinite or nan and no mode was missed. Otherwise it is `usable after reweighting` where the effective sample size is
     a tenth of the draws and no mode was missed, else `do not trust`.
 
-    Cost: `num_draws` evaluations of the density, and a search for missed modes (1,500 to 2,500 gradients; for discrete variables walks
-    of single changes, up to 50,000 evaluations).
+    Cost: `num_draws` evaluations of the density, and a search for missed modes: 1,500 to 2,500 gradients, or
+    for discrete variables walks of single changes, up to 50,000 evaluations.
 
     Args:
       key: a typed key.
