@@ -113,7 +113,8 @@ def moment_errors(posterior: Posterior, q: Any) -> tuple[float, float]:
     return max(means), max(spreads)
 
 
-HEAD = "| posterior | d | seed | status | gap | best | excess | mean err | sd err | gradients | first s | second s | k-hat | ESS/n | gap said | verdict |"  # fmt: skip
+COLUMNS = ("posterior", "d", "seed", "status", "gap", "best", "excess", "mean err", "sd err", "gradients", "first s",
+           "second s", "k-hat", "ESS/n", "gap said", "verdict")  # fmt: skip
 
 
 def line(row: Row) -> str:
@@ -130,7 +131,9 @@ def line(row: Row) -> str:
 def summary(rows: Iterable[Row]) -> str:
     """What the table says."""
     rows = list(rows)
-    regressions = [r.evaluations for r in rows if not any(w in r.name for w in ("eight", "hmm", "gp"))]
+    regressions = [
+        r.evaluations for r in rows if not any(w in r.name for w in ("eight", "hmm", "gp"))
+    ]
     called = [r for r in rows if r.verdict == "good"]
     lines = [
         f"largest excess {max(r.excess for r in rows):.4f} nats",
@@ -151,8 +154,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--refine", action="store_true")
     arguments = parser.parse_args()
-    print(HEAD)
-    print("|" + "---|" * HEAD.count(" | ") + "---|")
+    print(f"| {' | '.join(COLUMNS)} |")
+    print("|" + "---|" * len(COLUMNS))
     rows = []
     for posterior in posteriors(arguments.only).values():
         for seed in range(arguments.seeds):

@@ -53,9 +53,7 @@ class ImportanceSample(Module):
     def stddev(self) -> Any:
         """The standard deviations of the variables under p."""
         mean = self.mean()
-        square = self.expect(
-            lambda z: jax.tree.map(lambda x, m: (_floating(x) - m) ** 2, z, mean)
-        )
+        square = self.expect(lambda z: jax.tree.map(lambda x, m: (_floating(x) - m) ** 2, z, mean))
         return jax.tree.map(jnp.sqrt, square)
 
     def resample(self, key: Any, num_draws: int) -> Any:

@@ -81,8 +81,8 @@ def psis(log_weights: Array, resolution: Array | float = 0.0) -> Smoothed:
     replaced = shifted[order].at[count - tail :].set(jnp.log(smooth))
     smoothed = jnp.zeros_like(shifted).at[order].set(replaced)
     normal = smoothed - logsumexp(smoothed)
-    shape = _limits(shape, raw, largest, resolution)
     shape = jnp.where(_few_values(ordered[count - tail :]), -jnp.inf, shape)
+    shape = _limits(shape, raw, largest, resolution)
     error = 1.96 * (1 + shape) / math.sqrt(tail)
     interval = (jnp.where(jnp.isfinite(shape), shape - error, shape),
                 jnp.where(jnp.isfinite(shape), shape + error, shape))  # fmt: skip
@@ -93,7 +93,7 @@ def _limits(shape: Array, raw: Array, largest: Array, resolution: Array | float)
     """k̂ of an exact fit is −inf; of weights that are all 0 or infinite, +inf."""
     rounding = _ROUNDING * jnp.finfo(raw.dtype).eps * jnp.maximum(1.0, jnp.abs(largest))
     exact = largest - jnp.min(raw) <= jnp.maximum(rounding, resolution)
-    shape = jnp.where(jnp.isnan(shape), jnp.inf, shape)
+    shape = jnp.where(jnp.isnan(shape), jnp.inf, shape)  # a fit that did not succeed
     shape = jnp.where(exact, -jnp.inf, shape)
     return jnp.where(jnp.isfinite(largest), shape, jnp.inf)
 

@@ -39,7 +39,7 @@ class Report(Module):
         under q.
       shifted: the coordinate with the largest shift.
       missed_modes: modes of p outside of q.
-      searched: whether modes were searched for (needs a density with gradients).
+      searched: whether modes were searched for (of continuous variables it needs a density with gradients).
       num_draws: n.
       draws: of q, flat and unconstrained, shape (n, d).
       log_weights: log p − log q there, shape (n,).
@@ -168,7 +168,9 @@ def judge(
     if not khat < _KHAT and not ess_share >= _MANY:
         reasons.append(f"k-hat is {khat:.2f}, not below {_KHAT:g}: the weights have hardly a mean")
     elif not khat < _RELIABLE_KHAT and not ess_share >= _ESS:
-        reasons.append(f"k-hat is {khat:.2f} with few effective draws: the gap may be underestimated")
+        reasons.append(
+            f"k-hat is {khat:.2f} with few effective draws: the gap may be underestimated"
+        )
     if num_missed:
         reasons.append(f"p has {num_missed} mode(s) with a comparable mass outside of q")
     if not reasons:

@@ -73,7 +73,13 @@ def _marginal(axis: Any, report: Any, coordinate: int, weights: np.ndarray) -> N
     bins = np.linspace(values.min(), values.max() + 1e-12, 41)
     axis.hist(values, bins=bins, density=True, color=_BLUE, alpha=0.5, label="q")
     axis.hist(
-        values, bins=bins, density=True, weights=weights, histtype="step", color=_ORANGE, label="weighted"
+        values,
+        bins=bins,
+        density=True,
+        weights=weights,
+        histtype="step",
+        color=_ORANGE,
+        label="weighted",
     )
     axis.set_title(report.names[coordinate], fontsize=10)
     axis.legend(fontsize=8)
@@ -85,7 +91,11 @@ def _pair(axis: Any, report: Any, first: int, second: int, weights: np.ndarray) 
     axis.scatter(draws[:, first], draws[:, second], s=4, color=_BLUE, alpha=0.3)
     heavy = np.argsort(-weights)[:200]
     axis.scatter(
-        draws[heavy, first], draws[heavy, second], s=sizes[heavy], facecolors="none", edgecolors=_ORANGE
+        draws[heavy, first],
+        draws[heavy, second],
+        s=sizes[heavy],
+        facecolors="none",
+        edgecolors=_ORANGE,
     )
     axis.set_xlabel(report.names[first])
     axis.set_ylabel(report.names[second])

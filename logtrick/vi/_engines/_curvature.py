@@ -12,6 +12,7 @@ from logtrick.vi._engines._gaussian import Gaussian
 _FLOOR = 1e-10
 _NEWTON_STEPS = 12
 _STEP_SIZES = np.array([1.0, 0.3, 0.1, 0.01])
+_SADDLE = 1e-3  # of a scaled eigenvalue, at most about d in size: below, the gradient vanishes at a saddle
 _ARRIVED = 1e-3  # nats: the Newton decrement at which a mode is found
 
 
@@ -53,6 +54,11 @@ class Curvature(NamedTuple):
         projected = self.vectors.T @ (self.scaling * gradient)
         step = self.scaling * (self.vectors @ (projected / self.floored))
         return step, 0.5 * float((projected**2 / self.floored).sum())
+
+    def escape(self) -> np.ndarray:
+        """Steps to both sides along the direction that curves upwards the most, shape (2, d)."""
+        step = self.scaling * self.vectors[:, 0] / np.sqrt(self.floored[0])
+        return np.stack([step, -step])
 
 
 def curvature(density: Density, point: np.ndarray, scales: np.ndarray) -> Curvature:
@@ -103,13 +109,16 @@ def newton(
         shape = curvature(density, point, scales)
         scales = shape.scaling
         step, decrement = shape.newton(gradient)
+        steps = _STEP_SIZES[:, None] * step
         if decrement < _ARRIVED:
-            break
-        values, gradients = density(point + _STEP_SIZES[:, None] * step)
+            if shape.values[0] > -_SADDLE:
+                break
+            steps = shape.escape()
+        values, gradients = density(point + steps)
         best = int(np.argmax(values))
         if not values[best] > value:
             break
-        point = point + _STEP_SIZES[best] * step
+        point = point + steps[best]
         value, gradient = float(values[best]), gradients[best]
     else:
         shape = curvature(density, point, scales)

@@ -93,6 +93,16 @@ class _Problem:
         self.log_density, self.mean_field, self.dim = log_density, mean_field, dim
         self.size = 2 * dim if mean_field else 2 * dim + dim * (dim - 1) // 2
 
+    def __hash__(self) -> int:
+        return hash((self.log_density, self.mean_field, self.dim))
+
+    def __eq__(self, other: object) -> bool:
+        """Equal problems share what is compiled."""
+        if not isinstance(other, _Problem):
+            return NotImplemented
+        mine = (self.log_density, self.mean_field, self.dim)
+        return mine == (other.log_density, other.mean_field, other.dim)
+
     def inner(self, parameters: Array) -> Gaussian:
         """The Gaussian in the coordinates whitened by the start."""
         mean, logs = parameters[: self.dim], parameters[self.dim : 2 * self.dim]

@@ -35,11 +35,11 @@ class Gaussian(NamedTuple):
         """The same Gaussian in float64 NumPy arrays, for the algebra on the host."""
         return Gaussian(np.asarray(self.mean, np.float64), np.asarray(self.scale, np.float64))
 
-    def push(self, noise: np.ndarray) -> np.ndarray:
+    def push(self, noise: Any) -> Any:
         """The draws z = mean + C e for the rows e of `noise`, shape (n, d)."""
         if self.mean_field:
-            return self.mean + noise * self.scale
-        return self.mean + noise @ self.scale.T
+            return self.mean[None] + noise * self.scale[None]
+        return self.mean[None] + noise @ self.scale.T
 
     def pull(self, vectors: np.ndarray) -> np.ndarray:
         """Cᵀ g for the rows g of `vectors` (gradients): the gradients in the whitened coordinates."""
@@ -81,6 +81,6 @@ def triangular(scale: np.ndarray) -> np.ndarray:
 
     Cholesky of C Cᵀ squares the condition number and fails at 1e8; QR of Cᵀ does not.
     """
-    lower = np.linalg.qr(scale.T, mode="r").T
+    lower = np.transpose(np.linalg.qr(scale.T, mode="r"))
     signs = np.where(np.diag(lower) < 0, -1.0, 1.0)
     return lower * signs

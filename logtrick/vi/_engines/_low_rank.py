@@ -4,7 +4,7 @@ import numpy as np
 
 from logtrick.vi._engines._gaussian import Gaussian
 
-_ITERATIONS = 10
+_ITERATIONS = 100
 
 
 def patched(gaussian: Gaussian, rank: int) -> Gaussian:
@@ -33,6 +33,8 @@ def patched(gaussian: Gaussian, rank: int) -> Gaussian:
         projected = correlation @ beta.T
         second = inner + beta @ projected
         loadings = np.linalg.solve(second, projected.T).T
-        unique = np.maximum(1 - (loadings * projected).sum(1), 1e-6)
+        before, unique = unique, np.maximum(1 - (loadings * projected).sum(1), 1e-6)
+        if np.abs(unique / before - 1).max() < 1e-3:
+            break
     new = np.diag(unique) + loadings @ loadings.T
     return Gaussian(gaussian.mean, deviations[:, None] * np.linalg.cholesky(new))

@@ -1,5 +1,7 @@
 """Stochastic natural gradient with an arrival clock."""
 
+from typing import Any
+
 import numpy as np
 
 from logtrick._core.module import static
@@ -66,7 +68,7 @@ class NaturalGradient(Engine):
                     break
         except BudgetSpent:
             status = "budget spent"
-        report = {"nonfinite": density.nonfinite, "averaged": clock.averaged}
+        report: dict[str, Any] = {"nonfinite": density.nonfinite, "averaged": clock.averaged}
         if stop.shifts:
             report["decrement"] = stop.decrement()
         return EngineResult(

@@ -126,10 +126,11 @@ def climb(
     tolerance: float = 1e-3,
     trace: list[tuple[int, float]] | None = None,
 ) -> State:
-    """Newton steps on the draws of `state` until one gains, or promises to gain, less than `tolerance` nats."""
+    """Newton steps on the draws of `state` until one gains, or the next promises to gain, less than `tolerance` nats."""
     fraction = 1.0
-    for _ in range(_STEPS):
-        if state.decrement < tolerance:
+    for step in range(_STEPS):
+        # One step is taken always: it makes the fit of a Gaussian exact.
+        if step and state.decrement < tolerance:
             break
         new, fraction = _step(density, state, fraction)
         if new is None:

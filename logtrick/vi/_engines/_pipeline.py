@@ -107,7 +107,12 @@ class _Work:
         """Modes that the starts have missed, from points where the density rises away from those found."""
         if not found or not found[0].maximum:
             return found
-        around = [(self.q0, 3.0), (self.q0, 10.0), (found[0].laplace, 3.0), (found[0].laplace, 10.0)]
+        around = [
+            (self.q0, 3.0),
+            (self.q0, 10.0),
+            (found[0].laplace, 3.0),
+            (found[0].laplace, 10.0),
+        ]
         points = elsewhere(
             self.density,
             self.rng,
@@ -129,7 +134,9 @@ class _Work:
         worth = {id(g): _worth(finite_draws(self.density, g, few), few) for g in [*fits, self.q0]}
         self.ranked = sorted([*fits, self.q0], key=lambda g: -worth[id(g)])
         best = worth[id(self.ranked[0])]
-        close = [g for g in self.ranked[:2] if worth[id(g)] > best - _CLEAR or not np.isfinite(best)]
+        close = [
+            g for g in self.ranked[:2] if worth[id(g)] > best - _CLEAR or not np.isfinite(best)
+        ]
         states = [finite_draws(self.density, g, noise) for g in close]
         state = max(states, key=lambda s: _worth(s, noise))
         self._keep(state)

@@ -9,7 +9,9 @@ from logtrick.vi._engines._density import BudgetSpent, Density
 from logtrick.vi._engines._gaussian import Gaussian
 from logtrick.vi._engines._lbfgs import Ascent
 
-_NEAR = 0.1  # nats: Newton's method takes the search on from there, and only the first into each basin
+_NEAR = (
+    0.1  # nats: Newton's method takes the search on from there, and only the first into each basin
+)
 _TRIED = 32
 _MOST_MODES = 6  # Newton's method is run from no more points than this
 

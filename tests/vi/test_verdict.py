@@ -1,0 +1,189 @@
+"""`vi.diagnose`, `vi.importance_sample` and the verdict."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.scipy.stats import norm
+
+import logtrick as lt
+from logtrick import vi
+from logtrick.vi._verdict import decrement, judge, mean_shifts, truncated
+
+KEY = jax.random.key(0)
+FINE = {
+    "gap": 0.1,
+    "gap_se": 0.01,
+    "ess_share": 0.8,
+    "khat": 0.3,
+    "mean_shift": 0.05,
+    "shifted": "x",
+    "num_missed": 0,
+    "num_bad": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "reason"),
+    [
+        ({}, "good", ""),
+        ({"gap": 0.49, "gap_se": 0.01}, "usable after reweighting", "two standard errors, 0.51"),
+        ({"gap": 2.0, "ess_share": 0.05}, "do not trust", "5.0 % of the draws"),
+        ({"mean_shift": 0.3}, "usable after reweighting", "the mean of x by 0.30"),
+        ({"num_bad": 3}, "usable after reweighting", "3 draws of q have a log density that is not"),
+        ({"num_missed": 1}, "do not trust", "comparable mass outside"),
+        ({"khat": 1.5}, "good", ""),
+        ({"khat": 1.5, "ess_share": 0.4}, "usable after reweighting", "k-hat is 1.50"),
+        ({"khat": 0.8, "ess_share": 0.05}, "do not trust", "may be underestimated"),
+        ({"gap": np.nan}, "usable after reweighting", "gap"),
+        ({"mean_shift": np.nan, "ess_share": np.nan}, "do not trust", "mean of x"),
+    ],
+)
+def test_rule(change, verdict, reason):
+    found, reasons = judge(**{**FINE, **change})
+    assert found == verdict and reason in " | ".join(reasons)
+    assert bool(reasons) == (verdict != "good")
+
+
+def test_decrement_of_a_known_error(x64):
+    """q = N(0, 1), p = N(0.2, 1.1²): |b|²/2 + H²/4 with b = 0.2/1.21 and H = 1 − 1/1.21."""
+    draws = np.random.default_rng(0).standard_normal((200_000, 1))
+    log_weights = norm.logpdf(draws[:, 0], 0.2, 1.1) - norm.logpdf(draws[:, 0])
+    expected = 0.5 * (0.2 / 1.21) ** 2 + 0.25 * (1 - 1 / 1.21) ** 2
+    assert decrement(draws, np.asarray(log_weights)) == pytest.approx(expected, rel=0.1)
+
+
+def test_truncation_and_shifts():
+    weights, bound = truncated(np.log(np.array([1.0, 1.0, 1.0, 97.0])))
+    assert weights.tolist() == pytest.approx([1 / 13.25, 1 / 13.25, 1 / 13.25, 50 / 13.25])
+    assert bound == pytest.approx(np.log(13.25))
+    draws = np.array([[0.0, 5.0], [2.0, 5.0]])
+    assert mean_shifts(draws, np.array([0.5, 1.5])).tolist() == [0.5, 0.0]
+
+
+@pytest.fixture(scope="module")
+def two_modes():
+    return lambda z: jnp.logaddexp(
+        norm.logpdf(z, -4.0, 1.0).sum(), norm.logpdf(z, 4.0, 1.0).sum() - 0.5
+    )
+
+
+def test_a_missed_mode_is_found(two_modes):
+    """At the wrong one of two modes every number but the search looks perfect."""
+    q = vi.FullRankNormal(like=jnp.zeros(2), loc=jnp.full(2, -4.0))
+    report = vi.diagnose(KEY, two_modes, q)
+    assert report.gap < 0.01 and report.ess > 4000
+    assert report.verdict == "do not trust" and "1 mode(s)" in report.reasons[0]
+    (mode,) = report.missed_modes
+    np.testing.assert_allclose(mode.mean, [4.0, 4.0], atol=0.1)
+    assert mode.log_ratio == pytest.approx(-0.5, abs=0.1)
+
+
+def test_a_mixture_that_covers_both_has_missed_none(two_modes):
+    """Half of its draws are at either mode, though its mean is at neither."""
+    from logtrick.vi._diagnose import Weighed, report
+
+    sides = jax.random.bernoulli(KEY, 0.62, (4096, 1))
+    draws = jax.random.normal(KEY, (4096, 2)) + jnp.where(sides, -4.0, 4.0)
+    parts = [norm.logpdf(draws, m, 1.0).sum(1) + np.log(w) for m, w in ((-4.0, 0.62), (4.0, 0.38))]
+    log_weights = jax.vmap(two_modes)(draws) - jnp.logaddexp(*parts)
+    target = vi.Target(two_modes, vi.FullRankNormal(like=jnp.zeros(2)))
+    arrays = np.asarray(draws, float), np.asarray(log_weights, float)
+    guide = vi.FullRankNormal(like=jnp.zeros(2))
+    found = report(KEY, Weighed(*arrays, 0, 1e-3, target, ("a", "b"), guide, two_modes))
+    assert found.missed_modes == () and found.verdict == "good"
+
+
+def test_a_fit_that_is_shifted_is_usable_and_reweighting_mends_it():
+    q = vi.MeanFieldNormal(like={"x": jnp.zeros(2)}, scale=1.2)
+    log_density = lambda z: norm.logpdf(z["x"], jnp.array([0.6, 0.0]), 1.0).sum()
+    report = vi.diagnose(KEY, log_density, q)
+    assert report.verdict == "usable after reweighting" and "x[0]" in report.reasons[0]
+    exact = sum(np.log(1.2) + (1 + m**2) / (2 * 1.44) - 0.5 for m in (0.6, 0.0))
+    assert report.mean_shift == pytest.approx(0.6 / 1.2, abs=0.1) and exact > 0
+    sample = vi.importance_sample(KEY, log_density, q)
+    np.testing.assert_allclose(sample.mean()["x"], [0.6, 0.0], atol=0.1)
+    np.testing.assert_allclose(sample.stddev()["x"], [1.0, 1.0], atol=0.1)
+    drawn = sample.resample(jax.random.key(1), 2000)["x"]
+    assert drawn.shape == (2000, 2)
+    np.testing.assert_allclose(drawn.mean(0), sample.mean()["x"], atol=0.05)
+
+
+def test_weights_belong_to_their_draws():
+    q = vi.MeanFieldNormal(like={"t": 1.0}, support={"t": vi.positive})
+    log_density = lambda z: jnp.log(z["t"]) - 2.0 * z["t"]
+    sample = vi.importance_sample(KEY, log_density, q, num_draws=1000)
+    raw = jax.vmap(log_density)(sample.draws) - jax.vmap(q.log_prob)(sample.draws)
+    order = np.argsort(np.asarray(raw))[:800]  # the tail is smoothed
+    shift = np.asarray(sample.log_weights - raw)[order]
+    np.testing.assert_allclose(shift, shift[0], atol=1e-4)
+    assert sample.mean()["t"] == pytest.approx(1.0, abs=0.15)  # Gamma(2, 2)
+
+
+def test_elbo_of_a_guide_of_discrete_and_continuous_blocks():
+    """b two fair bits, x two standard normals, log p = −0.3 Σ b − ½ Σ (x − b₀)²."""
+    q = vi.Blocks(b=vi.BernoulliProduct(like=jnp.zeros(2)), x=vi.MeanFieldNormal(like=jnp.zeros(2)))
+    log_density = lambda z: -0.3 * jnp.sum(z["b"]) - 0.5 * jnp.sum((z["x"] - z["b"][0]) ** 2)
+    report = vi.diagnose(KEY, log_density, q)
+    exact = -0.3 - 1.5 + 2 * np.log(2) + 1 + np.log(2 * np.pi)
+    assert abs(report.elbo - exact) < 5 * report.elbo_se and report.elbo_se < 0.02
+    assert not report.searched and "not searched for" in repr(report)
+
+
+def test_discrete_guide():
+    """The gap is KL(q ‖ p) = Σ KL(½ ‖ σ(−0.3)) of four bits."""
+    report = vi.diagnose(KEY, lambda b: -0.3 * jnp.sum(b), vi.BernoulliProduct(like=jnp.zeros(4)))
+    p = 1 / (1 + np.exp(0.3))
+    exact = 4 * (-0.5 * np.log(4 * p * (1 - p)))
+    assert report.gap == pytest.approx(exact, abs=0.02) and report.verdict == "good"
+    assert np.isnan(report.decrement)
+
+
+def test_a_discrete_guide_that_has_collapsed_onto_one_of_two_modes():
+    """An Ising chain of 14 spins: all up and all down have the same mass."""
+    chain = lambda b: 2.0 * jnp.sum((2 * b[1:] - 1) * (2 * b[:-1] - 1))
+    up = vi.BernoulliProduct(logits=jnp.full(14, 6.0))
+    report = vi.diagnose(KEY, chain, up)
+    assert report.verdict == "do not trust"
+    (missed,) = report.missed_modes
+    assert missed.mean.tolist() == [0.0] * 14
+    one_sided = lambda b: chain(b) + 2.0 * jnp.sum(b)
+    assert vi.diagnose(KEY, one_sided, up).missed_modes == ()
+
+
+def test_any_distribution_can_be_judged():
+    report = vi.diagnose(KEY, lambda z: norm.logpdf(z).sum(), lt.Normal(jnp.zeros(2), 1.0))
+    assert report.verdict == "good" and report.khat == -np.inf
+
+
+def test_draws_without_density():
+    half = vi.diagnose(
+        KEY,
+        lambda z: jnp.where(z > -1.0, norm.logpdf(z), -jnp.inf),
+        vi.FullRankNormal(like=0.0),
+    )
+    assert half.elbo == -np.inf and half.verdict == "usable after reweighting"
+    none = vi.diagnose(KEY, lambda z: jnp.nan * z, vi.FullRankNormal(like=0.0))
+    assert none.verdict == "do not trust" and none.reasons == (
+        "no draw of q has a finite log density",
+    )
+    with pytest.raises(ValueError, match="needs a finite log density at some draw"):
+        vi.importance_sample(KEY, lambda z: jnp.nan * z, vi.FullRankNormal(like=0.0))
+
+
+def test_report_prints_and_draws():
+    pytest.importorskip("matplotlib")
+    report = vi.diagnose(KEY, lambda z: norm.logpdf(z).sum(), vi.FullRankNormal(like=jnp.zeros(2)))
+    lines = repr(report).splitlines()
+    assert lines[0].startswith("ELBO ") and lines[-1].split() == ["verdict", "good"]
+    figure = report.plot({"elbo": np.array([-9.0, -2.0, -1.0])})
+    assert len(figure.axes) == 6
+    assert len(report.plot().axes) == 6
+
+
+def test_too_few_draws_are_refused():
+    q = vi.FullRankNormal(like=0.0)
+    with pytest.raises(ValueError, match=r"vi\.diagnose\(num_draws=…\) needs at least 100"):
+        vi.diagnose(KEY, lambda z: -(z**2), q, num_draws=10)
+    with pytest.raises(ValueError, match=r"vi\.importance_sample\(num_draws=…\) needs at least 25"):
+        vi.importance_sample(KEY, lambda z: -(z**2), q, num_draws=10)
