@@ -34,6 +34,7 @@ LAYERS = (
     "supports",
     "testing",
     "training",
+    "vi",
 )
 
 

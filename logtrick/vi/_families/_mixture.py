@@ -12,7 +12,7 @@ from logtrick.distributions import Categorical, Distribution, Mixture, Multivari
 from logtrick.estimators import Enumerate
 from logtrick.programs import sample
 from logtrick.supports import Real
-from logtrick.vi._families._framed import Framed, frame_of
+from logtrick.vi._families._framed import Framed, exponentiated, frame_of
 from logtrick.vi._families._normal import start
 from logtrick.vi._flat import layout_of
 from logtrick.vi._guide import _moments
@@ -87,8 +87,7 @@ class MixtureOf(Framed):
         return x
 
     def _trils(self) -> Array:
-        exp = lambda f: jnp.tril(f, -1) + jnp.diag(jnp.exp(jnp.diagonal(f)))
-        return jax.vmap(exp)(self.factors)
+        return jax.vmap(exponentiated)(self.factors)
 
     def _closed(self) -> bool:
         return all(isinstance(v.support, Real) for v in self.layout.variables)

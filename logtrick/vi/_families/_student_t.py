@@ -13,7 +13,7 @@ from logtrick._core.module import assign, static
 from logtrick.distributions import Distribution
 from logtrick.noise import StandardNormal
 from logtrick.supports import Real, Support
-from logtrick.vi._families._framed import Framed, frame_of
+from logtrick.vi._families._framed import Framed, exponentiated, frame_of
 from logtrick.vi._families._normal import start
 from logtrick.vi._flat import layout_of
 from logtrick.vi._guide import _moments
@@ -61,7 +61,7 @@ class StudentT(Framed):
 
     @property
     def base(self) -> Distribution:
-        tril = jnp.tril(self.factor, -1) + jnp.diag(jnp.exp(jnp.diagonal(self.factor)))
+        tril = exponentiated(self.factor)
         return MultivariateT(self.loc, tril, self.df)
 
     def _closed(self) -> bool:
