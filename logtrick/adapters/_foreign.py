@@ -13,9 +13,7 @@ from logtrick._core.compat import is_tracer
 from logtrick._core.kernel import refuse
 from logtrick._core.module import replace, static
 from logtrick.adapters._pushed import ARRAY, Pushed, is_parameter
-from logtrick.distributions import Distribution, Draw, value_of
-from logtrick.distributions._draw import is_draw
-from logtrick.distributions._parameters import widened
+from logtrick.distributions import Distribution, Draw, is_draw, value_of, widened
 from logtrick.noise import KeyPerRun
 from logtrick.supports import Boolean, IntegerBelow, OneHot, Support, grid
 

@@ -45,10 +45,11 @@ from logtrick.distributions._counts import (
     Geometric as Geometric,
 )
 from logtrick.distributions._dirichlet import Dirichlet as Dirichlet
-from logtrick.distributions._draw import Draw as Draw, value_of as value_of
+from logtrick.distributions._draw import Draw as Draw, is_draw as is_draw, value_of as value_of
 from logtrick.distributions._family import Family as Family, distribution as distribution
 from logtrick.distributions._gamma import Exponential as Exponential, Gamma as Gamma
 from logtrick.distributions._joint import Joint as Joint
+from logtrick.distributions._links import Link as Link, Sigmoid as Sigmoid
 from logtrick.distributions._location_scale import (
     Cauchy as Cauchy,
     Gumbel as Gumbel,
@@ -61,6 +62,7 @@ from logtrick.distributions._normal import (
     MultivariateNormal as MultivariateNormal,
     Normal as Normal,
 )
+from logtrick.distributions._parameters import widened as widened
 from logtrick.distributions._plackett_luce import PlackettLuce as PlackettLuce
 from logtrick.distributions._poisson import Poisson as Poisson
 from logtrick.distributions._student_t import StudentT as StudentT

@@ -9,8 +9,8 @@ from jax.scipy.special import betainc, digamma, polygamma, xlog1py, xlogy
 
 from logtrick._core.smooth import log_sigmoid
 from logtrick.bijectors import Sigmoid
-from logtrick.distributions._base import Factorized
 from logtrick.distributions._draw import Draw
+from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._implicit import implicit_logit
 from logtrick.distributions._parameters import Array, broadcasting, positive, where_inside
 from logtrick.distributions._special import log_beta

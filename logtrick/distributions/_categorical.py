@@ -10,7 +10,7 @@ from jax import lax
 from logtrick._core import checks
 from logtrick._core.module import assign, static
 from logtrick.distributions import _probabilities as probabilities
-from logtrick.distributions._base import Factorized
+from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._links import Softmax
 from logtrick.distributions._parameters import Array, where_inside, wide
 from logtrick.noise import Uniform

@@ -8,8 +8,8 @@ from jax import lax
 from jax.scipy.special import digamma, gammaln, xlogy
 
 from logtrick.bijectors import Exp
-from logtrick.distributions._base import Factorized
 from logtrick.distributions._draw import Draw
+from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._implicit import implicit_logit
 from logtrick.distributions._parameters import Array, parameters, positive, where_inside
 from logtrick.noise import KeyPerRun

@@ -8,8 +8,8 @@ from jax.scipy.special import digamma, gammainc, gammaln, polygamma, xlogy
 
 from logtrick._core.module import replace
 from logtrick.bijectors import Exp
-from logtrick.distributions._base import Factorized
 from logtrick.distributions._draw import Draw
+from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._parameters import Array, broadcasting, positive, where_inside, wide
 from logtrick.noise import KeyPerRun, Uniform
 from logtrick.supports import Positive, Support

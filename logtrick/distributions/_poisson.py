@@ -8,7 +8,7 @@ from jax.scipy import stats
 
 from logtrick._core import checks
 from logtrick._core.module import assign
-from logtrick.distributions._base import Factorized
+from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._parameters import Array, broadcasting, is_count, where_inside
 from logtrick.distributions._special import poisson_log_density
 from logtrick.noise import KeyPerRun

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import betainc
 
-from logtrick.distributions._base import Factorized
+from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._implicit import implicit_logit
 from logtrick.distributions._location_scale import log_one_plus_square
 from logtrick.distributions._parameters import Array, broadcasting, finite, positive, standardized

@@ -1,6 +1,5 @@
 """The table of families × capabilities, generated from the declarations: `python -m tests.distributions.test_table`."""
 
-
 import logtrick as lt
 from tests.distributions.registry import CASES, joint
 
@@ -72,7 +71,6 @@ def test_the_docs_show_the_table() -> None:
     assert table() in lt.distributions.__doc__, (
         "paste what `python -m tests.distributions.test_table` prints into logtrick/distributions/__init__.py"
     )
-
 
 
 if __name__ == "__main__":

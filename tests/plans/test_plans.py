@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.stats import qmc
 
 import logtrick as lt
-from logtrick.distributions._base import Factorized
+from logtrick.distributions._factorized import Factorized
 from logtrick.noise import KeyPerRun, StandardNormal, Uniform
 from logtrick.plans._plans import Planned
 from logtrick.plans._sobol_numbers import DIMENSIONS, direction_numbers
