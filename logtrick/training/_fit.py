@@ -14,6 +14,7 @@ from logtrick.training._checkpoint import Checkpoint
 from logtrick.training._feed import HostBatches, placed
 from logtrick.training._history import History
 from logtrick.training._interrupt import Interrupt
+from logtrick.training._listener import Listener
 from logtrick.training._program import PROGRAMS, Program
 from logtrick.training._progress import progress_listener
 from logtrick.training._result import FitResult
