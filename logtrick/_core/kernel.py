@@ -153,13 +153,18 @@ def first_order(name: str, coefficient: Any, x: Any) -> Array:
     """A term of value 0 whose derivative is Σ c dx, for estimators that are right to first order only.
 
     Args:
-      name: who is to blame in the message, an estimator's name.
+      name: the estimator that the error message names.
       coefficient: c, broadcast against `x`.
       x: what the derivative is taken with respect to, any shape.
     Returns:
       Zero, shape ().
     Raises:
       DerivativeOrderError: a second derivative was taken.
+    Example:
+      >>> import jax, logtrick as lt
+      >>> term = lambda x: lt.first_order("Mine", 5.0, x)
+      >>> term(2.0).item(), jax.grad(term)(2.0).item()
+      (0.0, 5.0)
     """
     c, x = as_inexact(coefficient), as_inexact(x)
     dtype = jnp.result_type(c, x)

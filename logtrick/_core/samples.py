@@ -76,9 +76,9 @@ def own_key(key: Array) -> Array:
 
 
 class Runs(Module):
-    """The samples of an expectation, seen from one of them.
+    """The samples of an expectation, seen from one of them: what a baseline computes its means over.
 
-    Args:
+    Attributes:
       index: this sample's position on the axis, as a float.
       count: how many samples share the axis: the chunk's, where there are chunks.
       axis: the name of the vmapped axis.

@@ -1,6 +1,9 @@
 """Distributions: one draw, a scalar log-prob, declared capabilities."""
 
-from logtrick.distributions._base import Distribution as Distribution
+from logtrick.distributions._base import (
+    Distribution as Distribution,
+    Factorized as Factorized,
+)
 from logtrick.distributions._bernoulli import Bernoulli as Bernoulli
 from logtrick.distributions._beta import Beta as Beta
 from logtrick.distributions._categorical import (
@@ -21,6 +24,7 @@ from logtrick.distributions._location_scale import (
     Cauchy as Cauchy,
     Gumbel as Gumbel,
     Laplace as Laplace,
+    LocationScale as LocationScale,
     StudentT as StudentT,
 )
 from logtrick.distributions._log_normal import LogNormal as LogNormal
