@@ -84,7 +84,7 @@ def hard_draw(noise: Array, dist: Distribution) -> Array:
     """The draw that uniform noise makes, held constant.
 
     Args:
-      noise: the numbers that `uniforms(dist)` asked for.
+      noise: numbers as declared by `uniforms(dist)`.
       dist: Bernoullis or one-hot rows.
     Returns:
       The draw.
