@@ -46,6 +46,7 @@ from logtrick.distributions._counts import (
 )
 from logtrick.distributions._dirichlet import Dirichlet as Dirichlet
 from logtrick.distributions._draw import Draw as Draw, is_draw as is_draw, value_of as value_of
+from logtrick.distributions._factorized import Factorized as Factorized
 from logtrick.distributions._family import Family as Family, distribution as distribution
 from logtrick.distributions._gamma import Exponential as Exponential, Gamma as Gamma
 from logtrick.distributions._joint import Joint as Joint
@@ -54,6 +55,8 @@ from logtrick.distributions._location_scale import (
     Cauchy as Cauchy,
     Gumbel as Gumbel,
     Laplace as Laplace,
+    LocationScale as LocationScale,
+    StudentT as StudentT,
 )
 from logtrick.distributions._log_normal import LogNormal as LogNormal
 from logtrick.distributions._mixture import Mixture as Mixture

@@ -1,4 +1,4 @@
-"""The structure of a program, from one abstract run: its sites, its costs, who is credited with what."""
+"""The structure of a program, from one abstract run: its sites, its costs, and which sites each cost is credited to."""
 
 import dataclasses
 import math
