@@ -1,4 +1,4 @@
-"""The primitives that everything else stands on.
+"""The JAX primitives that the rest of the library is built on.
 
 Primitives, not `custom_jvp`: reverse mode through `scan` and `checkpoint` drops a custom_jvp's rule when it partially
 evaluates, so a constant-valued box loses its second-order term there and a guard stays silent. A primitive keeps its
@@ -153,13 +153,18 @@ def first_order(name: str, coefficient: Any, x: Any) -> Array:
     """A term of value 0 whose derivative is Σ c dx, for estimators that are right to first order only.
 
     Args:
-      name: who is to blame in the message, an estimator's name.
+      name: the estimator that the error message names.
       coefficient: c, broadcast against `x`.
       x: what the derivative is taken with respect to, any shape.
     Returns:
       Zero, shape ().
     Raises:
       DerivativeOrderError: a second derivative was taken.
+    Example:
+      >>> import jax, logtrick as lt
+      >>> term = lambda x: lt.first_order("Mine", 5.0, x)
+      >>> term(2.0).item(), jax.grad(term)(2.0).item()
+      (0.0, 5.0)
     """
     c, x = as_inexact(coefficient), as_inexact(x)
     dtype = jnp.result_type(c, x)
@@ -169,7 +174,7 @@ def first_order(name: str, coefficient: Any, x: Any) -> Array:
 
 
 def order_message(name: str) -> str:
-    """What an estimator that is right to first order says of a second derivative."""
+    """The message of an estimator that is right to first order, when a second derivative is taken."""
     return (
         f"{name} is right for first derivatives only. Use ScoreFunction() where a second "
         "derivative is needed."
@@ -267,8 +272,9 @@ def sample_sum(
     return _sum_p.bind(varied, axis=axis, block=block, others=others)
 
 
-# --- sample_index: where a sample stands on its vmapped axis. lax.axis_index would, inside of a shard_map, pretend to
-#     vary over a mesh axis of that name. Without operands: a batching rule is asked also where nothing is batched.
+# --- sample_index: the position of a sample on its vmapped axis. Inside of a shard_map, the result of lax.axis_index would
+#     be marked as varying over a mesh axis of that name. The primitive has no operands: JAX calls its batching rule even
+#     where nothing is batched.
 
 _index_p = Primitive("logtrick_sample_index")
 _INDEX_KIND = jax.typeof(np.uint32(0))

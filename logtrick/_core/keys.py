@@ -1,4 +1,4 @@
-"""Keys: typed, one at a time; the tree of purposes is `fold_in(key, step)`, then `fold_in(·, TAG)`, then one key a site."""
+"""Keys: typed, one at a time; the tree of purposes is `fold_in(key, step)`, then `fold_in(·, TAG)`, then one key per site."""
 
 import hashlib
 from typing import Any
@@ -81,6 +81,6 @@ def as_key(key: Any) -> jax.Array:
 
 
 def site_keys(key: jax.Array, count: int) -> list[jax.Array]:
-    """One key a site."""
+    """One key for each site."""
     base = jax.random.fold_in(key, SAMPLE)
     return [jax.random.fold_in(base, i) for i in range(count)]

@@ -1,4 +1,4 @@
-"""What an expectation tells a collector while it is traced: evaluations of f, and which estimators are biased.
+"""Count what expectations do while they are traced: evaluations of f, and the estimators that are declared biased.
 
 An expectation inside a user's `vmap` or `scan` is traced once and computed many times. So while somebody counts, each
 expectation leaves a marker in the traced program: an equation that carries the number of evaluations and takes a value
@@ -77,7 +77,7 @@ def report(evaluations: int, value: Any = None) -> None:
     """Called by an expectation while it is traced, when it is known how often f was evaluated.
 
     Args:
-      evaluations: points × runs.
+      evaluations: points × samples.
       value: an array that the expectation computed from all of these evaluations. Without one, evaluations under `vmap`
         and `scan` count once.
     """

@@ -76,13 +76,13 @@ def own_key(key: Array) -> Array:
 
 
 class Runs(Module):
-    """The samples of an expectation, seen from one of them.
+    """The samples of an expectation, seen from one of them: what a baseline computes its means over.
 
-    Args:
+    Attributes:
       index: this sample's position on the axis, as a float.
       count: how many samples share the axis: the chunk's, where there are chunks.
       axis: the name of the vmapped axis.
-      block: how many consecutive samples depend on each other through the sampling plan of the site at hand.
+      block: how many consecutive samples depend on each other through the sampling plan of this site.
     """
 
     index: Any
@@ -111,7 +111,7 @@ class Runs(Module):
 
 
 def over_samples(one_sample: Callable[..., Any], count: int, *rows: Any, start: Any = 0) -> Any:
-    """`one_sample(runs, *row)` for `count` samples, vmapped.
+    """`one_sample(samples, *row)` for `count` samples, vmapped.
 
     Args:
       one_sample: of the samples seen from one of them, and its row of each of `rows`.

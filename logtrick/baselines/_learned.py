@@ -17,8 +17,8 @@ class LearnedBaseline(Baseline):
 
     `fn` closes over whatever it should depend on: the data point, earlier draws; not the draw of its own site or later
     ones, which would bias the gradient. Its params are ordinary parameters: `aux.adaptive_loss` is the mean over the
-    runs of (f − b)², and its gradient reaches only these params, not what fn closes over. Add it to a loss that is
-    being minimised, subtract it from one being maximised; `lt.minimize` and `lt.maximize` do either. The model's
+    samples of (f − b)², and its gradient reaches only these params, not what fn closes over. Add it to a loss that is
+    being minimized, and subtract it from one that is being maximized; `lt.minimize` and `lt.maximize` do this by themselves. The model's
     gradient is unbiased at every step of the training.
 
     Args:

@@ -14,9 +14,9 @@ class MovingAverage(ScalarBaseline):
 
     After each call m ← decay · m + (1 − decay) · mean cost and w ← decay · w + (1 − decay): b is a proper average from
     the second call on, and 0 in the first. It never sees the costs that it is subtracted from: mixing these in first
-    shrinks the gradient by the factor decay. For one draw a call; with two or more `LeaveOneOut` is better. The
+    shrinks the gradient by the factor decay. It is meant for one draw per call; with two or more draws `LeaveOneOut` is better. The
     statistics advance through `aux.estimators`, not by an optimizer: by hand, carry `aux.estimator` to the next call;
-    `lt.minimize` does so itself. A call whose costs are not finite leaves them as they are.
+    `lt.minimize` does so by itself. A call whose costs are not finite leaves them as they are.
 
     Args:
       decay: in [0, 1), dimensionless; the memory is 1 / (1 − decay) calls.

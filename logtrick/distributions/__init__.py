@@ -33,7 +33,10 @@ of normals, and of exp of a normal. `python -m tests.distributions.test_table` m
 | Joint | Product | – | yes | – | – | – | – | mean, variance, entropy, kl_divergence |
 """
 
-from logtrick.distributions._base import Distribution as Distribution
+from logtrick.distributions._base import (
+    Distribution as Distribution,
+    Factorized as Factorized,
+)
 from logtrick.distributions._bernoulli import Bernoulli as Bernoulli
 from logtrick.distributions._beta import Beta as Beta
 from logtrick.distributions._categorical import (
@@ -53,6 +56,7 @@ from logtrick.distributions._location_scale import (
     Cauchy as Cauchy,
     Gumbel as Gumbel,
     Laplace as Laplace,
+    LocationScale as LocationScale,
 )
 from logtrick.distributions._log_normal import LogNormal as LogNormal
 from logtrick.distributions._mixture import Mixture as Mixture

@@ -29,7 +29,7 @@ class ARMS(Estimator):
     P(b₁ = b₂ = 1) = max(2 p^{1/(n−1)} − 1, 0)^{n−1} where p ≤ ½; unbiased.
 
     Cost: n evaluations of f and no derivative of f. With n = 2 it is `DisARM`. The value is the mean over the n points.
-    ρ is worked out from the rarer of 0 and 1, m = min(p, 1 − p), as (1 − m) / (1 − max(2 − m^{−1/(n−1)}, 0)^{n−1}),
+    ρ is computed from the rarer of 0 and 1, m = min(p, 1 − p), as (1 − m) / (1 − max(2 − m^{−1/(n−1)}, 0)^{n−1}),
     which loses no digits at extreme logits.
 
     Args:

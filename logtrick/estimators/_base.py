@@ -38,7 +38,7 @@ class Estimator(Module, abstract=True):
       needs: classes of `lt.estimators`, what is needed of the distribution and of f.
       derivatives_of_rest: the highest derivative of the rest that `close` uses, as `costs.derivatives`; 0 for none.
       statistics: names of the fields that are running statistics: they move by `advance`, never by an optimizer.
-      reference: where it comes from.
+      reference: the works to cite.
 
     Example:
       >>> import jax, logtrick as lt
@@ -80,7 +80,7 @@ class Estimator(Module, abstract=True):
 
     @property
     def adaptive(self) -> bool:
-        """Whether parts of it learn, which takes `has_aux=True`."""
+        """Whether parts of the estimator learn, which takes `has_aux=True`."""
         return False
 
     def check(self, dist: Distribution, num_samples: int) -> None:
@@ -93,11 +93,11 @@ class Estimator(Module, abstract=True):
 
     @abc.abstractmethod
     def draw(self, noise: Any, dist: Distribution) -> Points:
-        """The points at which the rest of the program is evaluated, from the numbers that `noise(dist)` asked for."""
+        """Choose the points at which the rest of the program is evaluated, from the numbers that `noise(dist)` declared."""
 
     @abc.abstractmethod
     def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
-        """What to make of the costs found there."""
+        """Turn the costs at the points into the estimate, by the methods of `Costs`."""
 
     def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
         """The estimate: draw, evaluate the rest there, close. Derived, not to be overridden."""
@@ -119,7 +119,7 @@ class Estimator(Module, abstract=True):
 
 
 def check_plan(estimator: Estimator, plan: Any) -> None:
-    """`plan` is a sampling plan."""
+    """Check that `plan` is a sampling plan."""
     if not isinstance(plan, Plan):
         raise TypeError(
             f"{type(estimator).__name__}(plan=…) needs a sampling plan; got {plan!r}. Pass lt.IID()."

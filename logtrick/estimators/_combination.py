@@ -25,7 +25,7 @@ class Combination(Estimator):
     """A convex combination of estimators, each with draws of its own: Σ wᵢ gᵢ, unbiased where every gᵢ is.
 
     The variance is Σ wᵢ² Var[gᵢ]: with weights in inverse proportion to the variances it is below the least of them, at
-    the evaluations of all of them. Trained weights minimise the squared norm of the per-run gradient in the
+    the evaluations of all of them. Trained weights minimize the squared norm of the per-sample gradient in the
     distribution's own parameters, by `aux.adaptive_loss` (`has_aux=True`), and are divided by their sum, so that the
     combination stays unbiased wherever an optimizer takes them. The value is the weighted mean of the estimators'.
     All draws are evaluated in one vmapped call of the rest of the program.

@@ -22,7 +22,7 @@ class Costs:
     Scalars by group, not a vector with masks: with a vector XLA duplicates the chain of sites into every slot.
 
     Attributes:
-      credited: the costs that depend on the draw at hand, by their remaining sites.
+      credited: the costs that depend on this site's draw, by their remaining sites.
       others: the costs that do not.
       zero: the sum of the terms of value zero; every earlier site credits it.
       weight: the product of the boxes by which `scored` weighed the credited costs; None for none.
@@ -36,7 +36,7 @@ class Costs:
       derivatives: of the rest at the points, for estimators that declare `derivatives_of_rest`.
       expansions: of the rest around the centers of the points, one for each: the total cost, its gradient, and its
         Hessian where the order is 2, all held constant.
-      name: of the estimator at hand, for messages.
+      name: the estimator's name, for messages.
     """
 
     credited: dict[Sites, Array]

@@ -1,4 +1,4 @@
-"""What the engine does between an estimator's two halves: evaluate the rest at the points, and keep the declared order."""
+"""What the engine does between `draw` and `close`: evaluate the rest at the points, and enforce the declared order."""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from logtrick.estimators._points import Points
 
 
 def draw(estimator: Any, noise: Any, dist: Distribution) -> Points:
-    """The points that the estimator looks at, as many as it declares.
+    """The points at which the estimator wants the costs, checked to be as many as it declares.
 
     Raises:
       TypeError: what its `draw` returns are no points.

@@ -28,7 +28,7 @@ _NO_SECOND = (
 
 
 class REBAR(Estimator):
-    """REBAR: the score function less a relaxation of f, whose gradient is added back by reparameterisation.
+    """REBAR: the score function less a relaxation of f, whose gradient is added back by reparameterization.
 
     With z = φ + noise, x = H(z) the draw, z̃ ∼ p(z | x), y(z) = σ(z/τ) (softmax for one-hot rows), s = ∇ log p(x):
 
@@ -43,7 +43,7 @@ class REBAR(Estimator):
       temperature: τ > 0.
       scale: η, any number.
       coupled: z̃ equal to z in value, with the derivative of the conditional; else z̃ has noise of its own.
-      learn: τ and η minimise the squared norm of the per-run gradient with respect to the logits, by `aux.adaptive_loss`
+      learn: τ and η minimize the squared norm of the per-sample gradient with respect to the logits, by `aux.adaptive_loss`
         (`has_aux=True`). The derivative in τ is a second one of the later sites: where one has none, τ must be held.
     Raises:
       ValueError: τ is not positive; the distribution is neither Bernoullis nor one-hot rows.
@@ -121,7 +121,7 @@ class REBAR(Estimator):
     def _loss(
         self, knobs: Any, at: Derivatives, x: Array, noise: Array, dist: Distribution
     ) -> Array:
-        """The squared norm of the run's gradient in the logits, as a function of (τ, η) near where `at` was evaluated."""
+        """The squared norm of the sample's gradient with respect to the logits, as a function of (τ, η) near where `at` was evaluated."""
         temperature, scale = knobs
         logits = stop(logits_of(dist))
         relax = _relaxations(noise, dist, x, self.coupled)

@@ -54,7 +54,7 @@ class ScoreFunction(Estimator):
 
     Args:
       baseline: the control variate, `LeaveOneOut()` unless said otherwise.
-      plan: how the runs' draws depend on each other, `IID()` unless said otherwise.
+      plan: how the samples' draws depend on each other, `IID()` unless said otherwise.
     Raises:
       ValueError: leave-one-out with one draw; the derivative in a parameter that moves the support.
     References:

@@ -21,7 +21,7 @@ from logtrick.noise import Uniform
 
 
 class SumAndSample(Estimator):
-    """Sum and sample (Rao-Blackwellised REINFORCE): the k − 1 likeliest points are summed, one of the others drawn.
+    """Sum and sample (Rao-Blackwellized REINFORCE): the k − 1 likeliest points are summed, one of the others drawn.
 
     With C the summed points and z ∼ p(· | not in C):
 

@@ -75,7 +75,7 @@ def aux_of(block: Block, structure: Structure, random: bool) -> Aux:
 
 
 def _advanced(structure: Structure, observed: list[Any]) -> list[tuple[Any, Estimator]]:
-    """The estimators for the next call; those made inside the program from what only a run knows are left out."""
+    """The estimators for the next call; those made inside the program from what only a sample knows are left out."""
     inside = iter([] if structure.credit is None else structure.credit.unknown)
     found = []
     seen = iter(observed)

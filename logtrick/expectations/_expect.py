@@ -140,7 +140,7 @@ def expect_program(
 
     A program is a generator function that yields its draws, `x = yield lt.sample(dist, estimator)`, and its costs,
     `yield lt.cost(value)`. Each site is credited with the costs that depend on its draw, directly or through the
-    distributions of later sites, by dependency, without being told. The function is called more than once while tracing,
+    distributions of later sites; the dependencies are found by tracing. The function is called more than once while tracing,
     so it must be re-callable. A program without draws is the sum of its costs.
 
     Args:

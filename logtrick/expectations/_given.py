@@ -58,7 +58,7 @@ def expect_given(
 ) -> Any:
     """The expectation E_{x∼p_θ}[f(x, θ)] from given draws: replay, off-policy, MCMC; its derivative likewise.
 
-    Normalised, with weights wᵢ = p_θ(xᵢ) / r(xᵢ) of draws from r, held constant (1 for draws from p_θ):
+    Normalized, with weights wᵢ = p_θ(xᵢ) / r(xᵢ) of draws from r, held constant (1 for draws from p_θ):
 
         (1/n) Σᵢ wᵢ [fᵢ box(log p_θ(xᵢ)) + bᵢ (1 − box(log p_θ(xᵢ)))],
 
@@ -68,8 +68,8 @@ def expect_given(
 
         value f̄,    gradient Σᵢ w̄ᵢ (fᵢ − f̄) ∇log p̃_θ(xᵢ) / (1 − Σ w̄²) + Σᵢ w̄ᵢ ∇fᵢ :
 
-    centred, so that ∇log Z cancels exactly. Unbiased for independent draws of equal weight; with weights
-    (self-normalised) or chains consistent, with a bias of order 1/n: chains of equal weight and autocorrelation time τ give
+    centered, so that ∇log Z cancels exactly. Unbiased for independent draws of equal weight; with weights
+    (self-normalized) or chains consistent, with a bias of order 1/n: chains of equal weight and autocorrelation time τ give
     on average (n − τ)/(n − 1) of the gradient. First order only: the second derivative raises.
 
     Args:
@@ -79,9 +79,9 @@ def expect_given(
       log_weights: log p_θ(x) − log r(x) of each draw, axes as those of the draws; held constant. A draw of weight 0 adds
         nothing; one that counts where a distribution's log p_θ is not finite makes the gradient nan.
       normalized: log p_θ and the weights lack no constant.
-      baseline: b, from each draw's (chain's) weighted cost; the unnormalised form centres by itself.
+      baseline: b, from each draw's (chain's) weighted cost; the unnormalized form centers by itself.
       num_chains: the draws are those of this many independent Markov chains.
-      max_weight: clip weights (over their mean, where not normalised) to this: BIASED, less variance.
+      max_weight: clip weights (over their mean, where not normalized) to this: BIASED, less variance.
       has_aux: also return a `GivenAux`.
     Returns:
       The estimate, shape (), in the units of f; with `has_aux`, `(estimate, aux)`.
@@ -123,7 +123,7 @@ def expect_given(
     else:
         relative, clipped = _clip(jax.nn.softmax(log_w, axis=None) * log_w.size, max_weight)
         weights = relative / jnp.mean(relative)
-        value = _centred(weights / weights.size, costs, log_probs)
+        value = _centered(weights / weights.size, costs, log_probs)
     if not has_aux:
         return value
     return value, detached(_aux(weights, costs, normalized, clipped, lead))
@@ -206,11 +206,11 @@ def _scored(weights: Array, costs: Array, log_probs: Array, baseline: ScalarBase
     return jnp.mean(over_samples(block, count, weights, costs, log_probs))
 
 
-def _centred(weights: Array, costs: Array, log_probs: Array) -> Array:
+def _centered(weights: Array, costs: Array, log_probs: Array) -> Array:
     """The covariance form, for weights that sum to 1 and log densities up to a constant."""
     value, held = jnp.sum(weights * costs), stop(costs)
-    centred = weights * (held - jnp.sum(weights * held)) / (1 - jnp.sum(weights**2))
-    return value + first_order("lt.expect_given(normalized=False)", centred, log_probs).astype(
+    centered = weights * (held - jnp.sum(weights * held)) / (1 - jnp.sum(weights**2))
+    return value + first_order("lt.expect_given(normalized=False)", centered, log_probs).astype(
         value.dtype
     )
 
@@ -235,8 +235,8 @@ def _autocorrelation(y: Array) -> tuple[Array, Array]:
     """(τ, variance) of stationary chains y, shape (chains, draws): Geyer's initial monotone sequence, where the spread of
     the chains' means counts as correlation."""
     chains, draws = y.shape
-    centred = y - y.mean(1, keepdims=True)
-    spectrum = jnp.abs(jnp.fft.rfft(centred, 2 * draws, axis=1)) ** 2
+    centered = y - y.mean(1, keepdims=True)
+    spectrum = jnp.abs(jnp.fft.rfft(centered, 2 * draws, axis=1)) ** 2
     covariance = jnp.fft.irfft(spectrum, 2 * draws, axis=1)[:, :draws].mean(0) / draws
     within = covariance[0] * draws / (draws - 1)
     between = jnp.var(y.mean(1), ddof=1) if chains > 1 else jnp.zeros(())

@@ -127,7 +127,7 @@ class BlackBox:
 def host_errors_surface(
     values: list[Any], differentiating: tuple[str, ...] = (), boxes: list[BlackBox] | None = None
 ) -> Iterator[None]:
-    """What the host raises while the `values` appended here are worked out surfaces as `BlackBoxError`.
+    """An exception that the host raises while the `values` appended here are computed becomes a `BlackBoxError`.
 
     `differentiating` names the estimators that need a derivative of f, for the message where a black box has none.
     `boxes` are those that compiled code is known to call; those that are called while it is traced are added.
@@ -163,7 +163,7 @@ def black_box(
 ) -> BlackBox:
     """A host function (NumPy, a simulator) that JAX code may call: as a cost in any estimator that does not differentiate it.
 
-    Under any nest of `jax.vmap` (runs, points, a user's own) the host is called once a batch; a function that is not
+    Under any nest of `jax.vmap` (samples, points, a user's own) the host is called once a batch; a function that is not
     batched is looped over on the host. The function should be deterministic; a stochastic simulator is allowed where its
     noise is its own: independent from call to call, and not to be kept fixed, since JAX may merge equal calls.
 

@@ -2,7 +2,7 @@
 
 A site is credited with a cost that depends on its draw directly, or through the *distribution* of a later site that the
 cost (transitively) depends on. Without the second half `a ~ Bern(t0); b ~ Bern(t1 + 2a); cost(b)` silently loses d/dt0.
-An own walk: `dce_jaxpr` credits all to all through custom_jvp, while and debug.print. Unknown equations credit all of
+The jaxpr is walked here and not by `dce_jaxpr`, which credits all to all through custom_jvp, while and debug.print. Unknown equations credit all of
 their inputs to all of their outputs; those with state that the jaxpr does not show (mutable references, ordered host
 callbacks) also everything that such state has seen before.
 """

@@ -101,7 +101,7 @@ def explain(program: Program, *args: Any, num_samples: int = 16) -> Explanation:
     Args:
       program: a generator function, as for `lt.expect_program`.
       args: its arguments.
-      num_samples: the runs it is meant for; legality may depend on it.
+      num_samples: the samples that it is meant for; legality may depend on it.
     Returns:
       An `Explanation`.
     Raises:
@@ -151,7 +151,7 @@ def _credited_costs(structure: Structure, prefix: str = "") -> dict[Any, list[An
     full = lambda name: f"{prefix}{name}" if prefix else name
     for index, site in enumerate(structure.sites):
         after = [full(n) for n, s in zip(structure.cost_names, found.costs) if index in s]
-        # what a loop or plate pays is credited to all that its draws depend on
+        # the costs of a loop or plate are credited to everything that its draws depend on
         for i, other in enumerate(structure.sites):
             if (
                 other.items
@@ -267,7 +267,7 @@ class _Jumps:
             return [frozenset([self.number[path]])] if path in self.number else ins
         if any(
             _is_nan(v) for v in eqn.invars
-        ):  # a choice between something and nan is a check, no step of f
+        ):  # a `where` between a number and nan is a check of legality, not a jump of f
             new, outs = frozenset[int](), [o & every for o in outs]
         else:
             new = self._new(eqn, ins, every)

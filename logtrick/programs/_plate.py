@@ -1,7 +1,7 @@
 """`lt.plate`: independent elements, each with its own sites, costs and credit.
 
-An element is a program of its own: its sites are credited with those of its own costs that depend on them, whatever the
-other elements pay. The costs after the plate are credited to every site that the element's reply depends on. So N elements
+An element is a program of its own: its sites are credited with those of its own costs that depend on them, and not with
+the costs of other elements. The costs after the plate are credited to every site that the element's reply depends on. So N elements
 have the variance of N separate expectations, and trace and compile like one.
 """
 
@@ -41,7 +41,7 @@ def plate(
 ) -> Plate:
     """Independent elements, to be yielded by a program: `ys = yield lt.plate(step, xs)`.
 
-    Like `jax.vmap`, with draws and costs inside. Every element draws and pays for itself: a site is credited with those
+    Like `jax.vmap`, with draws and costs inside. Every element has its own draws and costs: a site is credited with those
     costs of its own element that depend on it, and with the costs after the plate if the element's reply depends on it.
     The variance is that of as many separate expectations, where one site of N factors would multiply each factor's score
     with the costs of all. Estimators of several points evaluate the rest of their own element only: k points in each of N

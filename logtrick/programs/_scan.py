@@ -2,7 +2,7 @@
 
 A loop body has no rest to call, so only estimators of one point go inside. One `lax.scan` draws; afterwards, with the costs
 of all steps known, every step is settled: it has its costs c_t, its terms of value zero z_t, and a weight w_t of value 1,
-the product of the boxes of its draws. With W_t the product of the weights of the steps before t, the loop is worth
+the product of the boxes of its draws. With W_t the product of the weights of the steps before t, the loop contributes
 
     Σ_t c_t W_t  +  Σ_t z_t W_t,    and what follows it is multiplied by W_T,
 
@@ -71,7 +71,7 @@ def scan(
     Like `jax.lax.scan`, with draws and costs inside the step. A site is credited with the later costs of its step, of
     later steps and after the loop (reward-to-go), and leave-one-out is taken per step, over the samples:
     Σ_t Σ_{u≥t} (c_u − b_t) ∇log p_t. Right at every order. Discount and mask by scaling the costs: a step past the end
-    of its episode pays 0. Only estimators that evaluate one point are legal inside (`ScoreFunction`, `Pathwise`, …):
+    of its episode costs 0. Only estimators that evaluate one point are legal inside (`ScoreFunction`, `Pathwise`, …):
     k points in each of T steps would cost k^T. Loops nest.
 
     Args:

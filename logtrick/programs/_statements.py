@@ -17,7 +17,7 @@ MADE: contextvars.ContextVar[list["Statement"] | None] = contextvars.ContextVar(
 
 
 class Statement:
-    """Base of what is to be yielded; used as a number it says so."""
+    """Base of what a program yields; using a statement as a number raises an error that says so."""
 
     called = "sample"
     yielded = False

@@ -1,4 +1,4 @@
-"""The structure of a program, from one abstract run: its sites, its costs, who is credited with what."""
+"""The structure of a program, from one abstract run: its sites, its costs, and which sites each cost is credited to."""
 
 import dataclasses
 import math
@@ -82,7 +82,7 @@ def key_info(index: int) -> KeyInfo:
 
 @dataclasses.dataclass(frozen=True)
 class LoopInfo:
-    """One loop over time: what each step draws and pays, in the order of its statements."""
+    """One loop over time: the draws and costs of each step, in the order of its statements."""
 
     name: Any
     length: int
@@ -202,7 +202,7 @@ class Structure:
         return keys or any(site.random for _, site in self.all_sites())
 
     def check_end(self, sites: int, costs: int) -> None:
-        """A run has as many sites and costs as the abstract run had."""
+        """A sample has as many sites and costs as the abstract run had."""
         if sites != len(self.sites):
             raise changed("sites")
         if self.credit is not None and costs != len(self.credit.costs):

@@ -17,7 +17,7 @@ Array = jax.Array
 class Scores(Module):
     """The matrix S of scores, Sᵢ = ∇_θ log p_θ(xᵢ), one row a draw, never formed unless asked; made by `lt.scores`.
 
-    With `centered`, Sᵢ − mean S: what an unnormalised log density needs, since ∇log Z is that mean.
+    With `centered`, Sᵢ − mean S: what an unnormalized log density needs, since ∇log Z is that mean.
 
     Example:
       >>> import jax.numpy as jnp, logtrick as lt
@@ -117,7 +117,7 @@ def scores(
       params: θ, a pytree of float arrays.
       samples: draws, a pytree with a leading axis (n,).
       centered: subtract the mean over the draws.
-      chunk_size: draws worked on at a time, which bounds memory; None for all at once.
+      chunk_size: draws in memory at a time, which bounds memory; None for all at once.
     Returns:
       A `Scores`.
     Raises:
@@ -217,7 +217,7 @@ def fisher(
 ) -> Fisher:
     """The Fisher matrix by draws, as a lazy matrix: matvec, solve (natural gradients), dense.
 
-    F = E_{x∼p_θ}[∇log p ∇log pᵀ] ≈ Σᵢ wᵢ Sᵢ Sᵢᵀ + λ I, wᵢ = 1/n unless given. Of an unnormalised log density with
+    F = E_{x∼p_θ}[∇log p ∇log pᵀ] ≈ Σᵢ wᵢ Sᵢ Sᵢᵀ + λ I, wᵢ = 1/n unless given. Of an unnormalized log density with
     `centered` (the quantum geometric tensor of variational Monte Carlo). A natural gradient is
     `lt.fisher(log_prob, params, x, damping=1e-3).solve(gradient)`.
 
@@ -228,7 +228,7 @@ def fisher(
       weights: w, shape (n,), summing to 1.
       centered: subtract the mean score; needs equal weights.
       damping: λ ≥ 0, in the units of the squared score.
-      chunk_size: draws worked on at a time.
+      chunk_size: draws in memory at a time.
     Returns:
       A `Fisher`.
     Raises:

@@ -24,7 +24,7 @@ def score(log_prob: LogProb, params: Any, x: Any) -> Any:
     Its expectation under p is 0 where the support does not move with θ.
 
     Args:
-      log_prob: `log_prob(params, x) -> scalar`, the log density of ONE draw (it need not be normalised).
+      log_prob: `log_prob(params, x) -> scalar`, the log density of ONE draw (it need not be normalized).
       params: θ, a pytree of float arrays.
       x: one draw.
     Returns:
