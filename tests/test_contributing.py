@@ -157,7 +157,7 @@ class Logistic(LocationScale):
         exported("distributions", "_logistic", "Logistic")
         | {
             "tests/distributions/registry.py": (
-                "        bad=(((0.0, -1.0), r\"Laplace\\(scale=…\\) \" + POSITIVE),),\n    ),\n",
+                '        bad=(((0.0, -1.0), r"Laplace\\(scale=…\\) " + POSITIVE),),\n    ),\n',
                 """    Case(
         "Logistic",
         lt.Logistic,

@@ -30,7 +30,7 @@ class Foreign(Distribution, abstract=True):
     Attributes:
       leaves: the foreign object's arrays.
       structure: its tree and the leaves that are no arrays.
-      pathwise: whether it declares its draws reparameterised.
+      pathwise: whether it declares its draws reparameterized.
       fixed: the caller declares that the support stands still, whatever the class lists say.
       guarded: whether the derivative in what the support depends on is refused.
     """

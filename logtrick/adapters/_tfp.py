@@ -24,7 +24,7 @@ from logtrick.supports import Support
 Array = jax.Array
 _WHERE = "lt.adapters.from_tfp"
 _MODULE = "tensorflow_probability.substrates.jax"
-# TFP declares reparameterisation, but no support: these lists do, by exact class.
+# TFP declares reparameterization, but no support: these lists do, by exact class.
 _SUPPORTS: dict[str, type[Support]] = {
     **dict.fromkeys(
         names(

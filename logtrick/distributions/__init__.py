@@ -56,7 +56,6 @@ from logtrick.distributions._location_scale import (
     Gumbel as Gumbel,
     Laplace as Laplace,
     LocationScale as LocationScale,
-    StudentT as StudentT,
 )
 from logtrick.distributions._log_normal import LogNormal as LogNormal
 from logtrick.distributions._mixture import Mixture as Mixture

@@ -33,7 +33,7 @@ class Distribution(Module, abstract=True):
 
     Attributes:
       reparameterized: a derivative through `transform` is the pathwise derivative; otherwise it raises.
-      splits: the noise is rows of a counter-based draw, not a key a run.
+      splits: the noise is rows of a counter-based draw, not one key per sample.
       moving_support: names of the parameters that move the support; the score function refuses their derivative.
       factorized: log p is a sum of independent factors, which `log_prob_factors` gives one by one.
       provides: what it has in closed form, of "mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative"
@@ -201,7 +201,7 @@ class Distribution(Module, abstract=True):
         Returns:
           The draw, shape `event_shape`, in the parameters' dtype.
         Raises:
-          UnaccountedRandomnessError: differentiated, where the family is not reparameterised.
+          UnaccountedRandomnessError: differentiated, where the family is not reparameterized.
         """
         return self.transform(self.noise(as_key(key)))
 
@@ -220,7 +220,7 @@ class Distribution(Module, abstract=True):
         """The independent terms of log p(x), one for each coordinate of the event (one-hot rows: for each row).
 
         Raises:
-          ValueError: the family does not factorise, or `x` is not shaped like one draw.
+          ValueError: the family does not factorize, or `x` is not shaped like one draw.
         """
         if not self.factorized:
             raise ValueError(
@@ -253,11 +253,11 @@ class Distribution(Module, abstract=True):
         """The antithetic noise, of the same law: −ε for normals, 1 − u (on the grid of draws) for uniforms.
 
         Raises:
-          ValueError: the noise is a key a run.
+          ValueError: the noise is one key per sample.
         """
         if not self.splits:
             raise ValueError(
-                f"{type(self).__name__} draws from a key a run, which has no antithesis. Use IID()."
+                f"{type(self).__name__} draws from one key per sample, which has no antithesis. Use IID()."
             )
         return jax.tree.map(
             lambda spec, value: spec.reflect(value), self.noise_spec, noise, is_leaf=_noise.is_noise

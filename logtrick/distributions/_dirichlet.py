@@ -19,7 +19,7 @@ from logtrick.supports import Simplex, Support
 class Dirichlet(Factorized):
     """Independent Dirichlets, p(x) = Γ(Σ a) Π xₖ^(aₖ − 1) / Γ(aₖ) in every row, a = concentration.
 
-    Reparameterised to first order, through the marginals: xₖ ~ Beta(aₖ, Σ others) moves with aₖ by its univariate
+    Reparameterized to first order, through the marginals: xₖ ~ Beta(aₖ, Σ others) moves with aₖ by its univariate
     implicit derivative, and the others, independent of it given their sum, shrink in proportion. Drawn in log space, and
     scored there: an entry that underflows to 0 keeps its finite score.
 

@@ -18,7 +18,7 @@ from logtrick.supports import Positive, Support
 class Gamma(Factorized):
     """Independent gammas, p(x) = rateᵃ xᵃ⁻¹ e^(−rate x) / Γ(a), a = concentration, in every coordinate.
 
-    Reparameterised implicitly: dx/da = −∂ₐF(x; a) / p(x; a). Drawn in log space, and scored there: a draw that underflows
+    Reparameterized implicitly: dx/da = −∂ₐF(x; a) / p(x; a). Drawn in log space, and scored there: a draw that underflows
     to 0 (shapes of 1e-3) keeps its finite score.
 
     Args:

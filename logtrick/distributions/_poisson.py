@@ -18,7 +18,7 @@ from logtrick.supports import NonNegativeInteger, Support
 class Poisson(Factorized):
     """Independent Poissons, P(x) = rateˣ e^(−rate) / x! in every coordinate.
 
-    Draws are whole numbers in the dtype of the rate. The sampler rejects, so the noise is a key a run.
+    Draws are whole numbers in the dtype of the rate. The sampler rejects, so the noise is one key per sample.
 
     Args:
       rate: mean counts, 0 ≤ rate < 2³⁰, any shape; 0 is the point mass at 0.

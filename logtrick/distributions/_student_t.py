@@ -19,7 +19,7 @@ from logtrick.supports import Real, Support
 class StudentT(Factorized):
     """Independent Student's t variates, p(x) ∝ (1 + z²/df)^(−(df + 1)/2), z = (x − loc) / scale, in every coordinate.
 
-    Reparameterised; in `df` implicitly, dx/ddf = −∂F/p, to first order: z²/(df + z²) ~ Beta(½, df/2).
+    Reparameterized; in `df` implicitly, dx/ddf = −∂F/p, to first order: z²/(df + z²) ~ Beta(½, df/2).
 
     Args:
       df: degrees of freedom > 0.

@@ -21,7 +21,7 @@ class Transformed(Distribution):
 
     A draw keeps the argument of T's last steps (those without parameters, or whose parameters move the image) beside its
     value, and is scored from it: a draw that rounds onto an open edge of the image, as tanh(9) does, has a finite score.
-    Reparameterised where the base is. Where the image moves with T's parameters (an interval's ends, a shift of
+    Reparameterized where the base is. Where the image moves with T's parameters (an interval's ends, a shift of
     positive draws), the score function refuses their derivative.
 
     Args:

@@ -198,7 +198,7 @@ def test_beyond_the_table_of_dimensions():
 
 
 class Rejecting(Factorized):
-    """An exponential whose sampler takes a key a run, as those that reject do, and whose inverse CDF is known."""
+    """An exponential whose sampler takes one key per sample, as those that reject do, and whose inverse CDF is known."""
 
     rate: Any
     reparameterized = True
