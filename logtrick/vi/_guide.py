@@ -218,7 +218,7 @@ def _flat_draws(q: Guide, key: Array, n: int) -> tuple[Array, Array]:
 
     def one(noise: Any) -> tuple[Array, Array]:
         x = base.draw(noise)
-        return ravel(x), base.log_prob(x)
+        return ravel(value_of(x)), base.log_prob(x)
 
     return jax.vmap(one)(noise)
 
