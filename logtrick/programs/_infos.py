@@ -26,6 +26,7 @@ class SiteInfo:
       noise: what the estimator asks for.
       size: how many numbers a sample draws here.
       evaluations: of f per sample.
+      branches: its estimator evaluates the rest of the program at several points, or differentiates it.
     """
 
     name: Any
@@ -34,6 +35,7 @@ class SiteInfo:
     noise: Any
     size: int
     evaluations: int = 0
+    branches: bool = False
     items: "ClassVar[tuple[Info, ...]]" = ()
 
     @property

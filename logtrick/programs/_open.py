@@ -53,13 +53,13 @@ class Open:
         """Settle the statement.
 
         Args:
-          after: the sum of the costs that follow, held constant.
+          after: the sum of the costs that follow. Not held constant: limits on the order of derivatives go through it.
           runs: the samples.
         """
         return Settled()
 
     def paid(self) -> Array | None:
-        """The sum of its own costs, held constant; None where it has none."""
+        """The sum of its own costs; None where it has none."""
         return None
 
     def limits(self) -> list[tuple[str, Any]]:
@@ -90,7 +90,7 @@ class OpenCost(Open):
         return Settled(paid=self.value)
 
     def paid(self) -> Array:
-        return stop(self.value)
+        return self.value
 
     def costs(self) -> Any:
         return self.value
@@ -124,7 +124,7 @@ class OpenSite(Open):
         return close_limited(self.estimator, self._shown(costs), self.points, runs)
 
     def settle(self, after: Array, runs: Runs) -> Settled:
-        closed = close(self.estimator, self._shown(Costs({_OWN: after})), self.points, runs)
+        closed = close(self.estimator, self._shown(Costs({_OWN: stop(after)})), self.points, runs)
         return Settled(None, closed.zero, closed.weight, closed.adaptive_loss, closed.observed)
 
     def limits(self) -> list[tuple[str, Any]]:

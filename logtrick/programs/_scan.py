@@ -118,7 +118,7 @@ class OpenLoop(Open):
         return None if steps is None else jnp.sum(steps)
 
     def _paid_steps(self) -> Array | None:
-        """The (stopped) costs of each step, shape (time,)."""
+        """The costs of each step, shape (time,)."""
         return jax.vmap(lambda items: sum_of(item.paid() for item in items))(self.items)
 
     def settle(self, after: Array, runs: Runs) -> Settled:

@@ -23,7 +23,7 @@ from logtrick.programs._infos import KeyInfo, LoopInfo, PlateInfo, Structure
 from logtrick.programs._open import Open, OpenKey, OpenSite, Settled, open_site, sum_of
 from logtrick.programs._records import Record, Records
 from logtrick.programs._statements import Cost, FreshKey, Loop, Plate, Sample, WholeCost
-from logtrick.programs._structure import check_site
+from logtrick.programs._structure import branches, check_site
 from logtrick.programs._walk import Reader, Running, changed, walk
 
 Array = jax.Array
@@ -134,7 +134,7 @@ class _Opener(Reader):
         planned, noise = self._planned()
         planned, estimator = check_site(statement, planned), statement.estimator
         points = draw(estimator, noise, statement.dist)
-        if points.stacked or points.centers or estimator.derivatives_of_rest:
+        if branches(estimator, points):
             self.tail = self._branch(estimator, points)
             return None
         self.sites.append(open_site(points, estimator, planned.estimator))
@@ -177,7 +177,7 @@ def close_stretch(of: Sampled, stretch: Stretch, after: Array | None = None) -> 
     Args:
       of: the sample.
       stretch: what has been opened.
-      after: for an element of a plate, the (stopped) costs after the plate: sites that the element's reply depends on
+      after: for an element of a plate, the costs after the plate: sites that the element's reply depends on
         are credited with them. The result's `weight` is then what these costs are to be multiplied by.
     """
     costs, weight = _with_own_costs(of, stretch), None
@@ -200,7 +200,7 @@ def _close(of: Sampled, site: int, opened: Open, costs: Costs) -> Costs:
     """What a waiting site makes of the costs that it is credited with."""
     if isinstance(opened, OpenSite):
         return opened.close(costs, of.runs)
-    settled: Settled = opened.settle(jax.lax.stop_gradient(costs.total), of.runs)
+    settled: Settled = opened.settle(costs.total, of.runs)
     if settled.weight is not None:
         costs = costs.scored(settled.weight)
     if settled.paid is not None:
@@ -276,11 +276,10 @@ def total_of(costs: Costs) -> tuple[Any, Any]:
 
 
 def paid_by(stretch: Stretch) -> Array | None:
-    """The sum of the costs of an open stretch, held constant; None where it has none."""
+    """The sum of the costs of an open stretch; None where it has none."""
     tail = None if stretch.tail is None else total_of(stretch.tail)[0]
     inside = [site.paid() for site in stretch.sites]
-    total = sum_of([*stretch.costs, *inside, tail])
-    return None if total is None else jax.lax.stop_gradient(total)
+    return sum_of([*stretch.costs, *inside, tail])
 
 
 def wide(cost: Array) -> Array:

@@ -12,7 +12,7 @@ from logtrick import noise as _noise
 from logtrick._core import checks, mesh
 from logtrick._core.compat import is_tracer
 from logtrick.distributions import Distribution, value_of
-from logtrick.estimators import Estimator, draw
+from logtrick.estimators import Estimator, Points, draw
 from logtrick.noise import INDEPENDENT
 from logtrick.programs._credit import Credit, credit, mark, mark_inside
 from logtrick.programs._infos import (
@@ -95,6 +95,7 @@ def structure_of(begin: Start, num_samples: int, *, plate: str | None = None) ->
         )
     structure = Structure(tuple(_named(items)), found)
     _check_estimators(structure, found)
+    _check_plates(structure)
     return structure
 
 
@@ -130,7 +131,13 @@ class _Finder(Reader):
         points = draw(statement.estimator, _noise.example(info.noise), statement.dist)
         if self.inside:
             check_in_loop(self.inside, statement, points)
-        info = dataclasses.replace(info, evaluations=points.count + len(points.centers))
+        elif self.path:
+            check_independent("lt.plate", statement)
+        info = dataclasses.replace(
+            info,
+            evaluations=points.count + len(points.centers),
+            branches=branches(statement.estimator, points),
+        )
         first = value_of(points.x)
         if points.stacked:
             first = jax.tree.map(lambda a: a[0], first)
@@ -212,6 +219,11 @@ class _Finder(Reader):
         return _Finder(self.num_samples, inside, where or self.inside, path)
 
 
+def branches(estimator: Estimator, points: Points) -> bool:
+    """Whether an estimator evaluates the rest of the program at several points, or differentiates it."""
+    return points.stacked or bool(points.centers) or estimator.derivatives_of_rest > 0
+
+
 def check_in_loop(where: str, statement: Sample, points: Any) -> None:
     """What is legal inside a loop over time."""
     estimator, name = statement.estimator, type(statement.estimator).__name__
@@ -221,15 +233,21 @@ def check_in_loop(where: str, statement: Sample, points: Any) -> None:
             f"{where}: {name} evaluates the rest of the program at {points.count} points: in each of T steps that would "
             f"be {points.count}^T in all. {instead}"
         )
-    if points.centers or estimator.derivatives_of_rest:
+    if branches(estimator, points):
         raise ValueError(
             f"{where}: {name} differentiates the rest of the program, which inside of a step is not known yet. {instead}"
         )
-    specs = jax.tree.leaves(estimator.noise(statement.dist), is_leaf=_noise.is_noise)
+    check_independent(where, statement)
+
+
+def check_independent(where: str, statement: Sample) -> None:
+    """Inside a loop or plate the rows of noise are steps or elements as well as samples: they must be independent."""
+    specs = jax.tree.leaves(statement.estimator.noise(statement.dist), is_leaf=_noise.is_noise)
     if any(type(spec) not in INDEPENDENT for spec in specs):
+        what = "a plate's rows are elements" if where == "lt.plate" else "a loop's rows are steps"
         raise ValueError(
-            f"{where}: the noise of {name} depends from sample to sample, and a loop's rows are steps as well. Use the "
-            "plan IID()."
+            f"{where}: the noise of {type(statement.estimator).__name__} depends from sample to sample, and {what} as "
+            "well. Use the plan IID()."
         )
 
 
@@ -249,6 +267,43 @@ def _check_estimators(structure: Structure, found: Credit) -> None:
                     f"the estimator of site {name!r} learns and was made inside the program from what only a run knows. "
                     "Make it outside and pass it in."
                 )
+
+
+def _check_plates(structure: Structure) -> None:
+    """Costs after a plate are known only when all of its elements have been closed: too late for some sites."""
+    assert structure.credit is not None
+    credited = structure.credit
+    for p, plate in enumerate(structure.sites):
+        if not isinstance(plate, PlateInfo):
+            continue
+        later = any(p in sites for sites in credited.costs)
+        for q, other in enumerate(structure.sites):
+            pays = bool(list(leaves_of([other], CostInfo)))
+            later |= q != p and pays and p in credited.sites[q]
+        if later:
+            _check_reply(plate)
+
+
+def _check_reply(plate: PlateInfo) -> None:
+    """No site of an element that costs after the plate depend on stands at or after one that branches.
+
+    A site that branches closes the rest of its element at once, without the costs after the plate.
+    """
+    branched = None
+    for position, item in enumerate(plate.element.sites):
+        if branched is None and isinstance(item, SiteInfo) and item.branches:
+            branched = item
+        if not plate.element.reply_depends_on(position):
+            continue
+        if branched is not None:
+            raise ValueError(
+                f"lt.plate {plate.name!r}: costs after the plate depend on the draw of site {item.name!r} in its "
+                f"elements. {type(branched.estimator).__name__} at site {branched.name!r} evaluates the rest of its own "
+                "element only. Yield these costs inside the element, use ScoreFunction() or Pathwise() there, or draw "
+                f"what the element returns before site {branched.name!r}."
+            )
+        if isinstance(item, PlateInfo):
+            _check_reply(item)
 
 
 def _moves(estimator: Estimator) -> bool:
