@@ -138,7 +138,7 @@ from logtrick.programs import (
     sample as sample,
     scan as scan,
 )
-from logtrick.scores import (
+from logtrick.scoring import (
     Fisher as Fisher,
     Scores as Scores,
     density_and_grad as density_and_grad,

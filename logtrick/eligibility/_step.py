@@ -210,7 +210,9 @@ def _score_of(estimator: Any, points: Points, runs: Runs) -> tuple[ScalarBaselin
     if closed.weight is None:
         return None
     log_prob = jnp.log(closed.weight)  # 0, with the derivative of the log-prob
-    return (NoBaseline() if plain else baseline), log_prob
+    if plain or not isinstance(baseline, ScalarBaseline):
+        return NoBaseline(), log_prob
+    return baseline, log_prob
 
 
 def _alike(one: ScalarBaseline, other: ScalarBaseline) -> bool:

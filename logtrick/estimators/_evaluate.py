@@ -36,7 +36,8 @@ def draw(estimator: Any, noise: Any, dist: Distribution) -> Points:
 
 def evaluate(estimator: Any, points: Points, rest: Callable[[Any], Costs]) -> Costs:
     """The costs at the points, the rest evaluated at all of them in one vmapped call."""
-    name, x, expansions = type(estimator).__name__, value_of(points.x), ()
+    name, x = type(estimator).__name__, value_of(points.x)
+    expansions: list[Any] = []
     if points.centers:
         first = jax.tree.map(lambda a: a[0], x) if points.stacked else x
         rest, expansions = expanded(name, rest, first, points.centers)

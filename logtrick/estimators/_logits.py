@@ -5,9 +5,7 @@ from typing import Any
 import jax
 
 from logtrick._core.kernel import stop
-from logtrick.distributions import Distribution
-from logtrick.distributions._links import Link
-from logtrick.distributions._parameters import widened
+from logtrick.distributions import Distribution, Link, widened
 from logtrick.noise import Uniform
 
 Array = jax.Array

@@ -10,8 +10,7 @@ import numpy as np
 from logtrick._core.kernel import stop
 from logtrick._core.module import static
 from logtrick._core.samples import Runs
-from logtrick.distributions import Distribution
-from logtrick.distributions._links import Sigmoid
+from logtrick.distributions import Distribution, Sigmoid
 from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._double_cv import check_runs, squared_mean

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -90,12 +90,12 @@ def expect(
     check_distribution("lt.expect", dist)
     check_estimator("lt.expect", estimator)
     check_function("lt.expect", f)
-    wants_key = takes_key(f)
+    wants_key, of_draw = takes_key(f), cast(Callable[..., Any], f)
 
     def program() -> Generator[Any, Any, None]:
         x = yield Sample(dist, estimator, None)
         if wants_key:
-            yield whole_cost(f(x, (yield FreshKey())))
+            yield whole_cost(of_draw(x, (yield FreshKey())))
         else:
             yield whole_cost(f(x))
 

@@ -9,16 +9,16 @@ import numpy as np
 
 from logtrick.estimators import DifferentiableCost
 from logtrick.programs._credit import Sites, dependencies, marked
-from logtrick.programs._statements import Program
-from logtrick.programs._structure import (
+from logtrick.programs._infos import (
     CostInfo,
     LoopInfo,
     PlateInfo,
     SiteInfo,
     Structure,
     leaves_of,
-    structure_of,
 )
+from logtrick.programs._statements import Program
+from logtrick.programs._structure import structure_of
 from logtrick.programs._walk import start
 
 _COMPARE = frozenset({"gt", "lt", "ge", "le", "eq", "ne"})

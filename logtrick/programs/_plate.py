@@ -16,6 +16,7 @@ import numpy as np
 from logtrick._core import checks
 from logtrick._core.kernel import limited, magic_box
 from logtrick._core.samples import Runs
+from logtrick.programs._infos import PlateInfo, by_item
 from logtrick.programs._open import Open, Settled, log_of
 from logtrick.programs._statements import Plate, Program, check_name, made
 from logtrick.programs._stretch import (
@@ -26,7 +27,6 @@ from logtrick.programs._stretch import (
     paid_by,
     total_of,
 )
-from logtrick.programs._structure import PlateInfo, by_item
 from logtrick.programs._walk import begin_step
 
 Array = jax.Array

@@ -11,11 +11,11 @@ from jax import lax
 from logtrick import noise as _noise
 from logtrick._core import keys, meter
 from logtrick._core.samples import Runs, over_samples
+from logtrick.programs._infos import Structure
 from logtrick.programs._plate import open_plate
 from logtrick.programs._records import Records
 from logtrick.programs._scan import open_loop
 from logtrick.programs._stretch import Sampled, close_stretch, open_stretch, total_of
-from logtrick.programs._structure import Structure
 from logtrick.programs._walk import Running, Start
 
 Array = jax.Array

@@ -25,6 +25,7 @@ from logtrick._core.kernel import limited, magic_box
 from logtrick._core.samples import Runs
 from logtrick.distributions import value_of
 from logtrick.estimators import draw
+from logtrick.programs._infos import CostInfo, KeyInfo, LoopInfo, PlateInfo
 from logtrick.programs._open import (
     Open,
     OpenCost,
@@ -47,13 +48,7 @@ from logtrick.programs._statements import (
     made,
 )
 from logtrick.programs._stretch import Sampled, wide
-from logtrick.programs._structure import (
-    CostInfo,
-    KeyInfo,
-    LoopInfo,
-    PlateInfo,
-    check_site,
-)
+from logtrick.programs._structure import check_site
 from logtrick.programs._walk import Reader, begin_step, changed, step_result, walk
 
 Array = jax.Array

@@ -20,10 +20,11 @@ from logtrick._core import checks
 from logtrick._core.samples import Runs
 from logtrick.distributions import value_of
 from logtrick.estimators import Costs, Estimator, Points, close_limited, draw, evaluate
+from logtrick.programs._infos import KeyInfo, LoopInfo, PlateInfo, Structure
 from logtrick.programs._open import Open, OpenKey, OpenSite, Settled, open_site, sum_of
 from logtrick.programs._records import Record, Records
 from logtrick.programs._statements import Cost, FreshKey, Loop, Plate, Sample, WholeCost
-from logtrick.programs._structure import KeyInfo, LoopInfo, PlateInfo, Structure, check_site
+from logtrick.programs._structure import check_site
 from logtrick.programs._walk import Reader, Running, changed, walk
 
 Array = jax.Array

@@ -13,7 +13,8 @@ from logtrick._core.keys import as_key
 from logtrick.vi._engines._density import Density
 from logtrick.vi._families._wrapped import as_guide
 from logtrick.vi._guide import Guide
-from logtrick.vi._modes import missed_modes
+from logtrick.vi._missed_states import missed_states
+from logtrick.vi._modes import MissedMode, missed_modes
 from logtrick.vi._psis import psis
 from logtrick.vi._target import Target
 from logtrick.vi._verdict import DISTRUST, Report, decrement, judge, mean_shifts, truncated
@@ -30,6 +31,8 @@ class Weighed(NamedTuple):
       bad: how many are not finite.
       resolution: differences between log weights that are rounding.
       target: the flat problem; None for discrete variables.
+      guide: q.
+      log_density: p, of the variables.
       names: of the coordinates.
     """
 
@@ -39,6 +42,8 @@ class Weighed(NamedTuple):
     resolution: float
     target: Target | None
     names: tuple[str, ...]
+    guide: Guide
+    log_density: Callable[[Any], Any]
 
 
 def diagnose(key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int = 4096) -> Report:
@@ -51,7 +56,8 @@ def diagnose(key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int
     infinite or nan and no mode was missed. Otherwise it is `usable after reweighting` where the effective sample size is
     a tenth of the draws and no mode was missed, else `do not trust`.
 
-    Cost: `num_draws` evaluations of the density, and a search for missed modes (1,500 to 2,500 gradients).
+    Cost: `num_draws` evaluations of the density, and a search for missed modes: 1,500 to 2,500 gradients, or
+    for discrete variables walks of single changes, up to 50,000 evaluations.
 
     Args:
       key: a typed key.
@@ -105,6 +111,8 @@ def weigh(key: jax.Array, log_density: Callable[[Any], Any], q: Guide, num_draws
         max(math.sqrt(epsilon), 64 * epsilon * size),
         target,
         tuple(q.layout.names),
+        q,
+        log_density,
     )
 
 
@@ -135,11 +143,7 @@ def report(key: jax.Array, weighed: Weighed) -> Report:
         gap_se = float((weights - log_weights).std()) / root
         if weighed.target is not None:
             tilt = decrement(weighed.draws, log_weights)
-    searched = weighed.target is not None and weighed.target.differentiable
-    missed = []
-    if searched:
-        floor = elbo if not weighed.bad else bound
-        missed = missed_modes(key, weighed.target, weighed.draws, floor)
+    searched, missed = _search(key, weighed, elbo if not weighed.bad else bound, bound)
     khat = float(smoothed.khat)
     verdict, reasons = judge(
         gap=bound - elbo,
@@ -173,6 +177,17 @@ def report(key: jax.Array, weighed: Weighed) -> Report:
         draws=weighed.draws,
         log_weights=log_weights,
     )
+
+
+def _search(
+    key: jax.Array, weighed: Weighed, elbo: float, bound: float
+) -> tuple[bool, list[MissedMode]]:
+    """Modes or states that q has missed, and whether they could be searched for."""
+    if weighed.target is None:
+        return True, missed_states(key, weighed.log_density, weighed.guide, elbo, bound)
+    if not weighed.target.differentiable:
+        return False, []
+    return True, missed_modes(key, weighed.target, weighed.draws, elbo)
 
 
 def _hopeless(weighed: Weighed) -> Report:

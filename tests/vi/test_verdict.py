@@ -89,7 +89,8 @@ def test_a_mixture_that_covers_both_has_missed_none(two_modes):
     log_weights = jax.vmap(two_modes)(draws) - jnp.logaddexp(*parts)
     target = vi.Target(two_modes, vi.FullRankNormal(like=jnp.zeros(2)))
     arrays = np.asarray(draws, float), np.asarray(log_weights, float)
-    found = report(KEY, Weighed(*arrays, 0, 1e-3, target, ("a", "b")))
+    guide = vi.FullRankNormal(like=jnp.zeros(2))
+    found = report(KEY, Weighed(*arrays, 0, 1e-3, target, ("a", "b"), guide, two_modes))
     assert found.missed_modes == () and found.verdict == "good"
 
 
@@ -136,6 +137,18 @@ def test_discrete_guide():
     exact = 4 * (-0.5 * np.log(4 * p * (1 - p)))
     assert report.gap == pytest.approx(exact, abs=0.02) and report.verdict == "good"
     assert np.isnan(report.decrement)
+
+
+def test_a_discrete_guide_that_has_collapsed_onto_one_of_two_modes():
+    """An Ising chain of 14 spins: all up and all down have the same mass."""
+    chain = lambda b: 2.0 * jnp.sum((2 * b[1:] - 1) * (2 * b[:-1] - 1))
+    up = vi.BernoulliProduct(logits=jnp.full(14, 6.0))
+    report = vi.diagnose(KEY, chain, up)
+    assert report.verdict == "do not trust"
+    (missed,) = report.missed_modes
+    assert missed.mean.tolist() == [0.0] * 14
+    one_sided = lambda b: chain(b) + 2.0 * jnp.sum(b)
+    assert vi.diagnose(KEY, one_sided, up).missed_modes == ()
 
 
 def test_any_distribution_can_be_judged():

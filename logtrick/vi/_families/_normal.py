@@ -145,7 +145,7 @@ class FullRankNormal(Guide):
 
     def at_normal(self, mean: Any, scale: Any) -> "FullRankNormal":
         scale = np.asarray(scale, np.float64)
-        upper = np.linalg.qr(np.diag(scale) if scale.ndim == 1 else scale.T, mode="r")
+        upper = np.asarray(np.linalg.qr(np.diag(scale) if scale.ndim == 1 else scale.T, mode="r"))
         tril = upper.T * np.where(
             np.diagonal(upper) < 0, -1.0, 1.0
         )  # in double precision, on the host
