@@ -1,11 +1,10 @@
 """Base noise as rows of one counter-based draw, so that chunks, shards and prefixes see the same bits.
 
-Row i of a `Uniform` or `StandardNormal` of some shape is row i of `jax.random.uniform(key, (n,
-*shape))` or `jax.random.normal`, for any n, bit for bit, without drawing the rest; `jax.random`
-itself has no offset. Threefry-2x32 is written out in jnp, because on the CPU JAX's own
-implementation is a rolled loop over full-size buffers. (`jax.extend.random.threefry2x32_p` cannot
-be used: its result loses the mark that it varies over a mesh axis.) Other key types, and samplers
-that reject, have no counters: they take one key per sample, `fold_in(key, position)`.
+Row i of a `Uniform` or `StandardNormal` of some shape is row i of `jax.random.uniform(key, (n, *shape))` or
+`jax.random.normal`, for any n, bit for bit, without drawing the rest; `jax.random` itself has no offset. Threefry-2x32
+is written out in jnp, because on the CPU JAX's own implementation is a rolled loop over full-size buffers.
+(`jax.extend.random.threefry2x32_p` cannot be used: its result loses the mark that it varies over a mesh axis.) Other key
+types, and samplers that reject, have no counters: they take one key per sample, `fold_in(key, position)`.
 
 References:
   Salmon, Moraes, Dror & Shaw (2011), "Parallel Random Numbers: As Easy as 1, 2, 3".

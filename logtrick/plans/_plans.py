@@ -113,13 +113,11 @@ class IID(Plan):
 class Antithetic(Plan):
     """Mirrored pairs: sample 2k + 1 has the reflected noise of sample 2k, −ε for normals and 1 − u for uniforms.
 
-    Odd parts of f (times the score, or its slope) cancel within a pair. Leave-one-out leaves out
-    the pair: leaving out only the sample itself doubles the gradient of x², since its mirror image
-    knows x. The standard error is over pairs.
+    Odd parts of f (times the score, or its slope) cancel within a pair. Leave-one-out leaves out the pair: leaving out
+    only the sample itself doubles the gradient of x², since its mirror image knows x. The standard error is over pairs.
 
     Raises:
-      ValueError: an odd number of samples or an odd chunk size; the distribution has no noise to
-        reflect and no inverse CDF.
+      ValueError: an odd number of samples or an odd chunk size; the distribution has no noise to reflect and no inverse CDF.
     References:
       Hammersley & Morton (1956), "A New Monte Carlo Technique: Antithetic Variates".
     Example:

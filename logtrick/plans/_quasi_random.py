@@ -38,20 +38,17 @@ class _Points(Plan, abstract=True):
 class Sobol(_Points):
     """Randomized quasi-Monte Carlo: scrambled Sobol' points through the inverse CDF, one dimension a coordinate.
 
-    Each call scrambles anew (a random lower-triangular matrix over GF(2) for each dimension and a
-    digital shift), so every sample's draw keeps its law and the mean is unbiased; for smooth f the
-    variance falls like n⁻² and faster instead of n⁻¹. Best with n a power of two. The points of a
-    site come in random order, and each 64 dimensions in an order of their own (Latin supercube
-    sampling), so that sites, and further dimensions, are independent of each other. All samples
-    depend on each other: no leave-one-out (take `NoBaseline` or `MovingAverage`), and the standard
-    error is nan.
+    Each call scrambles anew (a random lower-triangular matrix over GF(2) for each dimension and a digital shift), so
+    every sample's draw keeps its law and the mean is unbiased; for smooth f the variance falls like n⁻² and faster instead
+    of n⁻¹. Best with n a power of two. The points of a site come in random order, and each 64 dimensions in an order of
+    their own (Latin supercube sampling), so that sites, and further dimensions, are independent of each other. All samples
+    depend on each other: no leave-one-out (take `NoBaseline` or `MovingAverage`), and the standard error is nan.
 
     Raises:
       ValueError: with a baseline that leaves out samples; the distribution has no inverse CDF.
     References:
-      Owen (1998), "Latin Supercube Sampling for Very High-Dimensional Simulations"; Matoušek
-      (1998), "On the L2-Discrepancy for Anchored Boxes"; Buchholz, Wenzel & Mandt (2018),
-      "Quasi-Monte Carlo Variational Inference".
+      Owen (1998), "Latin Supercube Sampling for Very High-Dimensional Simulations"; Matoušek (1998), "On the
+      L2-Discrepancy for Anchored Boxes"; Buchholz, Wenzel & Mandt (2018), "Quasi-Monte Carlo Variational Inference".
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda mu: lt.expect(jax.random.key(0), lambda x: x**2, lt.Normal(mu, 1.0), num_samples=1024,
@@ -77,17 +74,15 @@ class Sobol(_Points):
 class Stratified(_Points):
     """Stratified (Latin hypercube) sampling: each coordinate falls once into each of n strata of equal probability.
 
-    Coordinate d of sample i is the inverse CDF of (π_d(i) + u) / n with random permutations π_d:
-    what f owes to single coordinates is integrated at the rate n⁻³, the rest at n⁻¹. Among the
-    noise of a mixture is the component's, so components come in proportion. All samples depend on
-    each other: no leave-one-out, and the standard error is nan. Memory: n × dimensions, in every
-    chunk, where there are chunks.
+    Coordinate d of sample i is the inverse CDF of (π_d(i) + u) / n with random permutations π_d: what f owes to single
+    coordinates is integrated at the rate n⁻³, the rest at n⁻¹. Among the noise of a mixture is the component's, so
+    components come in proportion. All samples depend on each other: no leave-one-out, and the standard error is nan.
+    Memory: n × dimensions, in every chunk, where there are chunks.
 
     Raises:
       ValueError: with a baseline that leaves out samples; the distribution has no inverse CDF.
     References:
-      McKay, Beckman & Conover (1979), "A Comparison of Three Methods for Selecting Values of Input
-      Variables".
+      McKay, Beckman & Conover (1979), "A Comparison of Three Methods for Selecting Values of Input Variables".
     Example:
       >>> import jax, logtrick as lt
       >>> coin = lambda logit: lt.expect(jax.random.key(0), lambda x: x, lt.Bernoulli(logit), num_samples=100,

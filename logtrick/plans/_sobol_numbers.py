@@ -1,7 +1,7 @@
 """Direction numbers of Sobol' points in up to 64 dimensions.
 
-The initial numbers are those of Joe & Kuo (2008), "Constructing Sobol' Sequences with Better
-Two-Dimensional Projections", SIAM J. Sci. Comput. 30(5), their table new-joe-kuo-6.21201.
+The initial numbers are those of Joe & Kuo (2008), "Constructing Sobol' Sequences with Better Two-Dimensional
+Projections", SIAM J. Sci. Comput. 30(5), their table new-joe-kuo-6.21201.
 """
 
 import functools
@@ -10,8 +10,7 @@ import numpy as np
 
 BITS = 32
 
-# For dimensions 2 to 64: a primitive polynomial over GF(2), its coefficients as bits, and the first
-# odd numbers m.
+# For dimensions 2 to 64: a primitive polynomial over GF(2), its coefficients as bits, and the first odd numbers m.
 _INITIAL = (
     (3, (1,)),
     (7, (1, 3)),

@@ -55,23 +55,20 @@ def check_distribution(
 ) -> DistributionReport:
     """Check that a family's sampler and log-prob belong together, and that its support stands still.
 
-    A mismatched pair of functions is the most common silent error that is left once an estimator is
-    right. Checked are: draws and log-probs are finite, of one shape, and in the declared support;
-    the expected score is 0 in every coordinate; no draw's log-prob turns −inf under a small step of
-    the parameters (a support that moves with them, for which the score function misses the
-    boundary's term); probabilities sum to 1 and draws come in proportion to them, where the support
-    is finite or a draw is one number.
+    A mismatched pair of functions is the most common silent error that is left once an estimator is right. Checked are:
+    draws and log-probs are finite, of one shape, and in the declared support; the expected score is 0 in every coordinate;
+    no draw's log-prob turns −inf under a small step of the parameters (a support that moves with them, for which the score
+    function misses the boundary's term); probabilities sum to 1 and draws come in proportion to them, where the support is
+    finite or a draw is one number.
 
-    Error rates. A right distribution fails with probability `false_alarm` or less in each of the
-    two statistical checks, as far as means of `num_samples` scores are normal (not for scores of
-    infinite variance). A wrong one is seen from about 6 standard errors on: with 10,000 samples an
-    expected score of 0.06 of its standard deviation, or an interval whose probability is off by a
-    fifth.
+    Error rates. A right distribution fails with probability `false_alarm` or less in each of the two statistical checks, as
+    far as means of `num_samples` scores are normal (not for scores of infinite variance). A wrong one is seen from about
+    6 standard errors on: with 10,000 samples an expected score of 0.06 of its standard deviation, or an interval whose
+    probability is off by a fifth.
 
     Args:
       key: a typed key.
-      family: `family(params)` is the distribution, as for `lt.distribution(…)` or `lambda p:
-        lt.Normal(p["m"], 1.0)`.
+      family: `family(params)` is the distribution, as for `lt.distribution(…)` or `lambda p: lt.Normal(p["m"], 1.0)`.
       params: θ, a pytree of float arrays.
       num_samples: how many draws to look at, at least 1000.
       false_alarm: of each statistical check, over all coordinates or intervals together.
@@ -80,8 +77,8 @@ def check_distribution(
     Raises:
       ValueError: some property does not hold; the message lists all that do not, with numbers.
     References:
-      Šidák (1967), "Rectangular Confidence Regions for the Means of Multivariate Normal
-      Distributions"; Wilson & Hilferty (1931), "The Distribution of Chi-Square".
+      Šidák (1967), "Rectangular Confidence Regions for the Means of Multivariate Normal Distributions"; Wilson & Hilferty
+      (1931), "The Distribution of Chi-Square".
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> log_prob = lambda rate, x: jnp.log(rate) - rate * x
@@ -268,9 +265,8 @@ def _proportions(counts: np.ndarray, p: np.ndarray, false_alarm: float) -> str |
 def _intervals(x: np.ndarray, log_prob: Any, false_alarm: float) -> str | None:
     """What is wrong with sorted draws: the mass that the density has between their quantiles.
 
-    Between order statistics that are k apart the mass of n draws is Beta(k, n + 1 − k), whatever
-    the law. It is integrated by Gauss–Legendre with two numbers of nodes; intervals on which these
-    differ are left out.
+    Between order statistics that are k apart the mass of n draws is Beta(k, n + 1 − k), whatever the law. It is integrated
+    by Gauss–Legendre with two numbers of nodes; intervals on which these differ are left out.
     """
     n = len(x)
     places = np.linspace(0, n - 1, _BINS + 1).astype(int)

@@ -20,11 +20,10 @@ def exact_expectation(
 ) -> Array:
     """E_{x∼p_θ}[f(x, θ)] without noise, differentiable at every order.
 
-    Σ_x p_θ(x) f(x, θ) over a finite support (points of probability zero are left out). Where the
-    noise is standard normal (up to four dimensions or so), Σ_k w_k [p_θ(x_k) / stop(p_θ(x_k))]
-    f(x_k, θ) at x_k = stop(T(z_k, θ)), z_k and w_k of Gauss–Hermite: exact for polynomials f and
-    their derivatives. f need not be differentiable in x; where it is not smooth, quadrature is not
-    exact.
+    Σ_x p_θ(x) f(x, θ) over a finite support (points of probability zero are left out). Where the noise is standard normal
+    (up to four dimensions or so), Σ_k w_k [p_θ(x_k) / stop(p_θ(x_k))] f(x_k, θ) at x_k = stop(T(z_k, θ)), z_k and w_k of
+    Gauss–Hermite: exact for polynomials f and their derivatives. f need not be differentiable in x; where it is not
+    smooth, quadrature is not exact.
 
     Args:
       f: a scalar cost of one draw.

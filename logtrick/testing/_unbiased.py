@@ -20,30 +20,24 @@ def assert_unbiased(
     Per coordinate z = (mean − truth) / (s / √n). With m coordinates the test fails where any
     |z| > z* = Φ⁻¹(1 − α/2), α = 1 − (1 − false_alarm)^(1/m) (Šidák). Its two error rates:
 
-    - A right estimator fails with probability `false_alarm` or less, over all coordinates together
-    (as far as the mean of
+    - A right estimator fails with probability `false_alarm` or less, over all coordinates together (as far as the mean of
       n estimates is normal: n ≥ 100 is required; heavy tails need more).
-    - A coordinate whose bias is δ = resolve · scale or more passes with probability 0.001 or less:
-    where the estimates are too
-      few or too noisy for that, (z* + Φ⁻¹(0.999)) s / √n > δ in any coordinate, the test fails as
-      too weak.
+    - A coordinate whose bias is δ = resolve · scale or more passes with probability 0.001 or less: where the estimates are too
+      few or too noisy for that, (z* + Φ⁻¹(0.999)) s / √n > δ in any coordinate, the test fails as too weak.
 
-    A coordinate that does not vary (to 8 ε of the largest estimate) must equal the truth to 64 ε of
-    the largest number.
+    A coordinate that does not vary (to 8 ε of the largest estimate) must equal the truth to 64 ε of the largest number.
 
     Args:
       draws: independent estimates, (n, …), or a pytree of such.
       truth: their expectation, (…), a pytree alike.
       resolve: the bias that must be seen, relative to `scale`.
       false_alarm: over all coordinates.
-      scale: what `resolve` is relative to; the largest |truth| of all coordinates unless said
-        otherwise.
+      scale: what `resolve` is relative to; the largest |truth| of all coordinates unless said otherwise.
     Raises:
       AssertionError: biased; too weak; or not finite.
       ValueError: shapes that do not fit; a truth that is 0 everywhere, without `scale`.
     References:
-      Šidák (1967), "Rectangular Confidence Regions for the Means of Multivariate Normal
-      Distributions".
+      Šidák (1967), "Rectangular Confidence Regions for the Means of Multivariate Normal Distributions".
     Example:
       >>> import numpy as np, logtrick as lt
       >>> draws = 2.0 + np.random.default_rng(0).normal(size=(10_000, 3))

@@ -30,8 +30,7 @@ class EstimatorMoments(NamedTuple):
     """The exact moments of one call of an estimator, float64.
 
     Attributes:
-      mean: of the gradient, a pytree like the parameters: the gradient itself where the estimator
-        is unbiased.
+      mean: of the gradient, a pytree like the parameters: the gradient itself where the estimator is unbiased.
       variance: of the gradient, per coordinate.
       value: the mean of the value.
     """
@@ -53,10 +52,9 @@ def exact_estimator_variance(
 ) -> EstimatorMoments:
     """The exact mean and variance of one `lt.expect` call's gradient, over all that it can draw.
 
-    E[g] = Σ_{x₁…xₙ} Π p(xᵢ) g(x₁…xₙ) and Var[g] likewise, centered. The draws go through
-    `lt.expect` itself: for finite supports every tuple of num_samples draws; for standard-normal
-    noise Gauss–Hermite nodes (exact for polynomials); for an estimator with uniform noise of its
-    own Gauss–Legendre nodes in the cells between `breaks`.
+    E[g] = Σ_{x₁…xₙ} Π p(xᵢ) g(x₁…xₙ) and Var[g] likewise, centered. The draws go through `lt.expect` itself: for finite
+    supports every tuple of num_samples draws; for standard-normal noise Gauss–Hermite nodes (exact for polynomials); for an
+    estimator with uniform noise of its own Gauss–Legendre nodes in the cells between `breaks`.
 
     Args:
       f: `f(x, params) -> scalar`.
@@ -64,15 +62,14 @@ def exact_estimator_variance(
       params: θ, where the gradient is taken.
       estimator: of the gradient.
       num_samples: n, draws a call; points ** n tuples, at most 2¹⁸.
-      breaks: for an estimator with uniform noise of its own: one sequence for every coordinate of a
-        sample's noise, where in (0, 1) its gradient jumps. An unneeded break does no harm, a
-        missing one makes the result wrong.
+      breaks: for an estimator with uniform noise of its own: one sequence for every coordinate of a sample's noise, where in
+        (0, 1) its gradient jumps. An unneeded break does no harm, a missing one makes the result wrong.
       order: nodes a dimension (a cell, with `breaks`: 4 unless said otherwise).
     Returns:
       `EstimatorMoments(mean, variance, value)`.
     Raises:
-      ValueError: too many tuples; noise that can be neither enumerated nor integrated; `breaks`
-        missing or of another length than the noise.
+      ValueError: too many tuples; noise that can be neither enumerated nor integrated; `breaks` missing or of another
+        length than the noise.
     Example:
       >>> import logtrick as lt
       >>> f = lambda x, t: (x - 0.45) ** 2
@@ -141,8 +138,7 @@ def _moments(values: np.ndarray, grads: Any, weights: np.ndarray) -> EstimatorMo
 def _draws_from(estimator: Estimator, dist: Distribution) -> bool:
     """Whether the estimator draws from the distribution: its noise is the distribution's.
 
-    Asked of given draws where the support is finite: an estimator of bits may have as many uniforms
-    of its own as the bits have.
+    Asked of given draws where the support is finite: an estimator of bits may have as many uniforms of its own as the bits have.
     """
     asked = GivenDraws(dist) if dist.support.finite else dist
     return jax.tree.structure(estimator.noise(asked)) == jax.tree.structure(asked.noise_spec)
