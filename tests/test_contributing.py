@@ -299,7 +299,7 @@ def test_the_floors_are_those_of_the_tests():
 
 def test_files_that_the_page_names_are_there():
     inside = PAGE.split("## To add one")[0]
-    paths = [p for p in re.findall(r"`((?:tests|[a-z_]+)/[\w/]+\.py)`", inside)]
+    paths = re.findall(r"`((?:tests|[a-z_]+)/[\w/]+\.py)`", inside)
     assert len(paths) > 8
     for path in paths:
         assert (ROOT / path).exists() or (ROOT / "logtrick" / path).exists(), path

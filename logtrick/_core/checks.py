@@ -106,8 +106,9 @@ def concrete(value: Any) -> np.ndarray | None:
 def require(where: str, name: str, value: Array, legal: Any, need: str) -> Array:
     """`value` where legal(value); concrete values that are not raise, traced ones become nan, never a wrong number.
 
-    Not by `where(legal, value, nan)`: its derivative would be 0, and a draw from nan logits is a number again. By a divisor
-    and not by a factor, because XLA deems a factor cheap enough to be recomputed for every draw.
+    Not by `where(legal, value, nan)`: its derivative would be 0, and a draw from nan logits is a
+    number again. By a divisor and not by a factor, because XLA deems a factor cheap enough to be
+    recomputed for every draw.
     """
     known = concrete(value)
     if known is None:

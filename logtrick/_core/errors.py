@@ -6,9 +6,9 @@ from typing import Any
 class UnaccountedRandomnessError(TypeError):
     """A draw whose gradient no estimator accounts for was differentiated.
 
-    Raised while differentiating through `dist.sample(key)` of a family that is not reparameterized. Without it the
-    gradient through the draw would be zero, silently. Use `lt.expect(key, f, dist)`, or `jax.lax.stop_gradient` on the
-    parameters where a zero gradient is intended.
+    Raised while differentiating through `dist.sample(key)` of a family that is not reparameterized.
+    Without it the gradient through the draw would be zero, silently. Use `lt.expect(key, f, dist)`,
+    or `jax.lax.stop_gradient` on the parameters where a zero gradient is intended.
 
     Example:
       >>> import jax, logtrick as lt

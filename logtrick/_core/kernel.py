@@ -1,8 +1,8 @@
 """The JAX primitives that the rest of the library is built on.
 
-Primitives, not `custom_jvp`: reverse mode through `scan` and `checkpoint` drops a custom_jvp's rule when it partially
-evaluates, so a constant-valued box loses its second-order term there and a guard stays silent. A primitive keeps its
-rule everywhere. Public imports only.
+Primitives, not `custom_jvp`: reverse mode through `scan` and `checkpoint` drops a custom_jvp's rule
+when it partially evaluates, so a constant-valued box loses its second-order term there and a guard
+stays silent. A primitive keeps its rule everywhere. Public imports only.
 """
 
 from collections.abc import Callable
@@ -58,17 +58,19 @@ _box_p = _elementwise("box", jnp.ones_like, _box_jvp)
 def magic_box(log_prob: Any) -> Array:
     """The magic box: value exactly 1, derivative ∇ log p, at every order.
 
-    box(l) = 1 and d box(l) = box(l) dl, so that ∇ⁿ E[c] = E[∇ⁿ (c · box(log p(x)))] for x drawn at stopped parameters.
-    Unlike exp(l − stop(l)) it stays 1 and finite at l = −inf, and nothing of log p is computed for its value. It goes
-    through every transformation; in a `lax.while_loop` of unknown length in forward mode, of which the second example is
-    the recipe (draws at stopped parameters, their log-probs summed in the carry). For many parameters: `lt.eligibility_trace`.
+    box(l) = 1 and d box(l) = box(l) dl, so that ∇ⁿ E[c] = E[∇ⁿ (c · box(log p(x)))] for x drawn at
+    stopped parameters. Unlike exp(l − stop(l)) it stays 1 and finite at l = −inf, and nothing of
+    log p is computed for its value. It goes through every transformation; in a `lax.while_loop` of
+    unknown length in forward mode, of which the second example is the recipe (draws at stopped
+    parameters, their log-probs summed in the carry). For many parameters: `lt.eligibility_trace`.
 
     Args:
       log_prob: log p(x; θ), any shape, real.
     Returns:
       Ones, shaped like `log_prob`.
     References:
-      Foerster et al. (2018), "DiCE: The Infinitely Differentiable Monte-Carlo Estimator", equation 7.
+      Foerster et al. (2018), "DiCE: The Infinitely Differentiable Monte-Carlo Estimator", equation
+      7.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> p_ratio = lambda t: lt.magic_box(3 * jnp.log(t))     # d/dt of t³ / t³ with the denominator held
@@ -262,9 +264,11 @@ def sample_sum(
 
     Args:
       x: any shape, one sample's.
-      index: the sample's index as a float, which makes `x` vary over the samples even where it is constant.
+      index: the sample's index as a float, which makes `x` vary over the samples even where it is
+        constant.
       axis: the name of the vmapped axis.
-      block: sum over the blocks of so many consecutive samples, each for itself; None for all samples.
+      block: sum over the blocks of so many consecutive samples, each for itself; None for all
+        samples.
       others: sum over the samples of all blocks but the own one.
     """
     x = as_inexact(x)

@@ -9,15 +9,17 @@ import numpy as np
 
 from logtrick._core.compat import is_key
 
-# Purposes. A key that is folded with one of these is never split as well: split(k, n)[i] is fold_in(k, i).
+# Purposes. A key that is folded with one of these is never split as well: split(k, n)[i] is
+# fold_in(k, i).
 SAMPLE, ESTIMATOR, DATA, REPLICATE, NESTED = 1, 2, 3, 4, 5
 
 
 def key(seed: int) -> jax.Array:
     """A typed key from any non-negative Python int, all of its bits used.
 
-    Below 2³² it is `jax.random.key(seed)`. Above, `jax.random.key` without 64-bit mode drops the high bits (2³² gives
-    the key of 0); here 64 bits go into the key as they are, and longer seeds through BLAKE2b.
+    Below 2³² it is `jax.random.key(seed)`. Above, `jax.random.key` without 64-bit mode drops the
+    high bits (2³² gives the key of 0); here 64 bits go into the key as they are, and longer seeds
+    through BLAKE2b.
 
     Args:
       seed: a non-negative Python int.

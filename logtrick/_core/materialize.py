@@ -1,9 +1,9 @@
 """Make XLA compute numbers once, where it would recompute them in each of their consumers.
 
-XLA on the CPU fuses the computation of noise into every loop that reads it (1.2 to 1.8 times the time of a gradient), and drops an
-optimization barrier before it fuses. It does not fuse across a branch, and a branch, unlike the body of a scan, runs on
-all cores. So the computation is put into a `lax.cond` whose predicate is always true and which the compiler cannot see
-through.
+XLA on the CPU fuses the computation of noise into every loop that reads it (1.2 to 1.8 times the
+time of a gradient), and drops an optimization barrier before it fuses. It does not fuse across a
+branch, and a branch, unlike the body of a scan, runs on all cores. So the computation is put into a
+`lax.cond` whose predicate is always true and which the compiler cannot see through.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,8 @@ def _true(word: Array) -> Array:
 
 
 def _batch(words: Any, dims: Any) -> Any:
-    # true for each, so true for all: a predicate with a batch axis would turn the branch into a select
+    # true for each, so true for all: a predicate with a batch axis would turn the branch into a
+    # select
     return _true_p.bind(jnp.sum(words[0], dims[0], dtype=words[0].dtype)), None
 
 

@@ -34,8 +34,9 @@ def cast_varying(tree: Any, axes: frozenset[Any]) -> Any:
 def alike(*xs: Any) -> list[Any]:
     """Operands that vary over the same mesh axes.
 
-    jnp functions do this by themselves; a primitive that is bound directly does not. Without it the reverse mode of
-    `shard_map` uses one device's residual for all devices: a gradient that is silently wrong.
+    jnp functions do this by themselves; a primitive that is bound directly does not. Without it the
+    reverse mode of `shard_map` uses one device's residual for all devices: a gradient that is
+    silently wrong.
     """
     return cast_varying(list(xs), frozenset().union(*(varying(x) for x in xs)))
 
@@ -43,9 +44,10 @@ def alike(*xs: Any) -> list[Any]:
 def local(fun: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
     """Prepare arguments for a derivative that an estimator takes itself: `jax.grad(fun)(*local(fun, *args))`.
 
-    Inside a user's `shard_map`, JAX sums the derivative with respect to an array that all devices share over these devices.
-    An estimator wants the derivative of its own device's number, so the arguments are made to vary over the same mesh axes
-    as `fun(*args)`. Outside of `shard_map` nothing happens.
+    Inside a user's `shard_map`, JAX sums the derivative with respect to an array that all devices
+    share over these devices. An estimator wants the derivative of its own device's number, so the
+    arguments are made to vary over the same mesh axes as `fun(*args)`. Outside of `shard_map`
+    nothing happens.
 
     Args:
       fun: the function to be differentiated.

@@ -32,9 +32,9 @@ def static(**kwargs: Any) -> Any:
 class Module:
     """A frozen dataclass, registered as a pytree whose leaves are its fields, `static()` ones excepted.
 
-    Subclasses are abstract (`class Estimator(Module, abstract=True)`) or final: a final class has no subclasses, so
-    that what is implemented is never overridden. Unflattening skips `__post_init__`: JAX puts objects that are not
-    arrays into the leaves.
+    Subclasses are abstract (`class Estimator(Module, abstract=True)`) or final: a final class has
+    no subclasses, so that what is implemented is never overridden. Unflattening skips
+    `__post_init__`: JAX puts objects that are not arrays into the leaves.
     """
 
     _abstract = True

@@ -1,7 +1,8 @@
 """The samples of an expectation, seen from inside one of them, and the vmap over them.
 
-A sample has an identity: its position among all samples of its expectation, whatever the chunks. A nested expectation
-mixes the identities of all enclosing samples into its key, so that each of them has randomness of its own there.
+A sample has an identity: its position among all samples of its expectation, whatever the chunks. A
+nested expectation mixes the identities of all enclosing samples into its key, so that each of them
+has randomness of its own there.
 """
 
 import contextlib
@@ -82,7 +83,8 @@ class Runs(Module):
       index: this sample's position on the axis, as a float.
       count: how many samples share the axis: the chunk's, where there are chunks.
       axis: the name of the vmapped axis.
-      block: how many consecutive samples depend on each other through the sampling plan of this site.
+      block: how many consecutive samples depend on each other through the sampling plan of this
+        site.
     """
 
     index: Any
@@ -97,7 +99,8 @@ class Runs(Module):
     def sum_of_others(self, x: Any) -> Array:
         """The sum of (stopped) `x` over the samples that are independent of this one: those of the other blocks.
 
-        Not by subtraction: in float32 a large term of this sample would leave its rounding in a small sum of the others.
+        Not by subtraction: in float32 a large term of this sample would leave its rounding in a
+        small sum of the others.
         """
         return sample_sum(x, self.index, self.axis, self.block, others=True)
 

@@ -28,8 +28,8 @@ class Site:
       total: the costs credited to the site, summed and held constant, shape ().
       runs: the samples of the expectation.
       seen: what the baseline's `look` returned when the draw was made.
-      expansion: for baselines with an `expansion_order`: the costs at the distribution's mean, their gradient there, and their
-        Hessian for the second order, all held constant.
+      expansion: for baselines with an `expansion_order`: the costs at the distribution's mean,
+        their gradient there, and their Hessian for the second order, all held constant.
     """
 
     x: Any
@@ -81,13 +81,15 @@ class Baseline(Module, abstract=True):
     """A control variate for the score function, as a term of value 0 and expected derivative 0.
 
     Attributes:
-      least_samples: the least number of independent samples (under a plan: blocks of samples) that it works with.
+      least_samples: the least number of independent samples (under a plan: blocks of samples) that
+        it works with.
       adaptive: whether the baseline learns: it has an adaptive loss, or statistics that advance.
       max_order: 1, or `math.inf` where the expectation of no derivative changes.
       mixed_orders: as of `lt.Estimator`, at `max_order = 1`.
-      expansion_order: the order of f's Taylor expansion around the mean that it looks at, which costs one further evaluation of
-        f and its derivatives; 0 for none.
-      statistics: names of the fields that are running statistics: they move by `advance`, never by an optimizer.
+      expansion_order: the order of f's Taylor expansion around the mean that it looks at, which
+        costs one further evaluation of f and its derivatives; 0 for none.
+      statistics: names of the fields that are running statistics: they move by `advance`, never by
+        an optimizer.
 
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
@@ -119,7 +121,8 @@ class Baseline(Module, abstract=True):
     def look(self, x: Any, dist: Distribution) -> Any:
         """Compute, when the draw is made, what the baseline needs later as `site.seen`, a pytree of arrays.
 
-        Inside a loop over time the costs are known only after the loop, so everything that depends on the step is computed here.
+        Inside a loop over time the costs are known only after the loop, so everything that depends
+        on the step is computed here.
         """
         return None
 
@@ -144,8 +147,8 @@ class ScalarBaseline(Baseline, abstract=True):
     """A baseline that is one number per sample: the term b (1 − box).
 
     Attributes:
-      affine: b is affine in the samples' totals, so that `lt.eligibility_trace` can subtract b from one
-        cost after another.
+      affine: b is affine in the samples' totals, so that `lt.eligibility_trace` can subtract b from
+        one cost after another.
     """
 
     affine: ClassVar[bool] = False

@@ -1,7 +1,7 @@
 """The loop of `lt.eligibility_trace`: its parts, found by abstract steps, and the loop itself, forward in time.
 
-A carry that varies with the parameters (a recurrent state, a pathwise draw) takes its derivative S along:
-S ← ∂carry′/∂carry S + ∂carry′/∂θ, and every derivative within a step is ∂/∂θ + ∂/∂carry S.
+A carry that varies with the parameters (a recurrent state, a pathwise draw) takes its derivative S
+along: S ← ∂carry′/∂carry S + ∂carry′/∂θ, and every derivative within a step is ∂/∂θ + ∂/∂carry S.
 """
 
 import dataclasses
@@ -85,7 +85,8 @@ def loop_of(
         jnp.float32(0),
         jnp.bool_(True),
     )
-    # all of it: the state of the loop must vary as its steps do, and a gradient in what devices share would be their sum
+    # all of it: the state of the loop must vary as its steps do, and a gradient in what devices
+    # share would be their sum
     example = cast_varying(example, axes)
     params, carry = example[:2]
 
@@ -184,7 +185,8 @@ class State:
       values: the costs so far.
       num_steps: of each sample.
       traces: for each leaf of the parameters, the sums of scores, (samples, traces, *leaf).
-      slopes: the derivative of what of the carry varies with the parameters, flat, (samples, size, *leaf).
+      slopes: the derivative of what of the carry varies with the parameters, flat, (samples, size,
+        *leaf).
       gradient: the mean over samples so far.
     """
 
@@ -270,7 +272,8 @@ def _one(
     )
     faded = jax.tree.map(lambda z: (decay * z).astype(z.dtype), traces)
     size = flat.size
-    # a sample that has ended may divide by zero in its idle steps: what it gives is left out, not multiplied by 0
+    # a sample that has ended may divide by zero in its idle steps: what it gives is left out, not
+    # multiplied by 0
     part = jax.tree.map(
         lambda r, z: (
             jnp.where(alive, r[size], jnp.zeros_like(r[size]))

@@ -1,7 +1,8 @@
 """One step of one sample for `lt.eligibility_trace`: its costs, and the weights by which they multiply the traces so far.
 
-A trace is a sum of scores. Draws share one where their baselines are alike, since a baseline that is affine in the costs
-to come, b(c) = b(0) + A c, takes b(0) at its draw's own step and A c_t at every later one.
+A trace is a sum of scores. Draws share one where their baselines are alike, since a baseline that
+is affine in the costs to come, b(c) = b(0) + A c, takes b(0) at its draw's own step and A c_t at
+every later one.
 """
 
 import dataclasses
@@ -47,7 +48,8 @@ class Step:
     Attributes:
       carry: the next.
       paid: the sum of the costs; 0 in a sample that has ended.
-      local: what this step differentiates: its costs, and its own scores multiplied by the costs less their baselines.
+      local: what this step differentiates: its costs, and its own scores multiplied by the costs
+        less their baselines.
       scores: the log-prob of the draws, for each trace, shape (traces,).
       weights: the number by which each trace so far is multiplied, shape (traces,).
     """

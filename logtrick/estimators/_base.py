@@ -23,21 +23,25 @@ Rest = Callable[[Any], Costs]
 class Estimator(Module, abstract=True):
     """An estimator says where to look and what to make of the costs found there.
 
-    `points = draw(noise, dist)` are the points at which the rest of the program is evaluated; `close(costs, points, runs)`
-    makes of the costs there a number whose value estimates the expectation and whose derivative estimates the derivative
-    of the expectation. The engine does what lies between: it evaluates the rest at all points in one vmapped call, counts
-    evaluations, differentiates the rest for those that declare it, and refuses derivatives beyond `max_order`.
+    `points = draw(noise, dist)` are the points at which the rest of the program is evaluated;
+    `close(costs, points, runs)` makes of the costs there a number whose value estimates the
+    expectation and whose derivative estimates the derivative of the expectation. The engine does
+    what lies between: it evaluates the rest at all points in one vmapped call, counts evaluations,
+    differentiates the rest for those that declare it, and refuses derivatives beyond `max_order`.
 
     Attributes:
       unbiased: the derivative's expectation is the derivative of the expectation.
       max_order: 1, or `math.inf` where every derivative is right. The engine raises beyond it.
-      mixed_orders: at `max_order = 1`: second derivatives that mix the parameters of this site with others are right or
-        refused by the estimator itself (`Costs.first_order` with a coefficient that is not held constant). Otherwise the
-        engine refuses them.
-      evaluations: of f per sample, where it is the same for every distribution; None where the engine is to count.
+      mixed_orders: at `max_order = 1`: second derivatives that mix the parameters of this site with
+        others are right or refused by the estimator itself (`Costs.first_order` with a coefficient
+        that is not held constant). Otherwise the engine refuses them.
+      evaluations: of f per sample, where it is the same for every distribution; None where the
+        engine is to count.
       needs: classes of `lt.estimators`, what is needed of the distribution and of f.
-      derivatives_of_rest: the highest derivative of the rest that `close` uses, as `costs.derivatives`; 0 for none.
-      statistics: names of the fields that are running statistics: they move by `advance`, never by an optimizer.
+      derivatives_of_rest: the highest derivative of the rest that `close` uses, as
+        `costs.derivatives`; 0 for none.
+      statistics: names of the fields that are running statistics: they move by `advance`, never by
+        an optimizer.
       reference: the works to cite.
 
     Example:

@@ -24,20 +24,22 @@ class DoubleCV(Estimator):
 
     ∇_φ E[f] ≈ (1/n) Σ_k (h_k − mean_{j≠k} h_j) (x_k − p) − α ḡ p (1 − p), unbiased for every α.
 
-    α = −1 is exact for linear f; for f whose gradient at 0 and 1 says little about f(1) − f(0), such as squares, the best
-    α is near 0 (leave-one-out). Cost: 1 evaluation of f per sample, and its gradient at the hard draw. The value is the mean
-    of f over the draws. A constant added to f changes nothing.
+    α = −1 is exact for linear f; for f whose gradient at 0 and 1 says little about f(1) − f(0),
+    such as squares, the best α is near 0 (leave-one-out). Cost: 1 evaluation of f per sample, and
+    its gradient at the hard draw. The value is the mean of f over the draws. A constant added to f
+    changes nothing.
 
     Args:
       alpha: α, any number.
-      learn: α minimizes the squared norm of the gradient with respect to the logits, by `aux.adaptive_loss`
-        (`has_aux=True`).
+      learn: α minimizes the squared norm of the gradient with respect to the logits, by
+        `aux.adaptive_loss` (`has_aux=True`).
     Raises:
       ValueError: one sample; the distribution is not a product of Bernoullis.
       DerivativeOrderError: a second derivative was taken.
     References:
-      Titsias & Shi (2022), "Double Control Variates for Gradient Estimation in Discrete Latent Variable Models". Checked
-      against the authors' code, thjashin/double-cv, `src/networks.py` (2 and 4 samples), and thjashin/rodeo, `networks.py`.
+      Titsias & Shi (2022), "Double Control Variates for Gradient Estimation in Discrete Latent
+      Variable Models". Checked against the authors' code, thjashin/double-cv, `src/networks.py` (2
+      and 4 samples), and thjashin/rodeo, `networks.py`.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> cost = lambda x: x @ jnp.array([1.0, -2.0])
@@ -77,7 +79,8 @@ class DoubleCV(Estimator):
         logits, (slope,) = stop(logits_of(dist)), costs.derivatives.slope
         f, s = stop(costs.total), stop(score(dist, x.astype(logits.dtype)))
         p, slope = jax.nn.sigmoid(logits), slope.astype(logits.dtype)
-        # This sample's share of the sum: the others' −h in this sample's bracket go to the samples that they come from.
+        # This sample's share of the sum: the others' −h in this sample's bracket go to the samples
+        # that they come from.
         linear = jnp.sum(s * runs.leave_one_out(slope)) * (
             s - runs.leave_one_out(s)
         ) - slope * p * (1 - p)

@@ -63,10 +63,11 @@ def close(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:
 def close_limited(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:
     """What the estimator makes of the costs, its derivatives beyond the declared order refused.
 
-    Where only the first derivative is right, a second one may go wrong in two ways: within a term of value zero, and
-    between such a term and the costs themselves. So a derivative of the costs may not be differentiated in the
-    parameters of the site, and a derivative of a term of value zero not in anything that it or the costs depend on.
-    Second derivatives of the costs in other parameters stay legal.
+    Where only the first derivative is right, a second one may go wrong in two ways: within a term
+    of value zero, and between such a term and the costs themselves. So a derivative of the costs
+    may not be differentiated in the parameters of the site, and a derivative of a term of value
+    zero not in anything that it or the costs depend on. Second derivatives of the costs in other
+    parameters stay legal.
     """
     closed = close(estimator, found, points, runs)
     for cost in (*closed.credited.values(), *closed.others.values(), closed.zero):

@@ -29,7 +29,8 @@ def logits_of(dist: Distribution) -> Array:
 def link_of(dist: Distribution) -> Link:
     """The link of a distribution: how its logits, noise and draws are connected.
 
-    An estimator that needs `Bits` or `BitsOrOneHot` may call this function: `check_needs` has made sure of the link.
+    An estimator that needs `Bits` or `BitsOrOneHot` may call this function: `check_needs` has made
+    sure of the link.
 
     Args:
       dist: Bernoullis or one-hot rows.

@@ -11,8 +11,9 @@ from logtrick._core.kernel import refuse
 def surrogate(name: str, fn: Callable[[Any, Any], Any], params: Any, x: Any) -> Any:
     """Call a user's surrogate of f, `fn(params, x)`, whose closure must not be differentiated.
 
-    The adaptive loss trains the surrogate alone. If `fn` closed over a parameter of the model, the adaptive loss would move
-    that parameter away from its gradient; a parameter of the surrogate that is closed over would never be trained.
+    The adaptive loss trains the surrogate alone. If `fn` closed over a parameter of the model, the
+    adaptive loss would move that parameter away from its gradient; a parameter of the surrogate
+    that is closed over would never be trained.
 
     Args:
       name: the estimator's name, for the message.

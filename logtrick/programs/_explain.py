@@ -94,9 +94,10 @@ class Explanation:
 def explain(program: Program, *args: Any, num_samples: int = 16) -> Explanation:
     """Print and return, for each site of a program: its estimator, baseline, the costs credited to it, bias, order, cost.
 
-    Warns of a discontinuity (a comparison, round, floor, argmax, sign) between the draw of an estimator that
-    differentiates f and a cost, inside the steps of an `lt.scan` too, which makes the pathwise gradient wrong; of a site
-    that no cost depends on; and of a cost that no site reaches. Nothing is drawn.
+    Warns of a discontinuity (a comparison, round, floor, argmax, sign) between the draw of an
+    estimator that differentiates f and a cost, inside the steps of an `lt.scan` too, which makes
+    the pathwise gradient wrong; of a site that no cost depends on; and of a cost that no site
+    reaches. Nothing is drawn.
 
     Args:
       program: a generator function, as for `lt.expect_program`.

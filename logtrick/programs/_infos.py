@@ -70,7 +70,7 @@ def key_info(index: int) -> KeyInfo:
 
 @dataclasses.dataclass(frozen=True)
 class LoopInfo:
-    """One loop over time: what each step draws and pays, in the order of its statements."""
+    """One loop over time: the draws and costs of each step, in the order of its statements."""
 
     name: Any
     length: int
@@ -137,7 +137,8 @@ class Structure:
 
     Attributes:
       items: what each statement is, in their order.
-      credit: what the abstract run found; None for a single site, which is credited with every cost.
+      credit: what the abstract run found; None for a single site, which is credited with every
+        cost.
     """
 
     items: tuple[Info, ...]
@@ -190,7 +191,7 @@ class Structure:
         return keys or any(site.random for _, site in self.all_sites())
 
     def check_end(self, sites: int, costs: int) -> None:
-        """A run has as many sites and costs as the abstract run had."""
+        """A sample has as many sites and costs as the abstract run had."""
         if sites != len(self.sites):
             raise changed("sites")
         if self.credit is not None and costs != len(self.credit.costs):

@@ -319,7 +319,8 @@ def _arrays(tree: Any) -> list[Any]:
 
 def _made_of(statement: Sample, raw: Any, draw: Any) -> tuple[list[Any], list[Any]]:
     """Everything that a draw depends on besides noise: what its law is made of, the leaves of its distribution and of its
-    estimator (points may depend on a temperature); where functions may close over more, what these functions give: the
+    estimator (points may depend on a temperature); where functions may close over more, what these
+    functions give: the
     log-prob, and the draw itself (apart, since a sampler may compare and round)."""
     dist: Distribution = statement.dist
     parts = _arrays((dist, statement.estimator))
