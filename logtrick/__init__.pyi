@@ -12,6 +12,7 @@ from logtrick import (
     noise as noise,
     plans as plans,
     programs as programs,
+    rl as rl,
     supports as supports,
     testing as testing,
     training as training,
