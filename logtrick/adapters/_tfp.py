@@ -25,7 +25,7 @@ Array = jax.Array
 _WHERE = "lt.adapters.from_tfp"
 _MODULE = "tensorflow_probability.substrates.jax"
 # TFP declares reparameterization, but no support: these lists do, by exact class.
-_SUPPORTS: dict[str, type[Support]] = {
+_SUPPORTS: dict[str, type[Support] | None] = {
     **dict.fromkeys(
         names(
             "Normal Laplace Logistic Cauchy StudentT Gumbel MultivariateNormalDiag MultivariateNormalTriL "
