@@ -80,7 +80,8 @@ class _TFP(Foreign):
             return finite_support(2, binary=True)
         if name in ("Categorical", "OneHotCategorical"):
             return finite_support(_parameter(base).shape[-1], one_hot=name == "OneHotCategorical")
-        return _SUPPORTS.get(name, supports.Unknown)()
+        support = _SUPPORTS.get(name)
+        return supports.Unknown() if support is None else support()
 
     def _sample(self, key: Array) -> Array:
         return self.foreign.sample(seed=key)
