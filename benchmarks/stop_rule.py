@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 import logtrick as lt
-from logtrick.training._stop import compare, looks
+from logtrick.training._standstill import compare, looks
 
 Trace = tuple[np.ndarray, np.ndarray]
 

@@ -9,9 +9,6 @@ from logtrick import supports
 from logtrick._core.module import static
 from logtrick.adapters._foreign import (
     Foreign,
-    Library,
-    Pushed,
-    apart,
     finite_support,
     instance,
     load,
@@ -20,6 +17,7 @@ from logtrick.adapters._foreign import (
     parts_of,
     whole_shape,
 )
+from logtrick.adapters._pushed import Library, Pushed, apart
 from logtrick.distributions import Distribution
 from logtrick.supports import Countable, Support
 
@@ -105,8 +103,8 @@ def from_distrax(
 ) -> Distribution:
     """A Distrax distribution as one of logtrick's.
 
-    Distrax declares neither reparameterisation nor support, so the adapter's own list of its classes does; a class that is
-    not listed (a subclass too: the straight-through wrapper's) counts as not reparameterised unless `reparameterized` says
+    Distrax declares neither reparameterization nor support, so the adapter's own list of its classes does; a class that is
+    not listed (a subclass too: the straight-through wrapper's) counts as not reparameterized unless `reparameterized` says
     so. `Enumerate` is legal for Bernoulli and the categorical classes. Derivatives reach the distribution's own parameters.
     Log-probs are Distrax's own, outside the support too (its Bernoulli gives 7 the log-prob +1.2 at some logits): only draws
     and listed values are ever scored here.

@@ -1,6 +1,5 @@
 """What all adapters share: a foreign object taken apart into array leaves and structure, and guarded."""
 
-import dataclasses
 import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,72 +11,13 @@ import numpy as np
 from logtrick._core import checks
 from logtrick._core.compat import is_tracer
 from logtrick._core.kernel import refuse
-from logtrick._core.module import Module, replace, static
-from logtrick.distributions import Distribution, Draw, value_of
-from logtrick.distributions._draw import is_draw
-from logtrick.distributions._parameters import widened
+from logtrick._core.module import replace, static
+from logtrick.adapters._pushed import ARRAY, Pushed, is_parameter
+from logtrick.distributions import Distribution, Draw, is_draw, value_of, widened
 from logtrick.noise import KeyPerRun
 from logtrick.supports import Boolean, IntegerBelow, OneHot, Support, grid
 
 Array = jax.Array
-
-
-class Steps(Module):
-    """Bijectors of another library, in the order in which they act: the chart of a foreign draw's coordinates."""
-
-    leaves: tuple[Any, ...]
-    structure: Any = static()
-
-
-@dataclasses.dataclass(frozen=True)
-class Library:
-    """How a library applies one of its bijectors to one draw."""
-
-    forward: Callable[[Any, Any], Any]
-    inverse: Callable[[Any, Any], Any]
-    log_det: Callable[[Any, Any], Any]
-    is_onto: Callable[[Any], bool]
-
-
-@dataclasses.dataclass(frozen=True)
-class Pushed:
-    """A foreign distribution as a base whose draws go through bijectors.
-
-    Attributes:
-      sample, log_prob: of the base.
-      everywhere: whether the base's support is all of Rⁿ.
-      steps: the bijectors, in the order in which they act.
-    """
-
-    library: Library
-    sample: Callable[[Array], Any]
-    log_prob: Callable[[Any], Any]
-    everywhere: bool
-    steps: tuple[Any, ...]
-
-    def forward(self, x: Any, start: int, stop: int) -> Any:
-        for step in self.steps[start:stop]:
-            x = self.library.forward(step, x)
-        return x
-
-    def chart(self, first: int) -> Steps:
-        return Steps(*apart(self.steps[first:]))
-
-    def first_undone(self, fixed: bool) -> int | None:
-        """The first of the last steps that a draw's coordinates undo; None where there is no edge to round onto.
-
-        Undone are steps without parameters, and those that move the support, in which derivatives are refused (not where
-        the caller declares that it stands still).
-        """
-        everywhere, undone = self.everywhere, []
-        for step in self.steps:
-            everywhere = everywhere and self.library.is_onto(step)
-            without = not any(is_parameter(leaf) for leaf in jax.tree.leaves(step))
-            undone.append(without or not (everywhere or fixed))
-        first = len(self.steps)
-        while first and undone[first - 1]:
-            first -= 1
-        return None if everywhere or first == len(self.steps) else first
 
 
 class Foreign(Distribution, abstract=True):
@@ -90,7 +30,7 @@ class Foreign(Distribution, abstract=True):
     Attributes:
       leaves: the foreign object's arrays.
       structure: its tree and the leaves that are no arrays.
-      pathwise: whether it declares its draws reparameterised.
+      pathwise: whether it declares its draws reparameterized.
       fixed: the caller declares that the support stands still, whatever the class lists say.
       guarded: whether the derivative in what the support depends on is refused.
     """
@@ -107,7 +47,7 @@ class Foreign(Distribution, abstract=True):
         tree, others = self.structure
         arrays = iter(self.leaves)
         return jax.tree.unflatten(
-            tree, [next(arrays) if other is _ARRAY else other for other in others]
+            tree, [next(arrays) if other is ARRAY else other for other in others]
         )
 
     @property
@@ -245,35 +185,6 @@ class Foreign(Distribution, abstract=True):
             values = self._values().reshape(-1)
         values = values if is_tracer(values) else np.asarray(values)
         return values[grid(np.arange(len(values)), self.event_shape, np.int32)].astype(dtype)
-
-
-class _Array:
-    """Marks where an array leaf was taken out of a structure."""
-
-    def __repr__(self) -> str:
-        return "*"
-
-
-_ARRAY = _Array()
-
-
-def apart(tree: Any) -> tuple[tuple[Any, ...], tuple[Any, tuple[Any, ...]]]:
-    """The array leaves of `tree`, and its structure with the leaves that are no arrays."""
-    leaves, structure = jax.tree.flatten(tree)
-    arrays = tuple(jnp.asarray(leaf) for leaf in leaves if _is_array(leaf))
-    return arrays, (structure, tuple(_ARRAY if _is_array(leaf) else leaf for leaf in leaves))
-
-
-def _is_array(leaf: Any) -> bool:
-    # Python numbers of a foreign tree are structure (a rank, an exponent), also under a transformation.
-    return isinstance(leaf, jax.Array | np.ndarray | np.generic)
-
-
-def is_parameter(leaf: Any) -> bool:
-    """Whether a derivative may be taken in `leaf`."""
-    return isinstance(leaf, jax.Array | np.ndarray) and bool(
-        jnp.issubdtype(leaf.dtype, jnp.inexact)
-    )
 
 
 def parts_of(dist: Any, kind: type) -> list[Any]:

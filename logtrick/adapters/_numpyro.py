@@ -12,15 +12,13 @@ from logtrick._core.module import static
 from logtrick._core.smooth import log_sigmoid
 from logtrick.adapters._foreign import (
     Foreign,
-    Library,
-    Pushed,
-    apart,
     instance,
     load,
     moved,
     parts_of,
     whole_shape,
 )
+from logtrick.adapters._pushed import Library, Pushed, apart
 from logtrick.distributions import Distribution
 from logtrick.supports import Countable, Finite, Support
 

@@ -63,7 +63,7 @@ class _SciPy(lt.Distribution):
             ).astype(result.dtype)
 
         message = (
-            f"SciPy.log_prob(x=…) of {self.frozen.dist.name} is worked out on the host and has no derivative in x. Use a "
+            f"SciPy.log_prob(x=…) of {self.frozen.dist.name} is computed on the host and has no derivative in x. Use a "
             "family of logtrick's, or stop_gradient on x."
         )
         result = jax.ShapeDtypeStruct((), jnp.result_type(float))

@@ -9,9 +9,6 @@ from logtrick import supports
 from logtrick._core.module import static
 from logtrick.adapters._foreign import (
     Foreign,
-    Library,
-    Pushed,
-    apart,
     finite_support,
     instance,
     load,
@@ -20,13 +17,14 @@ from logtrick.adapters._foreign import (
     parts_of,
     whole_shape,
 )
+from logtrick.adapters._pushed import Library, Pushed, apart
 from logtrick.distributions import Distribution
 from logtrick.supports import Support
 
 Array = jax.Array
 _WHERE = "lt.adapters.from_tfp"
 _MODULE = "tensorflow_probability.substrates.jax"
-# TFP declares reparameterisation, but no support: these lists do, by exact class.
+# TFP declares reparameterization, but no support: these lists do, by exact class.
 _SUPPORTS: dict[str, type[Support]] = {
     **dict.fromkeys(
         names(

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,6 +36,16 @@ def main(argv: Sequence[str] | None = None) -> int:
       0
     """
     arguments = _parser().parse_args(sys.argv[1:] if argv is None else list(argv))
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has what it wanted; nothing more is written at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _run(arguments: argparse.Namespace) -> int:
     if arguments.list:
         print(_listing())
         return 0
@@ -43,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         names = arguments.estimators or problem.estimators
         for name in names:
             _chosen("estimator", name, ESTIMATORS)
+        _check_files(arguments)
         _check_figure(arguments)
     except ValueError as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -118,6 +130,14 @@ def _chosen(what: str, name: str | None, known: dict[str, Any]) -> Any:
     near = difflib.get_close_matches(name.lower(), known, 3, 0.4)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
     raise ValueError(f"no {what} {name!r}. {hint}")
+
+
+def _check_files(arguments: argparse.Namespace) -> None:
+    """Refuse files that cannot be written before anything is measured."""
+    for option in ("json", "csv", "markdown", "plot"):
+        file = getattr(arguments, option)
+        if file and not os.path.isdir(os.path.dirname(file) or "."):
+            raise ValueError(f"--{option} {file}: there is no folder {os.path.dirname(file)!r}.")
 
 
 def _check_figure(arguments: argparse.Namespace) -> None:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -49,32 +49,37 @@ def expect(
 ) -> Any:
     """The expectation E_{x∼p_θ}[f(x, θ)], estimated; its derivative estimates the derivative of the expectation.
 
-    f may depend on the parameters (the direct term is included), be discontinuous under estimators that do not
-    differentiate it, and see one draw at a time. `jax.grad`, `jacfwd`, `hessian`, `vmap`, `jit` and `shard_map` of the
-    result work as of any number. Put the expectation where the randomness is local: vmap an `expect` per data point
-    rather than take one over the batch.
+    f may depend on the parameters (the direct term is included), be discontinuous under estimators
+    that do not differentiate it, and see one draw at a time. `jax.grad`, `jacfwd`, `hessian`,
+    `vmap`, `jit` and `shard_map` of the result work as of any number. Put the expectation where the
+    randomness is local: vmap an `expect` per data point rather than take one over the batch.
 
     Args:
-      key: a typed key; the samples are rows of one counter-based draw, the same for any `chunk_size`. Inside of another
-        expectation every outer sample has noise of its own here, also where all are given the same key.
-      f: `f(x) -> scalar` cost of one draw, or a tuple of scalar costs, which are summed. With two required arguments,
-        `f(x, key)`, it gets a PRNG key of each sample's own, for a cost that is itself random.
+      key: a typed key; the samples are rows of one counter-based draw, the same for any
+        `chunk_size`. Inside of another expectation every outer sample has noise of its own here,
+        also where all are given the same key.
+      f: `f(x) -> scalar` cost of one draw, or a tuple of scalar costs, which are summed. With two
+        required arguments, `f(x, key)`, it gets a PRNG key of each sample's own, for a cost that is
+        itself random.
       dist: the distribution p_θ of one draw, made from the parameters to be differentiated.
       estimator: how the derivative is estimated.
       num_samples: n ≥ 1 samples; n ≥ 2 with leave-one-out; of no effect for `Enumerate`.
-      chunk_size: samples in memory at a time; leave-one-out is then taken within a chunk (unbiased; its variance grows by
-        the factor 1 + 1/(chunk − 1)). None takes all at once up to 2¹⁸ numbers a site, and beyond it chunks of so many;
-        `chunk_size=num_samples` forces one chunk.
+      chunk_size: samples in memory at a time; leave-one-out is then taken within a chunk (unbiased;
+        its variance grows by the factor 1 + 1/(chunk − 1)). None takes all at once up to 2¹⁸
+        numbers a site, and beyond it chunks of so many; `chunk_size=num_samples` forces one chunk.
       has_aux: also return an `Aux`.
-      mesh: shard the samples over the devices of this mesh, by JAX's own engine: the same draws on any layout, and
-        gradients equal to rounding. `num_samples` (and `chunk_size`) must be multiples of the number of devices.
+      mesh: shard the samples over the devices of this mesh, by JAX's own engine: the same draws on
+        any layout, and gradients equal to rounding. `num_samples` (and `chunk_size`) must be
+        multiples of the number of devices.
     Returns:
       The estimate, shape (), in the units of f; with `has_aux`, `(estimate, aux)`.
     Raises:
       TypeError: no key, no distribution, no estimator, a `num_samples` that is no static int.
-      ValueError: a cost or log-prob that is no scalar; an estimator that is illegal for the distribution.
+      ValueError: a cost or log-prob that is no scalar; an estimator that is illegal for the
+        distribution.
     References:
-      Mohamed, Rosca, Figurnov & Mnih (2020), "Monte Carlo Gradient Estimation in Machine Learning", JMLR 21(132).
+      Mohamed, Rosca, Figurnov & Mnih (2020), "Monte Carlo Gradient Estimation in Machine Learning",
+      JMLR 21(132).
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> f = lambda x: jnp.where(x > 0, 1.0, 0.0)                          # a step: no gradient of its own
@@ -85,12 +90,12 @@ def expect(
     check_distribution("lt.expect", dist)
     check_estimator("lt.expect", estimator)
     check_function("lt.expect", f)
-    wants_key = takes_key(f)
+    wants_key, of_draw = takes_key(f), cast(Callable[..., Any], f)
 
     def program() -> Generator[Any, Any, None]:
         x = yield Sample(dist, estimator, None)
         if wants_key:
-            yield whole_cost(f(x, (yield FreshKey())))
+            yield whole_cost(of_draw(x, (yield FreshKey())))
         else:
             yield whole_cost(f(x))
 
@@ -138,10 +143,11 @@ def expect_program(
 ) -> Any:
     """The expected sum of a program's costs; its derivative estimates the derivative of the expectation.
 
-    A program is a generator function that yields its draws, `x = yield lt.sample(dist, estimator)`, and its costs,
-    `yield lt.cost(value)`. Each site is credited with the costs that depend on its draw, directly or through the
-    distributions of later sites, by dependency, without being told. The function is called more than once while tracing,
-    so it must be re-callable. A program without draws is the sum of its costs.
+    A program is a generator function that yields its draws, `x = yield lt.sample(dist, estimator)`,
+    and its costs, `yield lt.cost(value)`. Each site is credited with the costs that depend on its
+    draw, directly or through the distributions of later sites; the dependencies are found by
+    tracing. The function is called more than once while tracing, so it must be re-callable. A
+    program without draws is the sum of its costs.
 
     Args:
       key: a typed key.
@@ -149,16 +155,19 @@ def expect_program(
       args: its arguments.
       num_samples: n ≥ 1 independent samples; n ≥ 2 with leave-one-out.
       chunk_size: samples in memory at a time, as for `lt.expect`.
-      has_aux: also return an `Aux`, its costs, draws and estimators by name where one was given, by index elsewhere.
-      mesh: shard the samples over the devices of this mesh, by JAX's own engine: the same draws on any layout, and
-        gradients equal to rounding. `num_samples` (and `chunk_size`) must be multiples of the number of devices.
+      has_aux: also return an `Aux`, its costs, draws and estimators by name where one was given, by
+        index elsewhere.
+      mesh: shard the samples over the devices of this mesh, by JAX's own engine: the same draws on
+        any layout, and gradients equal to rounding. `num_samples` (and `chunk_size`) must be
+        multiples of the number of devices.
     Returns:
       The estimate, shape (); with `has_aux`, `(estimate, aux)`.
     Raises:
       TypeError: `program` is not a generator function.
       ValueError: it yields no cost, a cost that is no scalar, or an illegal estimator.
     References:
-      Schulman, Heess, Weber & Abbeel (2015), "Gradient Estimation Using Stochastic Computation Graphs".
+      Schulman, Heess, Weber & Abbeel (2015), "Gradient Estimation Using Stochastic Computation
+      Graphs".
     Example:
       >>> import jax, logtrick as lt
       >>> def program(logits):

@@ -1,10 +1,11 @@
 """Which sites a cost is credited to, from the jaxpr of one abstract run.
 
-A site is credited with a cost that depends on its draw directly, or through the *distribution* of a later site that the
-cost (transitively) depends on. Without the second half `a ~ Bern(t0); b ~ Bern(t1 + 2a); cost(b)` silently loses d/dt0.
-An own walk: `dce_jaxpr` credits all to all through custom_jvp, while and debug.print. Unknown equations credit all of
-their inputs to all of their outputs; those with state that the jaxpr does not show (mutable references, ordered host
-callbacks) also everything that such state has seen before.
+A site is credited with a cost that depends on its draw directly, or through the *distribution* of a
+later site that the cost (transitively) depends on. Without the second half `a ~ Bern(t0);
+b ~ Bern(t1 + 2a); cost(b)` silently loses d/dt0. The jaxpr is walked here and not by `dce_jaxpr`,
+which credits all to all through custom_jvp, while and debug.print. Unknown equations credit all of
+their inputs to all of their outputs; those with state that the jaxpr does not show (mutable
+references, ordered host callbacks) also everything that such state has seen before.
 """
 
 import dataclasses
@@ -143,9 +144,10 @@ class Credit:
 
     Attributes:
       costs: for each cost.
-      sites: for each site, itself and those whose draws its distribution depends on, transitively: who is credited
-        with what depends on its draw.
-      unknown: for each site, whether its estimator was made inside the program, from what only the trace knows.
+      sites: for each site, itself and those whose draws its distribution depends on, transitively:
+        who is credited with what depends on its draw.
+      unknown: for each site, whether its estimator was made inside the program, from what only the
+        trace knows.
       reply: the sites that what the program returns depends on.
       jaxpr: the abstract run; its outputs are of the structure `tree`.
     """
@@ -177,8 +179,9 @@ def credit(run: Callable[[], tuple[Any, ...]]) -> Credit:
     """Who is credited with what.
 
     Args:
-      run: an abstract run: `run() -> (costs, what each site's distribution is made of, the estimators' leaves, what the
-        program returns)`, its draws marked; of a loop or plate (what it replies, what each of its items is made of).
+      run: an abstract run: `run() -> (costs, what each site's distribution is made of, the
+        estimators' leaves, what the program returns)`, its draws marked; of a loop or plate (what
+        it replies, what each of its items is made of).
     """
     closed, out = jax.make_jaxpr(run, return_shape=True)()
     found = dependencies(closed.jaxpr, [])

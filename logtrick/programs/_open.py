@@ -1,8 +1,9 @@
 """Statements that have been read and wait for the costs that follow: open sites, costs and keys.
 
-An open statement is a pytree, so that a loop can stack those of its steps along time and a plate those of its elements.
-Once the costs that follow are known it is settled: it says what its own costs are under the boxes of the draws inside of it,
-which terms of value zero it adds, and by which weight of value 1 all later costs are to be multiplied.
+An open statement is a pytree, so that a loop can stack those of its steps along time and a plate
+those of its elements. Once the costs that follow are known, the statement is settled. The result
+holds its own costs, multiplied by the boxes of the draws inside of it; the terms of value zero that
+it adds; and the weight of value 1 by which all later costs are to be multiplied.
 """
 
 import dataclasses
@@ -26,7 +27,8 @@ class Settled:
     """What a statement becomes once the costs that follow it are known; None stands for nothing.
 
     Attributes:
-      paid: its own costs, each under the boxes of the draws inside of the statement that come before it.
+      paid: its own costs, each under the boxes of the draws inside of the statement that come
+        before it.
       zero: its terms of value zero, likewise.
       weight: the product of the boxes of its draws, which the later costs are multiplied by.
       loss: its adaptive losses.
@@ -70,7 +72,7 @@ class Open:
         return None
 
     def costs(self) -> Any:
-        """What was paid, likewise."""
+        """Its costs; of a loop or plate a list like its items."""
         return None
 
 
@@ -101,8 +103,8 @@ class OpenSite(Open):
 
     Attributes:
       points: the point.
-      inside: the leaves of the estimator that were made inside the program, None for those that came from outside: a
-        loop need not stack these.
+      inside: the leaves of the estimator that were made inside the program, None for those that
+        came from outside: a loop need not stack these.
       planned: the estimator as the abstract run saw it.
     """
 
@@ -170,7 +172,7 @@ def product_of(values: Iterable[Any]) -> Any:
 
 
 def weighed(value: Any, weight: Any) -> Any:
-    """`value` times `weight`, either of which may be None: nothing, and 1."""
+    """`value` times `weight`; a value of None is no value, a weight of None is 1."""
     if value is None or weight is None:
         return value
     return value * weight.astype(value.dtype)

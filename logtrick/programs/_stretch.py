@@ -1,12 +1,13 @@
 """One sample of a program: read and drawn from some statement to its end, then closed in reverse.
 
-A sample is run in two phases. It is *opened*: the program is read, every site draws, and sites of one point wait. When all
-costs are known it is *closed*, in reverse: each waiting site makes of the costs what its estimator makes of them. A site of
-several points is opened and closed at once, in the middle of the first phase: it evaluates the rest of the program, itself
-opened and closed, in one vmapped call. Without recursion for the sites of one point, a long chain of them stays cheap.
+A sample is run in two phases. It is *opened*: the program is read, every site draws, and sites of
+one point wait. When all costs are known it is *closed*, in reverse: each waiting site makes of the
+costs what its estimator makes of them. A site of several points is opened and closed at once, in
+the middle of the first phase: it evaluates the rest of the program, itself opened and closed, in
+one vmapped call. Without recursion for the sites of one point, a long chain of them stays cheap.
 
-Costs are scalars grouped by the sites still to credit them, merged as sites close, so that tracing and compiling are linear
-in the number of sites.
+Costs are scalars grouped by the sites still to credit them, merged as sites close, so that tracing
+and compiling are linear in the number of sites.
 """
 
 import dataclasses
@@ -19,23 +20,17 @@ from logtrick._core import checks
 from logtrick._core.samples import Runs
 from logtrick.distributions import value_of
 from logtrick.estimators import Costs, Estimator, Points, close_limited, draw, evaluate
+from logtrick.programs._infos import KeyInfo, LoopInfo, PlateInfo, Structure
 from logtrick.programs._open import Open, OpenKey, OpenSite, Settled, open_site, sum_of
 from logtrick.programs._records import Record, Records
 from logtrick.programs._statements import Cost, FreshKey, Loop, Plate, Sample, WholeCost
-from logtrick.programs._structure import (
-    KeyInfo,
-    LoopInfo,
-    PlateInfo,
-    Structure,
-    branches,
-    check_site,
-)
+from logtrick.programs._structure import branches, check_site
 from logtrick.programs._walk import Reader, Running, changed, walk
 
 Array = jax.Array
 Sites = tuple[int, ...]
-# First entries of groups that are no costs: terms of value zero, and what the element of a plate is shown of the costs
-# after the plate.
+# First entries of groups that are no costs: terms of value zero, and what the element of a plate is
+# shown of the costs after the plate.
 ZERO, AFTER = -2, -1
 
 
@@ -256,7 +251,8 @@ def _closed(costs: Costs, site: int) -> Costs:
     groups = dict(costs.others)
     terms = [(k[:-1], v) for k, v in costs.credited.items() if k != (AFTER, site)]
     if costs.zero is not None:
-        # credited by every earlier site: without it the second derivative across sites is silently 0
+        # credited by every earlier site: without it the second derivative across sites is silently
+        # 0
         terms.append(((ZERO, *range(site)), costs.zero))
     for k, v in terms:
         groups[k] = groups[k] + v if k in groups else v

@@ -1,9 +1,9 @@
-"""The structure of a program, from one abstract run: its sites, its costs, who is credited with what."""
+"""The structure of a program, from one abstract run: its sites, its costs, and which sites each cost is credited to."""
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,20 @@ from logtrick._core import checks, mesh
 from logtrick._core.compat import is_tracer
 from logtrick.distributions import Distribution, value_of
 from logtrick.estimators import Estimator, Points, draw
-from logtrick.noise import INDEPENDENT, KeyPerRun, Steps
+from logtrick.noise import INDEPENDENT
 from logtrick.programs._credit import Credit, credit, mark, mark_inside
+from logtrick.programs._infos import (
+    CostInfo,
+    Info,
+    LoopInfo,
+    Path,
+    PlateInfo,
+    SiteInfo,
+    Structure,
+    key_info,
+    leaves_of,
+    unique,
+)
 from logtrick.programs._statements import Cost, FreshKey, Loop, Plate, Sample
 from logtrick.programs._walk import (
     Reader,
@@ -25,221 +37,6 @@ from logtrick.programs._walk import (
     step_result,
     walk,
 )
-
-Path = tuple[int, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class SiteInfo:
-    """One site.
-
-    Attributes:
-      name: the given one, or its index.
-      family: of its distribution.
-      estimator: of its gradient.
-      noise: what the estimator asks for.
-      size: how many numbers a sample draws here.
-      evaluations: of f per sample.
-      branches: its estimator evaluates the rest of the program at several points, or differentiates it.
-    """
-
-    name: Any
-    family: str
-    estimator: Estimator
-    noise: Any
-    size: int
-    evaluations: int = 0
-    branches: bool = False
-    items: "ClassVar[tuple[Info, ...]]" = ()
-
-    @property
-    def random(self) -> bool:
-        """Whether it draws anything."""
-        leaves = jax.tree.leaves(self.noise, is_leaf=_noise.is_noise)
-        return not all(isinstance(leaf, _noise.NoNoise) for leaf in leaves)
-
-
-@dataclasses.dataclass(frozen=True)
-class CostInfo:
-    """One cost."""
-
-    name: Any
-    items: "ClassVar[tuple[Info, ...]]" = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class KeyInfo:
-    """One key of each sample's own."""
-
-    name: Any
-    noise: Any
-    size: int = 2
-    items: "ClassVar[tuple[Info, ...]]" = ()
-
-
-def key_info(index: int) -> KeyInfo:
-    """The key at a position among the sites."""
-    return KeyInfo(f"key {index}", KeyPerRun())
-
-
-@dataclasses.dataclass(frozen=True)
-class LoopInfo:
-    """One loop over time: what each step draws and pays, in the order of its statements."""
-
-    name: Any
-    length: int
-    items: "tuple[Info, ...]"
-
-    @property
-    def noise(self) -> list[Any]:
-        """The noise of all steps, for each item that draws."""
-        return repeated(self.items, self.length)
-
-    @property
-    def size(self) -> int:
-        return self.length * sizes(self.items)
-
-
-@dataclasses.dataclass(frozen=True)
-class PlateInfo:
-    """One plate of independent elements.
-
-    Attributes:
-      length: how many elements there are.
-      used: how many of them each sample uses.
-      element: the structure of one element.
-    """
-
-    name: Any
-    length: int
-    used: int
-    element: "Structure"
-
-    @property
-    def items(self) -> "tuple[Info, ...]":
-        return self.element.items
-
-    @property
-    def noise(self) -> list[Any]:
-        """Uniforms that choose the elements, where not all are used, and the noise of each item that draws."""
-        chooser = [_noise.Uniform((self.length,))] if self.used < self.length else []
-        return [chooser, repeated(self.element.items, self.used)]
-
-    @property
-    def size(self) -> int:
-        return self.used * sizes(self.items)
-
-
-Info = SiteInfo | CostInfo | KeyInfo | LoopInfo | PlateInfo
-
-
-def sizes(items: Sequence[Info]) -> int:
-    """How many numbers the items draw in a sample."""
-    return sum(item.size for item in items if not isinstance(item, CostInfo))
-
-
-def repeated(items: Sequence[Info], count: int) -> list[Any]:
-    """The noise of `count` repeats of the items that draw."""
-    specs = [item.noise for item in items if not isinstance(item, CostInfo)]
-    as_steps = lambda noise: Steps(noise, count)
-    return [jax.tree.map(as_steps, spec, is_leaf=_noise.is_noise) for spec in specs]
-
-
-@dataclasses.dataclass(frozen=True)
-class Structure:
-    """A program's statements, and who is credited with what.
-
-    Attributes:
-      items: what each statement is, in their order.
-      credit: what the abstract run found; None for a single site, which is credited with every cost.
-    """
-
-    items: tuple[Info, ...]
-    credit: Credit | None = None
-
-    @property
-    def sites(self) -> list[Any]:
-        """What is drawn, in order: a loop, a plate and a key are one site each. Credit goes by their positions here."""
-        return [item for item in self.items if not isinstance(item, CostInfo)]
-
-    @property
-    def cost_names(self) -> list[Any]:
-        """The names of the costs outside of loops and plates."""
-        return [item.name for item in self.items if isinstance(item, CostInfo)]
-
-    def credited(self, cost: int) -> Path:
-        """The sites that are credited with a cost."""
-        if self.credit is None:
-            return (0,)
-        if cost >= len(self.credit.costs):
-            raise changed("costs")
-        return self.credit.costs[cost]
-
-    def ancestors(self, site: int) -> Path:
-        """A site, and those whose draws its distribution depends on: who is credited with what its draw causes."""
-        return (0,) if self.credit is None else self.credit.sites[site]
-
-    def reply_depends_on(self, site: int) -> bool:
-        """Whether what the program returns depends on the draw of a site."""
-        return self.credit is None or site in self.credit.reply
-
-    def all_sites(self) -> list[tuple[Any, SiteInfo]]:
-        """Every site by its full name, those of loops and plates as "loop.site"."""
-        found = list(leaves_of(self.items, SiteInfo))
-        unique("lt.sample", [name for name, _ in found])
-        return found
-
-    def blocks(self) -> list[tuple[Any, int | None]]:
-        """For each site, how many consecutive samples depend on each other; None for all of them."""
-        found: list[tuple[Any, int | None]] = []
-        for name, site in self.all_sites():
-            leaves = jax.tree.leaves(site.noise, is_leaf=_noise.is_noise)
-            found += [(name, leaf.block) for leaf in leaves]
-        return found
-
-    @property
-    def random(self) -> bool:
-        """Whether anything is drawn."""
-        keys = any(isinstance(item, KeyInfo) or _has_keys(item) for item in self.items)
-        return keys or any(site.random for _, site in self.all_sites())
-
-    def check_end(self, sites: int, costs: int) -> None:
-        """A run has as many sites and costs as the abstract run had."""
-        if sites != len(self.sites):
-            raise changed("sites")
-        if self.credit is not None and costs != len(self.credit.costs):
-            raise changed(f"costs ({costs} and {len(self.credit.costs)})")
-
-
-def _has_keys(item: Info) -> bool:
-    return any(isinstance(i, KeyInfo) or _has_keys(i) for i in item.items)
-
-
-def by_item(items: Sequence[Any], sites: dict[int, Any], costs: dict[int, Any]) -> list[Any]:
-    """What stands by the positions of sites and of costs, as a list like the items."""
-    site, cost, found = 0, 0, []
-    for item in items:
-        if isinstance(item, CostInfo):
-            found.append(costs.get(cost))
-            cost += 1
-        else:
-            found.append(sites.get(site))
-            site += 1
-    return found
-
-
-def leaves_of(
-    items: Sequence[Any], kind: type, values: Any = None, prefix: str = ""
-) -> Iterator[tuple[Any, Any]]:
-    """Items of a `kind`, through loops and plates, by their full names; with `values`, a list like `items`, those instead."""
-    values = items if values is None else values
-    for item, value in zip(items, values):
-        name = f"{prefix}{item.name}" if prefix else item.name
-        if isinstance(item, kind):
-            yield name, value
-        elif item.items:
-            inner = item.items if value is item else value or [None] * len(item.items)
-            yield from leaves_of(item.items, kind, inner, f"{name}.")
 
 
 def site_info(statement: Sample, index: int, num_samples: int) -> SiteInfo:
@@ -256,8 +53,9 @@ def site_info(statement: Sample, index: int, num_samples: int) -> SiteInfo:
 
 def _event_size(dist: Distribution) -> int:
     """How many numbers a draw has; 1 where the shape is not declared."""
-    shapes = jax.tree.leaves(dist.event_shape, is_leaf=lambda s: isinstance(s, tuple))
-    return sum(math.prod(s) for s in shapes if isinstance(s, tuple))
+    is_shape = lambda s: isinstance(s, tuple) and all(isinstance(n, int) for n in s)
+    shapes = jax.tree.leaves(dist.event_shape, is_leaf=is_shape)
+    return sum(math.prod(shape) for shape in shapes)
 
 
 def check_site(statement: Sample, planned: Any) -> SiteInfo:
@@ -521,20 +319,11 @@ def _arrays(tree: Any) -> list[Any]:
 
 def _made_of(statement: Sample, raw: Any, draw: Any) -> tuple[list[Any], list[Any]]:
     """Everything that a draw depends on besides noise: what its law is made of, the leaves of its distribution and of its
-    estimator (points may depend on a temperature); where functions may close over more, what these functions give: the
+    estimator (points may depend on a temperature); where functions may close over more, what these
+    functions give: the
     log-prob, and the draw itself (apart, since a sampler may compare and round)."""
     dist: Distribution = statement.dist
     parts = _arrays((dist, statement.estimator))
     if not dist.opaque:
         return parts, []
     return [*parts, dist.log_prob(draw)], _arrays(raw)
-
-
-def unique(where: str, names: list[Any]) -> list[Any]:
-    """The names, none of them twice."""
-    if len(set(names)) < len(names):
-        twice = sorted({str(n) for n in names if names.count(n) > 1})
-        raise ValueError(
-            f"{where}(name=…) must be unique in a program; got {twice} more than once."
-        )
-    return names

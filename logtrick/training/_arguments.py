@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from logtrick._core import checks
@@ -14,6 +13,7 @@ from logtrick._core.compat import is_key
 from logtrick.training._adaptive import partition
 from logtrick.training._average import Average
 from logtrick.training._checkpoint import Checkpoint
+from logtrick.training._feed import as_array
 from logtrick.training._listener import Listener
 
 P = ParamSpec("P")
@@ -117,7 +117,7 @@ def limit(where: str, nonfinite: Any) -> int:
 def arrays(where: str, params: Any) -> Any:
     """Parameters as arrays without weak types, which would be compiled for twice."""
     checks.differentiable(where, partition(params)[0])
-    return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), params)
+    return jax.tree.map(as_array, params)
 
 
 def listeners(where: str, given: Any, stop: Any) -> list[Listener]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from logtrick._core.module import Module, static
 from logtrick.training import _mesh
@@ -69,8 +70,7 @@ def placed(
             )
         return NO_DATA, None, None
     elif batch_size is None and not callable(data) and not hasattr(data, "__next__"):
-        array = lambda x: jnp.asarray(x, jnp.result_type(x))
-        whole = _mesh.put_rows(where, mesh, jax.tree.map(array, data), divide=True)
+        whole = _mesh.put_rows(where, mesh, jax.tree.map(as_array, data), divide=True)
         return Feed("all"), whole, None
     else:
         made = as_feed(data, batch_size, key, where=where)
@@ -82,6 +82,13 @@ def placed(
         _mesh.put_rows(where, mesh, made, divide=False),
         None,
     )
+
+
+def as_array(x: Any) -> jax.Array:
+    """`x` as an array without weak type, which would be compiled for twice; a Python number compiles nothing here."""
+    if isinstance(x, jax.Array):
+        return jnp.asarray(x, x.dtype)
+    return jax.device_put(np.asarray(x, jnp.result_type(x)))
 
 
 def _check_batch(where: str, batch_size: int, mesh: Any) -> None:
@@ -114,3 +121,8 @@ class HostBatches:
         """`count` batches from a position on, in arrays of one length, and the position after them."""
         stacked, after = self.feed.host_batches(position, max(count, 1), pad_to=self.most)
         return _mesh.put_stacked(self.mesh, stacked), after if count else position
+
+
+def on_host(position: Any) -> Any:
+    """A data feed's position as NumPy's numbers, which no compiled call takes away."""
+    return jax.tree.map(lambda x: np.int32(int(x)), position)

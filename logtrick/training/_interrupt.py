@@ -3,8 +3,11 @@
 import signal
 import sys
 import threading
+import time
 from types import FrameType
 from typing import Any
+
+import jax
 
 from logtrick.training._listener import Listener
 from logtrick.training._output import write
@@ -76,3 +79,11 @@ class Interrupt(Listener):
             signal.signal(number, handler)
         if self.terminated and error is None:
             raise SystemExit(128 + signal.SIGTERM)
+
+
+def wait(x: jax.Array) -> None:
+    """Until `x` is there, in Python's hands, so that signals are handled meanwhile."""
+    pause = 1e-4
+    while not x.is_ready():  # type: ignore[attr-defined]  # of every concrete array
+        time.sleep(pause)
+        pause = min(2 * pause, 2e-3)

@@ -12,10 +12,12 @@ from logtrick._core.errors import NonFiniteError
 from logtrick._core.module import replace
 from logtrick.programs import host_errors_surface
 from logtrick.training._columns import Columns
-from logtrick.training._feed import HostBatches
+from logtrick.training._feed import HostBatches, on_host
 from logtrick.training._history import History
+from logtrick.training._interrupt import wait
 from logtrick.training._listener import Listener
-from logtrick.training._mesh import copied, put_replicated
+from logtrick.training._memory import size_in_bytes, suggest_chunks
+from logtrick.training._mesh import copied, put_replicated, uncommitted
 from logtrick.training._nonfinite import explanation
 from logtrick.training._program import CAPACITY, PROGRAMS, Program, kinds
 from logtrick.training._result import FitResult
@@ -73,7 +75,7 @@ class Run:
         self._last_count = 0
         self._compiled = False
         self._before_call = 0
-        self._position = _on_host(state.position)
+        self._position = on_host(state.position)
 
     @property
     def intact(self) -> bool:
@@ -106,7 +108,7 @@ class Run:
         Args:
           status: what it says; `self.status`, or "running", by default.
         """
-        state = copied(self.state)
+        state = copied(self.task.mesh, self.state)
         params, averaged = self.program.shown(state)
         status = status or self.status or "running"
         state = replace(state, history=self.history)
@@ -120,9 +122,10 @@ class Run:
         for listener in self.listeners:
             if listener.name and listener.name in (state.listeners or {}):
                 listener.restore(state.listeners[listener.name])
-        self.state = replace(state, history=None, listeners=None)
+        state = replace(state, history=None, listeners=None)
+        self.state = state if self.task.mesh is not None else uncommitted(state)
         self.step = self.first_step = int(state.step)
-        self._position = _on_host(state.position)
+        self._position = on_host(state.position)
 
     def __call__(self) -> FitResult[Any]:
         """Take the steps."""
@@ -135,12 +138,15 @@ class Run:
             self._steps()
             if self.status is None:
                 self.status = "max_steps"
-            if self.step > self.first_step and not np.any(self.columns.flags(self.step) == 0):
+            if self.step > self.first_step and bool(
+                np.all(self.columns.history(self.step, {}).skipped)
+            ):
                 self._give_up()
         except BaseException as error:
             failure = error
             if self.status is None:
                 self.status = "failed"
+            suggest_chunks(self.where, error)
             if self._compiled and getattr(error, "result", None) is None:
                 self._attach(error)
             raise
@@ -170,11 +176,6 @@ class Run:
         # Not for an exception without attributes, nor when the state was lost with the chunk that failed.
         with contextlib.suppress(AttributeError, RuntimeError):
             error.result = self.result()  # type: ignore[attr-defined]  # for whoever catches it
-        if "RESOURCE_EXHAUSTED" in str(error):
-            error.add_note(
-                f"{self.where}: the step does not fit into memory. Pass chunk_size=… to lt.expect, which bounds the memory "
-                "of its draws, or use fewer samples or a smaller batch_size."
-            )
 
     def _steps(self) -> None:
         self._compile()
@@ -221,8 +222,8 @@ class Run:
         """`count` compiled steps."""
         expected = None if self._pace is None else count * self._pace
         slow = expected is None or expected > _SLOW or bool(self.program.boxes)
-        self.abortable = slow and _bytes(self.state) <= _KEPT_BYTES
-        given = copied(self.state) if self.abortable else self.state
+        self.abortable = slow and size_in_bytes(self.state) <= _KEPT_BYTES
+        given = copied(self.task.mesh, self.state) if self.abortable else self.state
         if self._batches is not None:
             self.data, after = self._batches.take(self._position, count)
         began = time.monotonic()
@@ -231,7 +232,7 @@ class Run:
             with host_errors_surface([], boxes=self.program.boxes):
                 state, records, in_a_row = self.program.advance(given, self.data, np.int32(count))
                 if self.abortable:
-                    _wait(in_a_row)
+                    wait(in_a_row)
                 records, self._in_a_row = jax.device_get((records, in_a_row))
         except Exception as error:
             for listener in self.listeners:
@@ -265,20 +266,3 @@ class Run:
         )
         error.result = self.result()
         raise error
-
-
-def _wait(x: jax.Array) -> None:
-    """Until `x` is there, in Python's hands, so that signals are handled meanwhile."""
-    pause = 1e-4
-    while not x.is_ready():  # type: ignore[attr-defined]  # of every concrete array
-        time.sleep(pause)
-        pause = min(2 * pause, 2e-3)
-
-
-def _on_host(position: Any) -> Any:
-    """A data feed's position as NumPy's numbers, which no compiled call takes away."""
-    return jax.tree.map(lambda x: np.int32(int(x)), position)
-
-
-def _bytes(tree: Any) -> int:
-    return sum(x.nbytes for x in jax.tree.leaves(tree))

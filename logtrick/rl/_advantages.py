@@ -1,0 +1,116 @@
+"""What the rewards of one group are turned into before they multiply scores."""
+
+import abc
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from logtrick._core import checks
+from logtrick._core.module import Module
+from logtrick.rl import _arrays
+
+Array = jax.Array
+
+
+class Advantage(Module, abstract=True):
+    """A map from the rewards of one group, shape (G,), to the numbers that multiply the scores.
+
+    A further one is a subclass with `__call__(rewards)`, outside of this package too.
+
+    Example:
+      >>> import logtrick as lt
+      >>> lt.rl.LeaveOneOutAdvantage.unbiased, lt.rl.StandardizedAdvantage.unbiased
+      (True, False)
+    """
+
+    unbiased: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def __call__(self, rewards: Array) -> Array:
+        """The advantages, shape (G,), of the rewards, shape (G,)."""
+
+
+class LeaveOneOutAdvantage(Advantage):
+    """rᵢ − mean_{j≠i} r_j, which leaves the gradient unbiased.
+
+    References:
+      Kool, van Hoof & Welling (2019), "Buy 4 REINFORCE Samples, Get a Baseline for Free!"
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> lt.rl.LeaveOneOutAdvantage()(jnp.array([1.0, 0.0, 0.0])).tolist()
+      [1.0, -0.5, -0.5]
+    """
+
+    unbiased: ClassVar[bool] = True
+
+    def __call__(self, rewards: Array) -> Array:
+        others = (jnp.sum(rewards) - rewards) / (len(rewards) - 1)
+        return rewards - others
+
+
+class MeanCenteredAdvantage(Advantage):
+    """rᵢ − mean_j r_j. BIASED: the gradient is (1 − 1/G) of the right one, because the mean contains rᵢ.
+
+    References:
+      Liu et al. (2025), "Understanding R1-Zero-Like Training: A Critical Perspective" (Dr. GRPO).
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> lt.rl.MeanCenteredAdvantage()(jnp.array([1.0, 0.0])).tolist()
+      [0.5, -0.5]
+    """
+
+    def __call__(self, rewards: Array) -> Array:
+        return rewards - jnp.mean(rewards)
+
+
+class StandardizedAdvantage(Advantage):
+    """(rᵢ − mean r) / std r, std the population's. BIASED: groups with nearly equal rewards count too much.
+
+    For rewards in {0, 1} of probability p with score b − p the expected gradient is E[√(p̂(1 − p̂))] instead of p(1 − p):
+    .2095 instead of .09 at p = .1 and G = 8. A group whose rewards are all equal has advantages 0.
+
+    Args:
+      epsilon: added to the standard deviation.
+    References:
+      Shao et al. (2024), "DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models".
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> lt.rl.StandardizedAdvantage()(jnp.array([1.0, 0.0])).tolist()
+      [1.0, -1.0]
+    """
+
+    epsilon: Any = 0.0
+
+    def __call__(self, rewards: Array) -> Array:
+        centered = rewards - jnp.mean(rewards)
+        spread = jnp.sqrt(jnp.mean(centered**2)) + self.epsilon
+        # Equal rewards leave rounding errors, which the division would blow up to advantages of size 1.
+        informative = jnp.any(rewards != rewards[0])
+        return jnp.where(informative, centered / jnp.where(informative, spread, 1.0), 0.0)
+
+
+def fraction_without_signal(rewards: Any) -> Array:
+    """The fraction of groups whose rewards are all equal: their gradient is 0, whatever was drawn.
+
+    Watch it in training: 1 means that nothing is learned, by problems that are all too hard or all too easy.
+
+    Args:
+      rewards: shape (groups, G).
+    Returns:
+      A number between 0 and 1, shape ().
+    Raises:
+      ValueError: rewards of another rank, or groups of one.
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> lt.rl.fraction_without_signal(jnp.array([[1.0, 1.0], [0.0, 1.0]])).item()
+      0.5
+    """
+    where = "lt.rl.fraction_without_signal"
+    rewards = checks.real(where, "rewards", rewards)
+    if rewards.ndim != 2:
+        raise ValueError(
+            f"{where}(rewards=…) needs the rewards of all groups, shape (groups, G); got {rewards.shape}. Stack them."
+        )
+    _arrays.at_least_two(where, "rewards", rewards.T)
+    return jnp.mean(jnp.all(rewards == rewards[:, :1], axis=1), dtype=rewards.dtype)

@@ -1,0 +1,129 @@
+"""From the arguments of a fit to its result: checks, the compiled program, the run."""
+
+import pathlib
+from typing import Any
+
+import jax
+import optax
+
+from logtrick._core.compat import is_tracer
+from logtrick._core.keys import as_key
+from logtrick.training import _arguments as arguments, _mesh
+from logtrick.training._callback import Callback
+from logtrick.training._checkpoint import Checkpoint
+from logtrick.training._feed import HostBatches, placed
+from logtrick.training._history import History
+from logtrick.training._interrupt import Interrupt
+from logtrick.training._listener import Listener
+from logtrick.training._program import PROGRAMS, Program
+from logtrick.training._progress import progress_listener
+from logtrick.training._result import FitResult
+from logtrick.training._run import Run
+from logtrick.training._state import CLIPPED, SKIPPED, FitState
+from logtrick.training._step import Task
+
+
+def fit(
+    where: str,
+    sign: int,
+    key: Any,
+    objective: Any,
+    params: Any,
+    optimizer: Any,
+    *,
+    num_steps: Any,
+    data: Any,
+    batch_size: Any,
+    chunk: Any,
+    listeners: Any,
+    callback: Any,
+    progress: Any,
+    checkpoint: Any,
+    resume: bool,
+    stop: Any,
+    average: Any,
+    evaluate: Any,
+    nonfinite: Any,
+    freeze_guard: Any,
+    mesh: Any,
+) -> FitResult[Any]:
+    """Check the arguments, find the compiled program, and run it."""
+    arguments.check_swapped(where, key, params)
+    key = as_key(key)
+    arguments.check_counts(where, num_steps, chunk)
+    arguments.check_functions(where, objective, optimizer)
+    arguments.check_options(where, average, freeze_guard)
+    mesh = _mesh.automatic(where, mesh)
+    params = arguments.arrays(where, params)
+    feed, data, host = placed(where, data, batch_size, key, mesh)
+    arguments.check_call(where, objective, feed.source != "none")
+    task = Task(
+        where=where,
+        objective=objective,
+        optimizer=optax.with_extra_args_support(optimizer),
+        sign=sign,
+        limit=arguments.limit(where, nonfinite),
+        feed=feed,
+        freeze_guard=freeze_guard,
+        average=average,
+        evaluate=evaluate,
+        mesh=mesh,
+    )
+    program = PROGRAMS.find(task)
+    others = _listeners(where, listeners, stop, callback, progress)
+    saver = _checkpoint(where, checkpoint, resume)
+    key_data = _mesh.put_replicated(mesh, jax.random.key_data(key))
+    params = _mesh.put_replicated(mesh, params)
+    position = feed.position(host or data)
+    state = program.begin(params, key_data, position, key_impl=jax.random.key_impl(key))
+    if any(is_tracer(leaf) for leaf in jax.tree.leaves((state, data))):
+        arguments.refuse_host(where, others, saver, host)
+        return _traced(program, state, data, num_steps)
+    interrupt = Interrupt(terminates=saver is not None)
+    batches = None if host is None else HostBatches(host, mesh, where, chunk)
+    return Run(program, state, batches or data, num_steps, chunk, [interrupt, *others], saver)()
+
+
+def _listeners(
+    where: str, listeners: Any, stop: Any, callback: Any, progress: Any
+) -> list[Listener]:
+    """The given listeners, and those that stand behind `stop`, `callback` and `progress`."""
+    found = list(arguments.listeners(where, listeners, stop))
+    if callback is not None:
+        found.append(Callback(callback))
+    bar = progress_listener(where, progress)
+    if bar is not None:
+        found.append(bar)
+    return found
+
+
+def _checkpoint(where: str, checkpoint: Any, resume: bool) -> Checkpoint | None:
+    """The listener that `checkpoint=` stands for."""
+    if checkpoint is None:
+        return None
+    if isinstance(checkpoint, str | pathlib.Path):
+        checkpoint = Checkpoint(checkpoint)
+    if not isinstance(checkpoint, Checkpoint):
+        raise TypeError(
+            f"{where}(checkpoint=…) needs a folder or an lt.training.Checkpoint; got {type(checkpoint).__name__}. Pass the "
+            "path of a folder."
+        )
+    checkpoint.resume = resume
+    return checkpoint
+
+
+def _traced(program: Program, state: FitState, data: Any, num_steps: int) -> FitResult[Any]:
+    """All steps in one call, under `jax.vmap` or `jax.jit`."""
+    state, records, _ = program.whole(state, data, count=num_steps)
+    records = jax.tree.map(lambda column: column[:num_steps], records)
+    history = History(
+        value=records.value,
+        gradient_norm=records.gradient_norm,
+        update_norm=records.update_norm,
+        skipped=(records.flags & SKIPPED) != 0,
+        clipped=(records.flags & CLIPPED) != 0,
+        metrics=records.metrics,
+        series={},
+    )
+    params, averaged = program.shown(state)
+    return FitResult(params, averaged, history, "traced", state)

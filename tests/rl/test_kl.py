@@ -1,0 +1,98 @@
+"""KL to a reference policy: values and gradients over all pairs of draws, and what trainers got wrong."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import logtrick as lt
+from tests.rl.groups import groups
+
+LOGITS = (1.0, 0.0, -1.0)
+REFERENCE = (0.0, 0.5, 0.0)
+KL, GRADIENT = 0.33961701, [0.3639891, -0.23318858, -0.13080056]
+
+
+def expected(term):
+    """The exact expectation of a term of two draws, as a function of the logits; its derivative likewise."""
+
+    def of(logits):
+        log_p = jax.nn.log_softmax(logits)
+        log_ref = jax.nn.log_softmax(jnp.array(REFERENCE))
+        tuples, weights = groups(jnp.exp(log_p), 2)
+        return weights @ jax.vmap(lambda i: term(log_p[i], log_ref[i]))(tuples)
+
+    return of
+
+
+@pytest.mark.parametrize("term", [lt.rl.kl_k1, lt.rl.kl_k3])
+def test_value_and_gradient(term, x64):
+    value, grad = jax.value_and_grad(expected(term))(jnp.array(LOGITS))
+    np.testing.assert_allclose(value, KL, atol=1e-8)
+    np.testing.assert_allclose(grad, GRADIENT, atol=1e-8)
+
+
+def test_k2_has_the_gradient_of_the_kl_and_another_value(x64):
+    value, grad = jax.value_and_grad(expected(lt.rl.kl_k2))(jnp.array(LOGITS))
+    np.testing.assert_allclose(value, 0.36336187, atol=1e-8)
+    np.testing.assert_allclose(grad, GRADIENT, atol=1e-8)
+    with pytest.raises(lt.DerivativeOrderError, match="kl_k2"):
+        jax.hessian(expected(lt.rl.kl_k2))(jnp.array(LOGITS))
+
+
+def test_what_two_trainers_differentiated(x64):
+    """k1 and k3 without the term of the score: gradients that are zero, and wrong."""
+    k1 = expected(lambda p, ref: jnp.mean(p - ref))
+    k3 = expected(lambda p, ref: jnp.mean(jnp.expm1(ref - p) + p - ref))
+    logits = jnp.array(LOGITS)
+    np.testing.assert_allclose(jax.grad(k1)(logits), 0, atol=1e-12)
+    np.testing.assert_allclose(
+        jax.grad(k3)(logits), [0.39117226, -0.20713428, -0.18403800], atol=1e-8
+    )
+
+
+# Sequences of two tokens: the second's distribution depends on the first.
+SEQUENCES = np.array(list(itertools.product((0.0, 1.0), repeat=2)))
+
+
+def tokens(theta):
+    logits = theta[0] + theta[1] * np.pad(SEQUENCES, ((0, 0), (1, 0)))[:, :2]
+    return SEQUENCES * logits - jax.nn.softplus(logits)
+
+
+@pytest.mark.parametrize("term", [lt.rl.kl_k1, lt.rl.kl_k2, lt.rl.kl_k3])
+def test_tokens_are_credited_with_later_terms(term, x64):
+    theta, reference = jnp.array([0.4, -1.1]), tokens(jnp.array([-0.3, 0.6]))
+
+    def exact(theta):
+        log_p = tokens(theta).sum(1)
+        return jnp.exp(log_p) @ (log_p - reference.sum(1))
+
+    def ours(theta):
+        log_probs = tokens(theta)
+        pairs, weights = groups(jnp.exp(log_probs.sum(1)), 2)
+        return weights @ jax.vmap(lambda i: term(log_probs[i], reference[i]))(pairs)
+
+    np.testing.assert_allclose(jax.grad(ours)(theta), jax.grad(exact)(theta), rtol=1e-9)
+    if term is not lt.rl.kl_k2:
+        np.testing.assert_allclose(ours(theta), exact(theta), rtol=1e-10)
+        np.testing.assert_allclose(jax.hessian(ours)(theta), jax.hessian(exact)(theta), atol=1e-10)
+
+
+@pytest.mark.parametrize("term", [lt.rl.kl_k1, lt.rl.kl_k2, lt.rl.kl_k3])
+def test_padding_and_refusals(term, x64):
+    log_probs, reference = jnp.array([[-0.3, -0.9], [-1.0, -0.2]]), jnp.full((2, 2), -0.7)
+    nan, counts = jnp.full((2, 1), jnp.nan), jnp.array([[True, True, False]] * 2)
+
+    def padded(lp):
+        wide = jnp.concatenate([lp, nan], 1)
+        return term(wide, jnp.concatenate([reference, nan], 1), mask=counts)
+
+    a, b = (jax.value_and_grad(f)(log_probs) for f in (lambda lp: term(lp, reference), padded))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-12), a, b)
+    with pytest.raises(ValueError, match=r"\(log_probs=…\) needs at least two draws"):
+        term(jnp.zeros(1), jnp.zeros(1))
+    with pytest.raises(ValueError, match=r"\(reference_log_probs=…\) needs the shape"):
+        term(jnp.zeros(2), jnp.zeros(3))
