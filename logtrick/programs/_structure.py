@@ -264,7 +264,7 @@ def _check_estimators(structure: Structure, found: Credit) -> None:
         for name, inner in leaves_of([site], SiteInfo):
             if unknown and inner.estimator.adaptive and _moves(inner.estimator):
                 raise ValueError(
-                    f"the estimator of site {name!r} learns and was made inside the program from what only a run knows. "
+                    f"the estimator of site {name!r} learns and was made inside the program from values that only exist there. "
                     "Make it outside and pass it in."
                 )
 
