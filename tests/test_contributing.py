@@ -102,27 +102,26 @@ class HalfOfOthers(ScalarBaseline):
     ),
     Addition(
         "a plan",
-        "ReversedPairs",
-        '''"""Mirrored pairs, the mirror image first."""
+        "ReversedStrata",
+        '''"""Strata in reversed order."""
 
 import jax
 
 from logtrick import noise as _noise
-from logtrick.plans._plans import Antithetic, Plan
+from logtrick.plans._plans import Plan
+from logtrick.plans._quasi_random import Stratified
 
 
-class ReversedPairs(Plan):
-    block = 2
-
+class ReversedStrata(Plan):
     def rows(self, spec, key, start, count, total):
-        pairs = Antithetic().rows(spec, key, start, count, total)
-        return jax.tree.map(lambda leaf, x: leaf.reflect(x), spec, pairs, is_leaf=_noise.is_noise)
+        drawn = Stratified().rows(spec, key, start, count, total)
+        return jax.tree.map(lambda leaf, x: leaf.reflect(x), spec, drawn, is_leaf=_noise.is_noise)
 ''',
-        exported("plans", "_reversedpairs", "ReversedPairs")
+        exported("plans", "_reversedstrata", "ReversedStrata")
         | {
             "tests/plans/test_plans.py": (
                 "PLANS = {",
-                '"ReversedPairs": lt.ReversedPairs(), ',
+                '"ReversedStrata": lt.ReversedStrata(), ',
             )
         },
     ),

@@ -116,7 +116,7 @@ class ScoreFunction(Estimator):
         what = "leave-one-out" if name == "LeaveOneOut" else f"ScoreFunction({name}())"
         if least > 1 and block is None:
             raise ValueError(
-                f"{what} needs runs that are independent of each other; under {self.plan} all of them depend on each "
+                f"{what} needs samples that are independent of each other; under {self.plan} all of them depend on each "
                 "other. Use NoBaseline(), MovingAverage() or DeltaMethod(), or the plan IID() or Antithetic()."
             )
         least *= block or 1

@@ -17,7 +17,7 @@ Array = jax.Array
 
 
 class Aux(Module):
-    """What an expectation gives beside its value.
+    """The results of an expectation beside its value.
 
     Attributes:
       standard_error: of the value, over independent samples, in the units of f; 0 where nothing is
@@ -77,7 +77,7 @@ def aux_of(block: Block, structure: Structure, random: bool) -> Aux:
 
 
 def _advanced(structure: Structure, observed: list[Any]) -> list[tuple[Any, Estimator]]:
-    """The estimators for the next call; those made inside the program from what only a sample knows are left out."""
+    """The estimators for the next call; those made inside the program from values of one sample are left out."""
     inside = iter([] if structure.credit is None else structure.credit.unknown)
     found = []
     seen = iter(observed)

@@ -178,7 +178,7 @@ def _check(
         raise ValueError(f"{_WHERE}(max_weight=…) needs a positive number; got {max_weight}.")
     if not isinstance(baseline, ScalarBaseline) or baseline.adaptive:
         raise TypeError(
-            f"{_WHERE}(baseline=…) needs a baseline that is one number a run; got {baseline!r}."
+            f"{_WHERE}(baseline=…) needs a baseline that is one number per sample; got {baseline!r}."
         )
     least, what = (
         (baseline.least_samples, "draws" if num_chains is None else "chains")

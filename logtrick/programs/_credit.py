@@ -43,12 +43,12 @@ _inside_p = _identity("logtrick_mark_inside")
 
 
 def mark(x: Any, site: int) -> Any:
-    """The draw `x` of `site`, for `credit` to find."""
+    """Mark `x` as the draw of `site`, so that `credit` finds it in the jaxpr."""
     return jax.tree.map(lambda leaf: _mark_p.bind(jax.numpy.asarray(leaf), site=site), x)
 
 
 def mark_inside(x: Any, path: tuple[int, ...]) -> Any:
-    """The draw `x` inside a loop: nothing to `credit`, to which a loop is one site, but a walk's `refine` may ask."""
+    """Mark a draw inside a loop; `credit`, for which a loop is one site, ignores the mark, `refine` may use it."""
     return jax.tree.map(lambda leaf: _inside_p.bind(jax.numpy.asarray(leaf), site=path), x)
 
 
@@ -140,14 +140,14 @@ def _cond(params: Any, ins: list[Sites], refine: Refine | None) -> list[Sites]:
 
 @dataclasses.dataclass(frozen=True)
 class Credit:
-    """Who is credited with what, each a sorted tuple of sites.
+    """Which sites are credited with which costs; each entry is a sorted tuple of sites.
 
     Attributes:
       costs: for each cost.
       sites: for each site, itself and those whose draws its distribution depends on, transitively:
-        who is credited with what depends on its draw.
-      unknown: for each site, whether its estimator was made inside the program, from what only the
-        trace knows.
+        all of these are credited with costs that depend on its draw.
+      unknown: for each site, whether its estimator was made inside the program, from traced
+        values.
       reply: the sites that what the program returns depends on.
       jaxpr: the abstract run; its outputs are of the structure `tree`.
     """
@@ -176,7 +176,7 @@ def _from_outside(jaxpr: Any, var: Any, known: set[Any]) -> bool:
 
 
 def credit(run: Callable[[], tuple[Any, ...]]) -> Credit:
-    """Who is credited with what.
+    """Find which sites are credited with which costs.
 
     Args:
       run: an abstract run: `run() -> (costs, what each site's distribution is made of, the

@@ -228,7 +228,7 @@ def _discontinuities(structure: Structure) -> list[str]:
 
 
 def _paths(items: Any, prefix: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
-    """Where each site stands among the sites around it, through loops and plates, in the order of `leaves_of`."""
+    """The path of each site through loops and plates, in the order of `leaves_of`."""
     paths: list[tuple[int, ...]] = []
     sites = [item for item in items if not isinstance(item, CostInfo)]
     for i, item in enumerate(sites):
@@ -251,7 +251,7 @@ def _jumps(labels: Sites) -> Sites:
 
 
 class _Jumps:
-    """Labels beside the sites s ≥ 0: −2s − 1 for a truth value that s decides, −2s − 2 for what jumps with s."""
+    """Labels beside the sites s ≥ 0: −2s − 1 for a truth value that depends on s, −2s − 2 for a number that jumps with s."""
 
     def __init__(self, sites: Sites, paths: list[tuple[int, ...]]) -> None:
         self.sites, self.seen = sites, dict[int, str]()

@@ -1,4 +1,4 @@
-"""What a program is made of: its sites, costs, keys, loops and plates, and who is credited with what."""
+"""Descriptions of a program's parts: sites, costs, keys, loops and plates, and the credit between sites and costs."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,8 @@ class SiteInfo:
       noise: what the estimator asks for.
       size: how many numbers a sample draws here.
       evaluations: of f per sample.
-      branches: its estimator evaluates the rest of the program at several points, or differentiates it.
+      branches: its estimator evaluates the rest of the program at several points, or differentiates
+        it.
     """
 
     name: Any
@@ -40,7 +41,7 @@ class SiteInfo:
 
     @property
     def random(self) -> bool:
-        """Whether it draws anything."""
+        """Whether the site draws anything."""
         leaves = jax.tree.leaves(self.noise, is_leaf=_noise.is_noise)
         return not all(isinstance(leaf, _noise.NoNoise) for leaf in leaves)
 
@@ -133,7 +134,7 @@ def repeated(items: Sequence[Info], count: int) -> list[Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Structure:
-    """A program's statements, and who is credited with what.
+    """A program's statements, and which sites each cost is credited to.
 
     Attributes:
       items: what each statement is, in their order.
@@ -146,7 +147,7 @@ class Structure:
 
     @property
     def sites(self) -> list[Any]:
-        """What is drawn, in order: a loop, a plate and a key are one site each. Credit goes by their positions here."""
+        """The items that draw, in order: a loop, a plate and a key are one site each. Credit refers to these positions."""
         return [item for item in self.items if not isinstance(item, CostInfo)]
 
     @property
@@ -163,7 +164,7 @@ class Structure:
         return self.credit.costs[cost]
 
     def ancestors(self, site: int) -> Path:
-        """A site, and those whose draws its distribution depends on: who is credited with what its draw causes."""
+        """A site, and those whose draws its distribution depends on: all are credited with costs that depend on its draw."""
         return (0,) if self.credit is None else self.credit.sites[site]
 
     def reply_depends_on(self, site: int) -> bool:
@@ -203,7 +204,7 @@ def _has_keys(item: Info) -> bool:
 
 
 def by_item(items: Sequence[Any], sites: dict[int, Any], costs: dict[int, Any]) -> list[Any]:
-    """What stands by the positions of sites and of costs, as a list like the items."""
+    """Merge values by the position of each site and of each cost into one list, in the order of the items."""
     site, cost, found = 0, 0, []
     for item in items:
         if isinstance(item, CostInfo):
@@ -218,7 +219,7 @@ def by_item(items: Sequence[Any], sites: dict[int, Any], costs: dict[int, Any]) 
 def leaves_of(
     items: Sequence[Any], kind: type, values: Any = None, prefix: str = ""
 ) -> Iterator[tuple[Any, Any]]:
-    """Items of a `kind`, through loops and plates, by their full names; with `values`, a list like `items`, those instead."""
+    """Items of one `kind`, those of loops and plates included, by their full names; with `values`, the values instead."""
     values = items if values is None else values
     for item, value in zip(items, values):
         name = f"{prefix}{item.name}" if prefix else item.name

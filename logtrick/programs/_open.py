@@ -54,7 +54,8 @@ class Open:
         """Settle the statement.
 
         Args:
-          after: the sum of the costs that follow. Not held constant: limits on the order of derivatives go through it.
+          after: the sum of the costs that follow. Not held constant: limits on the order of
+            derivatives go through it.
           runs: the samples.
         """
         return Settled()
@@ -64,11 +65,11 @@ class Open:
         return None
 
     def limits(self) -> list[tuple[str, Any]]:
-        """The estimators inside that are right to first order only, and what their derivatives go through."""
+        """The first-order estimators inside the statement, each with the arrays that its derivatives go through."""
         return []
 
     def draws(self) -> Any:
-        """What was drawn; of a loop or plate a list like its items."""
+        """The draws; of a loop or plate a list like its items."""
         return None
 
     def costs(self) -> Any:

@@ -132,7 +132,7 @@ class FreshKey(Statement):
 
 
 def made(statement: Any) -> Any:
-    """Note a statement for the program that is running."""
+    """Record a new statement of the program that is running."""
     ledger = MADE.get()
     if ledger is not None:
         ledger.append(statement)

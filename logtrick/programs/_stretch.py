@@ -36,7 +36,7 @@ ZERO, AFTER = -2, -1
 
 @dataclasses.dataclass(frozen=True)
 class Sampled:
-    """What all stretches of one sample share.
+    """The data that all stretches of one sample share.
 
     Attributes:
       structure: what the abstract run found.
@@ -65,7 +65,8 @@ class Stretch:
     Attributes:
       sites: the waiting sites, in order.
       costs: the costs of this stretch.
-      tail: what the first site of several points made of the rest; None where there is none.
+      tail: the costs that the first site of several points returned for the rest; None without such
+        a site.
       reply: what the program returned.
       first_site, first_cost: the positions of the first of them in the program.
     """
@@ -178,8 +179,9 @@ def close_stretch(of: Sampled, stretch: Stretch, after: Array | None = None) -> 
     Args:
       of: the sample.
       stretch: what has been opened.
-      after: for an element of a plate, the costs after the plate: sites that the element's reply depends on
-        are credited with them. The result's `weight` is then what these costs are to be multiplied by.
+      after: for an element of a plate, the costs after the plate: sites that the element's reply
+        depends on are credited with them. The result's `weight` is then what these costs are to be
+        multiplied by.
     """
     costs, weight = _with_own_costs(of, stretch), None
     for position, opened in reversed(list(enumerate(stretch.sites))):
@@ -198,7 +200,7 @@ def close_stretch(of: Sampled, stretch: Stretch, after: Array | None = None) -> 
 
 
 def _close(of: Sampled, site: int, opened: Open, costs: Costs) -> Costs:
-    """What a waiting site makes of the costs that it is credited with."""
+    """Close a waiting site with the costs that are credited to it."""
     if isinstance(opened, OpenSite):
         return opened.close(costs, of.runs)
     settled: Settled = opened.settle(costs.total, of.runs)
@@ -247,7 +249,7 @@ def _seen_from(costs: Costs, site: int, after: Array | None = None) -> Costs:
 
 
 def _closed(costs: Costs, site: int) -> Costs:
-    """The costs when `site` is done: left out of the groups, which merge where they are alike."""
+    """The costs after `site` is closed: `site` is removed from the groups, and groups that have become equal merge."""
     groups = dict(costs.others)
     terms = [(k[:-1], v) for k, v in costs.credited.items() if k != (AFTER, site)]
     if costs.zero is not None:

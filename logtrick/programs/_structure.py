@@ -40,7 +40,7 @@ from logtrick.programs._walk import (
 
 
 def site_info(statement: Sample, index: int, num_samples: int) -> SiteInfo:
-    """What a site is, checked to be legal."""
+    """Describe a site, and check that its estimator is legal there."""
     estimator, dist = statement.estimator, statement.dist
     estimator.check(dist, num_samples)
     name = index if statement.name is None else statement.name
@@ -59,7 +59,7 @@ def _event_size(dist: Distribution) -> int:
 
 
 def check_site(statement: Sample, planned: Any) -> SiteInfo:
-    """The site that comes is the one that was found before."""
+    """Check that a site of the running program is the one that the abstract run found."""
     if not isinstance(planned, SiteInfo):
         raise changed("sites")
     noise = statement.estimator.noise(statement.dist)
@@ -225,7 +225,7 @@ def branches(estimator: Estimator, points: Points) -> bool:
 
 
 def check_in_loop(where: str, statement: Sample, points: Any) -> None:
-    """What is legal inside a loop over time."""
+    """Check that a statement is legal inside a loop over time."""
     estimator, name = statement.estimator, type(statement.estimator).__name__
     instead = "Use ScoreFunction() or Pathwise() inside the step, or draw outside of the loop."
     if points.stacked:
@@ -259,18 +259,18 @@ def _named(items: Sequence[Any]) -> list[Any]:
 
 
 def _check_estimators(structure: Structure, found: Credit) -> None:
-    """An estimator that learns is handed back with its statistics advanced, so it must not be of the trace."""
+    """Refuse learning estimators made from traced values: `aux` returns them with advanced statistics, outside of the trace."""
     for site, unknown in zip(structure.sites, found.unknown):
         for name, inner in leaves_of([site], SiteInfo):
             if unknown and inner.estimator.adaptive and _moves(inner.estimator):
                 raise ValueError(
-                    f"the estimator of site {name!r} learns and was made inside the program from what only a run knows. "
+                    f"the estimator of site {name!r} learns and was made inside the program from values that only exist there. "
                     "Make it outside and pass it in."
                 )
 
 
 def _check_plates(structure: Structure) -> None:
-    """Costs after a plate are known only when all of its elements have been closed: too late for some sites."""
+    """Refuse costs after a plate for sites that are closed before these costs are known."""
     assert structure.credit is not None
     credited = structure.credit
     for p, plate in enumerate(structure.sites):
@@ -285,7 +285,7 @@ def _check_plates(structure: Structure) -> None:
 
 
 def _check_reply(plate: PlateInfo) -> None:
-    """No site of an element that costs after the plate depend on stands at or after one that branches.
+    """Check that costs after the plate depend on no site of an element at or after a site that branches.
 
     A site that branches closes the rest of its element at once, without the costs after the plate.
     """
@@ -307,21 +307,23 @@ def _check_reply(plate: PlateInfo) -> None:
 
 
 def _moves(estimator: Estimator) -> bool:
-    """Whether an estimator has running statistics, which are handed back."""
+    """Whether an estimator has running statistics, which `aux` returns."""
     baseline = getattr(estimator, "baseline", None)
     return bool(estimator.statistics) or bool(getattr(baseline, "statistics", ()))
 
 
 def _arrays(tree: Any) -> list[Any]:
-    """The leaves that can depend on anything: those that are traced."""
+    """The traced leaves: only these can depend on a draw."""
     return [leaf for leaf in jax.tree.leaves(tree) if is_tracer(leaf)]
 
 
 def _made_of(statement: Sample, raw: Any, draw: Any) -> tuple[list[Any], list[Any]]:
-    """Everything that a draw depends on besides noise: what its law is made of, the leaves of its distribution and of its
-    estimator (points may depend on a temperature); where functions may close over more, what these
-    functions give: the
-    log-prob, and the draw itself (apart, since a sampler may compare and round)."""
+    """Everything that a draw depends on besides its noise, as arrays.
+
+    These are the leaves of the distribution and of the estimator (points may depend on a
+    temperature). Where functions of the distribution may close over more, they are also the
+    log-prob and the draw itself (apart, since a sampler may compare and round).
+    """
     dist: Distribution = statement.dist
     parts = _arrays((dist, statement.estimator))
     if not dist.opaque:

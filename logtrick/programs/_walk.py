@@ -170,5 +170,5 @@ def step_result(value: Any) -> tuple[Any, Any]:
 def changed(what: str) -> ValueError:
     """The error for a program whose structure is not the same in every sample."""
     return ValueError(
-        f"the program has other {what} in one run than in another. Its structure must not change."
+        f"the program has other {what} in one sample than in another. Its structure must not change."
     )

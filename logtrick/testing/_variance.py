@@ -153,7 +153,7 @@ def _own_noise(where: str, spec: Any, breaks: Any, order: int) -> tuple[Any, np.
     if breaks is None or len(breaks) != size:
         got = "None" if breaks is None else f"{len(breaks)}"
         raise ValueError(
-            f"{where}(breaks=…) needs a sequence for each of the {size} coordinates of a run's uniform noise; got {got}. "
+            f"{where}(breaks=…) needs a sequence for each of the {size} coordinates of a sample's uniform noise; got {got}. "
             "Give the points where the estimator jumps, [] where it does not."
         )
     flat, logs = cell_rule(list(breaks), order)

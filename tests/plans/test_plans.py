@@ -296,7 +296,7 @@ def test_stratified_components_lower_the_variance():
 @pytest.mark.parametrize("plan", [lt.Sobol(), lt.Stratified()])
 def test_leave_one_out_is_refused_where_all_runs_depend(plan):
     with pytest.raises(
-        ValueError, match=r"leave-one-out needs runs .* under (Sobol|Stratified)\(\)"
+        ValueError, match=r"leave-one-out needs samples .* under (Sobol|Stratified)\(\)"
     ):
         lt.expect(KEY, lambda x: x, lt.Normal(0.0, 1.0), estimator=lt.ScoreFunction(plan=plan))
 
