@@ -1,8 +1,9 @@
 """`lt.expect` and `lt.expect_program`."""
 
+import contextlib
 import inspect
-from collections.abc import Callable, Generator
-from typing import Any, cast
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, Literal, cast, overload
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,48 @@ from logtrick.programs import (
 )
 
 Array = jax.Array
+
+
+@overload
+def expect(
+    key: Any,
+    f: Callable[[Any], Any],
+    dist: Distribution,
+    *,
+    estimator: Estimator = ScoreFunction(),  # noqa: B008  # frozen
+    num_samples: int = 16,
+    chunk_size: int | None = None,
+    has_aux: Literal[False] = False,
+    mesh: Mesh | None = None,
+) -> Array: ...
+
+
+@overload
+def expect(
+    key: Any,
+    f: Callable[[Any], Any],
+    dist: Distribution,
+    *,
+    estimator: Estimator = ScoreFunction(),  # noqa: B008  # frozen
+    num_samples: int = 16,
+    chunk_size: int | None = None,
+    has_aux: Literal[True],
+    mesh: Mesh | None = None,
+) -> tuple[Array, Aux]: ...
+
+
+@overload
+def expect(
+    key: Any,
+    f: Callable[[Any], Any],
+    dist: Distribution,
+    *,
+    estimator: Estimator = ScoreFunction(),  # noqa: B008  # frozen
+    num_samples: int = 16,
+    chunk_size: int | None = None,
+    has_aux: bool,
+    mesh: Mesh | None = None,
+) -> Any: ...
 
 
 def expect(
@@ -132,6 +175,42 @@ def check_function(where: str, f: Any) -> None:
         )
 
 
+@overload
+def expect_program(
+    key: Any,
+    program: Program,
+    *args: Any,
+    num_samples: int = 16,
+    chunk_size: int | None = None,
+    has_aux: Literal[False] = False,
+    mesh: Mesh | None = None,
+) -> Array: ...
+
+
+@overload
+def expect_program(
+    key: Any,
+    program: Program,
+    *args: Any,
+    num_samples: int = 16,
+    chunk_size: int | None = None,
+    has_aux: Literal[True],
+    mesh: Mesh | None = None,
+) -> tuple[Array, Aux]: ...
+
+
+@overload
+def expect_program(
+    key: Any,
+    program: Program,
+    *args: Any,
+    num_samples: int = 16,
+    chunk_size: int | None = None,
+    has_aux: bool,
+    mesh: Mesh | None = None,
+) -> Any: ...
+
+
 def expect_program(
     key: Any,
     program: Program,
@@ -214,11 +293,24 @@ def expectation(
     needing = tuple(
         type(s.estimator).__name__ for _, s in sites if DifferentiableCost in s.estimator.needs
     )
-    with host_errors_surface(results, needing):
+    with host_errors_surface(results, needing), _memory_advice(where):
         block = run_all(key, begin, structure, count, chunk, has_aux, place)
         value = jnp.mean(block.totals)
         results.append(value)
     return (value, aux_of(block, structure, random)) if has_aux else value
+
+
+@contextlib.contextmanager
+def _memory_advice(where: str) -> Iterator[None]:
+    """Where the memory is not enough, the error says what to do."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error):
+            error.add_note(
+                f"{where}: the samples do not fit into memory at once. Pass chunk_size=…, fewer than num_samples."
+            )
+        raise
 
 
 def check_counts(where: str, num_samples: Any, chunk_size: Any) -> None:
