@@ -30,7 +30,7 @@ class Weighed(NamedTuple):
       log_weights: log p − log q, shape (n,); −inf where p is 0 or not finite.
       bad: how many are not finite.
       resolution: differences between log weights that are rounding.
-      target: the flat problem; None for discrete variables.
+      target: the flat problem; None where some variables are discrete.
       guide: q.
       log_density: p, of the variables.
       names: of the coordinates.
@@ -96,7 +96,9 @@ def weigh(key: jax.Array, log_density: Callable[[Any], Any], q: Guide, num_draws
     flat, log_q = (np.asarray(a, np.float64) for a in q.flat_draws(key, num_draws))
     target = None
     if q.discrete:
-        log_p = np.asarray(_of_variables(log_density, q.sample(key, num_draws)), np.float64)
+        # There is no flat density where bits stand beside real numbers: the variables' own densities.
+        both = _of_variables(log_density, q, q.sample(key, num_draws))
+        log_p, log_q = (np.asarray(a, np.float64) for a in both)
     else:
         target = Target(log_density, q)
         log_p = Density(target).log_density(flat)
@@ -116,9 +118,11 @@ def weigh(key: jax.Array, log_density: Callable[[Any], Any], q: Guide, num_draws
     )
 
 
-def _of_variables(log_density: Callable[[Any], Any], draws: Any) -> jax.Array:
-    def one(z: Any) -> jax.Array:
-        return checks.scalar_log_prob("vi.diagnose: log_density", log_density(z))
+def _of_variables(
+    log_density: Callable[[Any], Any], q: Guide, draws: Any
+) -> tuple[jax.Array, jax.Array]:
+    def one(z: Any) -> tuple[jax.Array, jax.Array]:
+        return checks.scalar_log_prob("vi.diagnose: log_density", log_density(z)), q.log_prob(z)
 
     return jax.jit(jax.vmap(one))(draws)
 
@@ -184,6 +188,8 @@ def _search(
 ) -> tuple[bool, list[MissedMode]]:
     """Modes or states that q has missed, and whether they could be searched for."""
     if weighed.target is None:
+        if not all(variable.discrete for variable in weighed.guide.layout.variables):
+            return False, []
         return True, missed_states(key, weighed.log_density, weighed.guide, elbo, bound)
     if not weighed.target.differentiable:
         return False, []

@@ -79,6 +79,15 @@ def test_a_missed_mode_is_found(two_modes):
     assert mode.log_ratio == pytest.approx(-0.5, abs=0.1)
 
 
+def test_the_far_side_of_a_ring_is_missed():
+    """log Z = log(2π · 3 · 0.3 √(2π)) = 2.65, and the best Gaussian covers an arc: its own weights say a gap of 0.4 of 1.75."""
+    ring = lambda z: -0.5 * ((jnp.sqrt(jnp.sum(z**2) + 1e-12) - 3.0) / 0.3) ** 2
+    arc = vi.MeanFieldNormal(like=jnp.zeros(2), loc=jnp.array([0.0, -2.85]), scale=jnp.array([1.05, 0.33]))  # fmt: skip
+    report = vi.diagnose(KEY, ring, arc)
+    assert report.missed_modes and report.verdict == "do not trust"
+    assert report.missed_modes[0].mean[1] > 0
+
+
 def test_a_mixture_that_covers_both_has_missed_none(two_modes):
     """Half of its draws are at either mode, though its mean is at neither."""
     from logtrick.vi._diagnose import Weighed, report
@@ -121,11 +130,16 @@ def test_weights_belong_to_their_draws():
 
 
 def test_elbo_of_a_guide_of_discrete_and_continuous_blocks():
-    """b two fair bits, x two standard normals, log p = −0.3 Σ b − ½ Σ (x − b₀)²."""
-    q = vi.Blocks(b=vi.BernoulliProduct(like=jnp.zeros(2)), x=vi.MeanFieldNormal(like=jnp.zeros(2)))
-    log_density = lambda z: -0.3 * jnp.sum(z["b"]) - 0.5 * jnp.sum((z["x"] - z["b"][0]) ** 2)
+    """b two fair bits, x two standard normals, t lognormal, log p = −0.3 Σ b − ½ Σ (x − b₀)² − ½ (log t)² − log t."""
+    q = vi.Blocks(b=vi.BernoulliProduct(like=jnp.zeros(2)), x=vi.MeanFieldNormal(like=jnp.zeros(2)),
+                  t=vi.MeanFieldNormal(like=1.0, support=vi.positive))  # fmt: skip
+
+    def log_density(z):
+        rest = -0.5 * jnp.log(z["t"]) ** 2 - jnp.log(z["t"])
+        return rest - 0.3 * jnp.sum(z["b"]) - 0.5 * jnp.sum((z["x"] - z["b"][0]) ** 2)
+
     report = vi.diagnose(KEY, log_density, q)
-    exact = -0.3 - 1.5 + 2 * np.log(2) + 1 + np.log(2 * np.pi)
+    exact = -0.3 - 1.5 + 2 * np.log(2) + 1 + 1.5 * np.log(2 * np.pi)
     assert abs(report.elbo - exact) < 5 * report.elbo_se and report.elbo_se < 0.02
     assert not report.searched and "not searched for" in repr(report)
 
