@@ -39,7 +39,8 @@ class Combination(Estimator):
       ValueError: weights that are negative, do not sum to 1, or are not as many.
       DerivativeOrderError: a second derivative, where a part or `learn` is right for first derivatives only.
     References:
-      Grathwohl, Choi, Wu, Roeder & Duvenaud (2018) for training on the squared norm; Geffner & Domke (2018), "Using Large
+      Grathwohl, Choi, Wu, Roeder & Duvenaud (2018), "Backpropagation through the Void: Optimizing Control Variates for
+      Black-Box Gradient Estimation", for training on the squared norm; Geffner & Domke (2018), "Using Large
       Ensembles of Control Variates for Variational Inference", for combining.
     Example:
       >>> import jax, logtrick as lt
@@ -54,7 +55,7 @@ class Combination(Estimator):
     weights: tuple[Any, ...]
     learn: bool = static(default=False)
     reference: ClassVar[str] = (
-        "Geffner & Domke (2018), Using Large Ensembles of Control Variates for VI."
+        "Geffner & Domke (2018), Using Large Ensembles of Control Variates for Variational Inference."
     )
 
     def __post_init__(self) -> None:
@@ -102,6 +103,7 @@ class Combination(Estimator):
 
     @property
     def evaluations(self) -> int | None:  # type: ignore[override]  # the estimators'
+        """Evaluations of f per sample: those of all estimators; None where one is to be counted."""
         counts = [e.evaluations for e in self.estimators]
         return None if None in counts else sum(c or 0 for c in counts)
 

@@ -39,7 +39,8 @@ class SumAndSample(Estimator):
     References:
       Liu, Regier, Tripuraneni, Jordan & McAuliffe (2019), "Rao-Blackwellized Stochastic Gradients for Discrete
       Distributions", checked against the authors' code, Runjing-Liu120/RaoBlackwellizedSGD,
-      `rb_utils/rao_blackwellization_lib.py`; Kool, van Hoof & Welling (2020) (stochastic), against theirs,
+      `rb_utils/rao_blackwellization_lib.py`; Kool, van Hoof & Welling (2020), "Estimating Gradients for
+      Discrete Random Variables by Sampling without Replacement" (stochastic), against theirs,
       wouterkool/estimating-gradients-without-replacement, `bernoulli/rao_blackwellization_lib.py`.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
@@ -63,6 +64,7 @@ class SumAndSample(Estimator):
 
     @property
     def evaluations(self) -> int:  # type: ignore[override]  # as many as it draws
+        """Evaluations of f per sample: one for each of the k draws."""
         return self.num_draws
 
     def check(self, dist: Distribution, num_samples: int) -> None:

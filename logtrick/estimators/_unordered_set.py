@@ -73,6 +73,7 @@ class UnorderedSet(Estimator):
 
     @property
     def evaluations(self) -> int:  # type: ignore[override]  # as many as it draws
+        """Evaluations of f per sample: one for each of the k draws."""
         return self.num_draws
 
     def check(self, dist: Distribution, num_samples: int) -> None:
@@ -92,7 +93,9 @@ class UnorderedSet(Estimator):
     def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
         log_probs, weights, others = points.kept
         boxes = magic_box(log_probs)
-        if self.num_draws > 1:  # a constant in f changes nothing; centering avoids its rounding error
+        if (
+            self.num_draws > 1
+        ):  # a constant in f changes nothing; centering avoids its rounding error
             costs = costs.centered()
         f = stop(costs.total)
         # f(s) less its baseline is Σ_{s′} p(s′) R(…) (f(s) − f(s′)): the weights of all s′, s included, sum to 1
