@@ -56,13 +56,34 @@ class Site:
 
 
 def live_leaves(dist: Distribution) -> list[Array]:
-    """The leaves of `dist` that can carry a derivative."""
+    """The leaves of `dist` that can carry a derivative.
+
+    Args:
+      dist: a distribution.
+    Returns:
+      The floating-point leaves, in the order of `jax.tree.leaves`.
+    Example:
+      >>> import logtrick as lt
+      >>> [leaf.item() for leaf in lt.baselines.live_leaves(lt.Normal(1.0, 2.0))]
+      [1.0, 2.0]
+    """
     flat = jax.tree.leaves(dist)
     return [jnp.asarray(flat[i]) for i in _inexact(flat)]
 
 
 def with_leaves(dist: Distribution, values: list[Array]) -> Distribution:
-    """`dist` with other `live_leaves`."""
+    """`dist` with other `live_leaves`.
+
+    Args:
+      dist: a distribution.
+      values: what takes the places of its `live_leaves`, in their order.
+    Returns:
+      The changed distribution.
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> lt.baselines.with_leaves(lt.Normal(1.0, 2.0), [jnp.array(0.0), jnp.array(3.0)]).scale.item()
+      3.0
+    """
     flat, tree = jax.tree.leaves(dist), jax.tree.structure(dist)
     for i, value in zip(_inexact(flat), values):
         flat[i] = value

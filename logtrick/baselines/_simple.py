@@ -11,6 +11,8 @@ from logtrick.baselines._base import Array, ScalarBaseline
 class NoBaseline(ScalarBaseline):
     """Plain REINFORCE: b = 0. Its variance depends on f's arbitrary constant.
 
+    References:
+      Williams (1992), "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning".
     Example:
       >>> import logtrick as lt
       >>> lt.ScoreFunction(lt.NoBaseline())
@@ -19,7 +21,7 @@ class NoBaseline(ScalarBaseline):
 
     affine: ClassVar[bool] = True
     reference: ClassVar[str] = (
-        "Williams (1992), Simple Statistical Gradient-Following Algorithms, Machine Learning 8."
+        "Williams (1992), Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning."
     )
 
     def value(self, total: Array, runs: Runs) -> None:
@@ -31,6 +33,8 @@ class ConstantBaseline(ScalarBaseline):
 
     Args:
       constant: b, shape (), in the units of f.
+    References:
+      Williams (1992), "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning".
     Example:
       >>> import logtrick as lt
       >>> lt.ConstantBaseline(2.0)
@@ -40,7 +44,7 @@ class ConstantBaseline(ScalarBaseline):
     constant: Any = 0.0
     affine: ClassVar[bool] = True
     reference: ClassVar[str] = (
-        "Williams (1992), Simple Statistical Gradient-Following Algorithms, Machine Learning 8."
+        "Williams (1992), Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning."
     )
 
     def value(self, total: Array, runs: Runs) -> Array:
@@ -54,6 +58,9 @@ class LeaveOneOut(ScalarBaseline):
     nothing. Within a chunk, where there are chunks: unbiased, its variance grows by the factor
     1 + 1/(chunk − 1).
 
+    References:
+      Salimans & Knowles (2014), "On Using Control Variates with Stochastic Approximation for Variational Bayes"; Kool, van
+      Hoof & Welling (2019), "Buy 4 REINFORCE Samples, Get a Baseline for Free!".
     Example:
       >>> import logtrick as lt
       >>> lt.ScoreFunction()

@@ -91,7 +91,7 @@ class MuProp(Baseline):
     """
 
     reference: ClassVar[str] = (
-        "Gu, Levine, Sutskever & Mnih (2016), MuProp: Unbiased Backpropagation for Stochastic NNs."
+        "Gu, Levine, Sutskever & Mnih (2016), MuProp: Unbiased Backpropagation for Stochastic Neural Networks."
     )
 
     @property

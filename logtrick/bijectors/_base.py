@@ -57,4 +57,15 @@ class Bijector(Module, abstract=True):
 
 
 def is_bijector(x: object) -> bool:
+    """Whether `x` is a bijector.
+
+    Args:
+      x: any object.
+    Returns:
+      True for instances of `Bijector`.
+    Example:
+      >>> import logtrick as lt
+      >>> lt.bijectors.is_bijector(lt.bijectors.Exp()), lt.bijectors.is_bijector(lambda x: x)
+      (True, False)
+    """
     return isinstance(x, Bijector)

@@ -125,12 +125,32 @@ class Invert(Bijector):
 
 
 def steps_of(bijector: Bijector) -> tuple[Bijector, ...]:
-    """The steps of `bijector`, those of nested chains one by one, in the order in which they act."""
+    """The steps of `bijector`, those of nested chains one by one, in the order in which they act.
+
+    Args:
+      bijector: a bijector, a `Chain` or not.
+    Returns:
+      Bijectors that are no chains.
+    Example:
+      >>> from logtrick.bijectors import Chain, Exp, Sigmoid, steps_of
+      >>> steps_of(Chain((Exp(), Chain((Exp(), Sigmoid())))))
+      (Exp(), Exp(), Sigmoid())
+    """
     if not isinstance(bijector, Chain):
         return (bijector,)
     return tuple(step for part in bijector.parts for step in steps_of(part))
 
 
 def chained(steps: tuple[Bijector, ...]) -> Bijector:
-    """One bijector that takes these steps."""
+    """One bijector that takes these steps.
+
+    Args:
+      steps: at least one bijector, in the order in which they act.
+    Returns:
+      The only step, or a `Chain`.
+    Example:
+      >>> from logtrick.bijectors import Exp, chained
+      >>> chained((Exp(),)), round(chained((Exp(), Exp())).forward(0.0).item(), 3)      # e^(e⁰)
+      (Exp(), 2.718)
+    """
     return steps[0] if len(steps) == 1 else Chain(steps)

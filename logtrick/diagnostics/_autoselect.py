@@ -44,7 +44,19 @@ class Selection(Module):
 
 
 def variance_x_evaluations(m: Measurement) -> float | None:
-    """The default work-normalized variance of `lt.autoselect`."""
+    """The default work-normalized variance of `lt.autoselect`.
+
+    Args:
+      m: what was measured of one estimator.
+    Returns:
+      The variance times the evaluations of f; None where either is not known.
+    Example:
+      >>> import jax, logtrick as lt
+      >>> value = lambda mu, key: lt.expect(key, lambda x: x, lt.Normal(mu, 1.0), num_samples=2, estimator=lt.Pathwise())
+      >>> race = lt.compare_estimators(jax.random.key(0), {"pathwise": value}, 0.5, num_replicates=100)
+      >>> lt.diagnostics.variance_x_evaluations(race["pathwise"])
+      0.0
+    """
     return m.variance_x_evaluations
 
 

@@ -336,7 +336,8 @@ class Distribution(Module, abstract=True):
         Raises:
           ValueError: the family declares none.
         References:
-          Pflug (1989); Mohamed et al. (2020), "Monte Carlo Gradient Estimation in Machine Learning", table 1.
+          Pflug (1989), "Sampling Derivatives of Probabilities"; Mohamed, Rosca, Figurnov & Mnih (2020), "Monte Carlo
+          Gradient Estimation in Machine Learning", table 1.
         """
         self._check_weak()
         x = value_of(self.draw(noise["draw"]))

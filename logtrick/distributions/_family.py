@@ -60,7 +60,17 @@ class _Custom(Distribution):
 
 
 class Family(Module):
-    """A family of distributions; called with parameters it gives one of them."""
+    """A family of distributions; called with parameters it gives one of them. Made by `lt.distribution`.
+
+    Args:
+      functions: `log_prob(params, x)` and `sample(key, params)`.
+    Example:
+      >>> import jax, logtrick as lt
+      >>> family = lt.distribution(lambda rate, x: jax.numpy.log(rate) - rate * x,
+      ...                          lambda key, rate: jax.random.exponential(key) / rate)
+      >>> round(family(2.0).log_prob(1.0).item(), 4)                # log 2 − 2
+      -1.3069
+    """
 
     functions: tuple[LogProb, Sampler] = static()
 

@@ -180,7 +180,8 @@ class Gumbel(LocationScale):
     Raises:
       ValueError: a concrete parameter is not finite, or a concrete scale is not positive. (Traced ones give nan.)
     References:
-      Gumbel (1958), "Statistics of Extremes"; Berthet et al. (2020), "Learning with Differentiable Perturbed Optimizers".
+      Gumbel (1958), "Statistics of Extremes"; Berthet, Blondel, Teboul, Cuturi, Vert & Bach (2020), "Learning with
+      Differentiable Perturbed Optimizers".
     Example:
       >>> import logtrick as lt
       >>> round(lt.Gumbel(0.0, 1.0).log_prob(0.0).item(), 4), round(lt.Gumbel(0.0, 1.0).mean().item(), 4)

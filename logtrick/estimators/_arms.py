@@ -64,6 +64,7 @@ class ARMS(Estimator):
 
     @property
     def evaluations(self) -> int:  # type: ignore[override]  # as many as it draws
+        """Evaluations of f per sample: one for each of the n draws."""
         return self.num_draws
 
     def noise(self, dist: Distribution) -> Uniform:

@@ -42,9 +42,9 @@ class Combination(Estimator):
       DerivativeOrderError: a second derivative, where a part or `learn` is right for first
         derivatives only.
     References:
-      Grathwohl, Choi, Wu, Roeder & Duvenaud (2018) for training on the squared norm; Geffner &
-      Domke (2018), "Using Large Ensembles of Control Variates for Variational Inference", for
-      combining.
+      Grathwohl, Choi, Wu, Roeder & Duvenaud (2018), "Backpropagation through the Void: Optimizing Control Variates for
+      Black-Box Gradient Estimation", for training on the squared norm; Geffner & Domke (2018), "Using Large
+      Ensembles of Control Variates for Variational Inference", for combining.
     Example:
       >>> import jax, logtrick as lt
       >>> both = lt.Combination((lt.Pathwise(), lt.ScoreFunction()), (0.9, 0.1))
@@ -58,7 +58,7 @@ class Combination(Estimator):
     weights: tuple[Any, ...]
     learn: bool = static(default=False)
     reference: ClassVar[str] = (
-        "Geffner & Domke (2018), Using Large Ensembles of Control Variates for VI."
+        "Geffner & Domke (2018), Using Large Ensembles of Control Variates for Variational Inference."
     )
 
     def __post_init__(self) -> None:
@@ -106,6 +106,7 @@ class Combination(Estimator):
 
     @property
     def evaluations(self) -> int | None:  # type: ignore[override]  # the estimators'
+        """Evaluations of f per sample: those of all estimators; None where one is to be counted."""
         counts = [e.evaluations for e in self.estimators]
         return None if None in counts else sum(c or 0 for c in counts)
 

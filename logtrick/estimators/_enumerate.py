@@ -23,6 +23,8 @@ class Enumerate(Estimator):
 
     Raises:
       ValueError: the support is not finite, or too large.
+    References:
+      Exact summation; no reference needed.
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: (x - 0.45) ** 2, lt.Bernoulli(logit),

@@ -16,11 +16,21 @@ from logtrick.estimators._points import Points
 
 
 def draw(estimator: Any, noise: Any, dist: Distribution) -> Points:
-    """The points at which the estimator wants the costs, checked to be as many as it declares.
+    """Choose the points at which the estimator wants the costs, checked to be as many as it declares.
 
+    Args:
+      estimator: the estimator.
+      noise: values of the noise that `estimator.noise(dist)` declares.
+      dist: the distribution of the site.
+    Returns:
+      The points.
     Raises:
       TypeError: what its `draw` returns are no points.
       ValueError: they are more or fewer than `evaluations` declares.
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> lt.estimators.draw(lt.Enumerate(), None, lt.Bernoulli(0.0)).x.tolist()
+      [0.0, 1.0]
     """
     points, name = estimator.draw(noise, dist), type(estimator).__name__
     if not isinstance(points, Points):
@@ -35,7 +45,22 @@ def draw(estimator: Any, noise: Any, dist: Distribution) -> Points:
 
 
 def evaluate(estimator: Any, points: Points, rest: Callable[[Any], Costs]) -> Costs:
-    """The costs at the points, the rest evaluated at all of them in one vmapped call."""
+    """The costs at the points, the rest evaluated at all of them in one vmapped call.
+
+    Args:
+      estimator: the estimator; its `derivatives_of_rest` says which derivatives are taken.
+      points: where the costs are wanted.
+      rest: what the program computes after the site, of one draw.
+    Returns:
+      The costs, with a leading axis where the points are stacked, and with the derivatives that the estimator declares.
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> estimator, dist = lt.Enumerate(), lt.Bernoulli(0.0)
+      >>> points = lt.estimators.draw(estimator, None, dist)
+      >>> costs = lt.estimators.evaluate(estimator, points, lambda x: lt.Costs({(): 3.0 * x}))
+      >>> costs.total.tolist()
+      [0.0, 3.0]
+    """
     name, x = type(estimator).__name__, value_of(points.x)
     expansions: list[Any] = []
     if points.centers:
@@ -56,18 +81,50 @@ def evaluate(estimator: Any, points: Points, rest: Callable[[Any], Costs]) -> Co
 
 
 def close(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:
-    """What the estimator makes of the costs; nan where the traced parameters of the distribution are illegal."""
+    """What the estimator makes of the costs; nan where the traced parameters of the distribution are illegal.
+
+    Args:
+      estimator: the estimator.
+      found: the costs at the points.
+      points: what `draw` returned.
+      runs: the samples of the expectation, seen from this one.
+    Returns:
+      The costs whose value estimates the expectation and whose derivative estimates its derivative.
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> estimator, dist = lt.Enumerate(), lt.Bernoulli(0.0)
+      >>> points = lt.estimators.draw(estimator, None, dist)
+      >>> costs = lt.estimators.evaluate(estimator, points, lambda x: lt.Costs({(): 3.0 * x}))
+      >>> lt.estimators.close(estimator, costs, points, None).total.item()      # E 3x
+      1.5
+    """
     return estimator.close(found, points, runs).plus(points.dist.nan_unless_legal())
 
 
 def close_limited(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:
     """What the estimator makes of the costs, its derivatives beyond the declared order refused.
 
-    Where only the first derivative is right, a second one may go wrong in two ways: within a term
-    of value zero, and between such a term and the costs themselves. So a derivative of the costs
-    may not be differentiated in the parameters of the site, and a derivative of a term of value
-    zero not in anything that it or the costs depend on. Second derivatives of the costs in other
-    parameters stay legal.
+    Where only the first derivative is right, a second one may go wrong in two ways: within a term of value zero, and
+    between such a term and the costs themselves. So a derivative of the costs may not be differentiated in the
+    parameters of the site, and a derivative of a term of value zero not in anything that it or the costs depend on.
+    Second derivatives of the costs in other parameters stay legal.
+
+    Args:
+      estimator: the estimator.
+      found: the costs at the points.
+      points: what `draw` returned.
+      runs: the samples of the expectation, seen from this one.
+    Returns:
+      The costs of `close`, without what only `close` needs.
+    Raises:
+      ValueError: `close` returned costs at several points, not their average.
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> estimator, dist = lt.Enumerate(), lt.Bernoulli(0.0)
+      >>> points = lt.estimators.draw(estimator, None, dist)
+      >>> costs = lt.estimators.evaluate(estimator, points, lambda x: lt.Costs({(): 3.0 * x}))
+      >>> lt.estimators.close_limited(estimator, costs, points, None).total.item()
+      1.5
     """
     closed = close(estimator, found, points, runs)
     for cost in (*closed.credited.values(), *closed.others.values(), closed.zero):

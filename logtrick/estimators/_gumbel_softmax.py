@@ -15,7 +15,7 @@ from logtrick.noise import Uniform
 
 _PAPERS = (
     "Jang, Gu & Poole (2017), Categorical Reparameterization with Gumbel-Softmax; "
-    "Maddison, Mnih & Teh (2017), The Concrete Distribution."
+    "Maddison, Mnih & Teh (2017), The Concrete Distribution: A Continuous Relaxation of Discrete Random Variables."
 )
 
 
@@ -34,9 +34,9 @@ class GumbelSoftmax(Estimator):
     Raises:
       ValueError: τ is not positive; the distribution is neither Bernoullis nor one-hot rows.
     References:
-      Jang, Gu & Poole (2017), "Categorical Reparameterization with Gumbel-Softmax", checked against
-      an author's code, ericjang/gumbel-softmax, `Categorical VAE.ipynb`; Maddison, Mnih & Teh
-      (2017), "The Concrete Distribution".
+      Jang, Gu & Poole (2017), "Categorical Reparameterization with Gumbel-Softmax", checked against an author's code,
+      ericjang/gumbel-softmax, `Categorical VAE.ipynb`; Maddison, Mnih & Teh (2017), "The Concrete Distribution: A
+      Continuous Relaxation of Discrete Random Variables".
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: (x - 0.45) ** 2, lt.Bernoulli(logit),
@@ -79,8 +79,9 @@ class StraightThroughGumbelSoftmax(Estimator):
       ValueError: τ is not positive; the distribution is neither Bernoullis nor one-hot rows.
       DerivativeOrderError: a second derivative was taken.
     References:
-      Jang, Gu & Poole (2017), "Categorical Reparameterization with Gumbel-Softmax", checked against
-      an author's code, ericjang/gumbel-softmax, `Categorical VAE.ipynb` (`hard=True`).
+      Jang, Gu & Poole (2017), "Categorical Reparameterization with Gumbel-Softmax", checked against an author's code,
+      ericjang/gumbel-softmax, `Categorical VAE.ipynb` (`hard=True`); Maddison, Mnih & Teh (2017), "The Concrete
+      Distribution: A Continuous Relaxation of Discrete Random Variables".
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: 3.0 * x, lt.Bernoulli(logit),

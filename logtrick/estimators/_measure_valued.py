@@ -56,8 +56,8 @@ class MeasureValued(Estimator):
     max_order: ClassVar[float] = 1
     mixed_orders: ClassVar[bool] = True
     reference: ClassVar[str] = (
-        "Pflug (1989), Sampling Derivatives of Probabilities; Mohamed et al. (2020), Monte Carlo Gradient Estimation in "
-        "Machine Learning, table 1."
+        "Pflug (1989), Sampling Derivatives of Probabilities; Mohamed, Rosca, Figurnov & Mnih (2020), Monte Carlo "
+        "Gradient Estimation in Machine Learning."
     )
 
     def check(self, dist: Distribution, num_samples: int) -> None:

@@ -104,8 +104,18 @@ class DifferentiableCost(Need):
 def check_needs(estimator: Any, dist: Distribution) -> None:
     """Compare what the estimator needs with what the distribution declares.
 
+    Args:
+      estimator: the estimator.
+      dist: the distribution.
     Raises:
       ValueError: the distribution does not offer it; the message names estimators that are legal.
+    Example:
+      >>> import logtrick as lt
+      >>> try:
+      ...     lt.estimators.check_needs(lt.Pathwise(), lt.Poisson(2.0))
+      ... except ValueError as error:
+      ...     print(error)
+      Pathwise() needs a reparameterized distribution; Poisson is not. Use ScoreFunction().
     """
     name, family = type(estimator).__name__, type(dist).__name__.lstrip("_")
     for need in sorted(estimator.needs, key=lambda need: need.words):
@@ -116,7 +126,17 @@ def check_needs(estimator: Any, dist: Distribution) -> None:
 
 
 def alternative(dist: Distribution) -> str:
-    """What is legal for every cost."""
+    """What is legal for every cost.
+
+    Args:
+      dist: a distribution.
+    Returns:
+      Estimators, as words of a message.
+    Example:
+      >>> import logtrick as lt
+      >>> lt.estimators.alternative(lt.Bernoulli(0.0))
+      'ScoreFunction() or Enumerate()'
+    """
     if dist.moving_support and dist.reparameterized:
         return "Pathwise()"
     if dist.support.finite:

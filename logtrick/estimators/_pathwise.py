@@ -23,8 +23,8 @@ class Pathwise(Estimator):
     Raises:
       ValueError: the distribution is not reparameterized (a discrete one, or `lt.distribution`).
     References:
-      Kingma & Welling (2014), "Auto-Encoding Variational Bayes"; Rezende, Mohamed & Wierstra
-      (2014).
+      Kingma & Welling (2014), "Auto-Encoding Variational Bayes"; Rezende, Mohamed & Wierstra (2014), "Stochastic
+      Backpropagation and Approximate Inference in Deep Generative Models".
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda mu: lt.expect(jax.random.key(0), lambda x: x**2, lt.Normal(mu, 1.0), estimator=lt.Pathwise(),
@@ -37,7 +37,8 @@ class Pathwise(Estimator):
     evaluations: ClassVar[int | None] = 1
     needs: ClassVar[frozenset[type[Need]]] = frozenset({Reparameterized, DifferentiableCost})
     reference: ClassVar[str] = (
-        "Kingma & Welling (2014), Auto-Encoding Variational Bayes; Rezende et al. (2014)."
+        "Kingma & Welling (2014), Auto-Encoding Variational Bayes; Rezende, Mohamed & Wierstra (2014), Stochastic "
+        "Backpropagation and Approximate Inference in Deep Generative Models."
     )
 
     def __post_init__(self) -> None:

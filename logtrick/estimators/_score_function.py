@@ -21,10 +21,20 @@ from logtrick.plans import IID, Plan
 def nan_unless_finite(log_prob: Array, dist: Distribution) -> Array:
     """log p for a box, whose derivative is nan where log p of the estimator's own draw is not finite.
 
-    The factor reaches what the log-prob depends on; the sum over the distribution's parameters
-    reaches these also where the log-prob masks its own derivative, as `where(x > 0, …, −inf)` does.
-    Where a parameter is nan, which a row without a possible outcome is when traced, only the
-    derivative in that entry is nan. The box's value stays 1.
+    The factor reaches what the log-prob depends on; the sum over the distribution's parameters reaches these also where
+    the log-prob masks its own derivative, as `where(x > 0, …, −inf)` does. Where a parameter is nan, which a row without a
+    possible outcome is when traced, only the derivative in that entry is nan. The box's value stays 1.
+
+    Args:
+      log_prob: log p of the estimator's own draw, shape ().
+      dist: the distribution of the draw.
+    Returns:
+      log p, or nan where it is not finite.
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> dist = lt.Exponential(2.0)
+      >>> [lt.estimators.nan_unless_finite(dist.log_prob(x), dist).item() for x in (0.0, -1.0)]
+      [0.6931471824645996, nan]
     """
     leaves = [
         leaf
@@ -60,9 +70,9 @@ class ScoreFunction(Estimator):
     Raises:
       ValueError: leave-one-out with one draw; the derivative in a parameter that moves the support.
     References:
-      Williams (1992); Glynn (1990), "Likelihood Ratio Gradient Estimation for Stochastic Systems";
-      Foerster et al. (2018), "DiCE: The Infinitely Differentiable Monte-Carlo Estimator": box and
-      baseline checked against the authors' code, alshedivat/lola, `lola_dice/rpg.py`.
+      Williams (1992), "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning"; Glynn
+      (1990), "Likelihood Ratio Gradient Estimation for Stochastic Systems"; Foerster et al. (2018), "DiCE: The Infinitely Differentiable Monte-Carlo Estimator": box and baseline checked against the authors'
+      code, alshedivat/lola, `lola_dice/rpg.py`.
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: (x - 0.45) ** 2, lt.Bernoulli(logit),
@@ -90,6 +100,7 @@ class ScoreFunction(Estimator):
 
     @property
     def evaluations(self) -> int:  # type: ignore[override]  # the baseline's
+        """Evaluations of f per sample: 1, and 1 more where the baseline expands f around the mean."""
         return 2 if self.baseline.expansion_order else 1
 
     @property

@@ -39,10 +39,10 @@ class SumAndSample(Estimator):
     Raises:
       ValueError: the support is not finite, too large to enumerate, or has fewer than k points.
     References:
-      Liu, Regier, Tripuraneni, Jordan & McAuliffe (2019), "Rao-Blackwellized Stochastic Gradients
-      for Discrete Distributions", checked against the authors' code,
-      Runjing-Liu120/RaoBlackwellizedSGD, `rb_utils/rao_blackwellization_lib.py`; Kool, van Hoof &
-      Welling (2020) (stochastic), against theirs,
+      Liu, Regier, Tripuraneni, Jordan & McAuliffe (2019), "Rao-Blackwellized Stochastic Gradients for Discrete
+      Distributions", checked against the authors' code, Runjing-Liu120/RaoBlackwellizedSGD,
+      `rb_utils/rao_blackwellization_lib.py`; Kool, van Hoof & Welling (2020), "Estimating Gradients for
+      Discrete Random Variables by Sampling without Replacement" (stochastic), against theirs,
       wouterkool/estimating-gradients-without-replacement, `bernoulli/rao_blackwellization_lib.py`.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
@@ -66,6 +66,7 @@ class SumAndSample(Estimator):
 
     @property
     def evaluations(self) -> int:  # type: ignore[override]  # as many as it draws
+        """Evaluations of f per sample: one for each of the k draws."""
         return self.num_draws
 
     def check(self, dist: Distribution, num_samples: int) -> None:

@@ -78,6 +78,7 @@ class UnorderedSet(Estimator):
 
     @property
     def evaluations(self) -> int:  # type: ignore[override]  # as many as it draws
+        """Evaluations of f per sample: one for each of the k draws."""
         return self.num_draws
 
     def check(self, dist: Distribution, num_samples: int) -> None:

@@ -64,7 +64,18 @@ class Noise(Module, abstract=True):
 
 
 class Uniform(Noise):
-    """Uniforms on [0, 1)."""
+    """Uniforms on [0, 1).
+
+    Args:
+      shape: of one row.
+      dtype: of the numbers; 16-bit numbers are drawn in float32 and rounded.
+    Example:
+      >>> import jax, logtrick as lt
+      >>> key = jax.random.key(0)
+      >>> row = lt.noise.Uniform((3,)).rows(key, 5, 1, total=8)      # row 5 of 8, without the others
+      >>> (row[0] == jax.random.uniform(key, (8, 3))[5]).tolist()
+      [True, True, True]
+    """
 
     shape: tuple[int, ...] = static(default=())
     dtype: Any = static(default=np.dtype("float32"))
@@ -96,7 +107,18 @@ class Uniform(Noise):
 
 
 class StandardNormal(Noise):
-    """Standard normals."""
+    """Standard normals.
+
+    Args:
+      shape: of one row.
+      dtype: of the numbers; 16-bit numbers are drawn in float32 and rounded.
+    Example:
+      >>> import jax, logtrick as lt
+      >>> key = jax.random.key(0)
+      >>> row = lt.noise.StandardNormal((3,)).rows(key, 5, 1, total=8)      # row 5 of 8, without the others
+      >>> (row[0] == jax.random.normal(key, (8, 3))[5]).tolist()
+      [True, True, True]
+    """
 
     shape: tuple[int, ...] = static(default=())
     dtype: Any = static(default=np.dtype("float32"))
@@ -123,7 +145,15 @@ class StandardNormal(Noise):
 
 
 class KeyPerRun(Noise):
-    """One key per sample: for samplers that reject, and for a user's own samplers."""
+    """One key per sample: for samplers that reject, and for a user's own samplers.
+
+    Example:
+      >>> import jax, logtrick as lt
+      >>> key = jax.random.key(0)
+      >>> rows = lt.noise.KeyPerRun().rows(key, 3, 1, total=8)
+      >>> bool(rows[0] == jax.random.fold_in(key, 3))
+      True
+    """
 
     def rows(self, key: Array, start: Any, count: int, total: int) -> Array:
         index = jnp.asarray(start, jnp.uint32) + jnp.arange(count, dtype=jnp.uint32)
@@ -137,7 +167,13 @@ class KeyPerRun(Noise):
 
 
 class NoNoise(Noise):
-    """No noise: for estimators that draw nothing."""
+    """No noise: for estimators that draw nothing.
+
+    Example:
+      >>> import logtrick as lt
+      >>> lt.Enumerate().noise(lt.Bernoulli(0.0))
+      NoNoise()
+    """
 
     def rows(self, key: Array, start: Any, count: int, total: int) -> None:
         return None
@@ -156,7 +192,19 @@ _INJECTED: contextvars.ContextVar[Any] = contextvars.ContextVar(
 
 @contextlib.contextmanager
 def injected(noise: Any) -> Iterator[None]:
-    """Inside the context, `rows` returns rows of `noise` (a leading axis of rows) and draws nothing: for exact enumeration."""
+    """Inside the context, `rows` returns rows of `noise` (a leading axis of rows) and draws nothing: for exact enumeration.
+
+    Args:
+      noise: values of the noise, a pytree with a leading axis of rows.
+    Returns:
+      A context manager.
+    Example:
+      >>> import jax, jax.numpy as jnp, logtrick as lt
+      >>> bit = lt.Bernoulli(0.0)                          # 1 where the uniform is below 1/2
+      >>> with lt.noise.injected(jnp.array([0.1, 0.2, 0.3, 0.9])):
+      ...     lt.expect(jax.random.key(0), lambda x: x, bit, num_samples=4).item()
+      0.75
+    """
     token = _INJECTED.set(noise)
     try:
         yield
@@ -165,11 +213,39 @@ def injected(noise: Any) -> Iterator[None]:
 
 
 def is_noise(x: Any) -> bool:
+    """Whether `x` is a declaration of noise: a leaf of trees of declarations.
+
+    Args:
+      x: any object.
+    Returns:
+      True for instances of `Noise`.
+    Example:
+      >>> import logtrick as lt
+      >>> lt.noise.is_noise(lt.noise.Uniform()), lt.noise.is_noise(0.5)
+      (True, False)
+    """
     return isinstance(x, Noise)
 
 
 def rows(spec: Any, key: Array, start: Any, count: int, total: int) -> Any:
-    """Rows of every noise in the tree `spec`; several leaves get `fold_in(key, position)`, a single one the key."""
+    """Rows of every noise in the tree `spec`; several leaves get `fold_in(key, position)`, a single one the key.
+
+    Args:
+      spec: a `Noise`, or a pytree of these.
+      key: a typed key.
+      start: the number of the first row, an int or a traced integer.
+      count: how many rows.
+      total: how many rows the whole draw has.
+    Returns:
+      The numbers, a pytree like `spec` whose leaves have shape (count, *shape).
+    Example:
+      >>> import jax, logtrick as lt
+      >>> key, spec = jax.random.key(0), {"a": lt.noise.Uniform(), "b": lt.noise.StandardNormal((2,))}
+      >>> whole = lt.noise.rows(spec, key, 0, 6, total=6)
+      >>> part = lt.noise.rows(spec, key, 4, 2, total=6)
+      >>> part["b"].shape, (part["a"] == whole["a"][4:]).tolist()
+      ((2, 2), [True, True])
+    """
     given = _INJECTED.get()
     if given is not None:
         # the engine may ask for rows past the end; it drops them
@@ -200,19 +276,51 @@ def _counted_rows(
 
 
 def one(spec: Any, key: Array) -> Any:
-    """The noise of a single draw: the first row, or the key itself."""
+    """The noise of a single draw: the first row, or the key itself.
+
+    Args:
+      spec: a `Noise`, or a pytree of these.
+      key: a typed key.
+    Returns:
+      The numbers, a pytree like `spec`.
+    Example:
+      >>> import jax, logtrick as lt
+      >>> key = jax.random.key(0)
+      >>> bool(lt.noise.one(lt.noise.Uniform(), key) == lt.noise.rows(lt.noise.Uniform(), key, 0, 1, 1)[0])
+      True
+    """
     leaves, tree = jax.tree.flatten(spec, is_leaf=is_noise)
     keys = [key] if len(leaves) == 1 else [jax.random.fold_in(key, i) for i in range(len(leaves))]
     return tree.unflatten([leaf.one(k) for leaf, k in zip(leaves, keys)])
 
 
 def example(spec: Any) -> Any:
-    """Some legal noise for every leaf of `spec`."""
+    """Some legal noise for every leaf of `spec`.
+
+    Args:
+      spec: a `Noise`, or a pytree of these.
+    Returns:
+      Values of the noise, the same at every call, a pytree like `spec`.
+    Example:
+      >>> import logtrick as lt
+      >>> lt.noise.example(lt.Normal(0.0, 1.0).noise_spec).item()
+      0.5
+    """
     return jax.tree.map(lambda leaf: leaf.example(), spec, is_leaf=is_noise)
 
 
 def interior(uniform: Array) -> Array:
-    """`uniform` of [0, 1) moved to the middle of its cell: in (0, 1), so that logs are finite, and symmetric under 1 − u."""
+    """`uniform` of [0, 1) moved to the middle of its cell: in (0, 1), so that logs are finite, and symmetric under 1 − u.
+
+    Args:
+      uniform: numbers of [0, 1).
+    Returns:
+      The moved numbers, of the same shape and dtype.
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> bool(jnp.isfinite(jnp.log(lt.noise.interior(jnp.array(0.0)))))
+      True
+    """
     return uniform + np.array(np.finfo(uniform.dtype).eps / 2, uniform.dtype)
 
 

@@ -14,7 +14,16 @@ INDEPENDENT = (Uniform, StandardNormal, KeyPerRun, NoNoise)
 
 
 class Steps(Noise):
-    """The noise of `length` steps: row r, step t is row r · length + t of the noise of one step."""
+    """The noise of `length` steps: row r, step t is row r · length + t of the noise of one step.
+
+    Args:
+      noise: the noise of one step.
+      length: the number of steps.
+    Example:
+      >>> import jax, logtrick as lt
+      >>> lt.noise.Steps(lt.noise.StandardNormal((2,)), 5).rows(jax.random.key(0), 0, 3, total=3).shape
+      (3, 5, 2)
+    """
 
     noise: Any  # a Noise, which has no leaves: compared as part of the tree
     length: int = static(default=1)

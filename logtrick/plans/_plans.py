@@ -88,6 +88,8 @@ class Planned(_noise.Noise):
 class IID(Plan):
     """Independent samples.
 
+    References:
+      Independent sampling; no reference needed.
     Example:
       >>> import logtrick as lt
       >>> lt.ScoreFunction()

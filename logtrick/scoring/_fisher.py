@@ -19,6 +19,12 @@ class Scores(Module):
 
     With `centered`, Sᵢ − mean S: what an unnormalized log density needs, since ∇log Z is that mean.
 
+    Args:
+      params: θ, a pytree of float arrays.
+      samples: draws, a pytree with a leading axis (n,).
+      log_prob: `log_prob(params, x) -> scalar` of one draw.
+      centered: whether the mean over the draws is subtracted.
+      chunk_size: draws in memory at a time; None for all at once.
     Example:
       >>> import jax.numpy as jnp, logtrick as lt
       >>> s = lt.scores(lambda mu, x: -0.5 * (x - mu) ** 2, 1.0, jnp.array([2.0, 4.0]))
@@ -148,6 +154,10 @@ def scores(
 class Fisher(Module):
     """The (damped) Fisher matrix F = Σᵢ wᵢ Sᵢ Sᵢᵀ + λ I, never formed unless asked; made by `lt.fisher`.
 
+    Args:
+      scores: S, as a lazy matrix.
+      weights: w, shape (n,).
+      damping: λ ≥ 0, shape (), in the units of the squared score.
     Example:
       >>> import jax.numpy as jnp, logtrick as lt
       >>> f = lt.fisher(lambda mu, x: -0.5 * (x - mu) ** 2, 1.0, jnp.array([2.0, 4.0]))

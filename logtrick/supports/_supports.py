@@ -37,7 +37,14 @@ class Support(Module, abstract=True):
 
 
 class Real(Support):
-    """The real line, in every coordinate."""
+    """The real line, in every coordinate.
+
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> support = lt.Normal(0.0, 1.0).support
+      >>> bool(support.contains(jnp.array([-3.0, 2.0]))), bool(support.contains(jnp.array([0.0, jnp.nan])))
+      (True, False)
+    """
 
     everything = True
 
@@ -46,21 +53,45 @@ class Real(Support):
 
 
 class Positive(Support):
-    """(0, ∞) in every coordinate."""
+    """(0, ∞) in every coordinate.
+
+    Example:
+      >>> import logtrick as lt
+      >>> support = lt.Gamma(2.0, 1.0).support
+      >>> bool(support.contains(3.0)), bool(support.contains(-1.0))
+      (True, False)
+    """
 
     def contains(self, x: Any) -> jax.Array:
         return jnp.all(x >= 0)
 
 
 class UnitInterval(Support):
-    """(0, 1) in every coordinate."""
+    """(0, 1) in every coordinate.
+
+    Example:
+      >>> import logtrick as lt
+      >>> support = lt.Beta(2.0, 1.0).support
+      >>> bool(support.contains(0.5)), bool(support.contains(1.5))
+      (True, False)
+    """
 
     def contains(self, x: Any) -> jax.Array:
         return jnp.all((x >= 0) & (x <= 1))
 
 
 class Interval(Support):
-    """(low, high) in every coordinate."""
+    """(low, high) in every coordinate.
+
+    Args:
+      low: the lower ends, shape () or that of a draw.
+      high: the upper ends, likewise.
+    Example:
+      >>> import logtrick as lt
+      >>> support = lt.supports.Interval(-1.0, 2.0)
+      >>> bool(support.contains(1.5)), bool(support.contains(3.0))
+      (True, False)
+    """
 
     low: Any = 0.0
     high: Any = 1.0
@@ -71,7 +102,14 @@ class Interval(Support):
 
 
 class Simplex(Support):
-    """Rows of non-negative entries that sum to 1."""
+    """Rows of non-negative entries that sum to 1.
+
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> support = lt.Dirichlet(jnp.ones(3)).support
+      >>> bool(support.contains(jnp.array([0.2, 0.3, 0.5]))), bool(support.contains(jnp.array([0.2, 0.2, 0.2])))
+      (True, False)
+    """
 
     def contains(self, x: Any) -> jax.Array:
         slack = 8 * x.shape[-1] * jnp.finfo(x.dtype).eps
@@ -79,22 +117,48 @@ class Simplex(Support):
 
 
 class Ordered(Support):
-    """Rows that ascend."""
+    """Rows that ascend.
+
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> support = lt.supports.Ordered()
+      >>> bool(support.contains(jnp.array([1.0, 2.0]))), bool(support.contains(jnp.array([2.0, 1.0])))
+      (True, False)
+    """
 
     def contains(self, x: Any) -> jax.Array:
         return jnp.all(jnp.diff(x, axis=-1) >= 0)
 
 
 class CovarianceCholesky(Support):
-    """Lower-triangular matrices with a positive diagonal."""
+    """Lower-triangular matrices with a positive diagonal.
+
+    Example:
+      >>> import logtrick as lt
+      >>> lt.bijectors.CholeskyCovariance().image(lt.supports.Real())
+      CovarianceCholesky()
+    """
 
 
 class CorrelationCholesky(Support):
-    """Lower-triangular matrices with a positive diagonal and rows of length 1."""
+    """Lower-triangular matrices with a positive diagonal and rows of length 1.
+
+    Example:
+      >>> import logtrick as lt
+      >>> lt.bijectors.CholeskyCorrelation().image(lt.supports.Real())
+      CorrelationCholesky()
+    """
 
 
 class Boolean(Support):
-    """{0, 1} in every coordinate."""
+    """{0, 1} in every coordinate.
+
+    Example:
+      >>> import logtrick as lt
+      >>> support = lt.Bernoulli(0.0).support
+      >>> bool(support.contains(1.0)), bool(support.contains(0.5))
+      (True, False)
+    """
 
     discrete = True
     finite = True
@@ -104,7 +168,14 @@ class Boolean(Support):
 
 
 class NonNegativeInteger(Support):
-    """0, 1, 2, … in every coordinate."""
+    """0, 1, 2, … in every coordinate.
+
+    Example:
+      >>> import logtrick as lt
+      >>> support = lt.Poisson(2.0).support
+      >>> bool(support.contains(3.0)), bool(support.contains(2.5))
+      (True, False)
+    """
 
     discrete = True
 
@@ -113,7 +184,16 @@ class NonNegativeInteger(Support):
 
 
 class IntegerBelow(Support):
-    """0 … size − 1."""
+    """0 … size − 1.
+
+    Args:
+      size: the number of values.
+    Example:
+      >>> import logtrick as lt
+      >>> support = lt.supports.IntegerBelow(3)
+      >>> bool(support.contains(2)), bool(support.contains(3))
+      (True, False)
+    """
 
     size: int = static(default=2)
     discrete = True
@@ -124,7 +204,16 @@ class IntegerBelow(Support):
 
 
 class OneHot(Support):
-    """One-hot rows of `size` entries."""
+    """One-hot rows of `size` entries.
+
+    Args:
+      size: the number of entries of a row.
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> support = lt.supports.OneHot(2)
+      >>> bool(support.contains(jnp.array([0.0, 1.0]))), bool(support.contains(jnp.array([1.0, 1.0])))
+      (True, False)
+    """
 
     size: int = static(default=2)
     discrete = True
@@ -135,7 +224,17 @@ class OneHot(Support):
 
 
 class Permutation(Support):
-    """The permutations of 0 … size − 1; with `length`, the first `length` entries of them."""
+    """The permutations of 0 … size − 1; with `length`, the first `length` entries of them.
+
+    Args:
+      size: the number of items.
+      length: how many of them are ranked; None for all.
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> support = lt.supports.Permutation(3)
+      >>> bool(support.contains(jnp.array([2, 0, 1]))), bool(support.contains(jnp.array([2, 2, 1])))
+      (True, False)
+    """
 
     size: int = static(default=1)
     length: int | None = static(default=None)
@@ -148,20 +247,42 @@ class Permutation(Support):
 
 
 class Countable(Support):
-    """Countably many values that nobody lists."""
+    """Countably many values that nobody lists.
+
+    Example:
+      >>> import logtrick as lt
+      >>> lt.supports.Countable().discrete, lt.supports.Countable().finite
+      (True, False)
+    """
 
     discrete = True
 
 
 class Finite(Support):
-    """Finitely many values, those that `enumerate` lists."""
+    """Finitely many values, those that `enumerate` lists.
+
+    Example:
+      >>> import logtrick as lt
+      >>> lt.supports.Finite().discrete, lt.supports.Finite().finite
+      (True, True)
+    """
 
     discrete = True
     finite = True
 
 
 class Product(Support):
-    """The product of several supports."""
+    """The product of several supports.
+
+    Args:
+      parts: a tuple of supports.
+    Example:
+      >>> import logtrick as lt
+      >>> lt.supports.Product((lt.supports.Boolean(), lt.supports.Boolean())).finite
+      True
+      >>> lt.supports.Product((lt.supports.Boolean(), lt.supports.Real())).finite
+      False
+    """
 
     parts: tuple[Support, ...] = ()
 
@@ -175,11 +296,32 @@ class Product(Support):
 
 
 class Unknown(Support):
-    """Nothing is declared: a user's own family."""
+    """Nothing is declared: a user's own family.
+
+    Example:
+      >>> import jax, logtrick as lt
+      >>> lt.distribution(lambda rate, x: -rate * x, lambda key, rate: jax.random.exponential(key) / rate)(2.0).support
+      Unknown()
+    """
 
 
 def grid(values: np.ndarray, shape: tuple[int, ...], dtype: Any, limit: int = 2**20) -> np.ndarray:
-    """Every array of `shape` with entries from `values`: (len(values) ** size, *shape), last coordinate fastest."""
+    """Every array of `shape` with entries from `values`: (len(values) ** size, *shape), last coordinate fastest.
+
+    Args:
+      values: the values of one entry.
+      shape: of one array.
+      dtype: of the arrays.
+      limit: the largest number of arrays.
+    Returns:
+      The arrays, stacked.
+    Raises:
+      ValueError: there are more than `limit` arrays.
+    Example:
+      >>> import numpy as np, logtrick as lt
+      >>> lt.supports.grid(np.array([0, 1]), (2,), float).tolist()
+      [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
+    """
     size = int(np.prod(shape, dtype=int))
     count = len(values) ** size
     if count > limit:
@@ -193,8 +335,17 @@ def grid(values: np.ndarray, shape: tuple[int, ...], dtype: Any, limit: int = 2*
 def union(where: str, each: list[Any]) -> Any:
     """The union of several lists of points, each a pytree of arrays with a leading axis.
 
+    Args:
+      where: who asks, for the message.
+      each: the lists of points.
+    Returns:
+      The points of the union, each once, in the order of their first appearance.
     Raises:
       ValueError: the points are traced, so that equal ones cannot be told.
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> lt.supports.union("Mine", [jnp.array([0, 1, 2]), jnp.array([1, 2, 3])]).tolist()
+      [0, 1, 2, 3]
     """
     leaves, trees = zip(*(jax.tree.flatten(points) for points in each))
     if any(is_tracer(leaf) for points in leaves for leaf in points):

@@ -113,8 +113,10 @@ class TqdmBar(Listener):
     Raises:
       ImportError: tqdm is not installed.
     Example:
-      >>> import logtrick as lt
-      >>> fit = lambda: lt.minimize(..., progress=lt.training.TqdmBar(desc="fit"))     # doctest: +SKIP
+      >>> import jax, optax, logtrick as lt
+      >>> objective, bar = lambda p, key: (p - 3.0) ** 2, lt.training.TqdmBar(desc="fit")          # doctest: +SKIP
+      >>> lt.minimize(jax.random.key(0), objective, 0.0, optax.sgd(0.1), num_steps=50, progress=bar)   # doctest: +SKIP
+      fit: 100%|████████████████████████████| 50/50 [00:00<00:00, 118.97it/s, objective 9 → 0.5]
     """
 
     def __init__(self, **options: Any) -> None:

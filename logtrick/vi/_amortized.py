@@ -48,7 +48,18 @@ class Amortized(Module):
 
 
 class PerRow:
-    """Σ over rows of log p(zᵢ, xᵢ), each row with latents of its own; made by `vi.per_row`."""
+    """Σ over rows of log p(zᵢ, xᵢ), each row with latents of its own; made by `vi.per_row`.
+
+    Args:
+      log_joint: `log_joint(z, x) -> scalar` of one row's latents and the row.
+      data: a pytree of arrays with a common leading axis of N rows.
+      size: B rows a step; None takes all.
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from logtrick import vi
+      >>> vi.per_row(lambda z, x: -0.5 * (x - z) ** 2, jnp.arange(20.0), batch_size=5).num_rows
+      20
+    """
 
     def __init__(self, log_joint: Callable[[Any, Any], Any], data: Any, size: int | None) -> None:
         self.log_joint, self.data, self.batch_size = log_joint, data, size

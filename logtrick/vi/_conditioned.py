@@ -12,6 +12,11 @@ class Conditioned:
     Args:
       log_density: `log_density(z, data) -> scalar`.
       data: a pytree of arrays.
+    Example:
+      >>> from logtrick import vi
+      >>> log_density = lambda z, x: -0.5 * (x - z) ** 2
+      >>> vi.Conditioned(log_density, 3.0)(1.0), vi.Conditioned(log_density, 3.0) == vi.Conditioned(log_density, 4.0)
+      (-2.0, True)
     """
 
     batch_size = None

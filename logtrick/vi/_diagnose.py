@@ -70,8 +70,8 @@ def diagnose(key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int
       TypeError: `num_draws` is no int.
       ValueError: fewer than 100 draws; a log density that is no scalar.
     References:
-      Yao, Vehtari, Simpson & Gelman (2018), "Yes, but Did It Work?"; Vehtari et al. (2024), "Pareto Smoothed Importance
-      Sampling".
+      Yao, Vehtari, Simpson & Gelman (2018), "Yes, but Did It Work?"; Vehtari, Simpson, Gelman, Yao & Gabry (2024),
+      "Pareto Smoothed Importance Sampling".
     Example:
       >>> import jax, jax.numpy as jnp
       >>> from logtrick import vi

@@ -16,6 +16,18 @@ class Minibatch:
     """log p(z, data) = log_prior(z) + Σ over rows of log_lik; made by `vi.minibatch`.
 
     Called with z alone it is the whole log density, for diagnosis.
+
+    Args:
+      log_prior: `log_prior(z) -> scalar`, all that does not depend on the data.
+      log_lik: `log_lik(z, rows)`, of several rows: their sum, or one number for each.
+      data: a pytree of arrays with a common leading axis of N rows.
+      size: B, the number of rows of a batch.
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from logtrick import vi
+      >>> density = vi.minibatch(lambda z: -0.5 * z**2, lambda z, x: -0.5 * (x - z) ** 2, jnp.arange(4.0), 2)
+      >>> density(0.0).item(), density.on(0.0, jnp.array([1.0, 2.0])).item()       # 4/2 × the sum over the batch
+      (-7.0, -5.0)
     """
 
     def __init__(

@@ -22,6 +22,12 @@ class StopRule:
     Args:
       decrement: `decrement(q) -> nats`, or None where the guide is not normal.
       gain: nats.
+    Example:
+      >>> import numpy as np
+      >>> from logtrick import vi
+      >>> rule = vi.StopRule(lambda q: 0.0)                 # a decrement of 0: only the gain matters
+      >>> rule.met(np.arange(500.0), None), rule.met(np.zeros(500), None)
+      (False, True)
     """
 
     def __init__(self, decrement: Callable[[Any], float] | None, gain: float = _GAIN) -> None:

@@ -18,15 +18,14 @@ _CALLBACKS = ("pure_callback", "io_callback", "debug_callback")
 class Target:
     """log p̃(u) = log p(T(u)) + log |det ∂T/∂u| over the flat vector u of a guide's variables.
 
-    Args:
-      log_density: `log_density(z) -> scalar`, of one pytree of variables in the constrained space; need not be normalized.
-      guide: gives the variables and their supports.
-
     Attributes:
       dim: the length d of the flat vector.
       differentiable: whether the log density can be differentiated: no host function is called in it.
       evaluations: how many points have been evaluated by `batch` and `value_and_grad`, on the host.
 
+    Args:
+      log_density: `log_density(z) -> scalar`, of one pytree of variables in the constrained space; need not be normalized.
+      guide: gives the variables and their supports.
     Example:
       >>> import jax.numpy as jnp
       >>> from logtrick import vi

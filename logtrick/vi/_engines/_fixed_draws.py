@@ -27,14 +27,13 @@ class FixedDraws(Engine):
     A mean-field q underestimates standard deviations. Linear response corrects them: the covariance of z is the block for the
     mean of the inverse Hessian of −ELBO at the optimum, exact where p is Gaussian.
 
+    The result's `report` has, for a mean-field q0, `linear_response_covariance` (d, d) and `linear_response_stddev` (d,).
+
     Args:
       num_draws: n, antithetic.
       max_steps: of L-BFGS.
       tolerance: of the gradient's norm.
       start: the engine whose result is the first q; None starts from q0.
-
-    The result's `report` has, for a mean-field q0, `linear_response_covariance` (d, d) and `linear_response_stddev` (d,).
-
     References:
       Giordano, Ingram & Broderick (2024), "Black Box Variational Inference with a Deterministic Objective: Faster, More Accurate,
       and Even More Black Box"; Burroni, Domke & Sheldon (2024), "Sample Average Approximation for Black-Box VI".

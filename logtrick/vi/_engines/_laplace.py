@@ -18,11 +18,10 @@ class Laplace(Engine):
     Modes are searched for by L-BFGS and Newton's method from `num_starts` points; the one with the largest mass counts. The
     Hessian is taken by central differences of the gradient. A mean-field q0 gets 1/√|Hᵢᵢ| as standard deviations.
 
-    Args:
-      num_starts: q0's mean, draws of q0, and (a quarter) draws of q0 widened five times.
-
     The result's `report` has `modes`, as that of `Pipeline`.
 
+    Args:
+      num_starts: q0's mean, draws of q0, and (a quarter) draws of q0 widened five times.
     References:
       Tierney & Kadane (1986), "Accurate Approximations for Posterior Moments and Marginal Densities".
     Example:

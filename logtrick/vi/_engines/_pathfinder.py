@@ -57,16 +57,15 @@ class Pathfinder(Engine):
     With several paths, draws from all of them are weighted by p over the equal mixture of their Gaussians, weights
     Pareto smoothed. That mixture, not each path's own Gaussian, is what they were drawn from.
 
+    The result's Gaussian is that of the best path. The `report` has `elbos` (one a path), and with several paths `draws`,
+    `log_weights` (normalized) and `khat`.
+
     Args:
       num_paths: how many paths, from draws of q0; one starts from q0's mean.
       history: the memory of L-BFGS.
       restarts: how often a path without any finite ELBO starts again from another draw.
       num_elbo_draws: per iterate.
       num_draws: of the weighted sample of several paths.
-
-    The result's Gaussian is that of the best path. The `report` has `elbos` (one a path), and with several paths `draws`,
-    `log_weights` (normalized) and `khat`.
-
     References:
       Zhang, Carpenter, Gelman & Vehtari (2022), "Pathfinder: Parallel Quasi-Newton Variational Inference".
     Example:

@@ -36,14 +36,13 @@ class Pipeline(Engine):
     precision. A draw whose density is not finite is shrunk towards the mean until it is. Densities that have no gradient go
     to `QuadraticRegression`.
 
+    The result's `report` has `stages` (a line for each), `modes` (dicts of `mean`, `stddev`, `log_mass`, `maximum`,
+    `log_ratio` to the largest), `decrement` and `nonfinite`, the number of evaluations that were not finite.
+
     Args:
       num_starts: q0's mean, draws of q0, and (a quarter) draws of q0 widened five times.
       num_draws: the numbers of fixed draws, ascending.
       polish_steps: of Adam, 16 draws each; 0 for none.
-
-    The result's `report` has `stages` (a line for each), `modes` (dicts of `mean`, `stddev`, `log_mass`, `maximum`,
-    `log_ratio` to the largest), `decrement` and `nonfinite`, the number of evaluations that were not finite.
-
     Example:
       >>> import jax, jax.numpy as jnp, numpy as np
       >>> from logtrick import vi

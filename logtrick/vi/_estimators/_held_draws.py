@@ -14,6 +14,9 @@ class HeldDraws(WeightEstimator):
     `LogVariance` (unbiased for −∇ELBO), `InclusiveKL` and `Renyi` (by normalized weights, biased by O(1/n)). Any guide; no
     derivative of log p in z.
 
+    References:
+      Richter, Boustati, Nüsken, Ruiz & Akyildiz (2020), "VarGrad: A Low-Variance Gradient Estimator for Variational
+      Inference"; Bornschein & Bengio (2015), "Reweighted Wake-Sleep".
     Example:
       >>> import jax
       >>> from logtrick import vi
@@ -24,7 +27,8 @@ class HeldDraws(WeightEstimator):
     """
 
     reference: ClassVar[str] = (
-        "Richter et al. (2020), VarGrad; Bornschein & Bengio (2015), Reweighted Wake-Sleep."
+        "Richter, Boustati, Nüsken, Ruiz & Akyildiz (2020), VarGrad: A Low-Variance Gradient Estimator for "
+        "Variational Inference; Bornschein & Bengio (2015), Reweighted Wake-Sleep."
     )
 
     def surrogate(self, problem: Problem, noise: Any) -> Array:

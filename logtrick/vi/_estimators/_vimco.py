@@ -20,14 +20,28 @@ class StandIn(Module, abstract=True):
 
 
 class GeometricMean(StandIn):
-    """The mean of the others' log-weights."""
+    """The mean of the others' log-weights.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from logtrick import vi
+      >>> vi.GeometricMean().fill(jnp.array([0.0, 2.0])).item()
+      1.0
+    """
 
     def fill(self, others: Array) -> Array:
         return jnp.mean(others)
 
 
 class ArithmeticMean(StandIn):
-    """The logarithm of the others' mean weight: finite also where some of them are 0."""
+    """The logarithm of the others' mean weight: finite also where some of them are 0.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from logtrick import vi
+      >>> round(vi.ArithmeticMean().fill(jnp.log(jnp.array([1.0, 3.0]))).item(), 4)       # log 2
+      0.6931
+    """
 
     def fill(self, others: Array) -> Array:
         return log_mean_exp(others)

@@ -26,7 +26,8 @@ class LogVariance(Objective):
 
     maximize: ClassVar[bool] = False
     reference: ClassVar[str] = (
-        "Richter et al. (2020), VarGrad: A Low-Variance Gradient Estimator for Variational Inference."
+        "Richter, Boustati, Nüsken, Ruiz & Akyildiz (2020), VarGrad: A Low-Variance Gradient Estimator for "
+        "Variational Inference."
     )
 
     @property
