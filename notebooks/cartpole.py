@@ -28,7 +28,7 @@ MOST_LEAN, MOST_OFFSET = 12 * 2 * jnp.pi / 360, 2.4
 
 def physics(state, push_right):
     """The state (offset, speed, lean, turning speed) one time step later."""
-    offset, speed, lean, turn = state
+    _, speed, lean, turn = state
     force = jnp.where(push_right > 0, FORCE, -FORCE)
     sin, cos = jnp.sin(lean), jnp.cos(lean)
     total = CART + POLE
