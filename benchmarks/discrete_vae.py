@@ -83,8 +83,8 @@ def hand_negative_elbo(params: Any, key: jax.Array, images: jax.Array) -> jax.Ar
         + bernoulli(linear(params["down1"], z1), images)
     )
     f = stop(log_q - log_p)
-    centred = (f - jnp.mean(f, 0)) * (DRAWS / (DRAWS - 1))
-    surrogate = jnp.mean(centred * log_q - log_p)
+    centered = (f - jnp.mean(f, 0)) * (DRAWS / (DRAWS - 1))
+    surrogate = jnp.mean(centered * log_q - log_p)
     return surrogate + stop(jnp.mean(f) - surrogate)
 
 

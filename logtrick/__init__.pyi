@@ -27,7 +27,13 @@ from logtrick._core.errors import (
 )
 from logtrick._core.kernel import first_order as first_order, magic_box as magic_box
 from logtrick._core.keys import key as key
-from logtrick._core.module import Module as Module, static as static
+from logtrick._core.module import (
+    Module as Module,
+    assign as assign,
+    replace as replace,
+    static as static,
+)
+from logtrick._core.samples import Runs as Runs
 from logtrick._version import __version__ as __version__
 from logtrick.baselines import (
     Baseline as Baseline,
@@ -133,7 +139,7 @@ from logtrick.programs import (
     sample as sample,
     scan as scan,
 )
-from logtrick.scores import (
+from logtrick.scoring import (
     Fisher as Fisher,
     Scores as Scores,
     density_and_grad as density_and_grad,

@@ -16,6 +16,29 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     )
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
+QUICK = (
+    "tests/core",
+    "tests/noise",
+    "tests/laws",
+    "tests/estimators/test_disarm.py",
+    "tests/estimators/test_double_cv.py",
+    "tests/estimators/test_unordered_set.py",
+    "tests/baselines/test_in_a_loop.py",
+    "tests/programs/test_credit.py",
+    "tests/programs/test_exact.py",
+    "tests/programs/test_misuse.py",
+    "tests/faults",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """What stands in QUICK, and is not marked `full`, has the marker `quick`."""
+    root = pathlib.Path(__file__).parents[1]
+    for item in items:
+        path = item.path.relative_to(root).as_posix() if item.path.is_relative_to(root) else ""
+        if path.startswith(QUICK) and item.get_closest_marker("full") is None:
+            item.add_marker("quick")
+
 
 @pytest.fixture
 def x64():

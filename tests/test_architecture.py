@@ -24,7 +24,7 @@ LAYERS = {
     "programs": 5,
     "expectations": 6,
     "eligibility": 6,
-    "scores": 6,
+    "scoring": 6,
     "training": 7,
     "diagnostics": 7,
     "vi": 8,

@@ -17,11 +17,17 @@ SECTION = re.compile(rf"^(\s*)({'|'.join(ORDER)}):\s*$", re.M)
 ENTRY = re.compile(r"^(\*{0,2}\w+(?:, \*{0,2}\w+)*)(?: \([^)]*\))?:")
 
 
+# The engine's rooms: what users need of these is exported by `logtrick` itself, the rest is for our own packages.
+ENGINE = ("programs", "expectations", "eligibility")
+
+
 def public_objects() -> dict[str, object]:
     """Every function and class that the package or one of its public packages exports."""
     found = {}
     for name in lt.__all__:
         value = getattr(lt, name)
+        if name in ENGINE:
+            continue
         inner = {name: value}
         if inspect.ismodule(value):
             inner = {f"{name}.{n}": v for n, v in vars(value).items() if not n.startswith("_")}

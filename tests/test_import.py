@@ -24,13 +24,17 @@ LAYERS = (
     "bijectors",
     "diagnostics",
     "distributions",
+    "eligibility",
     "estimators",
+    "expectations",
     "noise",
     "plans",
     "programs",
+    "scoring",
     "supports",
     "testing",
     "training",
+    "vi",
 )
 
 

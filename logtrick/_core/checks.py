@@ -35,7 +35,21 @@ def scalar_log_prob(where: str, value: Any) -> Array:
 
 
 def scalar_cost(where: str, value: Any) -> Array:
-    """A cost: a real scalar."""
+    """Check that a cost is a real scalar.
+
+    Args:
+      where: the function that returned it, for the message.
+      value: the cost.
+    Returns:
+      The cost, a float.
+    Raises:
+      ValueError: it is not a scalar.
+      TypeError: it is complex.
+    Example:
+      >>> import logtrick as lt
+      >>> lt.estimators.scalar_cost("f", 3).item()
+      3.0
+    """
     if value is None or not is_array(value):
         raise ValueError(
             f"{where} must return a scalar or a tuple of scalars; got {type(value).__name__}. Return a number."
@@ -92,8 +106,9 @@ def concrete(value: Any) -> np.ndarray | None:
 def require(where: str, name: str, value: Array, legal: Any, need: str) -> Array:
     """`value` where legal(value); concrete values that are not raise, traced ones become nan, never a wrong number.
 
-    Not by a choice, whose derivative would be 0: what is drawn from nan logits is a number again. And by a divisor, not a
-    factor, which XLA takes for cheap enough to be worked out again for every draw.
+    Not by `where(legal, value, nan)`: its derivative would be 0, and a draw from nan logits is a
+    number again. By a divisor and not by a factor, because XLA deems a factor cheap enough to be
+    recomputed for every draw.
     """
     known = concrete(value)
     if known is None:

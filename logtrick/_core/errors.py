@@ -6,9 +6,9 @@ from typing import Any
 class UnaccountedRandomnessError(TypeError):
     """A draw whose gradient no estimator accounts for was differentiated.
 
-    Raised while differentiating through `dist.sample(key)` of a family that is not reparameterised. Without it the
-    gradient through the draw would be zero, silently. Use `lt.expect(key, f, dist)`, or `jax.lax.stop_gradient` on the
-    parameters where the zero is meant.
+    Raised while differentiating through `dist.sample(key)` of a family that is not reparameterized.
+    Without it the gradient through the draw would be zero, silently. Use `lt.expect(key, f, dist)`,
+    or `jax.lax.stop_gradient` on the parameters where a zero gradient is intended.
 
     Example:
       >>> import jax, logtrick as lt
@@ -20,7 +20,7 @@ class UnaccountedRandomnessError(TypeError):
 
 
 class DerivativeOrderError(TypeError):
-    """A derivative of higher order than the estimator is right for was asked for.
+    """A derivative was taken whose order is higher than the estimator's `max_order`.
 
     Example:
       >>> import logtrick as lt

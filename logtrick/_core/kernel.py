@@ -1,8 +1,8 @@
-"""The primitives that everything else stands on.
+"""The JAX primitives that the rest of the library is built on.
 
-Primitives, not `custom_jvp`: reverse mode through `scan` and `checkpoint` drops a custom_jvp's rule when it partially
-evaluates, so a constant-valued box loses its second-order term there and a guard stays silent. A primitive keeps its
-rule everywhere. Public imports only.
+Primitives, not `custom_jvp`: reverse mode through `scan` and `checkpoint` drops a custom_jvp's rule
+when it partially evaluates, so a constant-valued box loses its second-order term there and a guard
+stays silent. A primitive keeps its rule everywhere. Public imports only.
 """
 
 from collections.abc import Callable
@@ -58,17 +58,19 @@ _box_p = _elementwise("box", jnp.ones_like, _box_jvp)
 def magic_box(log_prob: Any) -> Array:
     """The magic box: value exactly 1, derivative ∇ log p, at every order.
 
-    box(l) = 1 and d box(l) = box(l) dl, so that ∇ⁿ E[c] = E[∇ⁿ (c · box(log p(x)))] for x drawn at stopped parameters.
-    Unlike exp(l − stop(l)) it stays 1 and finite at l = −inf, and nothing of log p is computed for its value. It goes
-    through every transformation; in a `lax.while_loop` of unknown length in forward mode, of which the second example is
-    the recipe (draws at stopped parameters, their log-probs summed in the carry). For many parameters: `lt.eligibility_trace`.
+    box(l) = 1 and d box(l) = box(l) dl, so that ∇ⁿ E[c] = E[∇ⁿ (c · box(log p(x)))] for x drawn at
+    stopped parameters. Unlike exp(l − stop(l)) it stays 1 and finite at l = −inf, and nothing of
+    log p is computed for its value. It goes through every transformation; in a `lax.while_loop` of
+    unknown length in forward mode, of which the second example is the recipe (draws at stopped
+    parameters, their log-probs summed in the carry). For many parameters: `lt.eligibility_trace`.
 
     Args:
       log_prob: log p(x; θ), any shape, real.
     Returns:
       Ones, shaped like `log_prob`.
     References:
-      Foerster et al. (2018), "DiCE: The Infinitely Differentiable Monte-Carlo Estimator", equation 7.
+      Foerster et al. (2018), "DiCE: The Infinitely Differentiable Monte-Carlo Estimator", equation
+      7.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> p_ratio = lambda t: lt.magic_box(3 * jnp.log(t))     # d/dt of t³ / t³ with the denominator held
@@ -153,13 +155,18 @@ def first_order(name: str, coefficient: Any, x: Any) -> Array:
     """A term of value 0 whose derivative is Σ c dx, for estimators that are right to first order only.
 
     Args:
-      name: who is to blame in the message, an estimator's name.
+      name: the estimator that the error message names.
       coefficient: c, broadcast against `x`.
       x: what the derivative is taken with respect to, any shape.
     Returns:
       Zero, shape ().
     Raises:
       DerivativeOrderError: a second derivative was taken.
+    Example:
+      >>> import jax, logtrick as lt
+      >>> term = lambda x: lt.first_order("Mine", 5.0, x)
+      >>> term(2.0).item(), jax.grad(term)(2.0).item()
+      (0.0, 5.0)
     """
     c, x = as_inexact(coefficient), as_inexact(x)
     dtype = jnp.result_type(c, x)
@@ -169,7 +176,7 @@ def first_order(name: str, coefficient: Any, x: Any) -> Array:
 
 
 def order_message(name: str) -> str:
-    """What an estimator that is right to first order says of a second derivative."""
+    """The message of an estimator that is right to first order, when a second derivative is taken."""
     return (
         f"{name} is right for first derivatives only. Use ScoreFunction() where a second "
         "derivative is needed."
@@ -257,9 +264,11 @@ def sample_sum(
 
     Args:
       x: any shape, one sample's.
-      index: the sample's index as a float, which makes `x` vary over the samples even where it is constant.
+      index: the sample's index as a float, which makes `x` vary over the samples even where it is
+        constant.
       axis: the name of the vmapped axis.
-      block: sum over the blocks of so many consecutive samples, each for itself; None for all samples.
+      block: sum over the blocks of so many consecutive samples, each for itself; None for all
+        samples.
       others: sum over the samples of all blocks but the own one.
     """
     x = as_inexact(x)
@@ -267,8 +276,9 @@ def sample_sum(
     return _sum_p.bind(varied, axis=axis, block=block, others=others)
 
 
-# --- sample_index: where a sample stands on its vmapped axis. lax.axis_index would, inside of a shard_map, pretend to
-#     vary over a mesh axis of that name. Without operands: a batching rule is asked also where nothing is batched.
+# --- sample_index: the position of a sample on its vmapped axis. Inside of a shard_map, the result of lax.axis_index would
+#     be marked as varying over a mesh axis of that name. The primitive has no operands: JAX calls its batching rule even
+#     where nothing is batched.
 
 _index_p = Primitive("logtrick_sample_index")
 _INDEX_KIND = jax.typeof(np.uint32(0))

@@ -1,4 +1,4 @@
-"""Keys: typed, one at a time; the tree of purposes is `fold_in(key, step)`, then `fold_in(·, TAG)`, then one key a site."""
+"""Keys: typed, one at a time; the tree of purposes is `fold_in(key, step)`, then `fold_in(·, TAG)`, then one key per site."""
 
 import hashlib
 from typing import Any
@@ -9,15 +9,17 @@ import numpy as np
 
 from logtrick._core.compat import is_key
 
-# Purposes. A key that is folded with one of these is never split as well: split(k, n)[i] is fold_in(k, i).
+# Purposes. A key that is folded with one of these is never split as well: split(k, n)[i] is
+# fold_in(k, i).
 SAMPLE, ESTIMATOR, DATA, REPLICATE, NESTED = 1, 2, 3, 4, 5
 
 
 def key(seed: int) -> jax.Array:
     """A typed key from any non-negative Python int, all of its bits used.
 
-    Below 2³² it is `jax.random.key(seed)`. Above, `jax.random.key` without 64-bit mode drops the high bits (2³² gives
-    the key of 0); here 64 bits go into the key as they are, and longer seeds through BLAKE2b.
+    Below 2³² it is `jax.random.key(seed)`. Above, `jax.random.key` without 64-bit mode drops the
+    high bits (2³² gives the key of 0); here 64 bits go into the key as they are, and longer seeds
+    through BLAKE2b.
 
     Args:
       seed: a non-negative Python int.
@@ -81,6 +83,6 @@ def as_key(key: Any) -> jax.Array:
 
 
 def site_keys(key: jax.Array, count: int) -> list[jax.Array]:
-    """One key a site."""
+    """One key for each site."""
     base = jax.random.fold_in(key, SAMPLE)
     return [jax.random.fold_in(base, i) for i in range(count)]

@@ -1,9 +1,9 @@
-"""Numbers that XLA is to compute once, where it would recompute them in each of their consumers.
+"""Make XLA compute numbers once, where it would recompute them in each of their consumers.
 
-XLA:CPU fuses the making of noise into every loop that reads it (1.2 to 1.8 times the time of a gradient), and drops an
-optimization barrier before it fuses. It does not fuse across a branch, and a branch, unlike the body of a scan, runs on
-all cores. So the computation stands in a `lax.cond` whose predicate is always true and which the compiler cannot see
-through.
+XLA on the CPU fuses the computation of noise into every loop that reads it (1.2 to 1.8 times the
+time of a gradient), and drops an optimization barrier before it fuses. It does not fuse across a
+branch, and a branch, unlike the body of a scan, runs on all cores. So the computation is put into a
+`lax.cond` whose predicate is always true and which the compiler cannot see through.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,8 @@ def _true(word: Array) -> Array:
 
 
 def _batch(words: Any, dims: Any) -> Any:
-    # true for each, so true for all: a predicate with a batch axis would turn the branch into a select
+    # true for each, so true for all: a predicate with a batch axis would turn the branch into a
+    # select
     return _true_p.bind(jnp.sum(words[0], dims[0], dtype=words[0].dtype)), None
 
 
@@ -35,8 +36,8 @@ batching.primitive_batchers[_true_p] = _batch
 
 
 def materialized(make: Callable[[], Any], *seeds: Array) -> Any:
-    """`make()`, arrays made from the unsigned integers `seeds`, shape (), which the compiler cannot know."""
-    if jax.default_backend() != "cpu":  # elsewhere a branch costs a wait for its predicate
+    """`make()`: arrays that are computed once, from unsigned integers `seeds`, shape (), that the compiler cannot know."""
+    if jax.default_backend() != "cpu":  # on other devices a branch has to wait for its predicate
         return make()
     shapes = jax.eval_shape(make)
 

@@ -34,17 +34,31 @@ def cast_varying(tree: Any, axes: frozenset[Any]) -> Any:
 def alike(*xs: Any) -> list[Any]:
     """Operands that vary over the same mesh axes.
 
-    jnp functions see to this by themselves, a primitive bound directly does not; without it the reverse mode of
-    `shard_map` takes one device's residual for all of them: a wrong gradient without a word.
+    jnp functions do this by themselves; a primitive that is bound directly does not. Without it the
+    reverse mode of `shard_map` uses one device's residual for all devices: a gradient that is
+    silently wrong.
     """
     return cast_varying(list(xs), frozenset().union(*(varying(x) for x in xs)))
 
 
 def local(fun: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
-    """`args` (floats), made to vary over the mesh axes over which `fun(*args)` does: for a derivative of one's own.
+    """Prepare arguments for a derivative that an estimator takes itself: `jax.grad(fun)(*local(fun, *args))`.
 
-    Inside a user's `shard_map`, the derivative in what is the same on all devices is summed over these; an estimator's own
-    derivative is of its own device's number.
+    Inside a user's `shard_map`, JAX sums the derivative with respect to an array that all devices
+    share over these devices. An estimator wants the derivative of its own device's number, so the
+    arguments are made to vary over the same mesh axes as `fun(*args)`. Outside of `shard_map`
+    nothing happens.
+
+    Args:
+      fun: the function to be differentiated.
+      args: its arguments, pytrees of floats.
+    Returns:
+      The arguments, as a tuple.
+    Example:
+      >>> import jax, logtrick as lt
+      >>> square = lambda x: x**2
+      >>> jax.grad(square)(*lt.estimators.local(square, 3.0)).item()
+      6.0
     """
     if not in_shard_map():
         return args
@@ -56,7 +70,7 @@ Body = Callable[[Any, Any], tuple[Any, Any]]
 
 
 def scan(body: Body, carry: Any, xs: Any, length: int | None) -> tuple[Any, Any]:
-    """`lax.scan`; it may start from a constant, and hand on a constant, where the steps see one device's own numbers."""
+    """`lax.scan` whose carry may start, and stay, constant although the steps see one device's own numbers."""
     if not in_shard_map():
         return lax.scan(body, carry, xs, length)
     carry = _settled(body, carry, xs)
@@ -65,7 +79,7 @@ def scan(body: Body, carry: Any, xs: Any, length: int | None) -> tuple[Any, Any]
     def alike(carry: Any, x: Any) -> tuple[Any, Any]:
         carry, y = body(carry, x)
         leaves, tree = jax.tree.flatten(carry)
-        if len(leaves) == len(axes):  # else lax.scan has a word to say
+        if len(leaves) == len(axes):  # otherwise lax.scan itself raises
             carry = tree.unflatten([cast_varying(leaf, own) for leaf, own in zip(leaves, axes)])
         return carry, y
 
@@ -73,7 +87,7 @@ def scan(body: Body, carry: Any, xs: Any, length: int | None) -> tuple[Any, Any]
 
 
 def _settled(body: Body, carry: Any, xs: Any) -> Any:
-    """The first carry, varying as it will after any number of steps."""
+    """The initial carry, made to vary over the mesh axes that it varies over after any number of steps."""
     if any(jax.numpy.shape(x)[:1] == (0,) for x in jax.tree.leaves(xs)):
         return carry
     first = jax.tree.map(lambda x: jax.numpy.asarray(x)[0], xs)

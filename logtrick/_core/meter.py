@@ -1,10 +1,11 @@
-"""What an expectation tells a collector while it is traced: evaluations of f, and which estimators are biased.
+"""Count what expectations do while they are traced: evaluations of f, and the estimators that are declared biased.
 
-An expectation inside a user's `vmap` or `scan` is traced once and computed many times. So while somebody counts, each
-expectation leaves a marker in the traced program: an equation that carries the number of evaluations and takes a value
-that the expectation computed. Under `vmap` the marker's batching rule multiplies the number by the size of the axis,
-where that value is batched; the walk over the finished program multiplies it by the lengths of the scans around it.
-Nothing is left in programs that are traced while nobody counts.
+An expectation inside a user's `vmap` or `scan` is traced once and computed many times. So while
+somebody counts, each expectation leaves a marker in the traced program: an equation that carries
+the number of evaluations and takes a value that the expectation computed. Under `vmap` the marker's
+batching rule multiplies the number by the size of the axis, where that value is batched; the walk
+over the finished program multiplies it by the lengths of the scans around it. Nothing is left in
+programs that are traced while nobody counts.
 """
 
 import contextlib
@@ -43,9 +44,10 @@ _COUNTS: contextvars.ContextVar[Counts | None] = contextvars.ContextVar(
 def evaluations_counted() -> Iterator[Counts]:
     """Collect what the expectations traced inside report.
 
-    What is traced inside is for counting only and is never run. JAX keeps the traces of inner `jit`s, by function and by
-    the settings that tracing depends on. A setting that hardly anybody uses is made inside, so that functions that were
-    traced before, without markers, are traced anew, and traces with markers are not run later.
+    What is traced inside is for counting only and is never run. JAX keeps the traces of inner
+    `jit`s, by function and by the settings that tracing depends on. A setting that hardly anybody
+    uses is made inside, so that functions that were traced before, without markers, are traced
+    anew, and traces with markers are not run later.
     """
     counts = Counts()
     token = _COUNTS.set(counts)
@@ -63,8 +65,8 @@ def evaluations_of(function: Callable[..., Any], *args: Any) -> tuple[int | None
       function: a function of `args`; it is traced, not run.
       args: its arguments, arrays or their shapes.
     Returns:
-      The evaluations: None where no expectation is computed, or where one is in a loop of unknown length. Of the branches
-      of a `cond`, the one with the most counts.
+      The evaluations: None where no expectation is computed, or where one is in a loop of unknown
+      length. Of the branches of a `cond`, the one with the most counts.
     """
     with evaluations_counted() as counts:
         jaxpr = jax.make_jaxpr(function)(*args)
@@ -77,9 +79,9 @@ def report(evaluations: int, value: Any = None) -> None:
     """Called by an expectation while it is traced, when it is known how often f was evaluated.
 
     Args:
-      evaluations: points × runs.
-      value: an array that the expectation computed from all of these evaluations. Without one, evaluations under `vmap`
-        and `scan` count once.
+      evaluations: points × samples.
+      value: an array that the expectation computed from all of these evaluations. Without one,
+        evaluations under `vmap` and `scan` count once.
     """
     counts = _COUNTS.get()
     if counts is None:

@@ -11,7 +11,20 @@ T = TypeVar("T")
 
 
 def static(**kwargs: Any) -> Any:
-    """A field that is part of the tree's structure: hashable, compared with ==, never traced."""
+    """Declare a field that is part of the pytree's structure: hashable, compared with ==, never traced.
+
+    Args:
+      kwargs: those of `dataclasses.field`, such as `default`.
+    Returns:
+      The field.
+    Example:
+      >>> import jax, logtrick as lt
+      >>> class Power(lt.Module):
+      ...     base: float
+      ...     exponent: int = lt.static(default=2)
+      >>> jax.tree.leaves(Power(3.0))                          # the exponent is no leaf
+      [3.0]
+    """
     return dataclasses.field(metadata={"static": True}, **kwargs)
 
 
@@ -19,9 +32,9 @@ def static(**kwargs: Any) -> Any:
 class Module:
     """A frozen dataclass, registered as a pytree whose leaves are its fields, `static()` ones excepted.
 
-    Subclasses are abstract (`class Estimator(Module, abstract=True)`) or final: a final class has no subclasses, so
-    that what is implemented is never overridden. Unflattening skips `__post_init__`: JAX puts objects that are not
-    arrays into the leaves.
+    Subclasses are abstract (`class Estimator(Module, abstract=True)`) or final: a final class has
+    no subclasses, so that what is implemented is never overridden. Unflattening skips
+    `__post_init__`: JAX puts objects that are not arrays into the leaves.
     """
 
     _abstract = True
@@ -64,13 +77,39 @@ def _register(cls: type) -> None:
 
 
 def assign(module: Module, **values: Any) -> None:
-    """Set fields of a module under construction (`__post_init__` only)."""
+    """Set fields of a frozen module while it is constructed: inside of `__post_init__` only.
+
+    Args:
+      module: the module.
+      values: the new values, by field.
+    Example:
+      >>> import logtrick as lt
+      >>> class Rate(lt.Module):
+      ...     value: float
+      ...     def __post_init__(self):
+      ...         lt.assign(self, value=abs(self.value))
+      >>> Rate(-2.0).value
+      2.0
+    """
     for name, value in values.items():
         object.__setattr__(module, name, value)
 
 
 def replace(module: T, **values: Any) -> T:
-    """A copy of `module` with some fields changed; no `__post_init__` runs."""
+    """A copy of a module with some fields changed; `__post_init__` is not called.
+
+    Args:
+      module: the module.
+      values: the new values, by field.
+    Returns:
+      The copy.
+    Raises:
+      TypeError: the module has no such field.
+    Example:
+      >>> import logtrick as lt
+      >>> lt.replace(lt.ConstantBaseline(1.0), constant=2.0)
+      ConstantBaseline(constant=2.0)
+    """
     new = object.__new__(type(module))
     for f in dataclasses.fields(module):  # type: ignore[arg-type]  # modules are dataclasses
         object.__setattr__(

@@ -1,7 +1,8 @@
 """The samples of an expectation, seen from inside one of them, and the vmap over them.
 
-A sample has an identity: its position among all samples of its expectation, whatever the chunks. A nested expectation
-mixes the identities of all enclosing samples into its key, so that each of them has randomness of its own there.
+A sample has an identity: its position among all samples of its expectation, whatever the chunks. A
+nested expectation mixes the identities of all enclosing samples into its key, so that each of them
+has randomness of its own there.
 """
 
 import contextlib
@@ -76,13 +77,14 @@ def own_key(key: Array) -> Array:
 
 
 class Runs(Module):
-    """The samples of an expectation, seen from one of them.
+    """The samples of an expectation, seen from one of them: what a baseline computes its means over.
 
-    Args:
+    Attributes:
       index: this sample's position on the axis, as a float.
       count: how many samples share the axis: the chunk's, where there are chunks.
       axis: the name of the vmapped axis.
-      block: how many consecutive samples depend on each other through the sampling plan of the site at hand.
+      block: how many consecutive samples depend on each other through the sampling plan of this
+        site.
     """
 
     index: Any
@@ -97,7 +99,8 @@ class Runs(Module):
     def sum_of_others(self, x: Any) -> Array:
         """The sum of (stopped) `x` over the samples that are independent of this one: those of the other blocks.
 
-        Not by subtraction: in float32 a large term of this sample would leave its rounding in a small sum of the others.
+        Not by subtraction: in float32 a large term of this sample would leave its rounding in a
+        small sum of the others.
         """
         return sample_sum(x, self.index, self.axis, self.block, others=True)
 
@@ -111,7 +114,7 @@ class Runs(Module):
 
 
 def over_samples(one_sample: Callable[..., Any], count: int, *rows: Any, start: Any = 0) -> Any:
-    """`one_sample(runs, *row)` for `count` samples, vmapped.
+    """`one_sample(samples, *row)` for `count` samples, vmapped.
 
     Args:
       one_sample: of the samples seen from one of them, and its row of each of `rows`.

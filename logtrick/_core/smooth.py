@@ -1,8 +1,9 @@
 """Log-sigmoid and softplus whose derivatives are right at every order, at 0 too, wherever they stand.
 
-`jax.nn.softplus` and `log_sigmoid` are custom_jvp functions of max(x, 0) + log1p(exp(−|x|)): at x = 0 exactly only the
-custom rule is right, and forward over reverse mode through nested scans loses it, so that the second derivative there
-is silently 0 for ¼. Here a select takes one of two branches that are both analytic at 0, and no rule is needed.
+`jax.nn.softplus` and `log_sigmoid` are custom_jvp functions of max(x, 0) + log1p(exp(−|x|)): at
+x = 0 exactly only the custom rule is right, and forward over reverse mode through nested scans
+loses it, so that the second derivative there is silently 0 for ¼. Here a select takes one of two
+branches that are both analytic at 0, and no rule is needed.
 """
 
 from typing import Any

@@ -1,7 +1,8 @@
 """Threefry-2x32 in jnp: numbers at any position of a counter-based draw, bit for bit those of `jax.random`.
 
 `jax.random` has no offset, and on the CPU its own threefry is a rolled loop over full-size buffers.
-`jax.extend.random.threefry2x32_p` is no way out: its result forgets that it varies over a mesh axis.
+`jax.extend.random.threefry2x32_p` cannot be used: its result loses the mark that it varies over a
+mesh axis, and gradients inside a `shard_map` are then silently wrong.
 
 References:
   Salmon, Moraes, Dror & Shaw (2011), "Parallel Random Numbers: As Easy as 1, 2, 3".

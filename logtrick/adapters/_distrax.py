@@ -88,7 +88,7 @@ class _Distrax(Foreign):
     def _ends(self) -> tuple[Any, Any]:
         base = _base(self.foreign)
         bounds = _BOUNDS.get(type(base).__name__, ())
-        return tuple(getattr(base, name) for name in bounds) if len(bounds) == 2 else (None, None)  # type: ignore[return-value]  # two
+        return tuple(getattr(base, name) for name in bounds) if len(bounds) == 2 else (None, None)
 
     def _bounds(self) -> Any:
         return _moving(self.foreign)
@@ -103,8 +103,8 @@ def from_distrax(
 ) -> Distribution:
     """A Distrax distribution as one of logtrick's.
 
-    Distrax declares neither reparameterisation nor support, so the adapter's own list of its classes does; a class that is
-    not listed (a subclass too: the straight-through wrapper's) counts as not reparameterised unless `reparameterized` says
+    Distrax declares neither reparameterization nor support, so the adapter's own list of its classes does; a class that is
+    not listed (a subclass too: the straight-through wrapper's) counts as not reparameterized unless `reparameterized` says
     so. `Enumerate` is legal for Bernoulli and the categorical classes. Derivatives reach the distribution's own parameters.
     Log-probs are Distrax's own, outside the support too (its Bernoulli gives 7 the log-prob +1.2 at some logits): only draws
     and listed values are ever scored here.

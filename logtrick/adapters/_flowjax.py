@@ -88,8 +88,8 @@ def from_flowjax(
     """A FlowJAX distribution (a flow) as one of logtrick's.
 
     FlowJAX has no batch shape: every dimension of a draw is the event, and its log-prob is their sum. It declares no
-    reparameterisation, so the adapter's own list of its base distributions does; a base that is not listed, and
-    `VmapMixture`, count as not reparameterised unless `reparameterized` says so. Derivatives reach the flow's own arrays,
+    reparameterization, so the adapter's own list of its base distributions does; a base that is not listed, and
+    `VmapMixture`, count as not reparameterized unless `reparameterized` says so. Derivatives reach the flow's own arrays,
     `NonTrainable` ones excepted (`Uniform`'s ends are: FlowJAX stops their gradient). To train a flow with `lt.minimize`,
     split it: `params, static = eqx.partition(flow, eqx.is_inexact_array)`, and `eqx.combine` them in the objective.
 

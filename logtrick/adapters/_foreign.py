@@ -13,9 +13,7 @@ from logtrick._core.compat import is_tracer
 from logtrick._core.kernel import refuse
 from logtrick._core.module import replace, static
 from logtrick.adapters._pushed import ARRAY, Pushed, is_parameter
-from logtrick.distributions import Distribution, Draw, value_of
-from logtrick.distributions._draw import is_draw
-from logtrick.distributions._parameters import widened
+from logtrick.distributions import Distribution, Draw, is_draw, value_of, widened
 from logtrick.noise import KeyPerRun
 from logtrick.supports import Boolean, IntegerBelow, OneHot, Support, grid
 
@@ -32,7 +30,7 @@ class Foreign(Distribution, abstract=True):
     Attributes:
       leaves: the foreign object's arrays.
       structure: its tree and the leaves that are no arrays.
-      pathwise: whether it declares its draws reparameterised.
+      pathwise: whether it declares its draws reparameterized.
       fixed: the caller declares that the support stands still, whatever the class lists say.
       guarded: whether the derivative in what the support depends on is refused.
     """
@@ -184,8 +182,8 @@ class Foreign(Distribution, abstract=True):
             rows = grid(np.arange(support.size), self.event_shape[:-1], np.int32)
             return np.eye(support.size, dtype=dtype)[rows]
         with jax.ensure_compile_time_eval():  # known values stay known under a transformation
-            values = self._values().reshape(-1)
-        values = values if is_tracer(values) else np.asarray(values)
+            known: Any = self._values().reshape(-1)
+        values = known if is_tracer(known) else np.asarray(known)
         return values[grid(np.arange(len(values)), self.event_shape, np.int32)].astype(dtype)
 
 

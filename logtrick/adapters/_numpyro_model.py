@@ -132,7 +132,7 @@ def _refuse_moving(numpyro: Any, seeded: Any, args: Any, kwargs: Any, values: An
             if any(is_tracer(bound) for bound in jax.tree.leaves(site["fn"].support)):
                 raise ValueError(
                     f"{_WHERE}(model=…) needs supports that stand still; that of site {name!r} depends on another site (or on "
-                    "a traced argument). Reparameterise it: draw it from a fixed interval and scale it."
+                    "a traced argument). Reparameterize it: draw it from a fixed interval and scale it."
                 )
         return floats
 

@@ -63,7 +63,7 @@ class _SciPy(lt.Distribution):
             ).astype(result.dtype)
 
         message = (
-            f"SciPy.log_prob(x=…) of {self.frozen.dist.name} is worked out on the host and has no derivative in x. Use a "
+            f"SciPy.log_prob(x=…) of {self.frozen.dist.name} is computed on the host and has no derivative in x. Use a "
             "family of logtrick's, or stop_gradient on x."
         )
         result = jax.ShapeDtypeStruct((), jnp.result_type(float))
@@ -86,7 +86,7 @@ class _SciPy(lt.Distribution):
     def _points(self) -> Array:
         values = self._values()
         assert values is not None
-        return grid(values, self.shape, jnp.result_type(float))
+        return jnp.asarray(grid(values, self.shape, jnp.result_type(float)))
 
 
 def from_scipy(frozen: Any, event_ndims: int | None = None) -> lt.Distribution:

@@ -19,7 +19,7 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class Site:
-    """What a baseline may look at: one run of one score-function site, its costs known.
+    """What a baseline may look at: one sample of one score-function site, its costs known.
 
     Attributes:
       x: the draw, held constant.
@@ -28,8 +28,8 @@ class Site:
       total: the costs credited to the site, summed and held constant, shape ().
       runs: the samples of the expectation.
       seen: what the baseline's `look` returned when the draw was made.
-      expansion: for baselines with an `expansion_order`: the costs at the distribution's mean, their gradient there, and their
-        Hessian for the second order, all held constant.
+      expansion: for baselines with an `expansion_order`: the costs at the distribution's mean,
+        their gradient there, and their Hessian for the second order, all held constant.
     """
 
     x: Any
@@ -81,13 +81,15 @@ class Baseline(Module, abstract=True):
     """A control variate for the score function, as a term of value 0 and expected derivative 0.
 
     Attributes:
-      least_samples: the least number of independent runs (under a plan: blocks of runs) that it works with.
-      adaptive: it learns: it has an adaptive loss, or statistics that advance.
-      max_order: 1, or `math.inf` where it leaves the expectation of every derivative alone.
+      least_samples: the least number of independent samples (under a plan: blocks of samples) that
+        it works with.
+      adaptive: whether the baseline learns: it has an adaptive loss, or statistics that advance.
+      max_order: 1, or `math.inf` where the expectation of no derivative changes.
       mixed_orders: as of `lt.Estimator`, at `max_order = 1`.
-      expansion_order: the order of f's Taylor expansion around the mean that it looks at, which costs one further evaluation of
-        f and its derivatives; 0 for none.
-      statistics: names of the fields that are running statistics: they move by `advance`, never by an optimizer.
+      expansion_order: the order of f's Taylor expansion around the mean that it looks at, which
+        costs one further evaluation of f and its derivatives; 0 for none.
+      statistics: names of the fields that are running statistics: they move by `advance`, never by
+        an optimizer.
 
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
@@ -117,9 +119,10 @@ class Baseline(Module, abstract=True):
         """Raise where this baseline is illegal for `dist`, at trace time, by declared capabilities."""
 
     def look(self, x: Any, dist: Distribution) -> Any:
-        """What is computed when the draw is made and handed back as `site.seen`, a pytree of arrays.
+        """Compute, when the draw is made, what the baseline needs later as `site.seen`, a pytree of arrays.
 
-        Inside a loop over time the costs are known after the loop, so whatever depends on the step is computed here.
+        Inside a loop over time the costs are known only after the loop, so everything that depends
+        on the step is computed here.
         """
         return None
 
@@ -128,11 +131,11 @@ class Baseline(Module, abstract=True):
         """The term; None stands for zero."""
 
     def adaptive_loss(self, site: Site) -> Array | None:
-        """What the baseline's own parameters minimise; its gradient reaches only them."""
+        """What the baseline's own parameters minimize; its gradient reaches only them."""
         return None
 
     def observe(self, site: Site) -> Any:
-        """What is averaged over points and runs for `advance`."""
+        """The numbers that are averaged over points and samples and passed to `advance`."""
         return None
 
     def advance(self, observed: Any) -> "Baseline":
@@ -141,17 +144,18 @@ class Baseline(Module, abstract=True):
 
 
 class ScalarBaseline(Baseline, abstract=True):
-    """A baseline that is one number a run: the term b (1 − box).
+    """A baseline that is one number per sample: the term b (1 − box).
 
     Attributes:
-      affine: b is affine in the runs' totals, so that it can be paid cost by cost (`lt.eligibility_trace`).
+      affine: b is affine in the samples' totals, so that `lt.eligibility_trace` can subtract b from
+        one cost after another.
     """
 
     affine: ClassVar[bool] = False
 
     @abc.abstractmethod
     def value(self, total: Array, runs: Runs) -> Array | None:
-        """b, independent of this run's draw, from the runs' totals; None stands for zero."""
+        """b, independent of this sample's draw, from the samples' totals; None stands for zero."""
 
     def term(self, site: Site) -> Array | None:
         b = self.value(site.total, site.runs)

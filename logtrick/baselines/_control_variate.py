@@ -18,19 +18,22 @@ class ControlVariate(Baseline):
     """f − a (h − E h) in the place of f, h a function of the draw whose expectation is known, and leave-one-out.
 
     The term of value 0 is b (1 − box) − a [(h − E h) (box − 1) − (E h(θ) − E h)]: its derivative is
-    −b s − a [(h − E h) s − ∇E h], of expectation 0 for all a, b that do not depend on x. Each run's a is the regression
-    of f on h over the *other* runs and b their mean of f − a (h − E h), so that it is unbiased for any number of runs;
-    variance 0 where f is linear in h. Cost: no evaluation of f; one of h and one of `expected_h` per draw.
+    −b s − a [(h − E h) s − ∇E h], of expectation 0 for all a, b that do not depend on x. Each
+    sample's a is the regression of f on h over the *other* samples and b their mean of f − a (h − E
+    h), so that it is unbiased for any number of samples; variance 0 where f is linear in h. Cost:
+    no evaluation of f; one of h and one of `expected_h` per draw.
 
     Args:
       h: `h(x) -> scalar`; only its dependence on x counts.
-      expected_h: `expected_h(dist) -> scalar`, E h(x) in closed form, differentiable in dist as often as is asked.
+      expected_h: `expected_h(dist) -> scalar`, E h(x) in closed form, differentiable in dist as
+        often as is asked.
     Raises:
-      ValueError: fewer than three runs; h or expected_h gives no scalar.
+      ValueError: fewer than three samples; h or expected_h gives no scalar.
     References:
-      Paisley, Blei & Jordan (2012), "Variational Bayesian Inference with Stochastic Search"; Ranganath, Gerrish & Blei
-      (2014), "Black Box Variational Inference"; Mohamed, Rosca, Figurnov & Mnih (2020), "Monte Carlo Gradient Estimation
-      in Machine Learning", section 7.4.1, which warns of a regressed on the same draws.
+      Paisley, Blei & Jordan (2012), "Variational Bayesian Inference with Stochastic Search";
+      Ranganath, Gerrish & Blei (2014), "Black Box Variational Inference"; Mohamed, Rosca, Figurnov
+      & Mnih (2020), "Monte Carlo Gradient Estimation in Machine Learning", section 7.4.1, which
+      warns of a regressed on the same draws.
     Example:
       >>> import jax, logtrick as lt
       >>> linear = lt.ControlVariate(lambda x: x, lambda dist: dist.loc)
@@ -71,11 +74,11 @@ class ControlVariate(Baseline):
 
 
 def _regression(f: Array, h: Array, runs: Runs) -> Array:
-    """The slope of f on h over the other runs; 0 where their h are all alike."""
+    """The slope of f on h over the other samples; 0 where their h are all alike."""
     f, h = (
         f - runs.sum(f) / runs.count,
         h - runs.sum(h) / runs.count,
-    )  # only the rounding depends on these
+    )  # these change nothing but the rounding
     others, count = runs.sum_of_others, runs.count - runs.block
     norm = others(h * h)
     variance = norm - others(h) ** 2 / count

@@ -15,11 +15,12 @@ from logtrick.distributions import Distribution
 class LearnedBaseline(Baseline):
     """An input-dependent baseline: b = fn(params), trained on Σ (f − b)² (NVIL).
 
-    `fn` closes over whatever it should depend on: the data point, earlier draws; not the draw of its own site or later
-    ones, which would bias the gradient. Its params are ordinary parameters: `aux.adaptive_loss` is the mean over the
-    runs of (f − b)², and its gradient reaches only these params, not what fn closes over. Add it to a loss that is
-    being minimised, subtract it from one being maximised; `lt.minimize` and `lt.maximize` do either. The model's
-    gradient is unbiased at every step of the training.
+    `fn` closes over whatever it should depend on: the data point, earlier draws; not the draw of
+    its own site or later ones, which would bias the gradient. Its params are ordinary parameters:
+    `aux.adaptive_loss` is the mean over the samples of (f − b)², and its gradient reaches only
+    these params, not what fn closes over. Add it to a loss that is being minimized, and subtract it
+    from one that is being maximized; `lt.minimize` and `lt.maximize` do this by themselves. The
+    model's gradient is unbiased at every step of the training.
 
     Args:
       fn: `fn(params) -> scalar`, in the units of f.
@@ -27,8 +28,9 @@ class LearnedBaseline(Baseline):
     Raises:
       ValueError: fn returns no scalar; used without `has_aux=True`.
     References:
-      Mnih & Gregor (2014), "Neural Variational Inference and Learning in Belief Networks". Checked against
-      tensorflow/models, `research/rebar/rebar.py` (`get_nvil_gradient`, without variance normalization, as here).
+      Mnih & Gregor (2014), "Neural Variational Inference and Learning in Belief Networks". Checked
+      against tensorflow/models, `research/rebar/rebar.py` (`get_nvil_gradient`, without variance
+      normalization, as here).
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> def episode(policy, critic):                         # actor–critic: the critic sees the state before the action

@@ -12,11 +12,12 @@ from logtrick.baselines._base import Array, ScalarBaseline, Site
 class MovingAverage(ScalarBaseline):
     """The exponential moving average of the costs of past calls: b = m / w, as it stood before this call's draws.
 
-    After each call m ← decay · m + (1 − decay) · mean cost and w ← decay · w + (1 − decay): b is a proper average from
-    the second call on, and 0 in the first. It never sees the costs that it is subtracted from: mixing these in first
-    shrinks the gradient by the factor decay. For one draw a call; with two or more `LeaveOneOut` is better. The
-    statistics advance through `aux.estimators`, not by an optimizer: by hand, carry `aux.estimator` to the next call;
-    `lt.minimize` does so itself. A call whose costs are not finite leaves them as they are.
+    After each call m ← decay · m + (1 − decay) · mean cost and w ← decay · w + (1 − decay): b is a
+    proper average from the second call on, and 0 in the first. It never sees the costs that it is
+    subtracted from: mixing these in first shrinks the gradient by the factor decay. It is meant for
+    one draw per call; with two or more draws `LeaveOneOut` is better. The statistics advance
+    through `aux.estimators`, not by an optimizer: by hand, carry `aux.estimator` to the next call;
+    `lt.minimize` does so by itself. A call whose costs are not finite leaves them as they are.
 
     Args:
       decay: in [0, 1), dimensionless; the memory is 1 / (1 − decay) calls.
@@ -25,9 +26,9 @@ class MovingAverage(ScalarBaseline):
     Raises:
       ValueError: `decay` is not in [0, 1); used without `has_aux=True`.
     References:
-      Williams (1992); Mnih & Gregor (2014), "Neural Variational Inference and Learning in Belief Networks". Public code
-      (deepmind/mc_gradients, `control_variates.py`; beam2d/sbn, `sbn/estimators/likelihood_ratio.py`) mixes the present
-      costs in first; this does not.
+      Williams (1992); Mnih & Gregor (2014), "Neural Variational Inference and Learning in Belief
+      Networks". Public code (deepmind/mc_gradients, `control_variates.py`; beam2d/sbn,
+      `sbn/estimators/likelihood_ratio.py`) mixes the present costs in first; this does not.
     Example:
       >>> import jax, logtrick as lt
       >>> estimator = lt.ScoreFunction(lt.MovingAverage(decay=0.9))

@@ -12,19 +12,20 @@ from logtrick.baselines._base import Array, Baseline, Site
 class OptimalBaseline(Baseline):
     """The optimal constant of each coordinate d of the distribution's parameters: b*_d = E[f s_d²] / E[s_d²].
 
-    Var[(f − b) s_d] = Var[(f − b*_d) s_d] + E[s_d²] (b − b*_d)²: the best constant is not E f. Each run's b_d is
-    Σ_j fⱼ s²ⱼ_d / Σ_j s²ⱼ_d over the *other* runs, so that it stays unbiased; estimated on the same draws it would be
-    biased by O(1/n). With two runs it is leave-one-out. The coordinates are those of the site's own distribution (its
-    logits, its loc and scale), not of what these are made of: the scores take as much memory as the draws, not draws ×
-    parameters of a network.
+    Var[(f − b) s_d] = Var[(f − b*_d) s_d] + E[s_d²] (b − b*_d)²: the best constant is not E f. Each
+    sample's b_d is Σ_j fⱼ s²ⱼ_d / Σ_j s²ⱼ_d over the *other* samples, so that it stays unbiased;
+    estimated on the same draws it would be biased by O(1/n). With two samples it is leave-one-out.
+    The coordinates are those of the site's own distribution (its logits, its loc and scale), not of
+    what these are made of: the scores take as much memory as the draws, not draws × parameters of a
+    network.
 
     Raises:
-      ValueError: fewer than two runs.
+      ValueError: fewer than two samples.
       DerivativeOrderError: a second derivative.
     References:
-      Greensmith, Bartlett & Baxter (2004), "Variance Reduction Techniques for Gradient Estimates in Reinforcement
-      Learning"; Ranganath, Gerrish & Blei (2014), "Black Box Variational Inference". b*_d is the minimum of the
-      parabola above.
+      Greensmith, Bartlett & Baxter (2004), "Variance Reduction Techniques for Gradient Estimates in
+      Reinforcement Learning"; Ranganath, Gerrish & Blei (2014), "Black Box Variational Inference".
+      b*_d is the minimum of the parabola above.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> p = jnp.array([0.2, 0.7])
@@ -55,10 +56,10 @@ class OptimalBaseline(Baseline):
 
 
 def _best(total: Array, score: Array, runs: Runs) -> Any:
-    """Σ f s² / Σ s² over the other runs, by coordinate; the mean of f where their scores are all 0."""
-    centre = runs.leave_one_out(total)
+    """Σ f s² / Σ s² over the other samples, by coordinate; the mean of f where their scores are all 0."""
+    center = runs.leave_one_out(total)
     norm = runs.sum_of_others(score**2)
-    # centred by a mean that every run shares, so that nothing is lost to a large constant in f
+    # centered by a mean that every sample shares, so that nothing is lost to a large constant in f
     shared = runs.sum(total) / runs.count
     best = shared + runs.sum_of_others((total - shared) * score**2) / jnp.where(norm > 0, norm, 1.0)
-    return jnp.where(norm > 0, best, centre)
+    return jnp.where(norm > 0, best, center)

@@ -48,10 +48,11 @@ class ConstantBaseline(ScalarBaseline):
 
 
 class LeaveOneOut(ScalarBaseline):
-    """The mean of the other runs: bᵢ = Σ_{j≠i} fⱼ / (n − 1). Unbiased for any n ≥ 2.
+    """The mean of the other samples: bᵢ = Σ_{j≠i} fⱼ / (n − 1). Unbiased for any n ≥ 2.
 
-    The estimate is the sample covariance of f and the score, so a constant added to f changes nothing. Within a chunk,
-    where there are chunks: unbiased, its variance grows by the factor 1 + 1/(chunk − 1).
+    The estimate is the sample covariance of f and the score, so a constant added to f changes
+    nothing. Within a chunk, where there are chunks: unbiased, its variance grows by the factor
+    1 + 1/(chunk − 1).
 
     Example:
       >>> import logtrick as lt

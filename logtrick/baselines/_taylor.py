@@ -15,20 +15,22 @@ from logtrick.supports import Boolean
 class DeltaMethod(Baseline):
     """The Taylor expansion of f around the mean μ as a control variate (delta method).
 
-    h(x) = f(μ) + f′(μ)·(x − μ) [+ ½ (x − μ)ᵀ f″(μ) (x − μ)], whose expectation is known: the gradient estimate is
-    (f − h) s + ∇E h, coefficients held constant. Variance 0 where f is its own expansion (a quadratic under a normal);
-    where f is far from it over the width of p, it can be worse than no control variate at all: measure it. Cost: one
-    further evaluation of f, its gradient, and for the second order its Hessian.
+    h(x) = f(μ) + f′(μ)·(x − μ) [+ ½ (x − μ)ᵀ f″(μ) (x − μ)], whose expectation is known: the
+    gradient estimate is (f − h) s + ∇E h, coefficients held constant. Variance 0 where f is its own
+    expansion (a quadratic under a normal); where f is far from it over the width of p, it can be
+    worse than no control variate at all: measure it. Cost: one further evaluation of f, its
+    gradient, and for the second order its Hessian.
 
     Args:
       order: 1 or 2, of the expansion.
     Raises:
-      ValueError: another order; no mean in closed form; second order without a closed-form variance of independent
-        coordinates.
+      ValueError: another order; no mean in closed form; second order without a closed-form variance
+        of independent coordinates.
     References:
-      Paisley, Blei & Jordan (2012), "Variational Bayesian Inference with Stochastic Search"; Mohamed, Rosca, Figurnov &
-      Mnih (2020), "Monte Carlo Gradient Estimation in Machine Learning", section 8.1. Checked against their code,
-      deepmind/mc_gradients, `control_variates.py`, which differentiates the coefficients too and scales by a regressed β.
+      Paisley, Blei & Jordan (2012), "Variational Bayesian Inference with Stochastic Search";
+      Mohamed, Rosca, Figurnov & Mnih (2020), "Monte Carlo Gradient Estimation in Machine Learning",
+      section 8.1. Checked against their code, deepmind/mc_gradients, `control_variates.py`, which
+      differentiates the coefficients too and scales by a regressed β.
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda mu: lt.expect(jax.random.key(0), lambda x: (x - 3.0) ** 2, lt.Normal(mu, 1.0), num_samples=1,
@@ -69,15 +71,17 @@ class DeltaMethod(Baseline):
 class MuProp(Baseline):
     """MuProp: the first-order expansion of f around the mean of Bernoullis, p = σ(logits), as a control variate.
 
-    (f(x) − f(p) − f′(p)·(x − p)) s + f′(p)·∇p, s = x − p per logit: unbiased; f must accept numbers between 0 and 1.
-    Cost: one further evaluation of f and its gradient. It can be worse than a mean baseline.
+    (f(x) − f(p) − f′(p)·(x − p)) s + f′(p)·∇p, s = x − p per logit: unbiased; f must accept numbers
+    between 0 and 1. Cost: one further evaluation of f and its gradient. It can be worse than a mean
+    baseline.
 
     Raises:
       ValueError: the distribution is not of Bernoullis.
     References:
-      Gu, Levine, Sutskever & Mnih (2016), "MuProp: Unbiased Backpropagation for Stochastic Neural Networks". Checked
-      against the code of later papers: beam2d/sbn, `sbn/estimators/likelihood_ratio.py`, and tensorflow/models,
-      `research/rebar/rebar.py` (which learns scales of the two terms).
+      Gu, Levine, Sutskever & Mnih (2016), "MuProp: Unbiased Backpropagation for Stochastic Neural
+      Networks". Checked against the code of later papers: beam2d/sbn,
+      `sbn/estimators/likelihood_ratio.py`, and tensorflow/models, `research/rebar/rebar.py` (which
+      learns scales of the two terms).
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> value = lambda logits: lt.expect(jax.random.key(0), lambda x: 2.0 * x[0] - x[1], lt.Bernoulli(logits),

@@ -37,7 +37,7 @@ class Ordered(Bijector):
 
 
 class StickBreaking(Bijector):
-    """R^(K−1) to the simplex of K: yₖ = zₖ Π_{j<k} (1 − zⱼ), zₖ = σ(xₖ − log(K − 1 − k)); x = 0 is the centre.
+    """R^(K−1) to the simplex of K: yₖ = zₖ Π_{j<k} (1 − zⱼ), zₖ = σ(xₖ − log(K − 1 − k)); x = 0 is the center.
 
     On the last axis, in log space, so that no entry's logarithm is lost; log det is that of the first K − 1 entries.
 

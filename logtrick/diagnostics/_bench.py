@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,14 +36,26 @@ def main(argv: Sequence[str] | None = None) -> int:
       0
     """
     arguments = _parser().parse_args(sys.argv[1:] if argv is None else list(argv))
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has what it wanted; nothing more is written at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _run(arguments: argparse.Namespace) -> int:
     if arguments.list:
         print(_listing())
         return 0
     try:
         problem = _chosen("problem", arguments.problem, PROBLEMS)()
         names = arguments.estimators or problem.estimators
+        arguments.samples = arguments.samples or [problem.samples]
         for name in names:
             _chosen("estimator", name, ESTIMATORS)
+        _check_files(arguments)
         _check_figure(arguments)
     except ValueError as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -72,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="list problems and estimators")
     parser.add_argument("--estimators", type=_names, help="names, separated by commas")
     parser.add_argument(
-        "--samples", type=_counts, default=[4], help="budgets, separated by commas (default 4)"
+        "--samples", type=_counts, help="budgets, separated by commas (default: the problem's)"
     )
     parser.add_argument("--replicates", type=_count, default=2000, help="gradients (default 2000)")
     parser.add_argument("--timings", type=int, default=11, help="timed calls; 0 for none")
@@ -118,6 +131,14 @@ def _chosen(what: str, name: str | None, known: dict[str, Any]) -> Any:
     near = difflib.get_close_matches(name.lower(), known, 3, 0.4)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
     raise ValueError(f"no {what} {name!r}. {hint}")
+
+
+def _check_files(arguments: argparse.Namespace) -> None:
+    """Refuse files that cannot be written before anything is measured."""
+    for option in ("json", "csv", "markdown", "plot"):
+        file = getattr(arguments, option)
+        if file and not os.path.isdir(os.path.dirname(file) or "."):
+            raise ValueError(f"--{option} {file}: there is no folder {os.path.dirname(file)!r}.")
 
 
 def _check_figure(arguments: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from logtrick.diagnostics._moments import Moments
-from logtrick.training._adaptive import partition
+from logtrick.training import partition
 
 # A spread, or an error, counts as zero to rounding within this multiple of the float's epsilon.
 _ROUNDING = 64

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import logtrick as lt
 from logtrick._core import checks, keys
 from logtrick._core.jaxprs import largest_bytes
 from logtrick._core.meter import evaluations_of
 from logtrick.diagnostics._moments import GradientMoments, Moments
-from logtrick.training._adaptive import merge, partition
+from logtrick.expectations import expect_program
+from logtrick.training import merge, partition
 
 Array = jax.Array
 
@@ -132,7 +132,7 @@ def _of_program(program: Callable[..., Any]) -> Callable[..., Any]:
     """The objective of a program: its expectation, by 16 samples where `num_samples` is not swept."""
 
     def objective(params: Any, key: Array, *data: Any, **options: Any) -> Array:
-        return lt.expect_program(key, program, params, *data, **options)
+        return expect_program(key, program, params, *data, **options)
 
     return objective
 

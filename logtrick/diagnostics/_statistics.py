@@ -15,7 +15,7 @@ from logtrick.diagnostics._moments import GradientMoments
 from logtrick.diagnostics._reference import Reference, constant, given, judge
 from logtrick.diagnostics._replicates import Replicator, moments, replicator
 from logtrick.diagnostics._tables import html_table, number, text_table
-from logtrick.training._adaptive import partition
+from logtrick.training import partition
 
 
 class GradientStatistics(Module):

@@ -1,4 +1,37 @@
-"""Distributions: one draw, a scalar log-prob, declared capabilities."""
+"""Distributions: one draw, a scalar log-prob, declared capabilities.
+
+What every family declares, and so which estimators are legal with it: the score function wherever the support does not move
+with the parameters, `Pathwise()` where "pathwise" says yes, `Enumerate()` where "enumerable" does, `MeasureValued()` in the
+parameters under "weak derivatives". "Splits": the noise is rows of a counter-based draw, not one key per sample. `Joint`,
+`Mixture` and `Transformed` declare what their parts allow; these rows are of `Joint` of a normal and a Bernoulli, of a mixture
+of normals, and of exp of a normal. `python -m tests.distributions.test_table` makes the table from the declarations.
+
+| family | support | pathwise | splits | enumerable | factors | inverse CDF | weak derivatives | closed forms |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| Normal | Real | yes | yes | – | yes | yes | loc, scale | mean, variance, entropy, kl_divergence, cdf |
+| MultivariateNormal | Real | yes | yes | – | – | – | – | mean, variance, entropy, kl_divergence |
+| LogNormal | Positive | yes | yes | – | yes | yes | – | mean, variance, entropy, kl_divergence, cdf |
+| Laplace | Real | yes | yes | – | yes | yes | – | mean, variance, entropy, kl_divergence, cdf |
+| Cauchy | Real | yes | yes | – | yes | yes | – | entropy, kl_divergence, cdf |
+| Gumbel | Real | yes | yes | – | yes | yes | – | mean, variance, entropy, kl_divergence, cdf |
+| StudentT | Real | yes | – | – | yes | – | – | mean, variance, entropy, cdf |
+| Uniform | Interval (moves) | yes | yes | – | yes | yes | – | mean, variance, entropy, kl_divergence, cdf |
+| Exponential | Positive | yes | yes | – | yes | yes | rate | mean, variance, entropy, kl_divergence, cdf |
+| Gamma | Positive | yes | – | – | yes | – | rate | mean, variance, entropy, kl_divergence, cdf |
+| Beta | UnitInterval | yes | – | – | yes | – | – | mean, variance, entropy, kl_divergence, cdf |
+| Dirichlet | Simplex | yes | – | – | yes | – | – | mean, variance, entropy, kl_divergence |
+| Bernoulli | Boolean | – | yes | yes | yes | yes | parameter | mean, variance, entropy, kl_divergence, cdf |
+| Categorical | IntegerBelow | – | yes | yes | yes | yes | parameter | entropy, kl_divergence, cdf |
+| OneHotCategorical | OneHot | – | yes | yes | yes | – | parameter | mean, variance, entropy, kl_divergence |
+| Binomial | IntegerBelow | – | – | yes | yes | – | – | mean, variance, kl_divergence |
+| Geometric | NonNegativeInteger | – | yes | – | yes | yes | – | mean, variance, entropy, kl_divergence, cdf |
+| NegativeBinomial | NonNegativeInteger | – | – | – | yes | – | – | mean, variance |
+| Poisson | NonNegativeInteger | – | – | – | yes | – | rate | mean, variance, kl_divergence, cdf |
+| PlackettLuce | Permutation | – | yes | yes | – | – | – | – |
+| Mixture | Real | yes | yes | – | – | – | – | mean, variance, cdf |
+| Transformed | Positive | yes | yes | – | – | – | – | – |
+| Joint | Product | – | yes | – | – | – | – | mean, variance, entropy, kl_divergence |
+"""
 
 from logtrick.distributions._base import Distribution as Distribution
 from logtrick.distributions._bernoulli import Bernoulli as Bernoulli
@@ -12,14 +45,17 @@ from logtrick.distributions._counts import (
     Geometric as Geometric,
 )
 from logtrick.distributions._dirichlet import Dirichlet as Dirichlet
-from logtrick.distributions._draw import Draw as Draw, value_of as value_of
+from logtrick.distributions._draw import Draw as Draw, is_draw as is_draw, value_of as value_of
+from logtrick.distributions._factorized import Factorized as Factorized
 from logtrick.distributions._family import Family as Family, distribution as distribution
 from logtrick.distributions._gamma import Exponential as Exponential, Gamma as Gamma
 from logtrick.distributions._joint import Joint as Joint
+from logtrick.distributions._links import Link as Link, Sigmoid as Sigmoid
 from logtrick.distributions._location_scale import (
     Cauchy as Cauchy,
     Gumbel as Gumbel,
     Laplace as Laplace,
+    LocationScale as LocationScale,
 )
 from logtrick.distributions._log_normal import LogNormal as LogNormal
 from logtrick.distributions._mixture import Mixture as Mixture
@@ -28,6 +64,7 @@ from logtrick.distributions._normal import (
     MultivariateNormal as MultivariateNormal,
     Normal as Normal,
 )
+from logtrick.distributions._parameters import widened as widened
 from logtrick.distributions._plackett_luce import PlackettLuce as PlackettLuce
 from logtrick.distributions._poisson import Poisson as Poisson
 from logtrick.distributions._student_t import StudentT as StudentT

@@ -16,6 +16,7 @@ from logtrick.distributions._draw import Draw, is_draw, same_charts, value_of
 from logtrick.distributions._keywords import naming_the_right_keyword
 from logtrick.distributions._links import Link
 from logtrick.distributions._parameters import is_inexact, widened
+from logtrick.distributions._refusals import moving_support_message, unaccounted
 from logtrick.distributions._weak import WeakDerivative, spread
 from logtrick.supports import Support
 
@@ -32,7 +33,7 @@ class Distribution(Module, abstract=True):
 
     Attributes:
       reparameterized: a derivative through `transform` is the pathwise derivative; otherwise it raises.
-      splits: the noise is rows of a counter-based draw, not a key a run.
+      splits: the noise is rows of a counter-based draw, not one key per sample.
       moving_support: names of the parameters that move the support; the score function refuses their derivative.
       factorized: log p is a sum of independent factors, which `log_prob_factors` gives one by one.
       provides: what it has in closed form, of "mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative"
@@ -180,7 +181,7 @@ class Distribution(Module, abstract=True):
         """The draw that `noise` makes. Its derivative is the pathwise derivative, or raises where there is none."""
         if self.reparameterized:
             return value_of(rounded(self, widened(self)._transform(noise)))
-        refused = lambda tree: refuse(tree, _unaccounted(self))
+        refused = lambda tree: refuse(tree, unaccounted(self))
         return value_of(rounded(self, self._draw_with(refused, noise)))
 
     def draw(self, noise: Any) -> Any:
@@ -200,7 +201,7 @@ class Distribution(Module, abstract=True):
         Returns:
           The draw, shape `event_shape`, in the parameters' dtype.
         Raises:
-          UnaccountedRandomnessError: differentiated, where the family is not reparameterised.
+          UnaccountedRandomnessError: differentiated, where the family is not reparameterized.
         """
         return self.transform(self.noise(as_key(key)))
 
@@ -219,7 +220,7 @@ class Distribution(Module, abstract=True):
         """The independent terms of log p(x), one for each coordinate of the event (one-hot rows: for each row).
 
         Raises:
-          ValueError: the family does not factorise, or `x` is not shaped like one draw.
+          ValueError: the family does not factorize, or `x` is not shaped like one draw.
         """
         if not self.factorized:
             raise ValueError(
@@ -252,11 +253,11 @@ class Distribution(Module, abstract=True):
         """The antithetic noise, of the same law: −ε for normals, 1 − u (on the grid of draws) for uniforms.
 
         Raises:
-          ValueError: the noise is a key a run.
+          ValueError: the noise is one key per sample.
         """
         if not self.splits:
             raise ValueError(
-                f"{type(self).__name__} draws from a key a run, which has no antithesis. Use IID()."
+                f"{type(self).__name__} draws from one key per sample, which has no antithesis. Use IID()."
             )
         return jax.tree.map(
             lambda spec, value: spec.reflect(value), self.noise_spec, noise, is_leaf=_noise.is_noise
@@ -313,7 +314,7 @@ class Distribution(Module, abstract=True):
         """
         if self.reparameterized:
             return self._closed_form("inverse_cdf", u)
-        return refuse(self, _unaccounted(self))._closed_form("inverse_cdf", u)
+        return refuse(self, unaccounted(self))._closed_form("inverse_cdf", u)
 
     def standardization(self) -> tuple[Array, Array]:
         """Mean and standard deviation of the unconstrained draw: x itself, log x of positive x, the logit of x in (0, 1)."""
@@ -394,57 +395,3 @@ def rounded(dist: Distribution, draw: Any) -> Any:
     cast = lambda x: x.astype(dtype) if is_inexact(x) else x
     of_one = lambda x: Draw(cast(x.value), x.coordinates, x.chart) if is_draw(x) else cast(x)
     return jax.tree.map(of_one, draw, is_leaf=is_draw)
-
-
-def moving_support_message(dist: Distribution) -> str:
-    name = type(dist).__name__
-    return (
-        f"{name}: the support moves with {', '.join(dist.moving_support)}, so the score function misses the "
-        f"boundary's term. Use Pathwise() with {name}, or stop_gradient on those parameters."
-    )
-
-
-def _unaccounted(dist: Any) -> str:
-    name = type(dist).__name__.lstrip("_")
-    return (
-        f"{name}.sample was differentiated, and its draw has no derivative: the gradient would silently be zero. Use "
-        f"lt.expect(key, f, dist), which accounts for the draw, or jax.lax.stop_gradient on the parameters of {name}."
-    )
-
-
-class Factorized(Distribution, abstract=True):
-    """A distribution of independent coordinates, as many as its parameters have.
-
-    Subclasses define `_log_kernel(x)`, and `_log_normalizer()` where log p = kernel − normalizer with terms of the
-    parameters alone, which are then summed once and not for every draw. (Not where large terms cancel in each factor, nor
-    where x can be outside of the support: there the derivative is 0.)
-    """
-
-    factorized = True
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return np.broadcast_shapes(*(np.shape(leaf) for leaf in jax.tree.leaves(self)))
-
-    def _log_kernel(self, x: Any) -> Array:
-        raise NotImplementedError
-
-    def _log_kernel_at(self, coordinates: Any) -> Array:
-        """`_log_kernel` of the value that these coordinates make, for families with `charts`."""
-        raise NotImplementedError
-
-    def _log_normalizer(self) -> Array | None:
-        return None
-
-    def _kernel(self, x: Any) -> Array:
-        return self._log_kernel_at(x.coordinates) if is_draw(x) else self._log_kernel(x)
-
-    def _log_factors(self, x: Any) -> Array:
-        kernel, normalizer = self._kernel(x), self._log_normalizer()
-        return kernel if normalizer is None else kernel - normalizer
-
-    def _log_prob(self, x: Any) -> Array:
-        kernel, normalizer = self._kernel(x), self._log_normalizer()
-        if normalizer is None:
-            return jnp.sum(kernel)
-        return jnp.sum(kernel) - jnp.sum(jnp.broadcast_to(normalizer, kernel.shape))

@@ -7,7 +7,7 @@ import numpy as np
 
 from logtrick._core.module import static
 from logtrick.distributions import _probabilities as probabilities
-from logtrick.distributions._base import Factorized
+from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._links import Sigmoid
 from logtrick.distributions._parameters import Array, where_inside, wide
 from logtrick.noise import Uniform

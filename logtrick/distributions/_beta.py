@@ -9,8 +9,8 @@ from jax.scipy.special import betainc, digamma, polygamma, xlog1py, xlogy
 
 from logtrick._core.smooth import log_sigmoid
 from logtrick.bijectors import Sigmoid
-from logtrick.distributions._base import Factorized
 from logtrick.distributions._draw import Draw
+from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._implicit import implicit_logit
 from logtrick.distributions._parameters import Array, broadcasting, positive, where_inside
 from logtrick.distributions._special import log_beta
@@ -21,7 +21,7 @@ from logtrick.supports import Support, UnitInterval
 class Beta(Factorized):
     """Independent betas, p(x) = xᵃ⁻¹ (1 − x)ᵇ⁻¹ / B(a, b) in every coordinate.
 
-    Reparameterised by the univariate implicit derivative, dx/da = −∂ₐF(x; a, b) / p(x; a, b), to first order; it has
+    Reparameterized by the univariate implicit derivative, dx/da = −∂ₐF(x; a, b) / p(x; a, b), to first order; it has
     2.4 × less variance than the ratio of gammas that `jax.random.beta` differentiates (f = x, a = 2, b = 3). Drawn as a
     logit, and scored there: a draw that rounds to 0 or 1 keeps its finite score. A draw that rounds to 1 is moved into
     (0, 1) for b ≥ ½, where that does not bias E log(1 − x).

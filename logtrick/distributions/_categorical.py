@@ -10,7 +10,7 @@ from jax import lax
 from logtrick._core import checks
 from logtrick._core.module import assign, static
 from logtrick.distributions import _probabilities as probabilities
-from logtrick.distributions._base import Factorized
+from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._links import Softmax
 from logtrick.distributions._parameters import Array, where_inside, wide
 from logtrick.noise import Uniform
@@ -70,7 +70,7 @@ class Categorical(Factorized):
         x, size = jnp.asarray(x), self.parameter.shape[-1]
         inside = (x >= 0) & (x < size) & (x == jnp.floor(x))
         index = jnp.where(inside, x, 0).astype(jnp.int32)
-        # Normalised first: under vmap over draws that is done once, and a table of K is gathered from.
+        # Normalized first: under vmap over draws that is done once, and a table of K is gathered from.
         log_p = probabilities.log_rows(self)
         return where_inside(inside, jnp.take_along_axis(log_p, index[..., None], axis=-1)[..., 0])
 

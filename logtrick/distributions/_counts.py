@@ -10,8 +10,8 @@ from jax import lax
 from logtrick._core import checks
 from logtrick._core.module import assign, static
 from logtrick.distributions import _probabilities as probabilities
-from logtrick.distributions._base import Factorized
 from logtrick.distributions._bernoulli import two_outcomes_divergence
+from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._parameters import (
     Array,
     is_count,

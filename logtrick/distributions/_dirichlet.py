@@ -8,8 +8,8 @@ from jax import lax
 from jax.scipy.special import digamma, gammaln, xlogy
 
 from logtrick.bijectors import Exp
-from logtrick.distributions._base import Factorized
 from logtrick.distributions._draw import Draw
+from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._implicit import implicit_logit
 from logtrick.distributions._parameters import Array, parameters, positive, where_inside
 from logtrick.noise import KeyPerRun
@@ -19,7 +19,7 @@ from logtrick.supports import Simplex, Support
 class Dirichlet(Factorized):
     """Independent Dirichlets, p(x) = Γ(Σ a) Π xₖ^(aₖ − 1) / Γ(aₖ) in every row, a = concentration.
 
-    Reparameterised to first order, through the marginals: xₖ ~ Beta(aₖ, Σ others) moves with aₖ by its univariate
+    Reparameterized to first order, through the marginals: xₖ ~ Beta(aₖ, Σ others) moves with aₖ by its univariate
     implicit derivative, and the others, independent of it given their sum, shrink in proportion. Drawn in log space, and
     scored there: an entry that underflows to 0 keeps its finite score.
 

@@ -8,8 +8,8 @@ from jax.scipy.special import digamma, gammainc, gammaln, polygamma, xlogy
 
 from logtrick._core.module import replace
 from logtrick.bijectors import Exp
-from logtrick.distributions._base import Factorized
 from logtrick.distributions._draw import Draw
+from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._parameters import Array, broadcasting, positive, where_inside, wide
 from logtrick.noise import KeyPerRun, Uniform
 from logtrick.supports import Positive, Support
@@ -18,7 +18,7 @@ from logtrick.supports import Positive, Support
 class Gamma(Factorized):
     """Independent gammas, p(x) = rateᵃ xᵃ⁻¹ e^(−rate x) / Γ(a), a = concentration, in every coordinate.
 
-    Reparameterised implicitly: dx/da = −∂ₐF(x; a) / p(x; a). Drawn in log space, and scored there: a draw that underflows
+    Reparameterized implicitly: dx/da = −∂ₐF(x; a) / p(x; a). Drawn in log space, and scored there: a draw that underflows
     to 0 (shapes of 1e-3) keeps its finite score.
 
     Args:

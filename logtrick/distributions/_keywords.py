@@ -30,7 +30,10 @@ _KNOWN_AS = {
 
 def naming_the_right_keyword(init: Callable[..., None]) -> Callable[..., None]:
     """`init`, whose error for a keyword that it does not have names the one that is meant."""
-    accepted = list(inspect.signature(init).parameters)[1:]
+    parameters = list(inspect.signature(init).parameters.values())[1:]
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return init
+    accepted = [p.name for p in parameters]
 
     @functools.wraps(init)
     def checked(self: Any, *args: Any, **kwargs: Any) -> None:

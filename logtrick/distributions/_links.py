@@ -29,7 +29,7 @@ class Link(Module, abstract=True):
         raise NotImplementedError
 
     def perturbed(self, logits: Array, uniform: Array) -> Array:
-        """z: the normalised logits plus the noise that `uniform` makes."""
+        """z: the normalized logits plus the noise that `uniform` makes."""
         raise NotImplementedError
 
     def hard(self, z: Array) -> Array:
@@ -96,7 +96,7 @@ class Sigmoid(Link):
 
     def conditional(self, logits: Array, x: Array, noise: Array) -> Array:
         sign = 2 * x - 1
-        # both softplus of the logits, which under a vmap over runs are worked out once
+        # both softplus of the logits, which a vmap over samples computes once
         return sign * softplus(
             sign * noise + jnp.where(x == 1, softplus(logits), softplus(-logits))
         )

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtr, ndtri
 
 from logtrick.bijectors import Exp
-from logtrick.distributions._base import Factorized
 from logtrick.distributions._draw import Draw
+from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._normal import LOG_ROOT_2PI
 from logtrick.distributions._parameters import (
     Array,

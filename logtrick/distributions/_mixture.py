@@ -24,7 +24,7 @@ class Mixture(Distribution):
     """A mixture: p(x) = Σₖ wₖ pₖ(x), w = softmax(logits).
 
     The score function works over the mixture itself. Where the event is one number and every component's distribution
-    function can be differentiated, it is reparameterised implicitly, dx/dθ = −∂_θF(x)/p(x), to first order: also in the
+    function can be differentiated, it is reparameterized implicitly, dx/dθ = −∂_θF(x)/p(x), to first order: also in the
     weights, which no draw of a component index allows. Summing over the component instead, exactly, is a program of two
     draws, Σₖ wₖ E_{x∼pₖ}[f(x)]: `k = yield lt.sample(lt.Categorical(mixture.logits), lt.Enumerate())`, then
     `x = yield lt.sample(mixture.component(k))` with any estimator that the components allow.
@@ -92,7 +92,7 @@ class Mixture(Distribution):
         """The k-th component, pₖ; k may be traced, as a draw of `Categorical(logits)` is.
 
         Of components of several families a traced k makes the mixture that gives all its weight to the k-th: its draws
-        and log p are pₖ's, and it is reparameterised where a mixture of these families is.
+        and log p are pₖ's, and it is reparameterized where a mixture of these families is.
 
         Args:
           k: an integer in 0 … K − 1; a traced one outside is taken to the nearest that is inside.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from logtrick._core.module import static
 from logtrick.distributions import _probabilities as probabilities
-from logtrick.distributions._base import Factorized
+from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._parameters import Array, is_count, not_negative, where_inside
 from logtrick.distributions._special import log_beta
 from logtrick.noise import KeyPerRun

@@ -1,4 +1,4 @@
-"""The normal distribution, factorised and with a full covariance."""
+"""The normal distribution, factorized and with a full covariance."""
 
 import math
 from typing import Any

@@ -78,7 +78,7 @@ def _broadcast(dist: Any, *values: Array) -> tuple[int, ...]:
         ) from None
 
 
-# Half precision: the noise is drawn, the draw worked out and log p summed in float32; only draws are rounded. (A bf16
+# Half precision: the noise is drawn, the draw computed and log p summed in float32; only draws are rounded. (A bf16
 # uniform is 1.0 once in 512 draws, and a bf16 x − loc is 0 where the score is not.)
 
 

@@ -8,7 +8,7 @@ from jax.scipy import stats
 
 from logtrick._core import checks
 from logtrick._core.module import assign
-from logtrick.distributions._base import Factorized
+from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._parameters import Array, broadcasting, is_count, where_inside
 from logtrick.distributions._special import poisson_log_density
 from logtrick.noise import KeyPerRun
@@ -18,7 +18,7 @@ from logtrick.supports import NonNegativeInteger, Support
 class Poisson(Factorized):
     """Independent Poissons, P(x) = rateˣ e^(−rate) / x! in every coordinate.
 
-    Draws are whole numbers in the dtype of the rate. The sampler rejects, so the noise is a key a run.
+    Draws are whole numbers in the dtype of the rate. The sampler rejects, so the noise is one key per sample.
 
     Args:
       rate: mean counts, 0 ≤ rate < 2³⁰, any shape; 0 is the point mass at 0.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import betainc
 
-from logtrick.distributions._base import Factorized
+from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._implicit import implicit_logit
 from logtrick.distributions._location_scale import log_one_plus_square
 from logtrick.distributions._parameters import Array, broadcasting, finite, positive, standardized
@@ -19,7 +19,7 @@ from logtrick.supports import Real, Support
 class StudentT(Factorized):
     """Independent Student's t variates, p(x) ∝ (1 + z²/df)^(−(df + 1)/2), z = (x − loc) / scale, in every coordinate.
 
-    Reparameterised; in `df` implicitly, dx/ddf = −∂F/p, to first order: z²/(df + z²) ~ Beta(½, df/2).
+    Reparameterized; in `df` implicitly, dx/ddf = −∂F/p, to first order: z²/(df + z²) ~ Beta(½, df/2).
 
     Args:
       df: degrees of freedom > 0.

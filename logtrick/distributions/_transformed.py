@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from logtrick._core.kernel import refuse
 from logtrick._core.module import replace
 from logtrick.bijectors import Bijector, chained, steps_of
-from logtrick.distributions._base import Distribution, moving_support_message
+from logtrick.distributions._base import Distribution
 from logtrick.distributions._draw import Draw, is_draw, value_of
 from logtrick.distributions._parameters import Array, widened
+from logtrick.distributions._refusals import moving_support_message
 from logtrick.supports import Support
 
 
@@ -20,7 +21,7 @@ class Transformed(Distribution):
 
     A draw keeps the argument of T's last steps (those without parameters, or whose parameters move the image) beside its
     value, and is scored from it: a draw that rounds onto an open edge of the image, as tanh(9) does, has a finite score.
-    Reparameterised where the base is. Where the image moves with T's parameters (an interval's ends, a shift of
+    Reparameterized where the base is. Where the image moves with T's parameters (an interval's ends, a shift of
     positive draws), the score function refuses their derivative.
 
     Args:

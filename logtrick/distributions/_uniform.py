@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from logtrick._core import checks
 from logtrick._core.module import assign
-from logtrick.distributions._base import Factorized
+from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._parameters import Array, broadcasting, finite, where_inside, wide
 from logtrick.noise import Uniform as UniformNoise
 from logtrick.supports import Interval, Support

@@ -1,9 +1,11 @@
 """`lt.eligibility_trace`: value and gradient of a loop of unknown length, by forward accumulation.
 
-With s_t the score of step t's draws, z_t = Σ_{u≤t} s_u and c_t the costs of step t, Σ_t (Σ_{u≥t} c_u) s_t = Σ_t c_t z_t: the
-left side needs the costs to come, the right side is summed while the loop runs. A baseline that is affine in the costs to
-come, b(c) = b(0) + A c, is paid likewise: b(0) at its draw's own step, A c_t at every later one, on the trace of the draws
-that have it. Leave-one-out thereby subtracts the other runs' costs of the same step.
+With s_t the score of step t's draws, z_t = Σ_{u≤t} s_u and c_t the costs of step t, Σ_t (Σ_{u≥t}
+c_u) s_t = Σ_t c_t z_t: the left side needs the costs to come, the right side is summed while the
+loop runs. A baseline that is affine in the costs to come, b(c) = b(0) + A c, is subtracted
+likewise: b(0) at its draw's own step, A c_t at every later step, multiplied with the trace of the
+draws that have this baseline. Leave-one-out thereby subtracts the other samples' costs of the same
+step.
 """
 
 from collections.abc import Callable
@@ -31,9 +33,9 @@ class TraceAux(Module):
     """What `lt.eligibility_trace` gives beside its value.
 
     Attributes:
-      standard_error: of the value, over the runs, in the units of the costs; nan for one run.
-      num_steps: of each run, shape (num_samples,).
-      carry: the last carry of each run, a leading axis of runs.
+      standard_error: of the value, over the samples, in the units of the costs; nan for one sample.
+      num_steps: of each sample, shape (num_samples,).
+      carry: the last carry of each sample, a leading axis of samples.
 
     Example:
       >>> import jax, logtrick as lt
@@ -62,38 +64,49 @@ def eligibility_trace(
     decay: Any = 1.0,
     has_aux: bool = False,
 ) -> Any:
-    """The expected costs of a loop that ends when it will, and their gradient, in memory that knows no steps.
+    """The expected costs of a loop of unknown length, and their gradient, in memory independent of the number of steps.
 
-    `while cond(carry): carry = step(carry, params)`, with draws and costs in the step, as in `lt.scan`; the number of steps
-    may depend on the draws. Nothing is differentiated in reverse through time: with the trace z of the scores so far,
+    `while cond(carry): carry = step(carry, params)`, with draws and costs in the step, as in
+    `lt.scan`; the number of steps may depend on the draws. Nothing is differentiated in reverse
+    through time: with the trace z of the scores so far,
 
         z ← β z + ∇ log p_t,    gradient ← gradient + (c_t − b_t) z + ∇c_t,
 
-    which for β = 1 is reward-to-go credit, Σ_t Σ_{u≥t} (c_u − b_u) ∇log p_t + ∇c_t, unbiased; b_t is the other runs' mean
-    cost of the same step (`LeaveOneOut`; a run that has ended pays 0). β < 1 is GPOMDP's: BIASED towards the costs that
-    follow soon, with less variance. Memory: num_samples × (carry + a trace like `params` for each kind of baseline); where
-    the carry itself varies with `params` (a recurrent state, a pathwise draw), also num_samples × carry × params for that
-    derivative. First order only. Discount by a cost's own factor, from the carry.
+    which for β = 1 is reward-to-go credit, Σ_t Σ_{u≥t} (c_u − b_u) ∇log p_t + ∇c_t, unbiased; b_t
+    is the other samples' mean cost of the same step (`LeaveOneOut`; a sample that has ended has
+    cost 0). β < 1 is GPOMDP's: BIASED toward the costs that follow soon, with less variance.
+    Memory: num_samples × (carry + a trace like `params` for each kind of baseline); where the carry
+    itself varies with `params` (a recurrent state, a pathwise draw), also
+    num_samples × carry × params for that derivative. First order only. Discount by a cost's own
+    factor, from the carry.
 
     Args:
       key: a typed key.
-      cond: `cond(carry) -> bool`, whether a run goes on.
-      step: a generator function `step(carry, params)` that yields `lt.sample` and `lt.cost` and returns the next carry.
-        Estimators of one point (`ScoreFunction`, `Pathwise`, …), with `NoBaseline`, `ConstantBaseline` or `LeaveOneOut`.
-      carry: the first carry of every run, a pytree; its own dependence on the parameters is no part of the gradient.
-      params: θ, a pytree of float arrays: the gradient is with respect to these, where the step uses its argument.
-      num_samples: n ≥ 1 runs; n ≥ 2 with leave-one-out. They go in step until the last has ended.
+      cond: `cond(carry) -> bool`, whether a sample goes on.
+      step: a generator function `step(carry, params)` that yields `lt.sample` and `lt.cost` and
+        returns the next carry. Estimators of one point (`ScoreFunction`, `Pathwise`, …), with
+        `NoBaseline`, `ConstantBaseline` or `LeaveOneOut`.
+      carry: the first carry of every sample, a pytree; its own dependence on the parameters is no
+        part of the gradient.
+      params: θ, a pytree of float arrays: the gradient is with respect to these, where the step
+        uses its argument.
+      num_samples: n ≥ 1 samples; n ≥ 2 with leave-one-out. All of them take steps together until
+        the last one has ended.
       decay: β in [0, 1], shape (), dimensionless.
       has_aux: also return a `TraceAux`.
     Returns:
-      `(value, gradient)`, shape () and a pytree like `params`; with `has_aux`, `((value, aux), gradient)`.
+      `(value, gradient)`, shape () and a pytree like `params`; with `has_aux`, `((value, aux),
+      gradient)`.
     Raises:
       DerivativeOrderError: the result, or anything that it is made of, is differentiated.
-      ValueError: a step without draws or costs, one with an `lt.scan`, an estimator or baseline that needs the costs to come.
-      TypeError: a carry that changes its shape or dtype, a `cond` that is no truth value, `params` that are no floats.
+      ValueError: a step without draws or costs, one with an `lt.scan`, an estimator or baseline
+        that needs the costs to come.
+      TypeError: a carry that changes its shape or dtype, a `cond` that is no truth value, `params`
+        that are no floats.
     References:
-      Baxter & Bartlett (2001), "Infinite-Horizon Policy-Gradient Estimation", JAIR 15 (GPOMDP); Sutton & Barto (2018),
-      "Reinforcement Learning", chapter 13; Williams & Zipser (1989) for the derivative of the carry.
+      Baxter & Bartlett (2001), "Infinite-Horizon Policy-Gradient Estimation", JAIR 15 (GPOMDP);
+      Sutton & Barto (2018), "Reinforcement Learning", chapter 13; Williams & Zipser (1989) for the
+      derivative of the carry.
     Example:
       >>> import jax, logtrick as lt
       >>> def toss(tail, logit):                               # until the first head: a geometric distribution

@@ -1,7 +1,7 @@
-"""The loop of `lt.eligibility_trace`: what it is made of, found by abstract steps, and the loop itself, forward in time.
+"""The loop of `lt.eligibility_trace`: its parts, found by abstract steps, and the loop itself, forward in time.
 
-A carry that varies with the parameters (a recurrent state, a pathwise draw) takes its derivative S along:
-S ← ∂carry′/∂carry S + ∂carry′/∂θ, and every derivative within a step is ∂/∂θ + ∂/∂carry S.
+A carry that varies with the parameters (a recurrent state, a pathwise draw) takes its derivative S
+along: S ← ∂carry′/∂carry S + ∂carry′/∂θ, and every derivative within a step is ∂/∂θ + ∂/∂carry S.
 """
 
 import dataclasses
@@ -37,14 +37,14 @@ class Loop:
     """A loop, found by abstract steps.
 
     Attributes:
-      cond: of one run's carry.
-      step: `step(params, carry, noises, index, alive)`, of one run.
+      cond: of one sample's carry.
+      step: `step(params, carry, noises, index, alive)`, of one sample.
       sites: what a step draws.
       shapes: of a step.
       carry: the first carry, of the dtypes that it keeps.
       params: what the gradient is with respect to.
       moving: for each leaf of the carry, whether it varies with the parameters.
-      num_runs: how many go in step.
+      num_runs: how many samples take steps together.
       axes: over which mesh axes of a user's `shard_map` everything varies.
     """
 
@@ -85,7 +85,8 @@ def loop_of(
         jnp.float32(0),
         jnp.bool_(True),
     )
-    # all of it: the state of the loop must vary as its steps do, and a gradient in what devices share would be their sum
+    # all of it: the state of the loop must vary as its steps do, and a gradient in what devices
+    # share would be their sum
     example = cast_varying(example, axes)
     params, carry = example[:2]
 
@@ -111,7 +112,7 @@ def loop_of(
 
 
 def _closed(function: Callable[..., Any], *example: Any) -> Callable[..., Any]:
-    """`function`, what it closes over brought to light: differentiating that raises as well."""
+    """`function` with its closure converted to arguments, so that differentiating the closure raises as well."""
     converted, outside = jax.closure_convert(function, *example)
     outside = refuse(outside, ORDER, DerivativeOrderError)
     return lambda *args: converted(*args, *outside)
@@ -175,17 +176,18 @@ def _moving(step: Callable[[Any, Any], Any], params: Any, carry: Any) -> list[bo
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """The state of the loop; a leading axis of runs on all but `t` and `gradient`.
+    """The state of the loop; a leading axis of samples on all but `t` and `gradient`.
 
     Attributes:
       t: the number of the step.
-      alive: whether a run goes on.
-      carry: each run's.
+      alive: whether a sample goes on.
+      carry: each sample's.
       values: the costs so far.
-      num_steps: of each run.
-      traces: for each leaf of the parameters, the sums of scores, (runs, traces, *leaf).
-      slopes: the derivative of what of the carry varies with the parameters, flat, (runs, size, *leaf).
-      gradient: the mean over runs so far.
+      num_steps: of each sample.
+      traces: for each leaf of the parameters, the sums of scores, (samples, traces, *leaf).
+      slopes: the derivative of what of the carry varies with the parameters, flat, (samples, size,
+        *leaf).
+      gradient: the mean over samples so far.
     """
 
     t: Array
@@ -202,7 +204,7 @@ jax.tree_util.register_dataclass(State, [f.name for f in dataclasses.fields(Stat
 
 
 def run(loop: Loop, noises: Callable[[Array], list[Any]], decay: Array) -> State:
-    """The state when the last run has ended; `noises(t)` are those of step t, a leading axis of runs on each."""
+    """The state when the last sample has ended; `noises(t)` are those of step t, a leading axis of samples on each."""
 
     def body(state: State) -> State:
         one = lambda _, *row: _one(loop, decay, *row)
@@ -253,7 +255,7 @@ def _flat(leaves: list[Array]) -> tuple[Array, Callable[[Array], list[Array]]]:
 def _one(
     loop: Loop, decay: Array, index: Array, noises: Any, alive: Array, carry: Any, *own: Any
 ) -> tuple[Any, ...]:
-    """One run's step: its new state, and its part of the gradient."""
+    """One sample's step: its new state, and its part of the gradient."""
     value, count, traces, slopes = own
     moving, still = loop.split(carry)
     flat, unravel = _flat(moving)
@@ -270,7 +272,8 @@ def _one(
     )
     faded = jax.tree.map(lambda z: (decay * z).astype(z.dtype), traces)
     size = flat.size
-    # a run that has ended may divide by zero in its idle steps: what it gives is left out, not multiplied by 0
+    # a sample that has ended may divide by zero in its idle steps: what it gives is left out, not
+    # multiplied by 0
     part = jax.tree.map(
         lambda r, z: (
             jnp.where(alive, r[size], jnp.zeros_like(r[size]))

@@ -1,7 +1,8 @@
-"""One step of one run for `lt.eligibility_trace`: what it pays at once, and what it pays the traces so far.
+"""One step of one sample for `lt.eligibility_trace`: its costs, and the weights by which they multiply the traces so far.
 
-A trace is a sum of scores. Draws share one where their baselines are alike, since a baseline that is affine in the costs
-to come, b(c) = b(0) + A c, takes b(0) at its draw's own step and A c_t at every later one.
+A trace is a sum of scores. Draws share one where their baselines are alike, since a baseline that
+is affine in the costs to come, b(c) = b(0) + A c, takes b(0) at its draw's own step and A c_t at
+every later one.
 """
 
 import dataclasses
@@ -42,14 +43,15 @@ WHERE = "lt.eligibility_trace"
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One run's step.
+    """One sample's step.
 
     Attributes:
       carry: the next.
-      paid: the costs; 0 in a run that has ended.
-      local: what this step differentiates: its costs, and its own scores by what they and their baselines are paid.
+      paid: the sum of the costs; 0 in a sample that has ended.
+      local: what this step differentiates: its costs, and its own scores multiplied by the costs
+        less their baselines.
       scores: the log-prob of the draws, for each trace, shape (traces,).
-      weights: what each trace so far is paid, shape (traces,).
+      weights: the number by which each trace so far is multiplied, shape (traces,).
     """
 
     carry: Any
@@ -102,8 +104,7 @@ class _Ledger:
             self.local = self.local - stop(fixed).astype(log_prob.dtype) * log_prob
 
     def closed(self, carry: Any) -> Step:
-        """Earlier draws of every kind of baseline are paid all of the step's costs, those too that came before its first
-        draw in this one."""
+        """Multiply the traces of all earlier draws by all of the step's costs, also by those before this step's first draw."""
         pairs = zip(self.baselines, self.scores)
         weights = [
             sum((self._weight(b, c, s) for c in self.costs), jnp.asarray(0.0)) for b, s in pairs
@@ -142,7 +143,7 @@ def read_step(
     alive: Array,
     draw: Callable[[Sample, int], Points],
 ) -> tuple[Step, int]:
-    """One step, its draws by `draw(statement, index)`; and how many costs it pays."""
+    """One step, its draws by `draw(statement, index)`; and how many costs it has."""
     ledger = _Ledger(runs, alive)
     value = walk(begin_step(step, carry, params), _StepReader(ledger, runs, draw))
     return ledger.closed(value), len(ledger.costs)
@@ -203,13 +204,15 @@ def _score_of(estimator: Any, points: Points, runs: Runs) -> tuple[ScalarBaselin
     if estimator.adaptive or not (plain or affine):
         name = f"{type(estimator).__name__}({'' if baseline is None else type(baseline).__name__ + '()'})"
         raise ValueError(
-            f"{WHERE}: {name} needs all the costs to come, and a trace is paid as they come. Use ScoreFunction() with "
+            f"{WHERE}: {name} needs all the costs to come, and a trace meets them one by one. Use ScoreFunction() with "
             "LeaveOneOut(), ConstantBaseline(b) or NoBaseline(), or lt.expect_program with lt.scan."
         )
     if closed.weight is None:
         return None
     log_prob = jnp.log(closed.weight)  # 0, with the derivative of the log-prob
-    return (NoBaseline() if plain else baseline), log_prob
+    if plain or not isinstance(baseline, ScalarBaseline):
+        return NoBaseline(), log_prob
+    return baseline, log_prob
 
 
 def _alike(one: ScalarBaseline, other: ScalarBaseline) -> bool:

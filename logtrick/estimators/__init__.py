@@ -1,5 +1,7 @@
 """Estimators of gradients of expectations, one a file."""
 
+from logtrick._core.checks import scalar_cost as scalar_cost
+from logtrick._core.mesh import local as local
 from logtrick.estimators._arm import ARM as ARM
 from logtrick.estimators._arms import ARMS as ARMS
 from logtrick.estimators._base import Estimator as Estimator, Rest as Rest
@@ -26,6 +28,14 @@ from logtrick.estimators._gumbel_softmax import (
 )
 from logtrick.estimators._lax import LAX as LAX
 from logtrick.estimators._local_expectation import LocalExpectation as LocalExpectation
+from logtrick.estimators._logits import (
+    as_draw as as_draw,
+    hard_draw as hard_draw,
+    link_of as link_of,
+    logits_of as logits_of,
+    score as score,
+    uniforms as uniforms,
+)
 from logtrick.estimators._measure_valued import MeasureValued as MeasureValued
 from logtrick.estimators._needs import (
     Bits as Bits,
@@ -42,6 +52,7 @@ from logtrick.estimators._points import Points as Points
 from logtrick.estimators._rebar import REBAR as REBAR
 from logtrick.estimators._reinmax import ReinMax as ReinMax
 from logtrick.estimators._relax import RELAX as RELAX
+from logtrick.estimators._relaxed import positive_scalar as positive_scalar
 from logtrick.estimators._rodeo import RODEO as RODEO
 from logtrick.estimators._score_function import (
     ScoreFunction as ScoreFunction,
@@ -49,4 +60,5 @@ from logtrick.estimators._score_function import (
 )
 from logtrick.estimators._straight_through import StraightThrough as StraightThrough
 from logtrick.estimators._sum_and_sample import SumAndSample as SumAndSample
+from logtrick.estimators._surrogate import surrogate as surrogate
 from logtrick.estimators._unordered_set import UnorderedSet as UnorderedSet

@@ -22,15 +22,15 @@ class ARM(Estimator):
 
     ∇_φd E[f] ≈ (f(1[u > 1 − p]) − f(1[u < p])) (u_d − ½), unbiased.
 
-    Cost: 2 evaluations of f and no derivative of f. `DisARM` has the same cost and a variance that is lower by
-    E[(f(b) − f(b̃))² Var(u_d | b_d, b̃_d)]. The value is the mean over the pair.
+    Cost: 2 evaluations of f and no derivative of f. `DisARM` has the same cost and a variance that
+    is lower by E[(f(b) − f(b̃))² Var(u_d | b_d, b̃_d)]. The value is the mean over the pair.
 
     Raises:
       ValueError: the distribution is not a product of Bernoullis.
       DerivativeOrderError: a second derivative was taken.
     References:
-      Yin & Zhou (2019), "ARM: Augment-REINFORCE-Merge Gradient for Stochastic Binary Networks". Checked against the
-      authors' code, mingzhang-yin/ARM-gradient, `b_mnist_linear_slim.py`.
+      Yin & Zhou (2019), "ARM: Augment-REINFORCE-Merge Gradient for Stochastic Binary Networks".
+      Checked against the authors' code, mingzhang-yin/ARM-gradient, `b_mnist_linear_slim.py`.
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: (x - 0.45) ** 2, lt.Bernoulli(logit),

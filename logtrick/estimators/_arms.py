@@ -23,14 +23,15 @@ from logtrick.noise import Uniform, interior
 class ARMS(Estimator):
     """Antithetic REINFORCE with n jointly antithetic draws, coupled by a Dirichlet copula in every coordinate.
 
-    With d ∼ Dirichlet(1, …, 1) and uᵢ = (1 − dᵢ)^(n−1), each uniform, bᵢ = 1[uᵢ < p] where p ≤ ½, mirrored above:
+    With d ∼ Dirichlet(1, …, 1) and uᵢ = (1 − dᵢ)^(n−1), each uniform, bᵢ = 1[uᵢ < p] where p ≤ ½,
+    mirrored above:
 
-    ∇_φ E[f] ≈ 1/(n − 1) Σᵢ (fᵢ − f̄) (bᵢ − p) ρ,  ρ = p(1 − p) / (p − P(b₁ = b₂ = 1)), per coordinate,
-    P(b₁ = b₂ = 1) = max(2 p^{1/(n−1)} − 1, 0)^{n−1} where p ≤ ½; unbiased.
+    ∇_φ E[f] ≈ 1/(n − 1) Σᵢ (fᵢ − f̄) (bᵢ − p) ρ,  ρ = p(1 − p) / (p − P(b₁ = b₂ = 1)), per
+    coordinate, P(b₁ = b₂ = 1) = max(2 p^{1/(n−1)} − 1, 0)^{n−1} where p ≤ ½; unbiased.
 
-    Cost: n evaluations of f and no derivative of f. With n = 2 it is `DisARM`. The value is the mean over the n points.
-    ρ is worked out from the rarer of 0 and 1, m = min(p, 1 − p), as (1 − m) / (1 − max(2 − m^{−1/(n−1)}, 0)^{n−1}),
-    which loses no digits at extreme logits.
+    Cost: n evaluations of f and no derivative of f. With n = 2 it is `DisARM`. The value is the
+    mean over the n points. ρ is computed from the rarer of 0 and 1, m = min(p, 1 − p), as
+    (1 − m) / (1 − max(2 − m^{−1/(n−1)}, 0)^{n−1}), which loses no digits at extreme logits.
 
     Args:
       num_draws: n ≥ 2.
@@ -38,9 +39,10 @@ class ARMS(Estimator):
       ValueError: n < 2; the distribution is not a product of Bernoullis.
       DerivativeOrderError: a second derivative was taken.
     References:
-      Dimitriev & Zhou (2021), "ARMS: Antithetic-REINFORCE-Multi-Sample Gradient for Binary Variables", with its Dirichlet
-      copula. Checked against the authors' code, alekdimi/arms, `toy_problem.py` and `networks.py` (where 10⁻⁶ is added
-      to the denominator of ρ; this form of it needs none).
+      Dimitriev & Zhou (2021), "ARMS: Antithetic-REINFORCE-Multi-Sample Gradient for Binary
+      Variables", with its Dirichlet copula. Checked against the authors' code, alekdimi/arms,
+      `toy_problem.py` and `networks.py` (where 10⁻⁶ is added to the denominator of ρ; this form of
+      it needs none).
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: (x - 0.45) ** 2, lt.Bernoulli(logit),
@@ -73,7 +75,8 @@ class ARMS(Estimator):
     def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
         n, logits, bits = self.num_draws, logits_of(points.dist), points.x
         deviations = (costs.total - jnp.mean(costs.total)) / (n - 1)
-        # Σ (fᵢ − f̄) p = 0: bits less one of them, so that coordinates in which all agree are exactly 0
+        # Σ (fᵢ − f̄) p = 0: bits less one of them, so that coordinates in which all agree are
+        # exactly 0
         apart = (bits - bits[:1]).astype(logits.dtype)
         coefficient = against(apart, deviations) * _debiasing(stop(logits), n)
         return costs.averaged(jnp.full(n, 1 / n, logits.dtype)).first_order(coefficient, logits)

@@ -23,22 +23,26 @@ Rest = Callable[[Any], Costs]
 class Estimator(Module, abstract=True):
     """An estimator says where to look and what to make of the costs found there.
 
-    `points = draw(noise, dist)` are the points at which the rest of the program is evaluated; `close(costs, points, runs)`
-    makes of the costs there a number whose value estimates the expectation and whose derivative estimates the derivative
-    of the expectation. The engine does what lies between: it evaluates the rest at all points in one vmapped call, counts
-    evaluations, differentiates the rest for those that declare it, and refuses derivatives beyond `max_order`.
+    `points = draw(noise, dist)` are the points at which the rest of the program is evaluated;
+    `close(costs, points, runs)` makes of the costs there a number whose value estimates the
+    expectation and whose derivative estimates the derivative of the expectation. The engine does
+    what lies between: it evaluates the rest at all points in one vmapped call, counts evaluations,
+    differentiates the rest for those that declare it, and refuses derivatives beyond `max_order`.
 
     Attributes:
       unbiased: the derivative's expectation is the derivative of the expectation.
       max_order: 1, or `math.inf` where every derivative is right. The engine raises beyond it.
-      mixed_orders: at `max_order = 1`: second derivatives that mix the parameters of this site with others are right or
-        refused by the estimator itself (`Costs.first_order` with a coefficient that is not held constant). Otherwise the
-        engine refuses them.
-      evaluations: of f per sample, where it is the same for every distribution; None where the engine is to count.
+      mixed_orders: at `max_order = 1`: second derivatives that mix the parameters of this site with
+        others are right or refused by the estimator itself (`Costs.first_order` with a coefficient
+        that is not held constant). Otherwise the engine refuses them.
+      evaluations: of f per sample, where it is the same for every distribution; None where the
+        engine is to count.
       needs: classes of `lt.estimators`, what is needed of the distribution and of f.
-      derivatives_of_rest: the highest derivative of the rest that `close` uses, as `costs.derivatives`; 0 for none.
-      statistics: names of the fields that are running statistics: they move by `advance`, never by an optimizer.
-      reference: where it comes from.
+      derivatives_of_rest: the highest derivative of the rest that `close` uses, as
+        `costs.derivatives`; 0 for none.
+      statistics: names of the fields that are running statistics: they move by `advance`, never by
+        an optimizer.
+      reference: the works to cite.
 
     Example:
       >>> import jax, logtrick as lt
@@ -80,7 +84,7 @@ class Estimator(Module, abstract=True):
 
     @property
     def adaptive(self) -> bool:
-        """Whether parts of it learn, which takes `has_aux=True`."""
+        """Whether parts of the estimator learn, which takes `has_aux=True`."""
         return False
 
     def check(self, dist: Distribution, num_samples: int) -> None:
@@ -93,11 +97,11 @@ class Estimator(Module, abstract=True):
 
     @abc.abstractmethod
     def draw(self, noise: Any, dist: Distribution) -> Points:
-        """The points at which the rest of the program is evaluated, from the numbers that `noise(dist)` asked for."""
+        """Choose the points at which the rest of the program is evaluated, from the numbers that `noise(dist)` declared."""
 
     @abc.abstractmethod
     def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
-        """What to make of the costs found there."""
+        """Turn the costs at the points into the estimate, by the methods of `Costs`."""
 
     def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
         """The estimate: draw, evaluate the rest there, close. Derived, not to be overridden."""
@@ -119,7 +123,7 @@ class Estimator(Module, abstract=True):
 
 
 def check_plan(estimator: Estimator, plan: Any) -> None:
-    """`plan` is a sampling plan."""
+    """Check that `plan` is a sampling plan."""
     if not isinstance(plan, Plan):
         raise TypeError(
             f"{type(estimator).__name__}(plan=…) needs a sampling plan; got {plan!r}. Pass lt.IID()."

@@ -24,23 +24,27 @@ from logtrick.estimators._points import Points
 class Combination(Estimator):
     """A convex combination of estimators, each with draws of its own: Σ wᵢ gᵢ, unbiased where every gᵢ is.
 
-    The variance is Σ wᵢ² Var[gᵢ]: with weights in inverse proportion to the variances it is below the least of them, at
-    the evaluations of all of them. Trained weights minimise the squared norm of the per-run gradient in the
-    distribution's own parameters, by `aux.adaptive_loss` (`has_aux=True`), and are divided by their sum, so that the
-    combination stays unbiased wherever an optimizer takes them. The value is the weighted mean of the estimators'.
-    All draws are evaluated in one vmapped call of the rest of the program.
+    The variance is Σ wᵢ² Var[gᵢ]: with weights in inverse proportion to the variances it is below
+    the least of them, at the evaluations of all of them. Trained weights minimize the squared norm
+    of the per-sample gradient in the distribution's own parameters, by `aux.adaptive_loss`
+    (`has_aux=True`), and are divided by their sum, so that the combination stays unbiased wherever
+    an optimizer takes them. The value is the weighted mean of the estimators'. All draws are
+    evaluated in one vmapped call of the rest of the program.
 
     Args:
       estimators: a tuple of estimators.
       weights: a tuple of as many numbers ≥ 0 that sum to 1.
-      learn: the weights learn; over estimators that differentiate f, right for first derivatives only.
+      learn: the weights learn; over estimators that differentiate f, right for first derivatives
+        only.
     Raises:
       TypeError: `estimators` is no tuple of estimators.
       ValueError: weights that are negative, do not sum to 1, or are not as many.
-      DerivativeOrderError: a second derivative, where a part or `learn` is right for first derivatives only.
+      DerivativeOrderError: a second derivative, where a part or `learn` is right for first
+        derivatives only.
     References:
-      Grathwohl, Choi, Wu, Roeder & Duvenaud (2018) for training on the squared norm; Geffner & Domke (2018), "Using Large
-      Ensembles of Control Variates for Variational Inference", for combining.
+      Grathwohl, Choi, Wu, Roeder & Duvenaud (2018) for training on the squared norm; Geffner &
+      Domke (2018), "Using Large Ensembles of Control Variates for Variational Inference", for
+      combining.
     Example:
       >>> import jax, logtrick as lt
       >>> both = lt.Combination((lt.Pathwise(), lt.ScoreFunction()), (0.9, 0.1))

@@ -16,27 +16,30 @@ Sites = tuple[int, ...]
 class Costs:
     """The costs found at an estimator's points, grouped by the sites that are still to credit them.
 
-    `close(costs, points, runs)` gets them and returns what its estimator makes of them, by the methods below. With
-    several points every array has a leading axis of points until `averaged` (or `at`) removes it.
+    `close(costs, points, runs)` gets them and returns what its estimator makes of them, by the
+    methods below. With several points every array has a leading axis of points until `averaged` (or
+    `at`) removes it.
 
-    Scalars by group, not a vector with masks: with a vector XLA duplicates the chain of sites into every slot.
+    Scalars by group, not a vector with masks: with a vector XLA duplicates the chain of sites into
+    every slot.
 
     Attributes:
-      credited: the costs that depend on the draw at hand, by their remaining sites.
+      credited: the costs that depend on this site's draw, by their remaining sites.
       others: the costs that do not.
       zero: the sum of the terms of value zero; every earlier site credits it.
       weight: the product of the boxes by which `scored` weighed the credited costs; None for none.
       shift: what `centered` has taken off the credited costs.
-      records: what the later statements leave: draws, cost values, statistics. Averaged over points by their weights, and
-        held constant.
-      later_losses: the sum of the adaptive losses of later sites, averaged likewise; None where nothing learns.
+      records: what the later statements leave: draws, cost values, statistics. Averaged over points
+        by their weights, and held constant.
+      later_losses: the sum of the adaptive losses of later sites, averaged likewise; None where
+        nothing learns.
       adaptive_loss: what the estimator's own parameters minimize; None where nothing learns.
       observed: what its running statistics advance by; None where there are none.
       evaluations: at how many points the rest was evaluated.
       derivatives: of the rest at the points, for estimators that declare `derivatives_of_rest`.
-      expansions: of the rest around the centers of the points, one for each: the total cost, its gradient, and its
-        Hessian where the order is 2, all held constant.
-      name: of the estimator at hand, for messages.
+      expansions: of the rest around the centers of the points, one for each: the total cost, its
+        gradient, and its Hessian where the order is 2, all held constant.
+      name: the estimator's name, for messages.
     """
 
     credited: dict[Sites, Array]
@@ -92,8 +95,8 @@ class Costs:
     def centered(self) -> "Costs":
         """The credited costs less their mean over the points, which `averaged` adds back.
 
-        For estimators to which a constant added to all costs makes no difference: the sum over the points would lose
-        the differences between large costs to its rounding.
+        For estimators to which a constant added to all costs makes no difference: the sum over the
+        points would lose the differences between large costs to its rounding.
         """
         shift = {}
         for k, c in self.credited.items():

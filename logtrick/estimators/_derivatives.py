@@ -22,18 +22,19 @@ Values = list[Array]
 class Derivatives:
     """The rest at the points, evaluated once, and its derivatives there.
 
-    The user's derivative of what an estimator makes of its own derivative of the rest would be a second one of the later
-    sites: those right to first order refuse it, although nothing of it is used. Here derivatives are taken at values held
-    constant: the estimator's is a linear map, and the user's goes through a linear map as well.
+    The user's derivative of what an estimator makes of its own derivative of the rest would be a
+    second one of the later sites: those right to first order refuse it, although nothing of it is
+    used. Here derivatives are taken at values held constant: the estimator's is a linear map, and
+    the user's goes through a linear map as well.
 
     Attributes:
-      costs: what the rest returns. Its first derivative is right, in the points and in what the rest closes over; the
-        second raises.
+      costs: what the rest returns. Its first derivative is right, in the points and in what the
+        rest closes over; the second raises.
       held: the same, constant.
       push: from a change of the inexact leaves of the points, the change of the costs.
       slope: the gradient of the sum of the costs credited to the site in these leaves, constant.
-      bend: from a change of these leaves, the change of the slope; None where it was not asked for, or a later site has no
-        second derivative.
+      bend: from a change of these leaves, the change of the slope; None where it was not asked for,
+        or a later site has no second derivative.
     """
 
     costs: Costs
@@ -132,17 +133,19 @@ def expanded(
 ) -> tuple[Rest, list[tuple[Array, ...]]]:
     """`rest`, traced once, and its expansions around other points.
 
-    The expansions see everything held constant, so that a derivative of the result is none of a derivative in them. A
-    center is a point of its own, not one of a stack: where it is the same in all samples, so is its expansion, which is
-    then computed once for all of them.
+    The expansions see everything held constant, so that a derivative of the result is none of a
+    derivative in them. A center is a point of its own, not one of a stack: where it is the same in
+    all samples, so is its expansion, which is then computed once for all of them.
 
     Args:
       name: the estimator's.
       rest: of one point.
       x: one point.
-      centers: the other points, single arrays, and the order of the derivatives wanted there, 1 or 2.
+      centers: the other points, single arrays, and the order of the derivatives wanted there, 1 or
+        2.
     Returns:
-      `rest` of one point, and for each center the total cost, its gradient and, for order 2, its Hessian.
+      `rest` of one point, and for each center the total cost, its gradient and, for order 2, its
+      Hessian.
     """
     converted, outside = hoisted(rest, x)
     held = stop(tuple(outside))
@@ -205,8 +208,8 @@ def _differentiable(
 ) -> tuple[Any, Any, list[Array]]:
     """`rest` as a function of those of the `others` in which it may be differentiated, these, and the others, under guards.
 
-    What the rest closes over is linearized whether the user differentiates it or not; where it is guarded (the parameters
-    that move a support, say), the guard must wait for the user.
+    What the rest closes over is linearized whether the user differentiates it or not; where it is
+    guarded (the parameters that move a support, say), the guard must wait for the user.
     """
     guards = (TypeError, ValueError)
     if _error(guards, lambda o: rest(stop(values), *o), others) is None:

@@ -23,16 +23,17 @@ class DisARM(Estimator):
 
     ∇_φd E[f] ≈ ½ (f(b) − f(b̃)) (−1)^b̃d 1[b_d ≠ b̃_d] σ(|φ_d|), unbiased.
 
-    Cost: 2 evaluations of f and no derivative of f. One Bernoulli has variance 0 where p = ½. The value is the mean
-    over the pair. A constant added to f changes nothing.
+    Cost: 2 evaluations of f and no derivative of f. One Bernoulli has variance 0 where p = ½. The
+    value is the mean over the pair. A constant added to f changes nothing.
 
     Raises:
       ValueError: the distribution is not a product of Bernoullis.
       DerivativeOrderError: a second derivative was taken.
     References:
-      Dong, Mnih & Tucker (2020), "DisARM: An Antithetic Gradient Estimator for Binary Latent Variables", checked against
-      the authors' code, google-research/google-research, `disarm/binary/networks.py`; Yin, Ho, Yan, Qian & Zhou (2020),
-      "Probabilistic Best Subset Selection by Gradient-Based Optimization" (U2G).
+      Dong, Mnih & Tucker (2020), "DisARM: An Antithetic Gradient Estimator for Binary Latent
+      Variables", checked against the authors' code, google-research/google-research,
+      `disarm/binary/networks.py`; Yin, Ho, Yan, Qian & Zhou (2020), "Probabilistic Best Subset
+      Selection by Gradient-Based Optimization" (U2G).
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: (x - 0.45) ** 2, lt.Bernoulli(logit),

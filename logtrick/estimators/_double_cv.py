@@ -1,4 +1,4 @@
-"""Double control variates: leave-one-out of f and of its linearisation."""
+"""Double control variates: leave-one-out of f and of its linearization."""
 
 from typing import Any, ClassVar
 
@@ -18,26 +18,28 @@ from logtrick.noise import Uniform
 
 
 class DoubleCV(Estimator):
-    """Double control variates: leave-one-out, of f plus a multiple of its linearisation by the other runs' gradients.
+    """Double control variates: leave-one-out, of f plus a multiple of its linearization by the other samples' gradients.
 
-    Over n runs, ḡ_{−k} the mean of the others' ∇f(x), h_k = f_k + α (x_k − p)ᵀ ḡ_{−k}:
+    Over n samples, ḡ_{−k} the mean of the others' ∇f(x), h_k = f_k + α (x_k − p)ᵀ ḡ_{−k}:
 
     ∇_φ E[f] ≈ (1/n) Σ_k (h_k − mean_{j≠k} h_j) (x_k − p) − α ḡ p (1 − p), unbiased for every α.
 
-    α = −1 is exact for linear f; for f whose gradient at 0 and 1 says little about f(1) − f(0), such as squares, the best
-    α is near 0 (leave-one-out). Cost: 1 evaluation of f a run, and its gradient at the hard draw. The value is the mean
-    of f over the draws. A constant added to f changes nothing.
+    α = −1 is exact for linear f; for f whose gradient at 0 and 1 says little about f(1) − f(0),
+    such as squares, the best α is near 0 (leave-one-out). Cost: 1 evaluation of f per sample, and
+    its gradient at the hard draw. The value is the mean of f over the draws. A constant added to f
+    changes nothing.
 
     Args:
       alpha: α, any number.
-      learn: α minimises the squared norm of the gradient with respect to the logits, by `aux.adaptive_loss`
-        (`has_aux=True`).
+      learn: α minimizes the squared norm of the gradient with respect to the logits, by
+        `aux.adaptive_loss` (`has_aux=True`).
     Raises:
-      ValueError: one run; the distribution is not a product of Bernoullis.
+      ValueError: one sample; the distribution is not a product of Bernoullis.
       DerivativeOrderError: a second derivative was taken.
     References:
-      Titsias & Shi (2022), "Double Control Variates for Gradient Estimation in Discrete Latent Variable Models". Checked
-      against the authors' code, thjashin/double-cv, `src/networks.py` (2 and 4 runs), and thjashin/rodeo, `networks.py`.
+      Titsias & Shi (2022), "Double Control Variates for Gradient Estimation in Discrete Latent
+      Variable Models". Checked against the authors' code, thjashin/double-cv, `src/networks.py` (2
+      and 4 samples), and thjashin/rodeo, `networks.py`.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> cost = lambda x: x @ jnp.array([1.0, -2.0])
@@ -77,7 +79,8 @@ class DoubleCV(Estimator):
         logits, (slope,) = stop(logits_of(dist)), costs.derivatives.slope
         f, s = stop(costs.total), stop(score(dist, x.astype(logits.dtype)))
         p, slope = jax.nn.sigmoid(logits), slope.astype(logits.dtype)
-        # This run's share of the sum: the others' −h in this run's bracket go to the runs that they come from.
+        # This sample's share of the sum: the others' −h in this sample's bracket go to the samples
+        # that they come from.
         linear = jnp.sum(s * runs.leave_one_out(slope)) * (
             s - runs.leave_one_out(s)
         ) - slope * p * (1 - p)
@@ -88,7 +91,7 @@ class DoubleCV(Estimator):
 
 
 def check_runs(name: str, num_samples: int) -> None:
-    """Estimators that leave one run out need two."""
+    """Estimators that leave one sample out need two."""
     if num_samples < 2:
         raise ValueError(
             f"{name}() needs num_samples >= 2 (in every chunk); got {num_samples}. Use more draws, or DisARM()."
@@ -96,6 +99,6 @@ def check_runs(name: str, num_samples: int) -> None:
 
 
 def squared_mean(share: Array, runs: Runs) -> Array:
-    """A loss whose mean over the runs is ‖mean share‖² in value, and in its derivative through `share`."""
+    """A loss whose mean over the samples is ‖mean share‖² in value, and in its derivative through `share`."""
     mean = runs.sum(share) / runs.count
     return jnp.sum(2 * mean * share - mean**2)

@@ -17,9 +17,9 @@ from logtrick.noise import NoNoise
 class Enumerate(Estimator):
     """The exact sum over a finite support: E[f] = Σ_x p_θ(x) f(x, θ), variance 0.
 
-    Cost: as many evaluations of f as the support has points (2^D for D Bernoullis), in one vmapped call, whatever
-    `num_samples`. Points of probability zero contribute 0, value and derivative: f is not evaluated there but at a point
-    of positive probability, and weighted by 0.
+    Cost: as many evaluations of f as the support has points (2^D for D Bernoullis), in one vmapped
+    call, whatever `num_samples`. Points of probability zero contribute 0, value and derivative: f
+    is not evaluated there but at a point of positive probability, and weighted by 0.
 
     Raises:
       ValueError: the support is not finite, or too large.

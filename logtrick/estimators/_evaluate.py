@@ -1,4 +1,4 @@
-"""What the engine does between an estimator's two halves: evaluate the rest at the points, and keep the declared order."""
+"""What the engine does between `draw` and `close`: evaluate the rest at the points, and enforce the declared order."""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from logtrick.estimators._points import Points
 
 
 def draw(estimator: Any, noise: Any, dist: Distribution) -> Points:
-    """The points that the estimator looks at, as many as it declares.
+    """The points at which the estimator wants the costs, checked to be as many as it declares.
 
     Raises:
       TypeError: what its `draw` returns are no points.
@@ -36,7 +36,8 @@ def draw(estimator: Any, noise: Any, dist: Distribution) -> Points:
 
 def evaluate(estimator: Any, points: Points, rest: Callable[[Any], Costs]) -> Costs:
     """The costs at the points, the rest evaluated at all of them in one vmapped call."""
-    name, x, expansions = type(estimator).__name__, value_of(points.x), ()
+    name, x = type(estimator).__name__, value_of(points.x)
+    expansions: list[Any] = []
     if points.centers:
         first = jax.tree.map(lambda a: a[0], x) if points.stacked else x
         rest, expansions = expanded(name, rest, first, points.centers)
@@ -62,10 +63,11 @@ def close(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:
 def close_limited(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:
     """What the estimator makes of the costs, its derivatives beyond the declared order refused.
 
-    Where only the first derivative is right, a second one may go wrong in two ways: within a term of value zero, and
-    between such a term and the costs themselves. So a derivative of the costs may not be differentiated in the
-    parameters of the site, and a derivative of a term of value zero not in anything that it or the costs depend on.
-    Second derivatives of the costs in other parameters stay legal.
+    Where only the first derivative is right, a second one may go wrong in two ways: within a term
+    of value zero, and between such a term and the costs themselves. So a derivative of the costs
+    may not be differentiated in the parameters of the site, and a derivative of a term of value
+    zero not in anything that it or the costs depend on. Second derivatives of the costs in other
+    parameters stay legal.
     """
     closed = close(estimator, found, points, runs)
     for cost in (*closed.credited.values(), *closed.others.values(), closed.zero):

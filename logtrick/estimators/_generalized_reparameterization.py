@@ -1,4 +1,4 @@
-"""Generalized reparameterisation (G-REP)."""
+"""Generalized reparameterization (G-REP)."""
 
 from typing import Any, ClassVar
 
@@ -17,23 +17,26 @@ from logtrick.estimators._score_function import nan_unless_finite
 
 
 class GeneralizedReparameterization(Estimator):
-    """Generalized reparameterisation: along the path of a standardised draw, and the score of what is left in its law.
+    """Generalized reparameterization: along the path of a standardized draw, and the score of what is left in its law.
 
-    With x = T(ε, θ) = g(m(θ) + σ(θ) ε), g = exp on positive and σ on unit-interval supports, m and σ the mean and standard
-    deviation of g⁻¹(x): the law q(ε; θ) still depends weakly on θ, so
+    With x = T(ε, θ) = g(m(θ) + σ(θ) ε), g = exp on positive and σ on unit-interval supports, m and
+    σ the mean and standard deviation of g⁻¹(x): the law q(ε; θ) still depends weakly on θ, so
 
-    ∇_θ E[f] = E[∇f(T(ε, θ)) ∂_θ T + (f − b) ∇_θ log q(ε; θ)], log q(ε; θ) = log p_θ(T(ε, θ)) + log |∂_ε T|,
+    ∇_θ E[f] = E[∇f(T(ε, θ)) ∂_θ T + (f − b) ∇_θ log q(ε; θ)], log q(ε; θ) = log p_θ(T(ε, θ)) + log
+    |∂_ε T|,
 
-    unbiased, at every order. Where T standardises completely (normals) it is `Pathwise`. Cost: one evaluation of f and its
-    gradient per draw. For gammas and betas `Pathwise` (implicit) has less variance; this one is right beyond first order.
+    unbiased, at every order. Where T standardizes completely (normals) it is `Pathwise`. Cost: one
+    evaluation of f and its gradient per draw. For gammas and betas `Pathwise` (implicit) has less
+    variance; this one is right beyond first order.
 
     Args:
-      baseline: b, for the second part; one that is one number a run.
+      baseline: b, for the second part; one that is one number per sample.
     Raises:
-      ValueError: the family declares no standardisation.
+      ValueError: the family declares no standardization.
     References:
-      Ruiz, Titsias & Blei (2016), "The Generalized Reparameterization Gradient". The gamma's two parts were checked
-      against code of the same group, blei-lab/ars-reparameterization, `gamma_def_generalized.py` (`grep_gradient`).
+      Ruiz, Titsias & Blei (2016), "The Generalized Reparameterization Gradient". The gamma's two
+      parts were checked against code of the same group, blei-lab/ars-reparameterization,
+      `gamma_def_generalized.py` (`grep_gradient`).
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> value = lambda a: lt.expect(jax.random.key(0), jnp.log, lt.Gamma(a, 1.0), num_samples=10_000,

@@ -21,10 +21,12 @@ from logtrick.noise import Uniform
 class GumbelRao(Estimator):
     """Gumbel-Rao: the Jacobian of `StraightThroughGumbelSoftmax` averaged over K noises given the draw. Declared biased.
 
-    With x a draw and y₁ … y_K relaxations from noise conditioned on making x: ∇_φ E[f] ≈ (1/(K τ)) Σ_k J(y_k)ᵀ ∇f(x).
-    Its mean is straight-through Gumbel-softmax's; its variance is lower by (1 − 1/K) of what the noise given x adds.
+    With x a draw and y₁ … y_K relaxations from noise conditioned on making x: ∇_φ E[f] ≈ (1/(K τ))
+    Σ_k J(y_k)ᵀ ∇f(x). Its mean is straight-through Gumbel-softmax's; its variance is lower by
+    (1 − 1/K) of what the noise given x adds.
 
-    Cost: 1 evaluation of f and its gradient, whatever K. The value is the mean of f over the draws, unbiased.
+    Cost: 1 evaluation of f and its gradient, whatever K. The value is the mean of f over the draws,
+    unbiased.
 
     Args:
       temperature: τ > 0.
@@ -33,9 +35,10 @@ class GumbelRao(Estimator):
       ValueError: τ or K is illegal; the distribution is neither Bernoullis nor one-hot rows.
       DerivativeOrderError: a second derivative was taken.
     References:
-      Paulus, Maddison & Krause (2021), "Rao-Blackwellizing the Straight-Through Gumbel-Softmax Gradient Estimator".
-      Checked against nshepperd/gumbel-rao-pytorch, `gumbel_rao.py`, not the authors'. As there, and against a sentence of
-      the paper that it quotes, the conditioned noise is held constant: else the mean would be another.
+      Paulus, Maddison & Krause (2021), "Rao-Blackwellizing the Straight-Through Gumbel-Softmax
+      Gradient Estimator". Checked against nshepperd/gumbel-rao-pytorch, `gumbel_rao.py`, not the
+      authors'. As there, and against a sentence of the paper that it quotes, the conditioned noise
+      is held constant: else the mean would be another.
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: 3.0 * x, lt.Bernoulli(logit),

@@ -22,20 +22,21 @@ _PAPERS = (
 class GumbelSoftmax(Estimator):
     """Gumbel-softmax (Concrete): f and its gradient at a continuous relaxation of the draw. Declared biased.
 
-    y = softmax((φ + G)/τ), G Gumbel, for one-hot rows; y = σ((φ + L)/τ), L logistic, for bits:
-    ∇_φ E[f] ≈ ∇_φ f(y), the derivative (at every order) of E[f(y)], not of E[f(x)]; the bias falls and the variance grows
-    as τ goes to 0.
+    y = softmax((φ + G)/τ), G Gumbel, for one-hot rows; y = σ((φ + L)/τ), L logistic, for bits: ∇_φ
+    E[f] ≈ ∇_φ f(y), the derivative (at every order) of E[f(y)], not of E[f(x)]; the bias falls and
+    the variance grows as τ goes to 0.
 
-    Cost: 1 evaluation of f and its gradient. The value is the mean of f over the relaxed draws: that of the relaxed
-    problem. Compare losses at hard draws.
+    Cost: 1 evaluation of f and its gradient. The value is the mean of f over the relaxed draws:
+    that of the relaxed problem. Compare losses at hard draws.
 
     Args:
       temperature: τ > 0.
     Raises:
       ValueError: τ is not positive; the distribution is neither Bernoullis nor one-hot rows.
     References:
-      Jang, Gu & Poole (2017), "Categorical Reparameterization with Gumbel-Softmax", checked against an author's code,
-      ericjang/gumbel-softmax, `Categorical VAE.ipynb`; Maddison, Mnih & Teh (2017), "The Concrete Distribution".
+      Jang, Gu & Poole (2017), "Categorical Reparameterization with Gumbel-Softmax", checked against
+      an author's code, ericjang/gumbel-softmax, `Categorical VAE.ipynb`; Maddison, Mnih & Teh
+      (2017), "The Concrete Distribution".
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: (x - 0.45) ** 2, lt.Bernoulli(logit),
@@ -67,8 +68,8 @@ class GumbelSoftmax(Estimator):
 class StraightThroughGumbelSoftmax(Estimator):
     """Straight-through Gumbel-softmax: f at the hard draw, differentiated through the relaxed one. Declared biased.
 
-    With y the relaxation of `GumbelSoftmax` and x its hard limit from the same noise: ∇_φ E[f] ≈ (1/τ) J(y)ᵀ ∇f(x),
-    J(y) = diag y − y yᵀ.
+    With y the relaxation of `GumbelSoftmax` and x its hard limit from the same noise: ∇_φ
+    E[f] ≈ (1/τ) J(y)ᵀ ∇f(x), J(y) = diag y − y yᵀ.
 
     Cost: 1 evaluation of f and its gradient. The value is the mean of f over the draws, unbiased.
 
@@ -78,8 +79,8 @@ class StraightThroughGumbelSoftmax(Estimator):
       ValueError: τ is not positive; the distribution is neither Bernoullis nor one-hot rows.
       DerivativeOrderError: a second derivative was taken.
     References:
-      Jang, Gu & Poole (2017), "Categorical Reparameterization with Gumbel-Softmax", checked against an author's code,
-      ericjang/gumbel-softmax, `Categorical VAE.ipynb` (`hard=True`).
+      Jang, Gu & Poole (2017), "Categorical Reparameterization with Gumbel-Softmax", checked against
+      an author's code, ericjang/gumbel-softmax, `Categorical VAE.ipynb` (`hard=True`).
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: 3.0 * x, lt.Bernoulli(logit),

@@ -26,22 +26,25 @@ class LAX(Estimator):
 
     With x = T(ε, θ), s = ∇_θ log p_θ(x) at fixed x, and c(x) = fn(params, x):
 
-    ∇_θ E[f] ≈ (f(x) − c(x)) s + ∇_θ c(T(ε, θ)), unbiased for every differentiable c; f itself may be a black box.
+    ∇_θ E[f] ≈ (f(x) − c(x)) s + ∇_θ c(T(ε, θ)), unbiased for every differentiable c; f itself may
+    be a black box.
 
-    `params` minimise the squared norm of the per-run gradient in the distribution's own parameters, by
-    `aux.adaptive_loss` (`has_aux=True`), whose gradient reaches only them. Cost: 1 evaluation of f, no derivative of it;
-    1 of c and its gradient. Right at every order to which c and the path are differentiable.
+    `params` minimize the squared norm of the per-sample gradient in the distribution's own
+    parameters, by `aux.adaptive_loss` (`has_aux=True`), whose gradient reaches only them. Cost: 1
+    evaluation of f, no derivative of it; 1 of c and its gradient. Right at every order to which c
+    and the path are differentiable.
 
     Args:
       fn: `fn(params, x) -> scalar`, x one draw; what it closes over must not be differentiated.
       params: the surrogate's parameters, a pytree of float arrays.
     Raises:
       TypeError: `fn` is no function.
-      ValueError: the distribution is not reparameterised; `fn` returns no scalar; used without `has_aux=True`.
+      ValueError: the distribution is not reparameterized; `fn` returns no scalar; used without
+        `has_aux=True`.
     References:
-      Grathwohl, Choi, Wu, Roeder & Duvenaud (2018), "Backpropagation through the Void: Optimizing Control Variates for
-      Black-Box Gradient Estimation", equation 5, and equation 6 for its training; checked in the paper's source,
-      duvenaud/relax, `paper/generalized_rebar.tex`.
+      Grathwohl, Choi, Wu, Roeder & Duvenaud (2018), "Backpropagation through the Void: Optimizing
+      Control Variates for Black-Box Gradient Estimation", equation 5, and equation 6 for its
+      training; checked in the paper's source, duvenaud/relax, `paper/generalized_rebar.tex`.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> mean = lambda mu: lt.expect(jax.random.key(0), lambda x: x, lt.Normal(mu, 1.0), num_samples=4, has_aux=True,

@@ -18,19 +18,22 @@ from logtrick.noise import Uniform
 class LocalExpectation(Estimator):
     """Local expectation gradient (LEG, RAM): every coordinate summed over its values, the others held at one draw.
 
-    ∇_φd E[f] ≈ Σ_v ∇_φd p_d(v) f(x with x_d = v); for bits p_d (1 − p_d) (f(x with x_d = 1) − f(x with x_d = 0)).
+    ∇_φd E[f] ≈ Σ_v ∇_φd p_d(v) f(x with x_d = v); for bits p_d (1 − p_d) (f(x with x_d = 1) − f(x
+    with x_d = 0)).
 
-    Unbiased; variance 0 for one coordinate. Cost: D + 1 evaluations of f for D bits, 1 + R (K − 1) for R one-hot rows of
-    K, none of its derivative. Per evaluation `DisARM` is often better. The value is the mean over the coordinates of
-    Σ_v p_d(v) f(x with x_d = v). A constant added to f changes nothing.
+    Unbiased; variance 0 for one coordinate. Cost: D + 1 evaluations of f for D bits, 1 + R (K − 1)
+    for R one-hot rows of K, none of its derivative. Per evaluation `DisARM` is often better. The
+    value is the mean over the coordinates of Σ_v p_d(v) f(x with x_d = v). A constant added to f
+    changes nothing.
 
     Raises:
       ValueError: the distribution is neither Bernoullis nor one-hot rows.
       DerivativeOrderError: a second derivative was taken.
     References:
-      Titsias & Lázaro-Gredilla (2015), "Local Expectation Gradients for Black Box Variational Inference"; Tokui & Sato
-      (2017), "Evaluating the Variance of Likelihood-Ratio Gradient Estimators" (RAM). For bits checked against the code
-      of the latter, beam2d/sbn, `sbn/models/variational_sbn.py`.
+      Titsias & Lázaro-Gredilla (2015), "Local Expectation Gradients for Black Box Variational
+      Inference"; Tokui & Sato (2017), "Evaluating the Variance of Likelihood-Ratio Gradient
+      Estimators" (RAM). For bits checked against the code of the latter, beam2d/sbn,
+      `sbn/models/variational_sbn.py`.
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: (x - 0.45) ** 2, lt.Bernoulli(logit),

@@ -5,38 +5,93 @@ from typing import Any
 import jax
 
 from logtrick._core.kernel import stop
-from logtrick.distributions import Distribution
-from logtrick.distributions._links import Link
-from logtrick.distributions._parameters import widened
+from logtrick.distributions import Distribution, Link, widened
 from logtrick.noise import Uniform
 
 Array = jax.Array
 
 
 def logits_of(dist: Distribution) -> Array:
-    """The logits, worked with in at least float32."""
+    """The logits of a distribution that has a `link`, in at least float32.
+
+    Args:
+      dist: Bernoullis or one-hot rows.
+    Returns:
+      The logits, shaped like one draw.
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> lt.estimators.logits_of(lt.Bernoulli(jnp.zeros(3, jnp.bfloat16))).dtype
+      dtype('float32')
+    """
     return widened(dist).logits  # declared by `link`
 
 
 def link_of(dist: Distribution) -> Link:
-    """The link, which `check_needs` has seen to."""
+    """The link of a distribution: how its logits, noise and draws are connected.
+
+    An estimator that needs `Bits` or `BitsOrOneHot` may call this function: `check_needs` has made
+    sure of the link.
+
+    Args:
+      dist: Bernoullis or one-hot rows.
+    Returns:
+      The link.
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> link = lt.estimators.link_of(lt.Bernoulli(0.0))
+      >>> link.binary, link.mean(jnp.zeros(2)).tolist()        # σ(0)
+      (True, [0.5, 0.5])
+    """
     assert dist.link is not None
     return dist.link
 
 
 def uniforms(dist: Distribution, *leading: int) -> Uniform:
-    """The noise of `leading` copies of the event."""
+    """Uniform noise shaped like the logits, in as many copies as `leading` says.
+
+    Args:
+      dist: Bernoullis or one-hot rows.
+      leading: the sizes of leading axes; none for a single copy.
+    Returns:
+      The declaration of the noise.
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> lt.estimators.uniforms(lt.Bernoulli(jnp.zeros(3)), 2).shape
+      (2, 3)
+    """
     logits = jax.eval_shape(logits_of, dist)
     return Uniform((*leading, *logits.shape), logits.dtype)
 
 
 def as_draw(x: Array, dist: Distribution) -> Array:
-    """`x` as a draw of `dist`: held constant, in its dtype."""
+    """Turn an array into a draw of `dist`: held constant, in the dtype of the logits.
+
+    Args:
+      x: the values of the draw.
+      dist: Bernoullis or one-hot rows.
+    Returns:
+      The draw.
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> lt.estimators.as_draw(jnp.array([True, False]), lt.Bernoulli(jnp.zeros(2))).tolist()
+      [1.0, 0.0]
+    """
     return stop(x).astype(dist.logits.dtype)  # type: ignore[attr-defined]  # declared by `link`
 
 
 def hard_draw(noise: Array, dist: Distribution) -> Array:
-    """The draw that uniform noise makes, held constant."""
+    """The draw that uniform noise makes, held constant.
+
+    Args:
+      noise: numbers as declared by `uniforms(dist)`.
+      dist: Bernoullis or one-hot rows.
+    Returns:
+      The draw.
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> lt.estimators.hard_draw(jnp.array([0.1, 0.9]), lt.Bernoulli(jnp.zeros(2))).tolist()
+      [0.0, 1.0]
+    """
     link = link_of(dist)
     return as_draw(link.hard(link.perturbed(logits_of(dist), noise)), dist)
 
@@ -47,5 +102,16 @@ def against(points: Array, coefficients: Array) -> Array:
 
 
 def score(dist: Distribution, x: Any) -> Array:
-    """∇ log p(x) with respect to the logits: x − E x, exactly 0 in expectation."""
+    """∇ log p(x) with respect to the logits: x − E x, exactly 0 in expectation.
+
+    Args:
+      dist: Bernoullis or one-hot rows.
+      x: one draw.
+    Returns:
+      The score, shaped like the logits.
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> lt.estimators.score(lt.Bernoulli(jnp.zeros(2)), jnp.array([1.0, 0.0])).tolist()
+      [0.5, -0.5]
+    """
     return x - link_of(dist).mean(logits_of(dist))

@@ -20,26 +20,29 @@ class MeasureValued(Estimator):
 
     The family declares c and the laws of x⁺ and x⁻, which replace one coordinate of the draw:
 
-      Normal, loc: c = 1 / (σ √2π), x± = μ ± σ W, W Weibull(2, √2); scale: c = 1 / σ, double-sided Maxwell − normal
-      Poisson: c = 1, x + 1 − x;  Exponential: c = 1 / rate, Exponential − Gamma(2)
+      Normal, loc: c = 1 / (σ √2π), x± = μ ± σ W, W Weibull(2, √2); scale: c = 1 / σ, double-sided
+      Maxwell − normal Poisson: c = 1, x + 1 − x;  Exponential: c = 1 / rate, Exponential − Gamma(2)
       Gamma, rate: c = a / rate, Gamma(a) − Gamma(a + 1);  Bernoulli: c = p (1 − p), 1 − 0
       Categorical, logit k: c = pₖ (1 − pₖ), class k − the other classes
 
-    Unbiased, f may be discontinuous and a black box. Coupled, x⁺ and x⁻ share their noise. In a normal's loc, for a
-    quadratic (x − k)² with a = μ − k, that hurts where a² > 2σ² / (4 − π). Cost: one evaluation of f for the value, and two
-    per entry of the parameters (one for Poisson, Exponential and Gamma, whose x⁻ or x⁺ is the draw itself), in one vmapped
-    call: for few parameters.
+    Unbiased, f may be discontinuous and a black box. Coupled, x⁺ and x⁻ share their noise. In a
+    normal's loc, for a quadratic (x − k)² with a = μ − k, that hurts where a² > 2σ² / (4 − π).
+    Cost: one evaluation of f for the value, and two per entry of the parameters (one for Poisson,
+    Exponential and Gamma, whose x⁻ or x⁺ is the draw itself), in one vmapped call: for few
+    parameters.
 
     Args:
       coupled: x⁺ and x⁻ share their noise; otherwise they are independent.
     Raises:
-      ValueError: the family declares no weak derivatives, or the derivative in a parameter that has none.
+      ValueError: the family declares no weak derivatives, or the derivative in a parameter that has
+        none.
       DerivativeOrderError: a second derivative.
     References:
-      Pflug (1989), "Sampling Derivatives of Probabilities"; Heidergott, Vázquez-Abad & Volk-Makarewicz (2008),
-      "Sensitivity Estimation for Gaussian Systems"; Mohamed, Rosca, Figurnov & Mnih (2020), "Monte Carlo Gradient
-      Estimation in Machine Learning", section 6. The triples of all families but the categorical were checked against
-      its table 1, the normal's and their coupling also against deepmind/mc_gradients, `gradient_estimators.py`.
+      Pflug (1989), "Sampling Derivatives of Probabilities"; Heidergott, Vázquez-Abad &
+      Volk-Makarewicz (2008), "Sensitivity Estimation for Gaussian Systems"; Mohamed, Rosca,
+      Figurnov & Mnih (2020), "Monte Carlo Gradient Estimation in Machine Learning", section 6. The
+      triples of all families but the categorical were checked against its table 1, the normal's and
+      their coupling also against deepmind/mc_gradients, `gradient_estimators.py`.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> step = lambda x: jnp.where(x > 0, 1.0, 0.0)

@@ -1,4 +1,4 @@
-"""Pathwise (reparameterisation) gradients."""
+"""Pathwise (reparameterization) gradients."""
 
 from typing import Any, ClassVar
 
@@ -12,18 +12,19 @@ from logtrick.plans import IID, Plan
 
 
 class Pathwise(Estimator):
-    """Pathwise estimator (reparameterisation trick).
+    """Pathwise estimator (reparameterization trick).
 
-    ∇_θ E_{x∼p_θ}[f(x, θ)] = E_ε[∇_θ f(T(ε, θ), θ)], x = T(ε, θ): unbiased where f is continuous in x and differentiable
-    almost everywhere. Cost: n evaluations of f and their gradient. Not always lower in variance than the score
-    function: it loses where f varies quickly.
+    ∇_θ E_{x∼p_θ}[f(x, θ)] = E_ε[∇_θ f(T(ε, θ), θ)], x = T(ε, θ): unbiased where f is continuous in
+    x and differentiable almost everywhere. Cost: n evaluations of f and their gradient. Not always
+    lower in variance than the score function: it loses where f varies quickly.
 
     Args:
-      plan: how the runs' draws depend on each other, `IID()` unless said otherwise.
+      plan: how the samples' draws depend on each other, `IID()` unless said otherwise.
     Raises:
-      ValueError: the distribution is not reparameterised (a discrete one, or `lt.distribution`).
+      ValueError: the distribution is not reparameterized (a discrete one, or `lt.distribution`).
     References:
-      Kingma & Welling (2014), "Auto-Encoding Variational Bayes"; Rezende, Mohamed & Wierstra (2014).
+      Kingma & Welling (2014), "Auto-Encoding Variational Bayes"; Rezende, Mohamed & Wierstra
+      (2014).
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda mu: lt.expect(jax.random.key(0), lambda x: x**2, lt.Normal(mu, 1.0), estimator=lt.Pathwise(),

@@ -16,10 +16,11 @@ class Points:
       x: one draw of `dist`; with `stacked`, several of them with a leading axis.
       dist: the distribution that they are draws of.
       stacked: there are several points, on a leading axis of every leaf of `x`.
-      kept: what `close` needs again, a pytree of arrays. (Inside a loop over time `close` is called after the loop, so
-        what depends on the step goes here.)
-      centers: further single points at which only the derivatives of the rest are wanted, held constant (for
-        expansions around a mean), each with the order of the derivatives: `((center, order), …)`.
+      kept: what `close` needs again, a pytree of arrays. (Inside a loop over time `close` is called
+        after the loop, so what depends on the step goes here.)
+      centers: further single points at which only the derivatives of the rest are wanted, held
+        constant (for expansions around a mean), each with the order of the derivatives: `((center,
+        order), …)`.
 
     Example:
       >>> import jax, logtrick as lt

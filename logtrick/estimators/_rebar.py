@@ -28,31 +28,37 @@ _NO_SECOND = (
 
 
 class REBAR(Estimator):
-    """REBAR: the score function less a relaxation of f, whose gradient is added back by reparameterisation.
+    """REBAR: the score function less a relaxation of f, whose gradient is added back by reparameterization.
 
-    With z = φ + noise, x = H(z) the draw, z̃ ∼ p(z | x), y(z) = σ(z/τ) (softmax for one-hot rows), s = ∇ log p(x):
+    With z = φ + noise, x = H(z) the draw, z̃ ∼ p(z | x), y(z) = σ(z/τ) (softmax for one-hot rows),
+    s = ∇ log p(x):
 
     ∇_φ E[f] ≈ (f(x) − η f(y(z̃))) s + η ∇_φ f(y(z)) − η ∇_φ f(y(z̃)), unbiased for every τ and η.
 
-    Cost: 3 evaluations of f, 2 of them at relaxed points with its gradient. The value is the mean of f over the hard draws.
-    Where f depends on the parameters itself, its derivative is that of f(x) + η f(y(z)) − η f(y(z̃)). On its own toy
-    problem it does not beat the score function, since the control variate correlates with x only through f at the decision
-    boundary; leave-one-out does, with 2 evaluations.
+    Cost: 3 evaluations of f, 2 of them at relaxed points with its gradient. The value is the mean
+    of f over the hard draws. Where f depends on the parameters itself, its derivative is that of
+    f(x) + η f(y(z)) − η f(y(z̃)). On its own toy problem it does not beat the score function, since
+    the control variate correlates with x only through f at the decision boundary; leave-one-out
+    does, with 2 evaluations.
 
     Args:
       temperature: τ > 0.
       scale: η, any number.
-      coupled: z̃ equal to z in value, with the derivative of the conditional; else z̃ has noise of its own.
-      learn: τ and η minimise the squared norm of the per-run gradient with respect to the logits, by `aux.adaptive_loss`
-        (`has_aux=True`). The derivative in τ is a second one of the later sites: where one has none, τ must be held.
+      coupled: z̃ equal to z in value, with the derivative of the conditional; else z̃ has noise of
+        its own.
+      learn: τ and η minimize the squared norm of the per-sample gradient with respect to the
+        logits, by `aux.adaptive_loss` (`has_aux=True`). The derivative in τ is a second one of the
+        later sites: where one has none, τ must be held.
     Raises:
       ValueError: τ is not positive; the distribution is neither Bernoullis nor one-hot rows.
-      DerivativeOrderError: a second derivative was taken; τ learns before a site that is right to first order only.
+      DerivativeOrderError: a second derivative was taken; τ learns before a site that is right to
+        first order only.
     References:
-      Tucker, Mnih, Maddison, Lawson & Sohl-Dickstein (2017), "REBAR: Low-Variance, Unbiased Gradient Estimates for
-      Discrete Latent Variable Models". Checked against the authors' code, tensorflow/models, `research/rebar/rebar.py`
-      (coupled noise, one η a parameter; its `muprop_relaxation` adds τ/(τ + 1) φ), and, with noise of its own, against
-      duvenaud/relax, `pytorch_toy.py`; the conditional z̃ against appendix B of Grathwohl et al. (2018).
+      Tucker, Mnih, Maddison, Lawson & Sohl-Dickstein (2017), "REBAR: Low-Variance, Unbiased
+      Gradient Estimates for Discrete Latent Variable Models". Checked against the authors' code,
+      tensorflow/models, `research/rebar/rebar.py` (coupled noise, one η a parameter; its
+      `muprop_relaxation` adds τ/(τ + 1) φ), and, with noise of its own, against duvenaud/relax,
+      `pytorch_toy.py`; the conditional z̃ against appendix B of Grathwohl et al. (2018).
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: (x - 0.45) ** 2, lt.Bernoulli(logit),
@@ -121,7 +127,10 @@ class REBAR(Estimator):
     def _loss(
         self, knobs: Any, at: Derivatives, x: Array, noise: Array, dist: Distribution
     ) -> Array:
-        """The squared norm of the run's gradient in the logits, as a function of (τ, η) near where `at` was evaluated."""
+        """The squared norm of one sample's gradient with respect to the logits.
+
+        As a function of (τ, η), near the values at which `at` was evaluated.
+        """
         temperature, scale = knobs
         logits = stop(logits_of(dist))
         relax = _relaxations(noise, dist, x, self.coupled)

@@ -20,8 +20,8 @@ class ReinMax(Estimator):
     With p = E x, p_τ = softmax(φ/τ) and J(q) = diag q − q qᵀ (q (1 − q) for bits):
     ∇_φ E[f] ≈ 2 J((p_τ + x)/2)ᵀ ∇f(x) − ½ J(p)ᵀ ∇f(x).
 
-    At τ = 1 its mean is exact for quadratic f of one row or bit, and of several. Cost: 1 evaluation of f and its gradient.
-    The value is the mean of f over the draws, unbiased.
+    At τ = 1 its mean is exact for quadratic f of one row or bit, and of several. Cost: 1 evaluation
+    of f and its gradient. The value is the mean of f over the draws, unbiased.
 
     Args:
       temperature: τ > 0.
@@ -29,8 +29,8 @@ class ReinMax(Estimator):
       ValueError: τ is not positive; the distribution is neither Bernoullis nor one-hot rows.
       DerivativeOrderError: a second derivative was taken.
     References:
-      Liu, Dong, Liu, Yu & Gao (2023), "Bridging Discrete and Backpropagation: Straight-Through and Beyond". Checked
-      against the authors' code, microsoft/ReinMax, `reinmax/reinmax.py`.
+      Liu, Dong, Liu, Yu & Gao (2023), "Bridging Discrete and Backpropagation: Straight-Through and
+      Beyond". Checked against the authors' code, microsoft/ReinMax, `reinmax/reinmax.py`.
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: (x - 0.45) ** 2, lt.Bernoulli(logit),

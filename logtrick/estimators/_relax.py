@@ -23,31 +23,34 @@ from logtrick.noise import Uniform
 
 
 class RELAX(Estimator):
-    """RELAX: the score function less a learned surrogate of f, whose gradient is added back by reparameterisation.
+    """RELAX: the score function less a learned surrogate of f, whose gradient is added back by reparameterization.
 
-    With z = φ + noise, x = H(z) the draw, z̃ ∼ p(z | x), s = ∇ log p(x), c(z) = η · fn(params, y(z)),
-    y(z) = σ(z/τ) (softmax for one-hot rows):
+    With z = φ + noise, x = H(z) the draw, z̃ ∼ p(z | x), s = ∇ log p(x), c(z) = η · fn(params,
+    y(z)), y(z) = σ(z/τ) (softmax for one-hot rows):
 
     ∇_φ E[f] ≈ (f(x) − c(z̃)) s + ∇_φ c(z) − ∇_φ c(z̃), unbiased for every c.
 
-    `params`, τ and η minimise the squared norm of the per-run gradient with respect to the logits, by
-    `aux.adaptive_loss` (`has_aux=True`). Cost: 1 evaluation of f, no derivative of it, so f may be a black box; 2 of the
-    surrogate and its gradient. The value is the mean of f over the draws.
+    `params`, τ and η minimize the squared norm of the per-sample gradient with respect to the
+    logits, by `aux.adaptive_loss` (`has_aux=True`). Cost: 1 evaluation of f, no derivative of it,
+    so f may be a black box; 2 of the surrogate and its gradient. The value is the mean of f over
+    the draws.
 
     Args:
-      fn: `fn(params, y) -> scalar`, y shaped like one draw, its entries in (0, 1); what it closes over must not be
-        differentiated.
+      fn: `fn(params, y) -> scalar`, y shaped like one draw, its entries in (0, 1); what it closes
+        over must not be differentiated.
       params: the surrogate's parameters, a pytree.
-      temperature: τ > 0. Where an optimizer moves it, parametrise its logarithm: it is nan below 0.
+      temperature: τ > 0. Where an optimizer moves it, parametrize its logarithm: it is nan below 0.
       scale: η, any number.
     Raises:
       TypeError: `fn` is no function.
-      ValueError: τ is not positive; `fn` returns no scalar; the distribution is neither Bernoullis nor one-hot rows.
+      ValueError: τ is not positive; `fn` returns no scalar; the distribution is neither Bernoullis
+        nor one-hot rows.
       DerivativeOrderError: a second derivative was taken.
     References:
-      Grathwohl, Choi, Wu, Roeder & Duvenaud (2018), "Backpropagation through the Void: Optimizing Control Variates for
-      Black-Box Gradient Estimation", section 3.2, and equation 6 for its training; checked in the paper's source and the
-      authors' code, duvenaud/relax, `paper/generalized_rebar.tex` and `pytorch_toy.py`.
+      Grathwohl, Choi, Wu, Roeder & Duvenaud (2018), "Backpropagation through the Void: Optimizing
+      Control Variates for Black-Box Gradient Estimation", section 3.2, and equation 6 for its
+      training; checked in the paper's source and the authors' code, duvenaud/relax,
+      `paper/generalized_rebar.tex` and `pytorch_toy.py`.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> surrogate = lambda w, y: w[0] + w[1] * y

@@ -13,7 +13,21 @@ Array = jax.Array
 
 
 def positive_scalar(where: str, name: str, value: Any) -> Any:
-    """A positive number: a concrete one that is not raises, a traced one becomes nan."""
+    """Check that an argument is one positive finite number.
+
+    Args:
+      where: the class of the argument, for the message.
+      name: the argument's name, for the message.
+      value: the number; a traced one that is not positive becomes nan.
+    Returns:
+      The number.
+    Raises:
+      ValueError: it is not a scalar, or a concrete number that is not positive and finite.
+    Example:
+      >>> import logtrick as lt
+      >>> lt.estimators.positive_scalar("Mine", "temperature", 0.5)
+      0.5
+    """
     if np.shape(value) != ():
         raise ValueError(
             f"{where}({name}=…) needs a scalar; got shape {np.shape(value)}. Pass one number."

@@ -10,8 +10,7 @@ import numpy as np
 from logtrick._core.kernel import stop
 from logtrick._core.module import static
 from logtrick._core.samples import Runs
-from logtrick.distributions import Distribution
-from logtrick.distributions._links import Sigmoid
+from logtrick.distributions import Distribution, Sigmoid
 from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._double_cv import check_runs, squared_mean
@@ -25,28 +24,32 @@ from logtrick.noise import Uniform
 class RODEO(Estimator):
     """RODEO: leave-one-out with two learned control variates of mean zero, made by a discrete Stein operator.
 
-    The Gibbs operator (A h)(x) = (1/D) Σ_d p(x_d flipped) [h(x with x_d flipped) − h(x)] has E[A h] = 0. With features
-    of the other runs, u_k(x) = (mean_{j≠k} f_j, mean_{j≠k} [f_j + ∇f_jᵀ (x − x_j)]), and two scalar heads
-    (a_k(x), c_k(x)) = fn(params, u_k(x)), h_k(x) = a_k(x) (x − p):
+    The Gibbs operator (A h)(x) = (1/D) Σ_d p(x_d flipped) [h(x with x_d flipped) − h(x)] has E[A
+    h] = 0. With features of the other samples, u_k(x) = (mean_{j≠k} f_j, mean_{j≠k} [f_j + ∇f_jᵀ
+    (x − x_j)]), and two scalar heads (a_k(x), c_k(x)) = fn(params, u_k(x)), h_k(x) = a_k(x)
+    (x − p):
 
-    ∇_φ E[f] ≈ (1/n) Σ_k {(f_k − mean_{j≠k} [f_j + (A c_j)(x_j)]) (x_k − p) + (A h_k)(x_k)}, unbiased for every fn.
+    ∇_φ E[f] ≈ (1/n) Σ_k {(f_k − mean_{j≠k} [f_j + (A c_j)(x_j)]) (x_k − p) + (A h_k)(x_k)},
+    unbiased for every fn.
 
-    `params` minimises the squared norm of the gradient with respect to the logits, by `aux.adaptive_loss`
-    (`has_aux=True`). Cost: 1 evaluation of f a run and its gradient at the hard draw, D + 1 of `fn`. The value is the
-    mean of f over the draws.
+    `params` minimizes the squared norm of the gradient with respect to the logits, by
+    `aux.adaptive_loss` (`has_aux=True`). Cost: 1 evaluation of f per sample and its gradient at the
+    hard draw, D + 1 of `fn`. The value is the mean of f over the draws.
 
     Args:
-      fn: `fn(params, u) -> (2,)`, u of shape (2,): a network of the features; what it closes over must not be
-        differentiated.
+      fn: `fn(params, u) -> (2,)`, u of shape (2,): a network of the features; what it closes over
+        must not be differentiated.
       params: its parameters, a pytree.
     Raises:
       TypeError: `fn` is no function.
-      ValueError: one run; `fn` does not return two numbers; the distribution is not a product of Bernoullis.
+      ValueError: one sample; `fn` does not return two numbers; the distribution is not a product of
+        Bernoullis.
       DerivativeOrderError: a second derivative was taken.
     References:
-      Shi, Zhou, Hwang, Titsias & Mackey (2022), "Gradient Estimation with Discrete Stein Operators". Checked against the
-      authors' code, thjashin/rodeo, `networks.py` ("discrete_stein", averaged features): there two more learned factors
-      scale the two variates, and the linear part of u's second number enters without f_j; fn takes up both.
+      Shi, Zhou, Hwang, Titsias & Mackey (2022), "Gradient Estimation with Discrete Stein
+      Operators". Checked against the authors' code, thjashin/rodeo, `networks.py`
+      ("discrete_stein", averaged features): there two more learned factors scale the two variates,
+      and the linear part of u's second number enters without f_j; fn takes up both.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> def value(logits, w):
@@ -98,7 +101,8 @@ class RODEO(Estimator):
         tangent = runs.leave_one_out(slope)
         features = lambda y: stop(jnp.stack([level, offset + jnp.sum(tangent * y)]))
         first, second = self._stein(features, hard, logits)
-        # This run's share of the sum: what stands in the others' brackets goes to the run that it comes from.
+        # This sample's share of the sum: what stands in the others' brackets goes to the sample
+        # that it comes from.
         share = (f - level) * s - second * runs.leave_one_out(s) + first
         coefficient = stop(share) + (costs.total - f) * s
         closed = costs.first_order(coefficient, logits_of(dist))

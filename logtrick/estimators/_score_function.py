@@ -21,9 +21,10 @@ from logtrick.plans import IID, Plan
 def nan_unless_finite(log_prob: Array, dist: Distribution) -> Array:
     """log p for a box, whose derivative is nan where log p of the estimator's own draw is not finite.
 
-    The factor reaches what the log-prob depends on; the sum over the distribution's parameters reaches these also where
-    the log-prob masks its own derivative, as `where(x > 0, …, −inf)` does. Where a parameter is nan, which a row without a
-    possible outcome is when traced, only the derivative in that entry is nan. The box's value stays 1.
+    The factor reaches what the log-prob depends on; the sum over the distribution's parameters
+    reaches these also where the log-prob masks its own derivative, as `where(x > 0, …, −inf)` does.
+    Where a parameter is nan, which a row without a possible outcome is when traced, only the
+    derivative in that entry is nan. The box's value stays 1.
     """
     leaves = [
         leaf
@@ -48,19 +49,20 @@ def nan_unless_finite(log_prob: Array, dist: Distribution) -> Array:
 class ScoreFunction(Estimator):
     """Score-function estimator with a baseline (REINFORCE).
 
-    ∇_θ E_{x∼p_θ}[f(x, θ)] ≈ (1/n) Σᵢ (f(xᵢ, θ) − bᵢ) ∇_θ log p_θ(xᵢ) + ∇_θ f(xᵢ, θ), unbiased where bᵢ is independent
-    of xᵢ; as c · box(log p) + b · (1 − box(log p)) it is right at every order. Cost: n evaluations of f and one
-    vector-Jacobian product; f may be discontinuous, and a black box.
+    ∇_θ E_{x∼p_θ}[f(x, θ)] ≈ (1/n) Σᵢ (f(xᵢ, θ) − bᵢ) ∇_θ log p_θ(xᵢ) + ∇_θ f(xᵢ, θ), unbiased where
+    bᵢ is independent of xᵢ; as c · box(log p) + b · (1 − box(log p)) it is right at every order.
+    Cost: n evaluations of f and one vector-Jacobian product; f may be discontinuous, and a black
+    box.
 
     Args:
       baseline: the control variate, `LeaveOneOut()` unless said otherwise.
-      plan: how the runs' draws depend on each other, `IID()` unless said otherwise.
+      plan: how the samples' draws depend on each other, `IID()` unless said otherwise.
     Raises:
       ValueError: leave-one-out with one draw; the derivative in a parameter that moves the support.
     References:
-      Williams (1992); Glynn (1990), "Likelihood Ratio Gradient Estimation for Stochastic Systems"; Foerster et al.
-      (2018), "DiCE: The Infinitely Differentiable Monte-Carlo Estimator": box and baseline checked against the authors'
-      code, alshedivat/lola, `lola_dice/rpg.py`.
+      Williams (1992); Glynn (1990), "Likelihood Ratio Gradient Estimation for Stochastic Systems";
+      Foerster et al. (2018), "DiCE: The Infinitely Differentiable Monte-Carlo Estimator": box and
+      baseline checked against the authors' code, alshedivat/lola, `lola_dice/rpg.py`.
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: (x - 0.45) ** 2, lt.Bernoulli(logit),
@@ -114,7 +116,7 @@ class ScoreFunction(Estimator):
         what = "leave-one-out" if name == "LeaveOneOut" else f"ScoreFunction({name}())"
         if least > 1 and block is None:
             raise ValueError(
-                f"{what} needs runs that are independent of each other; under {self.plan} all of them depend on each "
+                f"{what} needs samples that are independent of each other; under {self.plan} all of them depend on each "
                 "other. Use NoBaseline(), MovingAverage() or DeltaMethod(), or the plan IID() or Antithetic()."
             )
         least *= block or 1

@@ -16,8 +16,9 @@ from logtrick.noise import Uniform
 class StraightThrough(Estimator):
     """Straight-through: f at the draw, differentiated as if the draw were its mean. Declared biased.
 
-    ∇_φ E[f] ≈ J(p)ᵀ ∇f(x), J(p) = diag p − p pᵀ for one-hot rows, p (1 − p) for bits. Right where f is linear in x. For
-    one bit and f = (x − t)² its mean is 2 p (1 − p) (p − t), not p (1 − p) (1 − 2t): stationary at p = t.
+    ∇_φ E[f] ≈ J(p)ᵀ ∇f(x), J(p) = diag p − p pᵀ for one-hot rows, p (1 − p) for bits. Right where f
+    is linear in x. For one bit and f = (x − t)² its mean is 2 p (1 − p) (p − t), not p (1 − p)
+    (1 − 2t): stationary at p = t.
 
     Cost: 1 evaluation of f and its gradient. The value is the mean of f over the draws, unbiased.
 
@@ -25,8 +26,9 @@ class StraightThrough(Estimator):
       ValueError: the distribution is neither Bernoullis nor one-hot rows.
       DerivativeOrderError: a second derivative was taken.
     References:
-      Bengio, Léonard & Courville (2013), "Estimating or Propagating Gradients Through Stochastic Neurons for Conditional
-      Computation". Checked against microsoft/ReinMax, `reinmax/reinmax.py`, whose example spells it out.
+      Bengio, Léonard & Courville (2013), "Estimating or Propagating Gradients Through Stochastic
+      Neurons for Conditional Computation". Checked against microsoft/ReinMax, `reinmax/reinmax.py`,
+      whose example spells it out.
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: 3.0 * x, lt.Bernoulli(logit),

@@ -21,25 +21,28 @@ from logtrick.noise import Uniform
 
 
 class SumAndSample(Estimator):
-    """Sum and sample (Rao-Blackwellised REINFORCE): the k − 1 likeliest points are summed, one of the others drawn.
+    """Sum and sample (Rao-Blackwellized REINFORCE): the k − 1 likeliest points are summed, one of the others drawn.
 
     With C the summed points and z ∼ p(· | not in C):
 
     ∇_θ E[f] ≈ Σ_{c∈C} p(c) f(c) ∇ log p(c) + P(not C) f(z) ∇ log p(z), unbiased,
 
-    and, with magic boxes, right at every order. Cost: k evaluations of f and none of its derivative, one log-prob a point
-    of the support. No baseline: f's arbitrary constant matters, and `UnorderedSet` is the one to try first. The value is
-    Σ p(c) f(c) + P(not C) f(z).
+    and, with magic boxes, right at every order. Cost: k evaluations of f and none of its
+    derivative, one log-prob a point of the support. No baseline: f's arbitrary constant matters,
+    and `UnorderedSet` is the one to try first. The value is Σ p(c) f(c) + P(not C) f(z).
 
     Args:
-      num_draws: k ≥ 1, at most the points of the support; k = 1 is the score function without a baseline.
-      stochastic: C is drawn without replacement instead, which spends no evaluations on likely points of no interest.
+      num_draws: k ≥ 1, at most the points of the support; k = 1 is the score function without a
+        baseline.
+      stochastic: C is drawn without replacement instead, which spends no evaluations on likely
+        points of no interest.
     Raises:
       ValueError: the support is not finite, too large to enumerate, or has fewer than k points.
     References:
-      Liu, Regier, Tripuraneni, Jordan & McAuliffe (2019), "Rao-Blackwellized Stochastic Gradients for Discrete
-      Distributions", checked against the authors' code, Runjing-Liu120/RaoBlackwellizedSGD,
-      `rb_utils/rao_blackwellization_lib.py`; Kool, van Hoof & Welling (2020) (stochastic), against theirs,
+      Liu, Regier, Tripuraneni, Jordan & McAuliffe (2019), "Rao-Blackwellized Stochastic Gradients
+      for Discrete Distributions", checked against the authors' code,
+      Runjing-Liu120/RaoBlackwellizedSGD, `rb_utils/rao_blackwellization_lib.py`; Kool, van Hoof &
+      Welling (2020) (stochastic), against theirs,
       wouterkool/estimating-gradients-without-replacement, `bernoulli/rao_blackwellization_lib.py`.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
@@ -79,7 +82,8 @@ class SumAndSample(Estimator):
         else:
             summed = lax.top_k(log_p, self.num_draws)[1][:-1]
         others = log_p.at[summed].set(-jnp.inf)
-        # the first of the others in the order of the same Gumbels: for a stochastic C, the next draw
+        # the first of the others in the order of the same Gumbels: for a stochastic C, the next
+        # draw
         index = jnp.append(summed, top_k(others, noise, 1))
         log_weights = jnp.append(log_p[summed], jax.nn.logsumexp(others))
         draws, log_probs = chosen(dist, support, log_p, index)

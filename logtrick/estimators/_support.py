@@ -42,7 +42,8 @@ def masses(dist: Distribution) -> tuple[Any, Array]:
 def chosen(dist: Distribution, points: Any, log_p: Array, index: Array) -> tuple[Any, Array]:
     """The points at `index` and their live log-probabilities.
 
-    A point of probability zero gives its place to the likeliest one: f is not evaluated where it cannot be drawn.
+    A point of probability zero gives its place to the likeliest one: f is not evaluated where it
+    cannot be drawn.
     """
     index = jnp.where(log_p[index] == -jnp.inf, jnp.argmax(log_p), index)
     draws = jax.tree.map(lambda x: x[index], points)

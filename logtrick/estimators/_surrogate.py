@@ -1,4 +1,4 @@
-"""A user's surrogate of f: what it closes over is no parameter of it."""
+"""The surrogate of f that a user passes: arrays in its closure are not among its parameters."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,13 +9,25 @@ from logtrick._core.kernel import refuse
 
 
 def surrogate(name: str, fn: Callable[[Any, Any], Any], params: Any, x: Any) -> Any:
-    """`fn(params, x)`; what `fn` closes over must not be differentiated.
+    """Call a user's surrogate of f, `fn(params, x)`, whose closure must not be differentiated.
 
-    The adaptive loss trains the surrogate alone. A parameter of the model that is closed over would be moved by it, away
-    from the gradient; a parameter of the surrogate that is closed over, held constant, would never be trained.
+    The adaptive loss trains the surrogate alone. If `fn` closed over a parameter of the model, the
+    adaptive loss would move that parameter away from its gradient; a parameter of the surrogate
+    that is closed over would never be trained.
 
+    Args:
+      name: the estimator's name, for the message.
+      fn: the surrogate.
+      params: its parameters, a pytree.
+      x: one draw, or a relaxation of it.
+    Returns:
+      What `fn` returns.
     Raises:
-      TypeError: what `fn` closes over is differentiated.
+      TypeError: an array that `fn` closes over is differentiated.
+    Example:
+      >>> import logtrick as lt
+      >>> lt.estimators.surrogate("Mine", lambda w, y: w * y, 2.0, 3.0).item()
+      6.0
     """
     converted, outside = jax.closure_convert(fn, params, x)
     message = (

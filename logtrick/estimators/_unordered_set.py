@@ -25,28 +25,33 @@ _MOST = 12
 class UnorderedSet(Estimator):
     """The unordered set estimator: k draws without replacement by Gumbel top-k, with its built-in baseline.
 
-    With S the set of the draws, P(S) its probability whatever the order, P^{D∖C} the same with the points C taken out of
-    the domain, and R^{D∖C}(S, s) = P^{D∖C∖s}(S∖C∖s) / P^{D∖C}(S∖C), which is 1 where s is in C:
+    With S the set of the draws, P(S) its probability whatever the order, P^{D∖C} the same with the
+    points C taken out of the domain, and R^{D∖C}(S, s) = P^{D∖C∖s}(S∖C∖s) / P^{D∖C}(S∖C), which is
+    1 where s is in C:
 
-    ∇_θ E[f] ≈ Σ_{s∈S} p(s) R(S, s) ∇ log p(s) [f(s) − Σ_{s′∈S} p(s′) R^{D∖s}(S, s′) f(s′)], unbiased,
+    ∇_θ E[f] ≈ Σ_{s∈S} p(s) R(S, s) ∇ log p(s) [f(s) − Σ_{s′∈S} p(s′) R^{D∖s}(S, s′) f(s′)],
+    unbiased,
 
-    and, as c · box(log p) + b · (1 − box(log p)) with R held constant, right at every order. k = 1 is the score function
-    without a baseline; k of all points is enumeration. Cost: k evaluations of f and none of its derivative, one log-prob a
-    point of the support, 2^k k operations for R. The value is Σ p(s) R(S, s) f(s), whose weights sum to 1. A constant
-    added to f changes nothing for k ≥ 2.
+    and, as c · box(log p) + b · (1 − box(log p)) with R held constant, right at every order. k = 1
+    is the score function without a baseline; k of all points is enumeration. Cost: k evaluations of
+    f and none of its derivative, one log-prob a point of the support, 2^k k operations for R. The
+    value is Σ p(s) R(S, s) f(s), whose weights sum to 1. A constant added to f changes nothing for
+    k ≥ 2.
 
     R is exact: P^{D∖C}(S∖C) by a recursion over the subsets T of S that have been drawn, Q(S) = 1,
-    Q(T) = Σ_{s∈S∖T} p(s) / (1 − p(T)) · Q(T ∪ s), its terms positive, in logs, and 1 − p(T) a sum over what is outside of
-    T. So nothing cancels, neither at low entropy nor where S is the whole support.
+    Q(T) = Σ_{s∈S∖T} p(s) / (1 − p(T)) · Q(T ∪ s), its terms positive, in logs, and 1 − p(T) a sum
+    over what is outside of T. So nothing cancels, neither at low entropy nor where S is the whole
+    support.
 
     Args:
       num_draws: k, from 1 to 12, at most the points of the support.
     Raises:
       ValueError: the support is not finite, too large to enumerate, or has fewer than k points.
     References:
-      Kool, van Hoof & Welling (2020), "Estimating Gradients for Discrete Random Variables by Sampling without
-      Replacement". Checked against the authors' code, wouterkool/estimating-gradients-without-replacement,
-      `bernoulli/baselines_lib.py` and `bernoulli/gumbel.py` (which sum over permutations, or integrate numerically).
+      Kool, van Hoof & Welling (2020), "Estimating Gradients for Discrete Random Variables by
+      Sampling without Replacement". Checked against the authors' code,
+      wouterkool/estimating-gradients-without-replacement, `bernoulli/baselines_lib.py` and
+      `bernoulli/gumbel.py` (which sum over permutations, or integrate numerically).
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> cost = jnp.array([3.0, 1.0, 2.0, 5.0])
@@ -92,10 +97,13 @@ class UnorderedSet(Estimator):
     def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
         log_probs, weights, others = points.kept
         boxes = magic_box(log_probs)
-        if self.num_draws > 1:  # a constant in f makes no difference: its rounding is spared
+        if (
+            self.num_draws > 1
+        ):  # a constant in f changes nothing; centering avoids its rounding error
             costs = costs.centered()
         f = stop(costs.total)
-        # f(s) less its baseline is Σ_{s′} p(s′) R(…) (f(s) − f(s′)): the weights of all s′, s included, sum to 1
+        # f(s) less its baseline is Σ_{s′} p(s′) R(…) (f(s) − f(s′)): the weights of all s′, s
+        # included, sum to 1
         baseline = (
             f - jnp.sum(others * (f[:, None] - f[None, :]), axis=1)
             if self.num_draws > 1

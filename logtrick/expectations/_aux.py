@@ -17,15 +17,17 @@ Array = jax.Array
 
 
 class Aux(Module):
-    """What an expectation gives beside its value.
+    """The results of an expectation beside its value.
 
     Attributes:
-      standard_error: of the value, over independent samples, in the units of f; 0 where nothing is random, nan for one
-        sample.
-      costs: each sample's costs, a leading axis of samples: like f's return for `expect`; for programs by name where one
-        was given, by index elsewhere.
-      draws: each sample's draws likewise (averaged over the points of an estimator of several points).
-      adaptive_loss: what the learned parts of the estimators minimize, shape (); 0 where there are none.
+      standard_error: of the value, over independent samples, in the units of f; 0 where nothing is
+        random, nan for one sample.
+      costs: each sample's costs, a leading axis of samples: like f's return for `expect`; for
+        programs by name where one was given, by index elsewhere.
+      draws: each sample's draws likewise (averaged over the points of an estimator of several
+        points).
+      adaptive_loss: what the learned parts of the estimators minimize, shape (); 0 where there are
+        none.
       estimators: by site name or index, the estimators with their statistics advanced by this call.
 
     Example:
@@ -75,7 +77,7 @@ def aux_of(block: Block, structure: Structure, random: bool) -> Aux:
 
 
 def _advanced(structure: Structure, observed: list[Any]) -> list[tuple[Any, Estimator]]:
-    """The estimators for the next call; those made inside the program from what only a run knows are left out."""
+    """The estimators for the next call; those made inside the program from values of one sample are left out."""
     inside = iter([] if structure.credit is None else structure.credit.unknown)
     found = []
     seen = iter(observed)

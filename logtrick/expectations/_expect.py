@@ -1,8 +1,9 @@
 """`lt.expect` and `lt.expect_program`."""
 
+import contextlib
 import inspect
-from collections.abc import Callable, Generator
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, Literal, cast, overload
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +37,48 @@ from logtrick.programs import (
 Array = jax.Array
 
 
+@overload
+def expect(
+    key: Any,
+    f: Callable[[Any], Any],
+    dist: Distribution,
+    *,
+    estimator: Estimator = ScoreFunction(),  # noqa: B008  # frozen
+    num_samples: int = 16,
+    chunk_size: int | None = None,
+    has_aux: Literal[False] = False,
+    mesh: Mesh | None = None,
+) -> Array: ...
+
+
+@overload
+def expect(
+    key: Any,
+    f: Callable[[Any], Any],
+    dist: Distribution,
+    *,
+    estimator: Estimator = ScoreFunction(),  # noqa: B008  # frozen
+    num_samples: int = 16,
+    chunk_size: int | None = None,
+    has_aux: Literal[True],
+    mesh: Mesh | None = None,
+) -> tuple[Array, Aux]: ...
+
+
+@overload
+def expect(
+    key: Any,
+    f: Callable[[Any], Any],
+    dist: Distribution,
+    *,
+    estimator: Estimator = ScoreFunction(),  # noqa: B008  # frozen
+    num_samples: int = 16,
+    chunk_size: int | None = None,
+    has_aux: bool,
+    mesh: Mesh | None = None,
+) -> Any: ...
+
+
 def expect(
     key: Any,
     f: Callable[[Any], Any],
@@ -49,32 +92,37 @@ def expect(
 ) -> Any:
     """The expectation E_{x∼p_θ}[f(x, θ)], estimated; its derivative estimates the derivative of the expectation.
 
-    f may depend on the parameters (the direct term is included), be discontinuous under estimators that do not
-    differentiate it, and see one draw at a time. `jax.grad`, `jacfwd`, `hessian`, `vmap`, `jit` and `shard_map` of the
-    result work as of any number. Put the expectation where the randomness is local: vmap an `expect` per data point
-    rather than take one over the batch.
+    f may depend on the parameters (the direct term is included), be discontinuous under estimators
+    that do not differentiate it, and see one draw at a time. `jax.grad`, `jacfwd`, `hessian`,
+    `vmap`, `jit` and `shard_map` of the result work as of any number. Put the expectation where the
+    randomness is local: vmap an `expect` per data point rather than take one over the batch.
 
     Args:
-      key: a typed key; the samples are rows of one counter-based draw, the same for any `chunk_size`. Inside of another
-        expectation every outer sample has noise of its own here, also where all are given the same key.
-      f: `f(x) -> scalar` cost of one draw, or a tuple of scalar costs, which are summed. With two required arguments,
-        `f(x, key)`, it gets a PRNG key of each sample's own, for a cost that is itself random.
+      key: a typed key; the samples are rows of one counter-based draw, the same for any
+        `chunk_size`. Inside of another expectation every outer sample has noise of its own here,
+        also where all are given the same key.
+      f: `f(x) -> scalar` cost of one draw, or a tuple of scalar costs, which are summed. With two
+        required arguments, `f(x, key)`, it gets a PRNG key of each sample's own, for a cost that is
+        itself random.
       dist: the distribution p_θ of one draw, made from the parameters to be differentiated.
       estimator: how the derivative is estimated.
       num_samples: n ≥ 1 samples; n ≥ 2 with leave-one-out; of no effect for `Enumerate`.
-      chunk_size: samples in memory at a time; leave-one-out is then taken within a chunk (unbiased; its variance grows by
-        the factor 1 + 1/(chunk − 1)). None takes all at once up to 2¹⁸ numbers a site, and beyond it chunks of so many;
-        `chunk_size=num_samples` forces one chunk.
+      chunk_size: samples in memory at a time; leave-one-out is then taken within a chunk (unbiased;
+        its variance grows by the factor 1 + 1/(chunk − 1)). None takes all at once up to 2¹⁸
+        numbers a site, and beyond it chunks of so many; `chunk_size=num_samples` forces one chunk.
       has_aux: also return an `Aux`.
-      mesh: shard the samples over the devices of this mesh, by JAX's own engine: the same draws on any layout, and
-        gradients equal to rounding. `num_samples` (and `chunk_size`) must be multiples of the number of devices.
+      mesh: shard the samples over the devices of this mesh, by JAX's own engine: the same draws on
+        any layout, and gradients equal to rounding. `num_samples` (and `chunk_size`) must be
+        multiples of the number of devices.
     Returns:
       The estimate, shape (), in the units of f; with `has_aux`, `(estimate, aux)`.
     Raises:
       TypeError: no key, no distribution, no estimator, a `num_samples` that is no static int.
-      ValueError: a cost or log-prob that is no scalar; an estimator that is illegal for the distribution.
+      ValueError: a cost or log-prob that is no scalar; an estimator that is illegal for the
+        distribution.
     References:
-      Mohamed, Rosca, Figurnov & Mnih (2020), "Monte Carlo Gradient Estimation in Machine Learning", JMLR 21(132).
+      Mohamed, Rosca, Figurnov & Mnih (2020), "Monte Carlo Gradient Estimation in Machine Learning",
+      JMLR 21(132).
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> f = lambda x: jnp.where(x > 0, 1.0, 0.0)                          # a step: no gradient of its own
@@ -85,12 +133,12 @@ def expect(
     check_distribution("lt.expect", dist)
     check_estimator("lt.expect", estimator)
     check_function("lt.expect", f)
-    wants_key = takes_key(f)
+    wants_key, of_draw = takes_key(f), cast(Callable[..., Any], f)
 
     def program() -> Generator[Any, Any, None]:
         x = yield Sample(dist, estimator, None)
         if wants_key:
-            yield whole_cost(f(x, (yield FreshKey())))
+            yield whole_cost(of_draw(x, (yield FreshKey())))
         else:
             yield whole_cost(f(x))
 
@@ -127,6 +175,42 @@ def check_function(where: str, f: Any) -> None:
         )
 
 
+@overload
+def expect_program(
+    key: Any,
+    program: Program,
+    *args: Any,
+    num_samples: int = 16,
+    chunk_size: int | None = None,
+    has_aux: Literal[False] = False,
+    mesh: Mesh | None = None,
+) -> Array: ...
+
+
+@overload
+def expect_program(
+    key: Any,
+    program: Program,
+    *args: Any,
+    num_samples: int = 16,
+    chunk_size: int | None = None,
+    has_aux: Literal[True],
+    mesh: Mesh | None = None,
+) -> tuple[Array, Aux]: ...
+
+
+@overload
+def expect_program(
+    key: Any,
+    program: Program,
+    *args: Any,
+    num_samples: int = 16,
+    chunk_size: int | None = None,
+    has_aux: bool,
+    mesh: Mesh | None = None,
+) -> Any: ...
+
+
 def expect_program(
     key: Any,
     program: Program,
@@ -138,10 +222,11 @@ def expect_program(
 ) -> Any:
     """The expected sum of a program's costs; its derivative estimates the derivative of the expectation.
 
-    A program is a generator function that yields its draws, `x = yield lt.sample(dist, estimator)`, and its costs,
-    `yield lt.cost(value)`. Each site is credited with the costs that depend on its draw, directly or through the
-    distributions of later sites, by dependency, without being told. The function is called more than once while tracing,
-    so it must be re-callable. A program without draws is the sum of its costs.
+    A program is a generator function that yields its draws, `x = yield lt.sample(dist, estimator)`,
+    and its costs, `yield lt.cost(value)`. Each site is credited with the costs that depend on its
+    draw, directly or through the distributions of later sites; the dependencies are found by
+    tracing. The function is called more than once while tracing, so it must be re-callable. A
+    program without draws is the sum of its costs.
 
     Args:
       key: a typed key.
@@ -149,16 +234,19 @@ def expect_program(
       args: its arguments.
       num_samples: n ≥ 1 independent samples; n ≥ 2 with leave-one-out.
       chunk_size: samples in memory at a time, as for `lt.expect`.
-      has_aux: also return an `Aux`, its costs, draws and estimators by name where one was given, by index elsewhere.
-      mesh: shard the samples over the devices of this mesh, by JAX's own engine: the same draws on any layout, and
-        gradients equal to rounding. `num_samples` (and `chunk_size`) must be multiples of the number of devices.
+      has_aux: also return an `Aux`, its costs, draws and estimators by name where one was given, by
+        index elsewhere.
+      mesh: shard the samples over the devices of this mesh, by JAX's own engine: the same draws on
+        any layout, and gradients equal to rounding. `num_samples` (and `chunk_size`) must be
+        multiples of the number of devices.
     Returns:
       The estimate, shape (); with `has_aux`, `(estimate, aux)`.
     Raises:
       TypeError: `program` is not a generator function.
       ValueError: it yields no cost, a cost that is no scalar, or an illegal estimator.
     References:
-      Schulman, Heess, Weber & Abbeel (2015), "Gradient Estimation Using Stochastic Computation Graphs".
+      Schulman, Heess, Weber & Abbeel (2015), "Gradient Estimation Using Stochastic Computation
+      Graphs".
     Example:
       >>> import jax, logtrick as lt
       >>> def program(logits):
@@ -205,11 +293,24 @@ def expectation(
     needing = tuple(
         type(s.estimator).__name__ for _, s in sites if DifferentiableCost in s.estimator.needs
     )
-    with host_errors_surface(results, needing):
+    with host_errors_surface(results, needing), _memory_advice(where):
         block = run_all(key, begin, structure, count, chunk, has_aux, place)
         value = jnp.mean(block.totals)
         results.append(value)
     return (value, aux_of(block, structure, random)) if has_aux else value
+
+
+@contextlib.contextmanager
+def _memory_advice(where: str) -> Iterator[None]:
+    """Where the memory is not enough, the error says what to do."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error):
+            error.add_note(
+                f"{where}: the samples do not fit into memory at once. Pass chunk_size=…, fewer than num_samples."
+            )
+        raise
 
 
 def check_counts(where: str, num_samples: Any, chunk_size: Any) -> None:

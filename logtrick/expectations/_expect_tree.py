@@ -40,24 +40,28 @@ def expect_tree(
 ) -> Any:
     """The expectation E_{x∼p_θ}[f(x, θ)] of an f that returns a pytree of arrays, entry by entry.
 
-    Each entry is a cost of its own, with its own baseline, all from the same draws: the Jacobian of the result estimates
-    the Jacobian of the expectation without bias. So perturbed solvers are one line: `f` an argmax, a sort or a shortest
-    path, `dist` a normal or `lt.Gumbel` around its input (Berthet et al., 2020).
+    Each entry is a cost of its own, with its own baseline, all from the same draws: the Jacobian of
+    the result estimates the Jacobian of the expectation without bias. So perturbed solvers are one
+    line: `f` an argmax, a sort or a shortest path, `dist` a normal or `lt.Gumbel` around its input
+    (Berthet et al., 2020).
 
     Args:
       key: a typed key.
       f: `f(x) -> pytree of real arrays`, of one draw.
       dist: the distribution p_θ of one draw.
-      estimator: how the derivatives are estimated; one that neither learns nor differentiates f by itself.
+      estimator: how the derivatives are estimated; one that neither learns nor differentiates f by
+        itself.
       num_samples: n ≥ 1 samples; n ≥ 2 with leave-one-out.
       chunk_size: samples in memory at a time, as for `lt.expect`.
     Returns:
       A pytree like f's return, floats, in its units.
     Raises:
       TypeError: no key, distribution, estimator or function; f returns what is no real array.
-      ValueError: an estimator that is illegal for the distribution, learns, or differentiates f by itself.
+      ValueError: an estimator that is illegal for the distribution, learns, or differentiates f by
+        itself.
     References:
-      Berthet, Blondel, Teboul, Cuturi, Vert & Bach (2020), "Learning with Differentiable Perturbed Optimizers".
+      Berthet, Blondel, Teboul, Cuturi, Vert & Bach (2020), "Learning with Differentiable Perturbed
+      Optimizers".
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> winner = lambda x: jax.nn.one_hot(jnp.argmax(x), 2)

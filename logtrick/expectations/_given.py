@@ -22,10 +22,11 @@ class GivenAux(Module):
     """What `lt.expect_given` gives beside its value.
 
     Attributes:
-      standard_error: of the value, in the units of f; over chains and draws with their autocorrelation.
+      standard_error: of the value, in the units of f; over chains and draws with their
+        autocorrelation.
       effective_sample_size: (Σ w)² / Σ w² by the weights, over the autocorrelation time.
-      autocorrelation_time: τ = 1 + 2 Σ ρ_t of the weighted costs (Geyer's initial monotone sequence over all chains); 1
-        where the draws are independent.
+      autocorrelation_time: τ = 1 + 2 Σ ρ_t of the weighted costs (Geyer's initial monotone sequence
+        over all chains); 1 where the draws are independent.
       clipped: the fraction of weights that were clipped; above 0 the estimate is biased.
       costs: f of each draw, summed if it is a tuple, axes as those of the draws.
 
@@ -58,40 +59,48 @@ def expect_given(
 ) -> Any:
     """The expectation E_{x∼p_θ}[f(x, θ)] from given draws: replay, off-policy, MCMC; its derivative likewise.
 
-    Normalised, with weights wᵢ = p_θ(xᵢ) / r(xᵢ) of draws from r, held constant (1 for draws from p_θ):
+    Normalized, with weights wᵢ = p_θ(xᵢ) / r(xᵢ) of draws from r, held constant (1 for draws from
+    p_θ):
 
         (1/n) Σᵢ wᵢ [fᵢ box(log p_θ(xᵢ)) + bᵢ (1 − box(log p_θ(xᵢ)))],
 
-    unbiased at every order, with b the leave-one-out mean of w f (over whole chains, where there are chains). With
-    `normalized=False` log p_θ, and the weights, may lack any constant, log Z(θ) included: with w̄ᵢ = wᵢ / Σ w and
-    f̄ = Σ w̄ᵢ fᵢ,
+    unbiased at every order, with b the leave-one-out mean of w f (over whole chains, where there
+    are chains). With `normalized=False` log p_θ, and the weights, may lack any constant, log Z(θ)
+    included: with w̄ᵢ = wᵢ / Σ w and f̄ = Σ w̄ᵢ fᵢ,
 
         value f̄,    gradient Σᵢ w̄ᵢ (fᵢ − f̄) ∇log p̃_θ(xᵢ) / (1 − Σ w̄²) + Σᵢ w̄ᵢ ∇fᵢ :
 
-    centred, so that ∇log Z cancels exactly. Unbiased for independent draws of equal weight; with weights
-    (self-normalised) or chains consistent, with a bias of order 1/n: chains of equal weight and autocorrelation time τ give
-    on average (n − τ)/(n − 1) of the gradient. First order only: the second derivative raises.
+    centered, so that ∇log Z cancels exactly. Unbiased for independent draws of equal weight; with
+    weights (self-normalized) or chains consistent, with a bias of order 1/n: chains of equal weight
+    and autocorrelation time τ give on average (n − τ)/(n − 1) of the gradient. First order only:
+    the second derivative raises.
 
     Args:
-      samples: draws, a pytree with a leading axis (n,), or (chains, draws) with `num_chains`; held constant.
+      samples: draws, a pytree with a leading axis (n,), or (chains, draws) with `num_chains`; held
+        constant.
       f: `f(x) -> scalar` cost of one draw, or a tuple of costs, which are summed.
       dist: p_θ, a distribution, or a function `x -> log p_θ(x)` of one draw.
-      log_weights: log p_θ(x) − log r(x) of each draw, axes as those of the draws; held constant. A draw of weight 0 adds
-        nothing; one that counts where a distribution's log p_θ is not finite makes the gradient nan.
+      log_weights: log p_θ(x) − log r(x) of each draw, axes as those of the draws; held constant. A
+        draw of weight 0 adds nothing; one that counts where a distribution's log p_θ is not finite
+        makes the gradient nan.
       normalized: log p_θ and the weights lack no constant.
-      baseline: b, from each draw's (chain's) weighted cost; the unnormalised form centres by itself.
+      baseline: b, from each draw's (chain's) weighted cost; the unnormalized form centers by
+        itself.
       num_chains: the draws are those of this many independent Markov chains.
-      max_weight: clip weights (over their mean, where not normalised) to this: BIASED, less variance.
+      max_weight: clip weights (over their mean, where not normalized) to this: BIASED, less
+        variance.
       has_aux: also return a `GivenAux`.
     Returns:
       The estimate, shape (), in the units of f; with `has_aux`, `(estimate, aux)`.
     Raises:
-      ValueError: too few draws or chains, axes that do not fit, a cost or log-prob that is no scalar.
+      ValueError: too few draws or chains, axes that do not fit, a cost or log-prob that is no
+        scalar.
       TypeError: `dist` is neither a distribution nor a function.
       DerivativeOrderError: a second derivative with `normalized=False`.
     References:
-      Owen (2013), "Monte Carlo theory, methods and examples", chapter 9; Geyer (1992), "Practical Markov Chain Monte
-      Carlo"; Becca & Sorella (2017), "Quantum Monte Carlo Approaches for Correlated Systems" (the covariance form).
+      Owen (2013), "Monte Carlo theory, methods and examples", chapter 9; Geyer (1992), "Practical
+      Markov Chain Monte Carlo"; Becca & Sorella (2017), "Quantum Monte Carlo Approaches for
+      Correlated Systems" (the covariance form).
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> x = jax.random.normal(jax.random.key(0), (100_000,))
@@ -109,7 +118,8 @@ def expect_given(
         costs = [
             checks.scalar_cost("f", c) for c in (value if isinstance(value, tuple) else (value,))
         ]
-        # weight 0 is p_θ(x) = 0, where ∇p = p ∇log p is 0; a draw that counts and that p_θ cannot make is a mistake
+        # weight 0 is p_θ(x) = 0, where ∇p = p ∇log p is 0; a draw that counts and that p_θ cannot
+        # make is a mistake
         return sum(costs[1:], costs[0]), nan_unless_finite(jnp.where(absent, 0.0, lp), dist)
 
     shape = jax.tree.leaves(blocks)[0].shape[:2]
@@ -123,7 +133,7 @@ def expect_given(
     else:
         relative, clipped = _clip(jax.nn.softmax(log_w, axis=None) * log_w.size, max_weight)
         weights = relative / jnp.mean(relative)
-        value = _centred(weights / weights.size, costs, log_probs)
+        value = _centered(weights / weights.size, costs, log_probs)
     if not has_aux:
         return value
     return value, detached(_aux(weights, costs, normalized, clipped, lead))
@@ -168,7 +178,7 @@ def _check(
         raise ValueError(f"{_WHERE}(max_weight=…) needs a positive number; got {max_weight}.")
     if not isinstance(baseline, ScalarBaseline) or baseline.adaptive:
         raise TypeError(
-            f"{_WHERE}(baseline=…) needs a baseline that is one number a run; got {baseline!r}."
+            f"{_WHERE}(baseline=…) needs a baseline that is one number per sample; got {baseline!r}."
         )
     least, what = (
         (baseline.least_samples, "draws" if num_chains is None else "chains")
@@ -206,11 +216,11 @@ def _scored(weights: Array, costs: Array, log_probs: Array, baseline: ScalarBase
     return jnp.mean(over_samples(block, count, weights, costs, log_probs))
 
 
-def _centred(weights: Array, costs: Array, log_probs: Array) -> Array:
+def _centered(weights: Array, costs: Array, log_probs: Array) -> Array:
     """The covariance form, for weights that sum to 1 and log densities up to a constant."""
     value, held = jnp.sum(weights * costs), stop(costs)
-    centred = weights * (held - jnp.sum(weights * held)) / (1 - jnp.sum(weights**2))
-    return value + first_order("lt.expect_given(normalized=False)", centred, log_probs).astype(
+    centered = weights * (held - jnp.sum(weights * held)) / (1 - jnp.sum(weights**2))
+    return value + first_order("lt.expect_given(normalized=False)", centered, log_probs).astype(
         value.dtype
     )
 
@@ -235,8 +245,8 @@ def _autocorrelation(y: Array) -> tuple[Array, Array]:
     """(τ, variance) of stationary chains y, shape (chains, draws): Geyer's initial monotone sequence, where the spread of
     the chains' means counts as correlation."""
     chains, draws = y.shape
-    centred = y - y.mean(1, keepdims=True)
-    spectrum = jnp.abs(jnp.fft.rfft(centred, 2 * draws, axis=1)) ** 2
+    centered = y - y.mean(1, keepdims=True)
+    spectrum = jnp.abs(jnp.fft.rfft(centered, 2 * draws, axis=1)) ** 2
     covariance = jnp.fft.irfft(spectrum, 2 * draws, axis=1)[:, :draws].mean(0) / draws
     within = covariance[0] * draws / (draws - 1)
     between = jnp.var(y.mean(1), ddof=1) if chains > 1 else jnp.zeros(())

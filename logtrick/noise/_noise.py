@@ -2,9 +2,9 @@
 
 Row i of a `Uniform` or `StandardNormal` of some shape is row i of `jax.random.uniform(key, (n, *shape))` or
 `jax.random.normal`, for any n, bit for bit, without drawing the rest; `jax.random` itself has no offset. Threefry-2x32
-is written out in jnp: on the CPU jax's own is a rolled loop over full-size buffers. (`jax.extend.random.threefry2x32_p`
-is no way out: its result forgets that it varies over a mesh axis.) Other key types, and samplers that reject, have no
-counters: they take one key a run, `fold_in(key, run)`.
+is written out in jnp, because on the CPU JAX's own implementation is a rolled loop over full-size buffers.
+(`jax.extend.random.threefry2x32_p` cannot be used: its result loses the mark that it varies over a mesh axis.) Other key
+types, and samplers that reject, have no counters: they take one key per sample, `fold_in(key, position)`.
 
 References:
   Salmon, Moraes, Dror & Shaw (2011), "Parallel Random Numbers: As Easy as 1, 2, 3".
@@ -55,11 +55,11 @@ class Noise(Module, abstract=True):
         raise NotImplementedError
 
     def example(self) -> Any:
-        """Some legal noise, to trace shapes with."""
+        """Some legal values of the noise, for tracing shapes."""
         raise NotImplementedError
 
     def reflect(self, value: Any) -> Any:
-        """The antithesis of the noise `value`: as far out on the other side, of the same law bit for bit."""
+        """The mirror image of the noise `value`: as far out on the other side, with the same law bit for bit."""
         raise NotImplementedError
 
 
@@ -123,7 +123,7 @@ class StandardNormal(Noise):
 
 
 class KeyPerRun(Noise):
-    """One key a run: for samplers that reject, and for a user's own."""
+    """One key per sample: for samplers that reject, and for a user's own samplers."""
 
     def rows(self, key: Array, start: Any, count: int, total: int) -> Array:
         index = jnp.asarray(start, jnp.uint32) + jnp.arange(count, dtype=jnp.uint32)
@@ -137,7 +137,7 @@ class KeyPerRun(Noise):
 
 
 class NoNoise(Noise):
-    """Nothing: for estimators that draw nothing."""
+    """No noise: for estimators that draw nothing."""
 
     def rows(self, key: Array, start: Any, count: int, total: int) -> None:
         return None
@@ -156,7 +156,7 @@ _INJECTED: contextvars.ContextVar[Any] = contextvars.ContextVar(
 
 @contextlib.contextmanager
 def injected(noise: Any) -> Iterator[None]:
-    """Inside, `rows` gives these (a leading axis of rows) and draws nothing: for enumerations over all noise."""
+    """Inside the context, `rows` returns rows of `noise` (a leading axis of rows) and draws nothing: for exact enumeration."""
     token = _INJECTED.set(noise)
     try:
         yield

@@ -20,7 +20,7 @@ class Steps(Noise):
     length: int = static(default=1)
 
     @property
-    def counted(self) -> bool:  # type: ignore[override]
+    def counted(self) -> bool:  # type: ignore[override]  # that of a step
         return self.noise.counted
 
     @property

@@ -1,4 +1,4 @@
-"""Sampling plans: how the draws of one site depend on each other from run to run."""
+"""Sampling plans: how the draws of one site depend on each other from sample to sample."""
 
 from typing import Any, ClassVar
 
@@ -16,10 +16,10 @@ _TRANSFORMED = (_noise.Uniform, _noise.StandardNormal)
 
 
 class Plan(Module, abstract=True):
-    """How the runs' draws of one site depend on each other; each run's own draw keeps its law, so means are unbiased.
+    """How the samples' draws of one site depend on each other; each sample's own draw keeps its law, so means are unbiased.
 
     Attributes:
-      block: how many consecutive runs depend on each other; None for all of them.
+      block: how many consecutive samples depend on each other; None for all of them.
 
     Example:
       >>> import logtrick as lt
@@ -41,7 +41,7 @@ class Plan(Module, abstract=True):
             )
 
     def noise(self, dist: Distribution) -> Any:
-        """The noise of one run."""
+        """The noise of one sample."""
         return Planned(_base(dist), self)
 
     def draw(self, dist: Distribution, noise: Any) -> Any:
@@ -55,7 +55,7 @@ class Plan(Module, abstract=True):
         return dist.transform(noise) if dist.splits else dist.inverse_cdf(inside(noise))
 
     def rows(self, spec: Any, key: Array, start: Any, count: int, total: int) -> Any:
-        """Rows start … start + count of the noise `spec` of `total` runs."""
+        """Rows start … start + count of the noise `spec` of `total` samples."""
         raise NotImplementedError
 
 
@@ -86,7 +86,7 @@ class Planned(_noise.Noise):
 
 
 class IID(Plan):
-    """Independent runs.
+    """Independent samples.
 
     Example:
       >>> import logtrick as lt
@@ -111,13 +111,13 @@ class IID(Plan):
 
 
 class Antithetic(Plan):
-    """Mirrored pairs: run 2k + 1 has the reflected noise of run 2k, −ε for normals and 1 − u for uniforms.
+    """Mirrored pairs: sample 2k + 1 has the reflected noise of sample 2k, −ε for normals and 1 − u for uniforms.
 
     Odd parts of f (times the score, or its slope) cancel within a pair. Leave-one-out leaves out the pair: leaving out
-    only the run itself doubles the gradient of x², since its mirror image knows x. The standard error is over pairs.
+    only the sample itself doubles the gradient of x², since its mirror image knows x. The standard error is over pairs.
 
     Raises:
-      ValueError: an odd number of runs or chunk size; the distribution has no noise to reflect and no inverse CDF.
+      ValueError: an odd number of samples or an odd chunk size; the distribution has no noise to reflect and no inverse CDF.
     References:
       Hammersley & Morton (1956), "A New Monte Carlo Technique: Antithetic Variates".
     Example:

@@ -1,4 +1,4 @@
-"""Plans that spread the runs evenly: scrambled Sobol' points and stratification."""
+"""Plans that spread the samples evenly: scrambled Sobol' points and stratification."""
 
 import math
 from typing import Any, ClassVar
@@ -20,7 +20,7 @@ class _Points(Plan, abstract=True):
     """A plan whose noise is points in a cube, through the inverse CDF of the noise."""
 
     def rows(self, spec: Any, key: Array, start: Any, count: int, total: int) -> Any:
-        """Rows start … start + count of the noise `spec` of `total` runs."""
+        """Rows start … start + count of the noise `spec` of `total` samples."""
         leaves, tree = jax.tree.flatten(spec, is_leaf=_noise.is_noise)
         sizes = [math.prod(leaf.shape) for leaf in leaves]
         dtype = jnp.result_type(*(leaf.dtype for leaf in leaves))
@@ -36,16 +36,16 @@ class _Points(Plan, abstract=True):
 
 
 class Sobol(_Points):
-    """Randomised quasi-Monte Carlo: scrambled Sobol' points through the inverse CDF, one dimension a coordinate.
+    """Randomized quasi-Monte Carlo: scrambled Sobol' points through the inverse CDF, one dimension a coordinate.
 
     Each call scrambles anew (a random lower-triangular matrix over GF(2) for each dimension and a digital shift), so
-    every run's draw keeps its law and the mean is unbiased; for smooth f the variance falls like n⁻² and faster instead
+    every sample's draw keeps its law and the mean is unbiased; for smooth f the variance falls like n⁻² and faster instead
     of n⁻¹. Best with n a power of two. The points of a site come in random order, and each 64 dimensions in an order of
-    their own (Latin supercube sampling), so that sites, and further dimensions, are independent of each other. All runs
+    their own (Latin supercube sampling), so that sites, and further dimensions, are independent of each other. All samples
     depend on each other: no leave-one-out (take `NoBaseline` or `MovingAverage`), and the standard error is nan.
 
     Raises:
-      ValueError: with a baseline that leaves out runs; the distribution has no inverse CDF.
+      ValueError: with a baseline that leaves out samples; the distribution has no inverse CDF.
     References:
       Owen (1998), "Latin Supercube Sampling for Very High-Dimensional Simulations"; Matoušek (1998), "On the
       L2-Discrepancy for Anchored Boxes"; Buchholz, Wenzel & Mandt (2018), "Quasi-Monte Carlo Variational Inference".
@@ -74,13 +74,13 @@ class Sobol(_Points):
 class Stratified(_Points):
     """Stratified (Latin hypercube) sampling: each coordinate falls once into each of n strata of equal probability.
 
-    Coordinate d of run i is the inverse CDF of (π_d(i) + u) / n with random permutations π_d: what f owes to single
+    Coordinate d of sample i is the inverse CDF of (π_d(i) + u) / n with random permutations π_d: what f owes to single
     coordinates is integrated at the rate n⁻³, the rest at n⁻¹. Among the noise of a mixture is the component's, so
-    components come in proportion. All runs depend on each other: no leave-one-out, and the standard error is nan.
+    components come in proportion. All samples depend on each other: no leave-one-out, and the standard error is nan.
     Memory: n × dimensions, in every chunk, where there are chunks.
 
     Raises:
-      ValueError: with a baseline that leaves out runs; the distribution has no inverse CDF.
+      ValueError: with a baseline that leaves out samples; the distribution has no inverse CDF.
     References:
       McKay, Beckman & Conover (1979), "A Comparison of Three Methods for Selecting Values of Input Variables".
     Example:
@@ -114,7 +114,7 @@ def _as_noise(leaf: Any, u: Array) -> Array:
 
 
 def _runs(start: Any, count: int, total: int) -> Array:
-    """The numbers of the runs; those past the end, which a caller drops, stay inside."""
+    """The numbers of the samples; those past the end, which a caller drops, stay inside."""
     return jnp.minimum(
         jnp.asarray(start, jnp.uint32) + jnp.arange(count, dtype=jnp.uint32), np.uint32(total - 1)
     )

@@ -6,6 +6,14 @@ from logtrick.programs._black_box import (
 )
 from logtrick.programs._credit import dependencies as dependencies
 from logtrick.programs._explain import Explanation as Explanation, explain as explain
+from logtrick.programs._infos import (
+    CostInfo as CostInfo,
+    SiteInfo as SiteInfo,
+    Structure as Structure,
+    by_item as by_item,
+    key_info as key_info,
+    leaves_of as leaves_of,
+)
 from logtrick.programs._plate import plate as plate
 from logtrick.programs._records import Record as Record, Records as Records
 from logtrick.programs._run import (
@@ -31,14 +39,8 @@ from logtrick.programs._statements import (
 )
 from logtrick.programs._stretch import wide as wide
 from logtrick.programs._structure import (
-    CostInfo as CostInfo,
-    SiteInfo as SiteInfo,
-    Structure as Structure,
-    by_item as by_item,
     check_in_loop as check_in_loop,
     check_site as check_site,
-    key_info as key_info,
-    leaves_of as leaves_of,
     site_info as site_info,
     structure_of as structure_of,
 )

@@ -27,8 +27,8 @@ class BlackBox:
     """A host function that JAX code may call; made by `lt.black_box`.
 
     Attributes:
-      last_error: the `BlackBoxError` of the latest host call that failed, or None; what the function itself raised is its
-        `__cause__`, with its traceback.
+      last_error: the `BlackBoxError` of the latest host call that failed, or None; what the
+        function itself raised is its `__cause__`, with its traceback.
     """
 
     def __init__(
@@ -62,7 +62,8 @@ class BlackBox:
                 return self._on_host(tree, ranks, [np.asarray(leaf) for leaf in leaves], dtype)
             except BlackBoxError as error:
                 self.last_error = failure = error
-            # JAX makes a text of this one exception, without its cause: f's own tells where in f it was.
+            # JAX makes a text of this one exception, without its cause: f's own tells where in f it
+            # was.
             raise failure.__cause__ or failure
 
         if not any(is_tracer(leaf) for leaf in leaves):
@@ -127,10 +128,11 @@ class BlackBox:
 def host_errors_surface(
     values: list[Any], differentiating: tuple[str, ...] = (), boxes: list[BlackBox] | None = None
 ) -> Iterator[None]:
-    """What the host raises while the `values` appended here are worked out surfaces as `BlackBoxError`.
+    """An exception that the host raises while the `values` appended here are computed becomes a `BlackBoxError`.
 
-    `differentiating` names the estimators that need a derivative of f, for the message where a black box has none.
-    `boxes` are those that compiled code is known to call; those that are called while it is traced are added.
+    `differentiating` names the estimators that need a derivative of f, for the message where a
+    black box has none. `boxes` are those that compiled code is known to call; those that are called
+    while it is traced are added.
     """
     outer = _CALLED.get()
     called: list[BlackBox] = [] if boxes is None else boxes
@@ -163,24 +165,27 @@ def black_box(
 ) -> BlackBox:
     """A host function (NumPy, a simulator) that JAX code may call: as a cost in any estimator that does not differentiate it.
 
-    Under any nest of `jax.vmap` (runs, points, a user's own) the host is called once a batch; a function that is not
-    batched is looped over on the host. The function should be deterministic; a stochastic simulator is allowed where its
-    noise is its own: independent from call to call, and not to be kept fixed, since JAX may merge equal calls.
+    Under any nest of `jax.vmap` (samples, points, a user's own) the host is called once a batch; a
+    function that is not batched is looped over on the host. The function should be deterministic; a
+    stochastic simulator is allowed where its noise is its own: independent from call to call, and
+    not to be kept fixed, since JAX may merge equal calls.
 
     Args:
-      f: `f(*args) -> array` of NumPy arrays; one point, or with `batched` all points along one leading axis.
+      f: `f(*args) -> array` of NumPy arrays; one point, or with `batched` all points along one
+        leading axis.
       result_shape: the shape of one point's result.
       batched: f takes and returns a leading axis of points.
       dtype: what f must return; without it any real numbers, rounded to JAX's default float.
     Returns:
-      A function of arrays (pytrees of them) for use under `jax.jit`, `jax.vmap` and `lax.scan`. Its `last_error` is the
-      `BlackBoxError` of the latest host call that failed, or None.
+      A function of arrays (pytrees of them) for use under `jax.jit`, `jax.vmap` and `lax.scan`. Its
+      `last_error` is the `BlackBoxError` of the latest host call that failed, or None.
     Raises:
       TypeError: differentiated, at trace time; f is not callable.
-      BlackBoxError: f raised (its exception is the `__cause__`, with its traceback), or returned another shape or dtype.
-      JaxRuntimeError: the same inside a user's own `jax.jit`: there JAX lets no exception of the host through, only its
-        text, f's traceback included (as a `ValueError`, where the compiled code had run before: JAX's issue 34083).
-        `last_error` holds the exception itself.
+      BlackBoxError: f raised (its exception is the `__cause__`, with its traceback), or returned
+        another shape or dtype.
+      JaxRuntimeError: the same inside a user's own `jax.jit`: there JAX lets no exception of the
+        host through, only its text, f's traceback included (as a `ValueError`, where the compiled
+        code had run before: JAX's issue 34083). `last_error` holds the exception itself.
     Example:
       >>> import jax, numpy as np, logtrick as lt
       >>> simulator = lt.black_box(lambda x: np.floor(np.exp(x)), batched=True)

@@ -1,10 +1,11 @@
 """Which sites a cost is credited to, from the jaxpr of one abstract run.
 
-A site is credited with a cost that depends on its draw directly, or through the *distribution* of a later site that the
-cost (transitively) depends on. Without the second half `a ~ Bern(t0); b ~ Bern(t1 + 2a); cost(b)` silently loses d/dt0.
-An own walk: `dce_jaxpr` credits all to all through custom_jvp, while and debug.print. Unknown equations credit all of
-their inputs to all of their outputs; those with state that the jaxpr does not show (mutable references, ordered host
-callbacks) also everything that such state has seen before.
+A site is credited with a cost that depends on its draw directly, or through the *distribution* of a
+later site that the cost (transitively) depends on. Without the second half `a ~ Bern(t0);
+b ~ Bern(t1 + 2a); cost(b)` silently loses d/dt0. The jaxpr is walked here and not by `dce_jaxpr`,
+which credits all to all through custom_jvp, while and debug.print. Unknown equations credit all of
+their inputs to all of their outputs; those with state that the jaxpr does not show (mutable
+references, ordered host callbacks) also everything that such state has seen before.
 """
 
 import dataclasses
@@ -42,12 +43,12 @@ _inside_p = _identity("logtrick_mark_inside")
 
 
 def mark(x: Any, site: int) -> Any:
-    """The draw `x` of `site`, for `credit` to find."""
+    """Mark `x` as the draw of `site`, so that `credit` finds it in the jaxpr."""
     return jax.tree.map(lambda leaf: _mark_p.bind(jax.numpy.asarray(leaf), site=site), x)
 
 
 def mark_inside(x: Any, path: tuple[int, ...]) -> Any:
-    """The draw `x` inside a loop: nothing to `credit`, to which a loop is one site, but a walk's `refine` may ask."""
+    """Mark a draw inside a loop; `credit`, for which a loop is one site, ignores the mark, `refine` may use it."""
     return jax.tree.map(lambda leaf: _inside_p.bind(jax.numpy.asarray(leaf), site=path), x)
 
 
@@ -139,13 +140,14 @@ def _cond(params: Any, ins: list[Sites], refine: Refine | None) -> list[Sites]:
 
 @dataclasses.dataclass(frozen=True)
 class Credit:
-    """Who is credited with what, each a sorted tuple of sites.
+    """Which sites are credited with which costs; each entry is a sorted tuple of sites.
 
     Attributes:
       costs: for each cost.
-      sites: for each site, itself and those whose draws its distribution depends on, transitively: who is credited
-        with what depends on its draw.
-      unknown: for each site, whether its estimator was made inside the program, from what only the trace knows.
+      sites: for each site, itself and those whose draws its distribution depends on, transitively:
+        all of these are credited with costs that depend on its draw.
+      unknown: for each site, whether its estimator was made inside the program, from traced
+        values.
       reply: the sites that what the program returns depends on.
       jaxpr: the abstract run; its outputs are of the structure `tree`.
     """
@@ -174,11 +176,12 @@ def _from_outside(jaxpr: Any, var: Any, known: set[Any]) -> bool:
 
 
 def credit(run: Callable[[], tuple[Any, ...]]) -> Credit:
-    """Who is credited with what.
+    """Find which sites are credited with which costs.
 
     Args:
-      run: an abstract run: `run() -> (costs, what each site's distribution is made of, the estimators' leaves, what the
-        program returns)`, its draws marked; of a loop or plate (what it replies, what each of its items is made of).
+      run: an abstract run: `run() -> (costs, what each site's distribution is made of, the
+        estimators' leaves, what the program returns)`, its draws marked; of a loop or plate (what
+        it replies, what each of its items is made of).
     """
     closed, out = jax.make_jaxpr(run, return_shape=True)()
     found = dependencies(closed.jaxpr, [])

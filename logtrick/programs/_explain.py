@@ -9,16 +9,16 @@ import numpy as np
 
 from logtrick.estimators import DifferentiableCost
 from logtrick.programs._credit import Sites, dependencies, marked
-from logtrick.programs._statements import Program
-from logtrick.programs._structure import (
+from logtrick.programs._infos import (
     CostInfo,
     LoopInfo,
     PlateInfo,
     SiteInfo,
     Structure,
     leaves_of,
-    structure_of,
 )
+from logtrick.programs._statements import Program
+from logtrick.programs._structure import structure_of
 from logtrick.programs._walk import start
 
 _COMPARE = frozenset({"gt", "lt", "ge", "le", "eq", "ne"})
@@ -94,14 +94,15 @@ class Explanation:
 def explain(program: Program, *args: Any, num_samples: int = 16) -> Explanation:
     """Print and return, for each site of a program: its estimator, baseline, the costs credited to it, bias, order, cost.
 
-    Warns of a discontinuity (a comparison, round, floor, argmax, sign) between the draw of an estimator that
-    differentiates f and a cost, inside the steps of an `lt.scan` too, which makes the pathwise gradient wrong; of a site
-    that no cost depends on; and of a cost that no site reaches. Nothing is drawn.
+    Warns of a discontinuity (a comparison, round, floor, argmax, sign) between the draw of an
+    estimator that differentiates f and a cost, inside the steps of an `lt.scan` too, which makes
+    the pathwise gradient wrong; of a site that no cost depends on; and of a cost that no site
+    reaches. Nothing is drawn.
 
     Args:
       program: a generator function, as for `lt.expect_program`.
       args: its arguments.
-      num_samples: the runs it is meant for; legality may depend on it.
+      num_samples: the samples that it is meant for; legality may depend on it.
     Returns:
       An `Explanation`.
     Raises:
@@ -151,7 +152,7 @@ def _credited_costs(structure: Structure, prefix: str = "") -> dict[Any, list[An
     full = lambda name: f"{prefix}{name}" if prefix else name
     for index, site in enumerate(structure.sites):
         after = [full(n) for n, s in zip(structure.cost_names, found.costs) if index in s]
-        # what a loop or plate pays is credited to all that its draws depend on
+        # the costs of a loop or plate are credited to everything that its draws depend on
         for i, other in enumerate(structure.sites):
             if (
                 other.items
@@ -227,7 +228,7 @@ def _discontinuities(structure: Structure) -> list[str]:
 
 
 def _paths(items: Any, prefix: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
-    """Where each site stands among the sites around it, through loops and plates, in the order of `leaves_of`."""
+    """The path of each site through loops and plates, in the order of `leaves_of`."""
     paths: list[tuple[int, ...]] = []
     sites = [item for item in items if not isinstance(item, CostInfo)]
     for i, item in enumerate(sites):
@@ -250,7 +251,7 @@ def _jumps(labels: Sites) -> Sites:
 
 
 class _Jumps:
-    """Labels beside the sites s ≥ 0: −2s − 1 for a truth value that s decides, −2s − 2 for what jumps with s."""
+    """Labels beside the sites s ≥ 0: −2s − 1 for a truth value that depends on s, −2s − 2 for a number that jumps with s."""
 
     def __init__(self, sites: Sites, paths: list[tuple[int, ...]]) -> None:
         self.sites, self.seen = sites, dict[int, str]()
@@ -267,7 +268,7 @@ class _Jumps:
             return [frozenset([self.number[path]])] if path in self.number else ins
         if any(
             _is_nan(v) for v in eqn.invars
-        ):  # a choice between something and nan is a check, no step of f
+        ):  # a `where` between a number and nan is a check of legality, not a jump of f
             new, outs = frozenset[int](), [o & every for o in outs]
         else:
             new = self._new(eqn, ins, every)

@@ -1,4 +1,4 @@
-"""Sub-programs that are called and not yielded from, which Python drops without a word."""
+"""Sub-programs that are called and not yielded from, which Python drops silently."""
 
 import ast
 import functools

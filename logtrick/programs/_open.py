@@ -1,8 +1,9 @@
 """Statements that have been read and wait for the costs that follow: open sites, costs and keys.
 
-An open statement is a pytree, so that a loop can stack those of its steps along time and a plate those of its elements.
-Once the costs that follow are known it is settled: it says what its own costs are under the boxes of the draws inside of it,
-which terms of value zero it adds, and by which weight of value 1 all later costs are to be multiplied.
+An open statement is a pytree, so that a loop can stack those of its steps along time and a plate
+those of its elements. Once the costs that follow are known, the statement is settled. The result
+holds its own costs, multiplied by the boxes of the draws inside of it; the terms of value zero that
+it adds; and the weight of value 1 by which all later costs are to be multiplied.
 """
 
 import dataclasses
@@ -26,7 +27,8 @@ class Settled:
     """What a statement becomes once the costs that follow it are known; None stands for nothing.
 
     Attributes:
-      paid: its own costs, each under the boxes of the draws inside of the statement that come before it.
+      paid: its own costs, each under the boxes of the draws inside of the statement that come
+        before it.
       zero: its terms of value zero, likewise.
       weight: the product of the boxes of its draws, which the later costs are multiplied by.
       loss: its adaptive losses.
@@ -52,25 +54,26 @@ class Open:
         """Settle the statement.
 
         Args:
-          after: the sum of the costs that follow, held constant.
+          after: the sum of the costs that follow. Not held constant: limits on the order of
+            derivatives go through it.
           runs: the samples.
         """
         return Settled()
 
     def paid(self) -> Array | None:
-        """The sum of its own costs, held constant; None where it has none."""
+        """The sum of its own costs; None where it has none."""
         return None
 
     def limits(self) -> list[tuple[str, Any]]:
-        """The estimators inside that are right to first order only, and what their derivatives go through."""
+        """The first-order estimators inside the statement, each with the arrays that its derivatives go through."""
         return []
 
     def draws(self) -> Any:
-        """What was drawn; of a loop or plate a list like its items."""
+        """The draws; of a loop or plate a list like its items."""
         return None
 
     def costs(self) -> Any:
-        """What was paid, likewise."""
+        """Its costs; of a loop or plate a list like its items."""
         return None
 
 
@@ -89,7 +92,7 @@ class OpenCost(Open):
         return Settled(paid=self.value)
 
     def paid(self) -> Array:
-        return stop(self.value)
+        return self.value
 
     def costs(self) -> Any:
         return self.value
@@ -101,8 +104,8 @@ class OpenSite(Open):
 
     Attributes:
       points: the point.
-      inside: the leaves of the estimator that were made inside the program, None for those that came from outside: a
-        loop need not stack these.
+      inside: the leaves of the estimator that were made inside the program, None for those that
+        came from outside: a loop need not stack these.
       planned: the estimator as the abstract run saw it.
     """
 
@@ -123,7 +126,7 @@ class OpenSite(Open):
         return close_limited(self.estimator, self._shown(costs), self.points, runs)
 
     def settle(self, after: Array, runs: Runs) -> Settled:
-        closed = close(self.estimator, self._shown(Costs({_OWN: after})), self.points, runs)
+        closed = close(self.estimator, self._shown(Costs({_OWN: stop(after)})), self.points, runs)
         return Settled(None, closed.zero, closed.weight, closed.adaptive_loss, closed.observed)
 
     def limits(self) -> list[tuple[str, Any]]:
@@ -170,7 +173,7 @@ def product_of(values: Iterable[Any]) -> Any:
 
 
 def weighed(value: Any, weight: Any) -> Any:
-    """`value` times `weight`, either of which may be None: nothing, and 1."""
+    """`value` times `weight`; a value of None is no value, a weight of None is 1."""
     if value is None or weight is None:
         return value
     return value * weight.astype(value.dtype)

@@ -1,8 +1,9 @@
 """`lt.plate`: independent elements, each with its own sites, costs and credit.
 
-An element is a program of its own: its sites are credited with those of its own costs that depend on them, whatever the
-other elements pay. The costs after the plate are credited to every site that the element's reply depends on. So N elements
-have the variance of N separate expectations, and trace and compile like one.
+An element is a program of its own: its sites are credited with those of its own costs that depend
+on them, and not with the costs of other elements. The costs after the plate are credited to every
+site that the element's reply depends on. So N elements have the variance of N separate
+expectations, and trace and compile like one.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ import numpy as np
 from logtrick._core import checks
 from logtrick._core.kernel import limited, magic_box
 from logtrick._core.samples import Runs
+from logtrick.programs._infos import PlateInfo, by_item
 from logtrick.programs._open import Open, Settled, log_of
 from logtrick.programs._statements import Plate, Program, check_name, made
 from logtrick.programs._stretch import (
@@ -25,7 +27,6 @@ from logtrick.programs._stretch import (
     paid_by,
     total_of,
 )
-from logtrick.programs._structure import PlateInfo, by_item
 from logtrick.programs._walk import begin_step
 
 Array = jax.Array
@@ -41,28 +42,33 @@ def plate(
 ) -> Plate:
     """Independent elements, to be yielded by a program: `ys = yield lt.plate(step, xs)`.
 
-    Like `jax.vmap`, with draws and costs inside. Every element draws and pays for itself: a site is credited with those
-    costs of its own element that depend on it, and with the costs after the plate if the element's reply depends on it.
-    The variance is that of as many separate expectations, where one site of N factors would multiply each factor's score
-    with the costs of all. Estimators of several points evaluate the rest of their own element only: k points in each of N
-    elements are N k evaluations; what follows the plate must then not depend on their draws. Plates and loops nest.
+    Like `jax.vmap`, with draws and costs inside. Every element has its own draws and costs: a site
+    is credited with those costs of its own element that depend on it, and with the costs after the
+    plate if the element's reply depends on it. The variance is that of as many separate
+    expectations, where one site of N factors would multiply each factor's score with the costs of
+    all. Estimators of several points evaluate the rest of their own element only: k points in each
+    of N elements are N k evaluations; what follows the plate must then not depend on their draws.
+    Plates and loops nest.
 
     Args:
-      step: a generator function `step(x)` that yields `lt.sample`, `lt.cost`, `lt.scan` or `lt.plate` and returns y.
+      step: a generator function `step(x)` that yields `lt.sample`, `lt.cost`, `lt.scan` or
+        `lt.plate` and returns y.
       xs: what the elements run over, a pytree with a leading axis of elements.
       length: the number of elements, where `xs` has none.
-      name: the first half of the names under which `aux` reports what is inside, "plate.site"; the index of the plate
-        among the program's sites unless said otherwise.
-      subsample: use only so many of the elements, chosen anew in every sample without replacement, and multiply their
-        costs by N/M. Unbiased for the sum of the elements' own costs.
+      name: the first half of the names under which `aux` reports what is inside, "plate.site"; the
+        index of the plate among the program's sites unless said otherwise.
+      subsample: use only so many of the elements, chosen anew in every sample without replacement,
+        and multiply their costs by N/M. Unbiased for the sum of the elements' own costs.
     Returns:
-      What the program yields; the yield's value is `ys`, a leading axis of the elements (of those used).
+      What the program yields; the yield's value is `ys`, a leading axis of the elements (of those
+      used).
     Raises:
       TypeError: the step is no generator function.
-      ValueError: no number of elements, or one that does not fit; costs after the plate that depend on the draws of an
-        estimator of several points inside.
+      ValueError: no number of elements, or one that does not fit; costs after the plate that depend
+        on the draws of an estimator of several points inside.
     References:
-      Schulman, Heess, Weber & Abbeel (2015), "Gradient Estimation Using Stochastic Computation Graphs", for the credit.
+      Schulman, Heess, Weber & Abbeel (2015), "Gradient Estimation Using Stochastic Computation
+      Graphs", for the credit.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> def program(logits):

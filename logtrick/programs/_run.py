@@ -11,11 +11,11 @@ from jax import lax
 from logtrick import noise as _noise
 from logtrick._core import keys, meter
 from logtrick._core.samples import Runs, over_samples
+from logtrick.programs._infos import Structure
 from logtrick.programs._plate import open_plate
 from logtrick.programs._records import Records
 from logtrick.programs._scan import open_loop
 from logtrick.programs._stretch import Sampled, close_stretch, open_stretch, total_of
-from logtrick.programs._structure import Structure
 from logtrick.programs._walk import Running, Start
 
 Array = jax.Array
@@ -97,7 +97,7 @@ def block_sizes(count: int, chunk: int | None) -> list[int]:
 
 
 def automatic_chunk(structure: Structure, count: int, devices: int) -> int | None:
-    """The samples of a chunk where none is asked for: None for all, or as many as make 2¹⁸ numbers a site.
+    """The samples of a chunk where the caller gives no `chunk_size`: None for all, or as many as make 2¹⁸ numbers per site.
 
     Args:
       structure: the program's.
@@ -123,7 +123,7 @@ def run_all(
     collect: bool,
     place: Any = None,
 ) -> Block:
-    """All samples, in chunks: the same rows of noise whatever the chunks.
+    """All samples, in chunks; the rows of noise do not depend on the chunks.
 
     Args:
       place: a function that places the noises of a block on devices; None leaves them.

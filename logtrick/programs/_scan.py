@@ -1,14 +1,16 @@
 """`lt.scan`: draws and costs inside a loop over time, reward-to-go credit, any order.
 
-A loop body has no rest to call, so only estimators of one point go inside. One `lax.scan` draws; afterwards, with the costs
-of all steps known, every step is settled: it has its costs c_t, its terms of value zero z_t, and a weight w_t of value 1,
-the product of the boxes of its draws. With W_t the product of the weights of the steps before t, the loop is worth
+A loop body has no rest to call, so only estimators of one point go inside. One `lax.scan` draws;
+afterwards, with the costs of all steps known, every step is settled: it has its costs c_t, its
+terms of value zero z_t, and a weight w_t of value 1, the product of the boxes of its draws. With
+W_t the product of the weights of the steps before t, the loop contributes
 
     Σ_t c_t W_t  +  Σ_t z_t W_t,    and what follows it is multiplied by W_T,
 
-where within a step the same holds from statement to statement. A term of value zero is that of a baseline, b (1 − box), for
-the costs still to come; the boxes of the earlier draws on it are what a baseline needs at second order (a Hessian of
-variance 4.9 for 8.6). The value is the plain sum of the costs.
+where within a step the same holds from statement to statement. A term of value zero is that of a
+baseline, b (1 − box), for the costs still to come; the boxes of the earlier draws on it are what a
+baseline needs at second order (a Hessian of variance 4.9 for 8.6). The value is the plain sum of
+the costs.
 """
 
 import dataclasses
@@ -23,6 +25,7 @@ from logtrick._core.kernel import limited, magic_box
 from logtrick._core.samples import Runs
 from logtrick.distributions import value_of
 from logtrick.estimators import draw
+from logtrick.programs._infos import CostInfo, KeyInfo, LoopInfo, PlateInfo
 from logtrick.programs._open import (
     Open,
     OpenCost,
@@ -45,13 +48,7 @@ from logtrick.programs._statements import (
     made,
 )
 from logtrick.programs._stretch import Sampled, wide
-from logtrick.programs._structure import (
-    CostInfo,
-    KeyInfo,
-    LoopInfo,
-    PlateInfo,
-    check_site,
-)
+from logtrick.programs._structure import check_site
 from logtrick.programs._walk import Reader, begin_step, changed, step_result, walk
 
 Array = jax.Array
@@ -68,20 +65,21 @@ def scan(
 ) -> Loop:
     """A loop over time, to be yielded by a program: `carry, ys = yield lt.scan(step, carry, xs)`.
 
-    Like `jax.lax.scan`, with draws and costs inside the step. A site is credited with the later costs of its step, of
-    later steps and after the loop (reward-to-go), and leave-one-out is taken per step, over the samples:
-    Σ_t Σ_{u≥t} (c_u − b_t) ∇log p_t. Right at every order. Discount and mask by scaling the costs: a step past the end
-    of its episode pays 0. Only estimators that evaluate one point are legal inside (`ScoreFunction`, `Pathwise`, …):
-    k points in each of T steps would cost k^T. Loops nest.
+    Like `jax.lax.scan`, with draws and costs inside the step. A site is credited with the later
+    costs of its step, of later steps and after the loop (reward-to-go), and leave-one-out is taken
+    per step, over the samples: Σ_t Σ_{u≥t} (c_u − b_t) ∇log p_t. Right at every order. Discount and
+    mask by scaling the costs: a step past the end of its episode costs 0. Only estimators that
+    evaluate one point are legal inside (`ScoreFunction`, `Pathwise`, …): k points in each of T
+    steps would cost k^T. Loops nest.
 
     Args:
-      step: a generator function `step(carry, x)` that yields `lt.sample`, `lt.cost` or `lt.scan` and returns
-        `(carry, y)`; the carry keeps its shapes and dtypes.
+      step: a generator function `step(carry, x)` that yields `lt.sample`, `lt.cost` or `lt.scan`
+        and returns `(carry, y)`; the carry keeps its shapes and dtypes.
       carry: the first carry, a pytree.
       xs: what the steps run over, a pytree with a leading axis of time.
       length: the number of steps, where `xs` has none.
-      name: the first half of the names under which `aux` reports what is inside, "loop.site"; the index of the loop
-        among the program's sites unless said otherwise.
+      name: the first half of the names under which `aux` reports what is inside, "loop.site"; the
+        index of the loop among the program's sites unless said otherwise.
       remat: recompute the steps in reverse mode, so that memory holds the carries only.
     Returns:
       What the program yields; the yield's value is `(carry, ys)`.
@@ -89,8 +87,9 @@ def scan(
       TypeError: the step is no generator function, or does not return `(carry, y)`.
       ValueError: an estimator of several points inside the step.
     References:
-      Schulman, Heess, Weber & Abbeel (2015), "Gradient Estimation Using Stochastic Computation Graphs"; Foerster et al.
-      (2018), "DiCE"; Mao et al. (2019), "A Baseline for Any Order Gradient Estimation in Stochastic Computation Graphs".
+      Schulman, Heess, Weber & Abbeel (2015), "Gradient Estimation Using Stochastic Computation
+      Graphs"; Foerster et al. (2018), "DiCE"; Mao et al. (2019), "A Baseline for Any Order Gradient
+      Estimation in Stochastic Computation Graphs".
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> def flips(logit):
@@ -123,7 +122,7 @@ class OpenLoop(Open):
         return None if steps is None else jnp.sum(steps)
 
     def _paid_steps(self) -> Array | None:
-        """The (stopped) costs of each step, shape (time,)."""
+        """The costs of each step, shape (time,)."""
         return jax.vmap(lambda items: sum_of(item.paid() for item in items))(self.items)
 
     def settle(self, after: Array, runs: Runs) -> Settled:

@@ -17,7 +17,7 @@ MADE: contextvars.ContextVar[list["Statement"] | None] = contextvars.ContextVar(
 
 
 class Statement:
-    """Base of what is to be yielded; used as a number it says so."""
+    """Base of what a program yields; using a statement as a number raises an error that says so."""
 
     called = "sample"
     yielded = False
@@ -132,7 +132,7 @@ class FreshKey(Statement):
 
 
 def made(statement: Any) -> Any:
-    """Note a statement for the program that is running."""
+    """Record a new statement of the program that is running."""
     ledger = MADE.get()
     if ledger is not None:
         ledger.append(statement)
@@ -190,8 +190,9 @@ def cost(value: Any, name: str | None = None) -> Cost:
 def fresh_key() -> FreshKey:
     """A PRNG key, to be yielded by a program: `key = yield lt.fresh_key()`.
 
-    Each sample gets a key of its own (in a loop each step, in a plate each element), for a cost that is itself random. What
-    is drawn from it by hand is not differentiated through: yield `lt.sample` for draws that depend on parameters.
+    Each sample gets a key of its own (in a loop each step, in a plate each element), for a cost
+    that is itself random. What is drawn from it by hand is not differentiated through: yield
+    `lt.sample` for draws that depend on parameters.
 
     Returns:
       What the program yields; the yield's value is a typed key.

@@ -1,12 +1,13 @@
 """One sample of a program: read and drawn from some statement to its end, then closed in reverse.
 
-A sample is run in two phases. It is *opened*: the program is read, every site draws, and sites of one point wait. When all
-costs are known it is *closed*, in reverse: each waiting site makes of the costs what its estimator makes of them. A site of
-several points is opened and closed at once, in the middle of the first phase: it evaluates the rest of the program, itself
-opened and closed, in one vmapped call. Without recursion for the sites of one point, a long chain of them stays cheap.
+A sample is run in two phases. It is *opened*: the program is read, every site draws, and sites of
+one point wait. When all costs are known it is *closed*, in reverse: each waiting site makes of the
+costs what its estimator makes of them. A site of several points is opened and closed at once, in
+the middle of the first phase: it evaluates the rest of the program, itself opened and closed, in
+one vmapped call. Without recursion for the sites of one point, a long chain of them stays cheap.
 
-Costs are scalars grouped by the sites still to credit them, merged as sites close, so that tracing and compiling are linear
-in the number of sites.
+Costs are scalars grouped by the sites still to credit them, merged as sites close, so that tracing
+and compiling are linear in the number of sites.
 """
 
 import dataclasses
@@ -19,22 +20,23 @@ from logtrick._core import checks
 from logtrick._core.samples import Runs
 from logtrick.distributions import value_of
 from logtrick.estimators import Costs, Estimator, Points, close_limited, draw, evaluate
+from logtrick.programs._infos import KeyInfo, LoopInfo, PlateInfo, Structure
 from logtrick.programs._open import Open, OpenKey, OpenSite, Settled, open_site, sum_of
 from logtrick.programs._records import Record, Records
 from logtrick.programs._statements import Cost, FreshKey, Loop, Plate, Sample, WholeCost
-from logtrick.programs._structure import KeyInfo, LoopInfo, PlateInfo, Structure, check_site
+from logtrick.programs._structure import branches, check_site
 from logtrick.programs._walk import Reader, Running, changed, walk
 
 Array = jax.Array
 Sites = tuple[int, ...]
-# First entries of groups that are no costs: terms of value zero, and what the element of a plate is shown of the costs
-# after the plate.
+# First entries of groups that are no costs: terms of value zero, and what the element of a plate is
+# shown of the costs after the plate.
 ZERO, AFTER = -2, -1
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampled:
-    """What all stretches of one sample share.
+    """The data that all stretches of one sample share.
 
     Attributes:
       structure: what the abstract run found.
@@ -63,7 +65,8 @@ class Stretch:
     Attributes:
       sites: the waiting sites, in order.
       costs: the costs of this stretch.
-      tail: what the first site of several points made of the rest; None where there is none.
+      tail: the costs that the first site of several points returned for the rest; None without such
+        a site.
       reply: what the program returned.
       first_site, first_cost: the positions of the first of them in the program.
     """
@@ -133,7 +136,7 @@ class _Opener(Reader):
         planned, noise = self._planned()
         planned, estimator = check_site(statement, planned), statement.estimator
         points = draw(estimator, noise, statement.dist)
-        if points.stacked or points.centers or estimator.derivatives_of_rest:
+        if branches(estimator, points):
             self.tail = self._branch(estimator, points)
             return None
         self.sites.append(open_site(points, estimator, planned.estimator))
@@ -176,8 +179,9 @@ def close_stretch(of: Sampled, stretch: Stretch, after: Array | None = None) -> 
     Args:
       of: the sample.
       stretch: what has been opened.
-      after: for an element of a plate, the (stopped) costs after the plate: sites that the element's reply depends on
-        are credited with them. The result's `weight` is then what these costs are to be multiplied by.
+      after: for an element of a plate, the costs after the plate: sites that the element's reply
+        depends on are credited with them. The result's `weight` is then what these costs are to be
+        multiplied by.
     """
     costs, weight = _with_own_costs(of, stretch), None
     for position, opened in reversed(list(enumerate(stretch.sites))):
@@ -196,10 +200,10 @@ def close_stretch(of: Sampled, stretch: Stretch, after: Array | None = None) -> 
 
 
 def _close(of: Sampled, site: int, opened: Open, costs: Costs) -> Costs:
-    """What a waiting site makes of the costs that it is credited with."""
+    """Close a waiting site with the costs that are credited to it."""
     if isinstance(opened, OpenSite):
         return opened.close(costs, of.runs)
-    settled: Settled = opened.settle(jax.lax.stop_gradient(costs.total), of.runs)
+    settled: Settled = opened.settle(costs.total, of.runs)
     if settled.weight is not None:
         costs = costs.scored(settled.weight)
     if settled.paid is not None:
@@ -245,11 +249,12 @@ def _seen_from(costs: Costs, site: int, after: Array | None = None) -> Costs:
 
 
 def _closed(costs: Costs, site: int) -> Costs:
-    """The costs when `site` is done: left out of the groups, which merge where they are alike."""
+    """The costs after `site` is closed: `site` is removed from the groups, and groups that have become equal merge."""
     groups = dict(costs.others)
     terms = [(k[:-1], v) for k, v in costs.credited.items() if k != (AFTER, site)]
     if costs.zero is not None:
-        # credited by every earlier site: without it the second derivative across sites is silently 0
+        # credited by every earlier site: without it the second derivative across sites is silently
+        # 0
         terms.append(((ZERO, *range(site)), costs.zero))
     for k, v in terms:
         groups[k] = groups[k] + v if k in groups else v
@@ -275,11 +280,10 @@ def total_of(costs: Costs) -> tuple[Any, Any]:
 
 
 def paid_by(stretch: Stretch) -> Array | None:
-    """The sum of the costs of an open stretch, held constant; None where it has none."""
+    """The sum of the costs of an open stretch; None where it has none."""
     tail = None if stretch.tail is None else total_of(stretch.tail)[0]
     inside = [site.paid() for site in stretch.sites]
-    total = sum_of([*stretch.costs, *inside, tail])
-    return None if total is None else jax.lax.stop_gradient(total)
+    return sum_of([*stretch.costs, *inside, tail])
 
 
 def wide(cost: Array) -> Array:

@@ -1,9 +1,9 @@
-"""The structure of a program, from one abstract run: its sites, its costs, who is credited with what."""
+"""The structure of a program, from one abstract run: its sites, its costs, and which sites each cost is credited to."""
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,21 @@ from logtrick import noise as _noise
 from logtrick._core import checks, mesh
 from logtrick._core.compat import is_tracer
 from logtrick.distributions import Distribution, value_of
-from logtrick.estimators import Estimator, draw
-from logtrick.noise import INDEPENDENT, KeyPerRun, Steps
+from logtrick.estimators import Estimator, Points, draw
+from logtrick.noise import INDEPENDENT
 from logtrick.programs._credit import Credit, credit, mark, mark_inside
+from logtrick.programs._infos import (
+    CostInfo,
+    Info,
+    LoopInfo,
+    Path,
+    PlateInfo,
+    SiteInfo,
+    Structure,
+    key_info,
+    leaves_of,
+    unique,
+)
 from logtrick.programs._statements import Cost, FreshKey, Loop, Plate, Sample
 from logtrick.programs._walk import (
     Reader,
@@ -26,222 +38,9 @@ from logtrick.programs._walk import (
     walk,
 )
 
-Path = tuple[int, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class SiteInfo:
-    """One site.
-
-    Attributes:
-      name: the given one, or its index.
-      family: of its distribution.
-      estimator: of its gradient.
-      noise: what the estimator asks for.
-      size: how many numbers a sample draws here.
-      evaluations: of f per sample.
-    """
-
-    name: Any
-    family: str
-    estimator: Estimator
-    noise: Any
-    size: int
-    evaluations: int = 0
-    items: "ClassVar[tuple[Info, ...]]" = ()
-
-    @property
-    def random(self) -> bool:
-        """Whether it draws anything."""
-        leaves = jax.tree.leaves(self.noise, is_leaf=_noise.is_noise)
-        return not all(isinstance(leaf, _noise.NoNoise) for leaf in leaves)
-
-
-@dataclasses.dataclass(frozen=True)
-class CostInfo:
-    """One cost."""
-
-    name: Any
-    items: "ClassVar[tuple[Info, ...]]" = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class KeyInfo:
-    """One key of each sample's own."""
-
-    name: Any
-    noise: Any
-    size: int = 2
-    items: "ClassVar[tuple[Info, ...]]" = ()
-
-
-def key_info(index: int) -> KeyInfo:
-    """The key at a position among the sites."""
-    return KeyInfo(f"key {index}", KeyPerRun())
-
-
-@dataclasses.dataclass(frozen=True)
-class LoopInfo:
-    """One loop over time: what each step draws and pays, in the order of its statements."""
-
-    name: Any
-    length: int
-    items: "tuple[Info, ...]"
-
-    @property
-    def noise(self) -> list[Any]:
-        """The noise of all steps, for each item that draws."""
-        return repeated(self.items, self.length)
-
-    @property
-    def size(self) -> int:
-        return self.length * sizes(self.items)
-
-
-@dataclasses.dataclass(frozen=True)
-class PlateInfo:
-    """One plate of independent elements.
-
-    Attributes:
-      length: how many elements there are.
-      used: how many of them each sample uses.
-      element: the structure of one element.
-    """
-
-    name: Any
-    length: int
-    used: int
-    element: "Structure"
-
-    @property
-    def items(self) -> "tuple[Info, ...]":
-        return self.element.items
-
-    @property
-    def noise(self) -> list[Any]:
-        """Uniforms that choose the elements, where not all are used, and the noise of each item that draws."""
-        chooser = [_noise.Uniform((self.length,))] if self.used < self.length else []
-        return [chooser, repeated(self.element.items, self.used)]
-
-    @property
-    def size(self) -> int:
-        return self.used * sizes(self.items)
-
-
-Info = SiteInfo | CostInfo | KeyInfo | LoopInfo | PlateInfo
-
-
-def sizes(items: Sequence[Info]) -> int:
-    """How many numbers the items draw in a sample."""
-    return sum(item.size for item in items if not isinstance(item, CostInfo))
-
-
-def repeated(items: Sequence[Info], count: int) -> list[Any]:
-    """The noise of `count` repeats of the items that draw."""
-    specs = [item.noise for item in items if not isinstance(item, CostInfo)]
-    as_steps = lambda noise: Steps(noise, count)
-    return [jax.tree.map(as_steps, spec, is_leaf=_noise.is_noise) for spec in specs]
-
-
-@dataclasses.dataclass(frozen=True)
-class Structure:
-    """A program's statements, and who is credited with what.
-
-    Attributes:
-      items: what each statement is, in their order.
-      credit: what the abstract run found; None for a single site, which is credited with every cost.
-    """
-
-    items: tuple[Info, ...]
-    credit: Credit | None = None
-
-    @property
-    def sites(self) -> list[Any]:
-        """What is drawn, in order: a loop, a plate and a key are one site each. Credit goes by their positions here."""
-        return [item for item in self.items if not isinstance(item, CostInfo)]
-
-    @property
-    def cost_names(self) -> list[Any]:
-        """The names of the costs outside of loops and plates."""
-        return [item.name for item in self.items if isinstance(item, CostInfo)]
-
-    def credited(self, cost: int) -> Path:
-        """The sites that are credited with a cost."""
-        if self.credit is None:
-            return (0,)
-        if cost >= len(self.credit.costs):
-            raise changed("costs")
-        return self.credit.costs[cost]
-
-    def ancestors(self, site: int) -> Path:
-        """A site, and those whose draws its distribution depends on: who is credited with what its draw causes."""
-        return (0,) if self.credit is None else self.credit.sites[site]
-
-    def reply_depends_on(self, site: int) -> bool:
-        """Whether what the program returns depends on the draw of a site."""
-        return self.credit is None or site in self.credit.reply
-
-    def all_sites(self) -> list[tuple[Any, SiteInfo]]:
-        """Every site by its full name, those of loops and plates as "loop.site"."""
-        found = list(leaves_of(self.items, SiteInfo))
-        unique("lt.sample", [name for name, _ in found])
-        return found
-
-    def blocks(self) -> list[tuple[Any, int | None]]:
-        """For each site, how many consecutive samples depend on each other; None for all of them."""
-        found: list[tuple[Any, int | None]] = []
-        for name, site in self.all_sites():
-            leaves = jax.tree.leaves(site.noise, is_leaf=_noise.is_noise)
-            found += [(name, leaf.block) for leaf in leaves]
-        return found
-
-    @property
-    def random(self) -> bool:
-        """Whether anything is drawn."""
-        keys = any(isinstance(item, KeyInfo) or _has_keys(item) for item in self.items)
-        return keys or any(site.random for _, site in self.all_sites())
-
-    def check_end(self, sites: int, costs: int) -> None:
-        """A run has as many sites and costs as the abstract run had."""
-        if sites != len(self.sites):
-            raise changed("sites")
-        if self.credit is not None and costs != len(self.credit.costs):
-            raise changed(f"costs ({costs} and {len(self.credit.costs)})")
-
-
-def _has_keys(item: Info) -> bool:
-    return any(isinstance(i, KeyInfo) or _has_keys(i) for i in item.items)
-
-
-def by_item(items: Sequence[Any], sites: dict[int, Any], costs: dict[int, Any]) -> list[Any]:
-    """What stands by the positions of sites and of costs, as a list like the items."""
-    site, cost, found = 0, 0, []
-    for item in items:
-        if isinstance(item, CostInfo):
-            found.append(costs.get(cost))
-            cost += 1
-        else:
-            found.append(sites.get(site))
-            site += 1
-    return found
-
-
-def leaves_of(
-    items: Sequence[Any], kind: type, values: Any = None, prefix: str = ""
-) -> Iterator[tuple[Any, Any]]:
-    """Items of a `kind`, through loops and plates, by their full names; with `values`, a list like `items`, those instead."""
-    values = items if values is None else values
-    for item, value in zip(items, values):
-        name = f"{prefix}{item.name}" if prefix else item.name
-        if isinstance(item, kind):
-            yield name, value
-        elif item.items:
-            inner = item.items if value is item else value or [None] * len(item.items)
-            yield from leaves_of(item.items, kind, inner, f"{name}.")
-
 
 def site_info(statement: Sample, index: int, num_samples: int) -> SiteInfo:
-    """What a site is, checked to be legal."""
+    """Describe a site, and check that its estimator is legal there."""
     estimator, dist = statement.estimator, statement.dist
     estimator.check(dist, num_samples)
     name = index if statement.name is None else statement.name
@@ -254,12 +53,13 @@ def site_info(statement: Sample, index: int, num_samples: int) -> SiteInfo:
 
 def _event_size(dist: Distribution) -> int:
     """How many numbers a draw has; 1 where the shape is not declared."""
-    shapes = jax.tree.leaves(dist.event_shape, is_leaf=lambda s: isinstance(s, tuple))
-    return sum(math.prod(s) for s in shapes if isinstance(s, tuple))
+    is_shape = lambda s: isinstance(s, tuple) and all(isinstance(n, int) for n in s)
+    shapes = jax.tree.leaves(dist.event_shape, is_leaf=is_shape)
+    return sum(math.prod(shape) for shape in shapes)
 
 
 def check_site(statement: Sample, planned: Any) -> SiteInfo:
-    """The site that comes is the one that was found before."""
+    """Check that a site of the running program is the one that the abstract run found."""
     if not isinstance(planned, SiteInfo):
         raise changed("sites")
     noise = statement.estimator.noise(statement.dist)
@@ -295,6 +95,7 @@ def structure_of(begin: Start, num_samples: int, *, plate: str | None = None) ->
         )
     structure = Structure(tuple(_named(items)), found)
     _check_estimators(structure, found)
+    _check_plates(structure)
     return structure
 
 
@@ -330,7 +131,13 @@ class _Finder(Reader):
         points = draw(statement.estimator, _noise.example(info.noise), statement.dist)
         if self.inside:
             check_in_loop(self.inside, statement, points)
-        info = dataclasses.replace(info, evaluations=points.count + len(points.centers))
+        elif self.path:
+            check_independent("lt.plate", statement)
+        info = dataclasses.replace(
+            info,
+            evaluations=points.count + len(points.centers),
+            branches=branches(statement.estimator, points),
+        )
         first = value_of(points.x)
         if points.stacked:
             first = jax.tree.map(lambda a: a[0], first)
@@ -412,8 +219,13 @@ class _Finder(Reader):
         return _Finder(self.num_samples, inside, where or self.inside, path)
 
 
+def branches(estimator: Estimator, points: Points) -> bool:
+    """Whether an estimator evaluates the rest of the program at several points, or differentiates it."""
+    return points.stacked or bool(points.centers) or estimator.derivatives_of_rest > 0
+
+
 def check_in_loop(where: str, statement: Sample, points: Any) -> None:
-    """What is legal inside a loop over time."""
+    """Check that a statement is legal inside a loop over time."""
     estimator, name = statement.estimator, type(statement.estimator).__name__
     instead = "Use ScoreFunction() or Pathwise() inside the step, or draw outside of the loop."
     if points.stacked:
@@ -421,15 +233,21 @@ def check_in_loop(where: str, statement: Sample, points: Any) -> None:
             f"{where}: {name} evaluates the rest of the program at {points.count} points: in each of T steps that would "
             f"be {points.count}^T in all. {instead}"
         )
-    if points.centers or estimator.derivatives_of_rest:
+    if branches(estimator, points):
         raise ValueError(
             f"{where}: {name} differentiates the rest of the program, which inside of a step is not known yet. {instead}"
         )
-    specs = jax.tree.leaves(estimator.noise(statement.dist), is_leaf=_noise.is_noise)
+    check_independent(where, statement)
+
+
+def check_independent(where: str, statement: Sample) -> None:
+    """Inside a loop or plate the rows of noise are steps or elements as well as samples: they must be independent."""
+    specs = jax.tree.leaves(statement.estimator.noise(statement.dist), is_leaf=_noise.is_noise)
     if any(type(spec) not in INDEPENDENT for spec in specs):
+        what = "a plate's rows are elements" if where == "lt.plate" else "a loop's rows are steps"
         raise ValueError(
-            f"{where}: the noise of {name} depends from sample to sample, and a loop's rows are steps as well. Use the "
-            "plan IID()."
+            f"{where}: the noise of {type(statement.estimator).__name__} depends from sample to sample, and {what} as "
+            "well. Use the plan IID()."
         )
 
 
@@ -441,43 +259,73 @@ def _named(items: Sequence[Any]) -> list[Any]:
 
 
 def _check_estimators(structure: Structure, found: Credit) -> None:
-    """An estimator that learns is handed back with its statistics advanced, so it must not be of the trace."""
+    """Refuse learning estimators made from traced values: `aux` returns them with advanced statistics, outside of the trace."""
     for site, unknown in zip(structure.sites, found.unknown):
         for name, inner in leaves_of([site], SiteInfo):
             if unknown and inner.estimator.adaptive and _moves(inner.estimator):
                 raise ValueError(
-                    f"the estimator of site {name!r} learns and was made inside the program from what only a run knows. "
+                    f"the estimator of site {name!r} learns and was made inside the program from values that only exist there. "
                     "Make it outside and pass it in."
                 )
 
 
+def _check_plates(structure: Structure) -> None:
+    """Refuse costs after a plate for sites that are closed before these costs are known."""
+    assert structure.credit is not None
+    credited = structure.credit
+    for p, plate in enumerate(structure.sites):
+        if not isinstance(plate, PlateInfo):
+            continue
+        later = any(p in sites for sites in credited.costs)
+        for q, other in enumerate(structure.sites):
+            pays = bool(list(leaves_of([other], CostInfo)))
+            later |= q != p and pays and p in credited.sites[q]
+        if later:
+            _check_reply(plate)
+
+
+def _check_reply(plate: PlateInfo) -> None:
+    """Check that costs after the plate depend on no site of an element at or after a site that branches.
+
+    A site that branches closes the rest of its element at once, without the costs after the plate.
+    """
+    branched = None
+    for position, item in enumerate(plate.element.sites):
+        if branched is None and isinstance(item, SiteInfo) and item.branches:
+            branched = item
+        if not plate.element.reply_depends_on(position):
+            continue
+        if branched is not None:
+            raise ValueError(
+                f"lt.plate {plate.name!r}: costs after the plate depend on the draw of site {item.name!r} in its "
+                f"elements. {type(branched.estimator).__name__} at site {branched.name!r} evaluates the rest of its own "
+                "element only. Yield these costs inside the element, use ScoreFunction() or Pathwise() there, or draw "
+                f"what the element returns before site {branched.name!r}."
+            )
+        if isinstance(item, PlateInfo):
+            _check_reply(item)
+
+
 def _moves(estimator: Estimator) -> bool:
-    """Whether an estimator has running statistics, which are handed back."""
+    """Whether an estimator has running statistics, which `aux` returns."""
     baseline = getattr(estimator, "baseline", None)
     return bool(estimator.statistics) or bool(getattr(baseline, "statistics", ()))
 
 
 def _arrays(tree: Any) -> list[Any]:
-    """The leaves that can depend on anything: those that are traced."""
+    """The traced leaves: only these can depend on a draw."""
     return [leaf for leaf in jax.tree.leaves(tree) if is_tracer(leaf)]
 
 
 def _made_of(statement: Sample, raw: Any, draw: Any) -> tuple[list[Any], list[Any]]:
-    """Everything that a draw depends on besides noise: what its law is made of, the leaves of its distribution and of its
-    estimator (points may depend on a temperature); where functions may close over more, what these functions give: the
-    log-prob, and the draw itself (apart, since a sampler may compare and round)."""
+    """Everything that a draw depends on besides its noise, as arrays.
+
+    These are the leaves of the distribution and of the estimator (points may depend on a
+    temperature). Where functions of the distribution may close over more, they are also the
+    log-prob and the draw itself (apart, since a sampler may compare and round).
+    """
     dist: Distribution = statement.dist
     parts = _arrays((dist, statement.estimator))
     if not dist.opaque:
         return parts, []
     return [*parts, dist.log_prob(draw)], _arrays(raw)
-
-
-def unique(where: str, names: list[Any]) -> list[Any]:
-    """The names, none of them twice."""
-    if len(set(names)) < len(names):
-        twice = sorted({str(n) for n in names if names.count(n) > 1})
-        raise ValueError(
-            f"{where}(name=…) must be unique in a program; got {twice} more than once."
-        )
-    return names

@@ -25,8 +25,8 @@ Start = Callable[[], Generator[Any, Any, Any]]
 class Reader:
     """What is done with the statements of a program: one method for each kind, which returns the reply.
 
-    A method may read the rest of the program itself, by calling `walk` on the same `Running` (estimators of several
-    points do, once under `jax.vmap`); the walk that called it then ends.
+    A method may read the rest of the program itself, by calling `walk` on the same `Running`
+    (estimators of several points do, once under `jax.vmap`); the walk that called it then ends.
 
     Attributes:
       where: the function at work, for messages.
@@ -170,5 +170,5 @@ def step_result(value: Any) -> tuple[Any, Any]:
 def changed(what: str) -> ValueError:
     """The error for a program whose structure is not the same in every sample."""
     return ValueError(
-        f"the program has other {what} in one run than in another. Its structure must not change."
+        f"the program has other {what} in one sample than in another. Its structure must not change."
     )

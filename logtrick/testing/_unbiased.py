@@ -21,7 +21,7 @@ def assert_unbiased(
     |z| > z* = Φ⁻¹(1 − α/2), α = 1 − (1 − false_alarm)^(1/m) (Šidák). Its two error rates:
 
     - A right estimator fails with probability `false_alarm` or less, over all coordinates together (as far as the mean of
-      n estimates is normal: n ≥ 100 is asked for; heavy tails want more).
+      n estimates is normal: n ≥ 100 is required; heavy tails need more).
     - A coordinate whose bias is δ = resolve · scale or more passes with probability 0.001 or less: where the estimates are too
       few or too noisy for that, (z* + Φ⁻¹(0.999)) s / √n > δ in any coordinate, the test fails as too weak.
 

@@ -52,7 +52,7 @@ def exact_estimator_variance(
 ) -> EstimatorMoments:
     """The exact mean and variance of one `lt.expect` call's gradient, over all that it can draw.
 
-    E[g] = Σ_{x₁…xₙ} Π p(xᵢ) g(x₁…xₙ) and Var[g] likewise, centred. The draws go through `lt.expect` itself: for finite
+    E[g] = Σ_{x₁…xₙ} Π p(xᵢ) g(x₁…xₙ) and Var[g] likewise, centered. The draws go through `lt.expect` itself: for finite
     supports every tuple of num_samples draws; for standard-normal noise Gauss–Hermite nodes (exact for polynomials); for an
     estimator with uniform noise of its own Gauss–Legendre nodes in the cells between `breaks`.
 
@@ -62,7 +62,7 @@ def exact_estimator_variance(
       params: θ, where the gradient is taken.
       estimator: of the gradient.
       num_samples: n, draws a call; points ** n tuples, at most 2¹⁸.
-      breaks: for an estimator with uniform noise of its own: one sequence for every coordinate of a run's noise, where in
+      breaks: for an estimator with uniform noise of its own: one sequence for every coordinate of a sample's noise, where in
         (0, 1) its gradient jumps. An unneeded break does no harm, a missing one makes the result wrong.
       order: nodes a dimension (a cell, with `breaks`: 4 unless said otherwise).
     Returns:
@@ -131,8 +131,8 @@ def _moments(values: np.ndarray, grads: Any, weights: np.ndarray) -> EstimatorMo
     weights = weights[legal] / weights.sum()
     average = lambda g: np.tensordot(weights, np.asarray(g, np.float64)[legal], 1)
     mean = jax.tree.map(average, grads)
-    centred = jax.tree.map(lambda g, m: (np.asarray(g, np.float64) - m) ** 2, grads, mean)
-    return EstimatorMoments(mean, jax.tree.map(average, centred), float(average(values)))
+    centered = jax.tree.map(lambda g, m: (np.asarray(g, np.float64) - m) ** 2, grads, mean)
+    return EstimatorMoments(mean, jax.tree.map(average, centered), float(average(values)))
 
 
 def _draws_from(estimator: Estimator, dist: Distribution) -> bool:
@@ -153,7 +153,7 @@ def _own_noise(where: str, spec: Any, breaks: Any, order: int) -> tuple[Any, np.
     if breaks is None or len(breaks) != size:
         got = "None" if breaks is None else f"{len(breaks)}"
         raise ValueError(
-            f"{where}(breaks=…) needs a sequence for each of the {size} coordinates of a run's uniform noise; got {got}. "
+            f"{where}(breaks=…) needs a sequence for each of the {size} coordinates of a sample's uniform noise; got {got}. "
             "Give the points where the estimator jumps, [] where it does not."
         )
     flat, logs = cell_rule(list(breaks), order)

@@ -1,5 +1,6 @@
 """The training loop: `lt.minimize`, `lt.maximize`, what they return, and what the host does between their steps."""
 
+from logtrick.training._adaptive import merge as merge, partition as partition
 from logtrick.training._average import (
     Average as Average,
     ExponentialAverage as ExponentialAverage,

@@ -22,6 +22,8 @@ class Columns:
             "gradient_norm": records.gradient_norm,
             "update_norm": records.update_norm,
             "flags": records.flags,
+            "skipped": (records.flags & SKIPPED) != 0,
+            "clipped": (records.flags & CLIPPED) != 0,
             **{f"metrics/{name}": column for name, column in records.metrics.items()},
         }
         for name, column in named.items():
@@ -30,8 +32,7 @@ class Columns:
 
     def _column(self, name: str, dtype: Any) -> np.ndarray:
         if name not in self._arrays:
-            empty = STOPPED if name == "flags" else np.nan
-            self._arrays[name] = np.full(self.num_steps, empty, dtype)
+            self._arrays[name] = np.zeros(self.num_steps, dtype)
         return self._arrays[name]
 
     def load(self, history: History) -> None:
@@ -43,6 +44,8 @@ class Columns:
             "gradient_norm": history.gradient_norm,
             "update_norm": history.update_norm,
             "flags": flags.astype(np.int32),
+            "skipped": history.skipped,
+            "clipped": history.clipped,
             **{f"metrics/{name}": column for name, column in history.metrics.items()},
         }
         for name, column in named.items():
@@ -54,8 +57,7 @@ class Columns:
 
     def history(self, steps: int, series: dict[str, Any]) -> History:
         """The first `steps` steps, as views."""
-        column = lambda name: self._column(name, np.float32)[:steps]
-        flags = self.flags(steps)
+        column = lambda name, dtype=np.float32: self._column(name, dtype)[:steps]
         metrics = {
             name.removeprefix("metrics/"): array[:steps]
             for name, array in self._arrays.items()
@@ -65,8 +67,8 @@ class Columns:
             value=column("value"),
             gradient_norm=column("gradient_norm"),
             update_norm=column("update_norm"),
-            skipped=(flags & SKIPPED) != 0,
-            clipped=(flags & CLIPPED) != 0,
+            skipped=column("skipped", bool),
+            clipped=column("clipped", bool),
             metrics=metrics,
             series=series,
         )

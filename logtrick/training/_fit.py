@@ -14,6 +14,7 @@ from logtrick.training._checkpoint import Checkpoint
 from logtrick.training._feed import HostBatches, placed
 from logtrick.training._history import History
 from logtrick.training._interrupt import Interrupt
+from logtrick.training._listener import Listener
 from logtrick.training._program import PROGRAMS, Program
 from logtrick.training._progress import progress_listener
 from logtrick.training._result import FitResult
@@ -69,11 +70,7 @@ def fit(
         mesh=mesh,
     )
     program = PROGRAMS.find(task)
-    others = [
-        *arguments.listeners(where, listeners, stop),
-        *([] if callback is None else [Callback(callback)]),
-        *([] if (bar := progress_listener(where, progress)) is None else [bar]),
-    ]
+    others = _listeners(where, listeners, stop, callback, progress)
     saver = _checkpoint(where, checkpoint, resume)
     key_data = _mesh.put_replicated(mesh, jax.random.key_data(key))
     params = _mesh.put_replicated(mesh, params)
@@ -85,6 +82,19 @@ def fit(
     interrupt = Interrupt(terminates=saver is not None)
     batches = None if host is None else HostBatches(host, mesh, where, chunk)
     return Run(program, state, batches or data, num_steps, chunk, [interrupt, *others], saver)()
+
+
+def _listeners(
+    where: str, listeners: Any, stop: Any, callback: Any, progress: Any
+) -> list[Listener]:
+    """The given listeners, and those that stand behind `stop`, `callback` and `progress`."""
+    found = list(arguments.listeners(where, listeners, stop))
+    if callback is not None:
+        found.append(Callback(callback))
+    bar = progress_listener(where, progress)
+    if bar is not None:
+        found.append(bar)
+    return found
 
 
 def _checkpoint(where: str, checkpoint: Any, resume: bool) -> Checkpoint | None:

@@ -22,9 +22,17 @@ def automatic(where: str, mesh: Any) -> Mesh | None:
     return Mesh(mesh.devices, mesh.axis_names, axis_types=kinds)
 
 
-def copied(tree: Any) -> Any:
-    """`tree` in memory of its own, on the devices where it is."""
+def copied(mesh: Mesh | None, tree: Any) -> Any:
+    """`tree` in memory of its own, on the devices where it is; bound to them only where there is a mesh."""
+    if mesh is None:
+        return jax.device_put(tree, may_alias=False)
     return jax.device_put(tree, jax.tree.map(lambda x: x.sharding, tree), may_alias=False)
+
+
+def uncommitted(tree: Any) -> Any:
+    """Arrays that were read from a file, as a fit makes them: not bound to a device, which would be compiled for anew."""
+    free = lambda x: x if is_key(x) else jax.device_put(np.asarray(x))
+    return jax.tree.map(free, tree)
 
 
 def replicated(mesh: Mesh | None, tree: Any) -> Any:

@@ -39,14 +39,14 @@ class ProgressBar(Listener):
     ) -> None:
         self.total, self.label, self.file = total, label, file
         self._before = self._now = self._lines = 0
-        self._seconds = self._earlier_seconds = 0.0
         self._shown = 0
 
     def start(self, run: Any) -> None:
         """See `Listener.start`."""
-        self._before, self._shown = self._now - run.first_step, run.first_step
+        self._before, self._shown = self._now, run.first_step
+        self._now = self._before + run.first_step
         self._job = self.total or self._before + run.num_steps
-        self._earlier_seconds, self._began = self._seconds, time.monotonic()
+        self._began = time.monotonic()
         self._works = True
         self._timer = threading.Timer(_SOON, self._early)
         self._timer.daemon = True
@@ -55,7 +55,7 @@ class ProgressBar(Listener):
     def _early(self) -> None:
         """Something to see while the first steps compile or run."""
         self._draw(
-            f"{self._prefix()}{self._before}/{self._job} steps, compiling or in the first steps"
+            f"{self._prefix()}{self._now}/{self._job} steps, compiling or in the first steps"
         )
 
     def after_chunk(self, run: Any) -> None:
@@ -64,7 +64,6 @@ class ProgressBar(Listener):
         if run.step == self._shown:
             return
         self._now = self._before + run.step
-        self._seconds = self._earlier_seconds + run.seconds
         line = self._line(run)
         if self._redraws():
             filled = _WIDTH * self._now // self._job
@@ -90,12 +89,11 @@ class ProgressBar(Listener):
     def _line(self, run: Any) -> str:
         values = run.history.value
         first, last = float(values[0]), _mean(values[self._shown :])
-        done = self._now - (run.first_step if not self._before else 0)
         parts = [f"{self._now}/{self._job} steps", f"objective {first:.6g} → {last:.6g}"]
-        skipped = int(np.count_nonzero(run.history.skipped))
+        skipped = int(run.state.skipped)
         if skipped:
             parts.append(f"{skipped} skipped")
-        left = self._seconds * (self._job - self._now) / max(done, 1)
+        left = run.seconds * (self._job - self._now) / max(run.step - run.first_step, 1)
         more = f", {left:.0f} s left" if self._now < self._job else ""
         parts.append(f"{time.monotonic() - self._began:.0f} s{more}")
         return self._prefix() + ", ".join(parts)
@@ -140,7 +138,7 @@ class TqdmBar(Listener):
             return
         values = run.history.value
         text = f"objective {values[0]:.6g} → {_mean(values[self._shown :]):.6g}"
-        skipped = int(np.count_nonzero(run.history.skipped))
+        skipped = int(run.state.skipped)
         text += f", {skipped} skipped" if skipped else ""
         self._safely(self._bar.set_postfix_str, text, refresh=False)
         self._safely(self._bar.update, run.step - self._shown)

@@ -17,7 +17,7 @@ from logtrick.training._history import History
 from logtrick.training._interrupt import wait
 from logtrick.training._listener import Listener
 from logtrick.training._memory import size_in_bytes, suggest_chunks
-from logtrick.training._mesh import copied, put_replicated
+from logtrick.training._mesh import copied, put_replicated, uncommitted
 from logtrick.training._nonfinite import explanation
 from logtrick.training._program import CAPACITY, PROGRAMS, Program, kinds
 from logtrick.training._result import FitResult
@@ -108,7 +108,7 @@ class Run:
         Args:
           status: what it says; `self.status`, or "running", by default.
         """
-        state = copied(self.state)
+        state = copied(self.task.mesh, self.state)
         params, averaged = self.program.shown(state)
         status = status or self.status or "running"
         state = replace(state, history=self.history)
@@ -122,7 +122,8 @@ class Run:
         for listener in self.listeners:
             if listener.name and listener.name in (state.listeners or {}):
                 listener.restore(state.listeners[listener.name])
-        self.state = replace(state, history=None, listeners=None)
+        state = replace(state, history=None, listeners=None)
+        self.state = state if self.task.mesh is not None else uncommitted(state)
         self.step = self.first_step = int(state.step)
         self._position = on_host(state.position)
 
@@ -137,7 +138,9 @@ class Run:
             self._steps()
             if self.status is None:
                 self.status = "max_steps"
-            if self.step > self.first_step and not np.any(self.columns.flags(self.step) == 0):
+            if self.step > self.first_step and bool(
+                np.all(self.columns.history(self.step, {}).skipped)
+            ):
                 self._give_up()
         except BaseException as error:
             failure = error
@@ -220,7 +223,7 @@ class Run:
         expected = None if self._pace is None else count * self._pace
         slow = expected is None or expected > _SLOW or bool(self.program.boxes)
         self.abortable = slow and size_in_bytes(self.state) <= _KEPT_BYTES
-        given = copied(self.state) if self.abortable else self.state
+        given = copied(self.task.mesh, self.state) if self.abortable else self.state
         if self._batches is not None:
             self.data, after = self._batches.take(self._position, count)
         began = time.monotonic()

@@ -13,7 +13,8 @@ from logtrick._core.keys import as_key
 from logtrick.vi._engines._density import Density
 from logtrick.vi._families._wrapped import as_guide
 from logtrick.vi._guide import Guide
-from logtrick.vi._modes import missed_modes
+from logtrick.vi._missed_states import missed_states
+from logtrick.vi._modes import MissedMode, missed_modes
 from logtrick.vi._psis import psis
 from logtrick.vi._target import Target
 from logtrick.vi._verdict import DISTRUST, Report, decrement, judge, mean_shifts, truncated
@@ -29,7 +30,9 @@ class Weighed(NamedTuple):
       log_weights: log p − log q, shape (n,); −inf where p is 0 or not finite.
       bad: how many are not finite.
       resolution: differences between log weights that are rounding.
-      target: the flat problem; None for discrete variables.
+      target: the flat problem; None where some variables are discrete.
+      guide: q.
+      log_density: p, of the variables.
       names: of the coordinates.
     """
 
@@ -39,6 +42,8 @@ class Weighed(NamedTuple):
     resolution: float
     target: Target | None
     names: tuple[str, ...]
+    guide: Guide
+    log_density: Callable[[Any], Any]
 
 
 def diagnose(key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int = 4096) -> Report:
@@ -51,7 +56,8 @@ def diagnose(key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int
     infinite or nan and no mode was missed. Otherwise it is `usable after reweighting` where the effective sample size is
     a tenth of the draws and no mode was missed, else `do not trust`.
 
-    Cost: `num_draws` evaluations of the density, and a search for missed modes (1,500 to 2,500 gradients).
+    Cost: `num_draws` evaluations of the density, and a search for missed modes: 1,500 to 2,500 gradients, or
+    for discrete variables walks of single changes, up to 50,000 evaluations.
 
     Args:
       key: a typed key.
@@ -90,7 +96,9 @@ def weigh(key: jax.Array, log_density: Callable[[Any], Any], q: Guide, num_draws
     flat, log_q = (np.asarray(a, np.float64) for a in q.flat_draws(key, num_draws))
     target = None
     if q.discrete:
-        log_p = np.asarray(_of_variables(log_density, q.sample(key, num_draws)), np.float64)
+        # There is no flat density where bits stand beside real numbers: the variables' own densities.
+        both = _of_variables(log_density, q, q.sample(key, num_draws))
+        log_p, log_q = (np.asarray(a, np.float64) for a in both)
     else:
         target = Target(log_density, q)
         log_p = Density(target).log_density(flat)
@@ -105,12 +113,16 @@ def weigh(key: jax.Array, log_density: Callable[[Any], Any], q: Guide, num_draws
         max(math.sqrt(epsilon), 64 * epsilon * size),
         target,
         tuple(q.layout.names),
+        q,
+        log_density,
     )
 
 
-def _of_variables(log_density: Callable[[Any], Any], draws: Any) -> jax.Array:
-    def one(z: Any) -> jax.Array:
-        return checks.scalar_log_prob("vi.diagnose: log_density", log_density(z))
+def _of_variables(
+    log_density: Callable[[Any], Any], q: Guide, draws: Any
+) -> tuple[jax.Array, jax.Array]:
+    def one(z: Any) -> tuple[jax.Array, jax.Array]:
+        return checks.scalar_log_prob("vi.diagnose: log_density", log_density(z)), q.log_prob(z)
 
     return jax.jit(jax.vmap(one))(draws)
 
@@ -135,11 +147,7 @@ def report(key: jax.Array, weighed: Weighed) -> Report:
         gap_se = float((weights - log_weights).std()) / root
         if weighed.target is not None:
             tilt = decrement(weighed.draws, log_weights)
-    searched = weighed.target is not None and weighed.target.differentiable
-    missed = []
-    if searched:
-        floor = elbo if not weighed.bad else bound
-        missed = missed_modes(key, weighed.target, weighed.draws, floor)
+    searched, missed = _search(key, weighed, elbo if not weighed.bad else bound, bound)
     khat = float(smoothed.khat)
     verdict, reasons = judge(
         gap=bound - elbo,
@@ -173,6 +181,19 @@ def report(key: jax.Array, weighed: Weighed) -> Report:
         draws=weighed.draws,
         log_weights=log_weights,
     )
+
+
+def _search(
+    key: jax.Array, weighed: Weighed, elbo: float, bound: float
+) -> tuple[bool, list[MissedMode]]:
+    """Modes or states that q has missed, and whether they could be searched for."""
+    if weighed.target is None:
+        if not all(variable.discrete for variable in weighed.guide.layout.variables):
+            return False, []
+        return True, missed_states(key, weighed.log_density, weighed.guide, elbo, bound)
+    if not weighed.target.differentiable:
+        return False, []
+    return True, missed_modes(key, weighed.target, weighed.draws, elbo)
 
 
 def _hopeless(weighed: Weighed) -> Report:

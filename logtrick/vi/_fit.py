@@ -15,7 +15,7 @@ from logtrick.vi._conditioned import Conditioned
 from logtrick.vi._engines import Engine
 from logtrick.vi._families._blocks import Blocks
 from logtrick.vi._families._coupling_flow import flow_over
-from logtrick.vi._families._framed import Framed
+from logtrick.vi._families._framed import Framed, FramedNormal, framed_normal
 from logtrick.vi._families._normal import full_rank
 from logtrick.vi._families._wrapped import as_guide
 from logtrick.vi._guide import Guide
@@ -47,10 +47,10 @@ def fit(
     """Fit a guide to a log density.
 
     With nothing else set: a normal guide of a smooth density is fitted by `vi.Pipeline` (modes, Laplace, Newton's method on
-    fixed draws), which needs no tuning, and of a density that calls the host by `vi.QuadraticRegression`; other continuous
-    families start from such a fit, in its whitened coordinates, and go on by Adam; blocks and minibatches by Adam; discrete
-    guides by Adam from the best of four starts. Any of `optimizer` (of optax),
-    `num_samples`, `max_steps`, or an objective or estimator of one's own asks for the stochastic engine.
+    fixed draws), which needs no tuning, and of a density that calls the host by `vi.QuadraticRegression`. Other continuous
+    families, and other objectives, start from such a fit and go on by Adam in its whitened coordinates. Blocks and minibatches
+    go by Adam; guides with discrete variables by Adam from the best of four starts. Any of `optimizer` (of optax),
+    `num_samples`, `max_steps` or an estimator of one's own asks for the stochastic engine.
 
     Args:
       key: a typed key.
@@ -97,6 +97,7 @@ def fit(
     if init is not None:
         q = _started(key, log_density, q, init, budget)
     asked = resolve("vi.fit", objective, q, estimator, lambda x: log_density(q.constrain(x)))
+    own = q
     if isinstance(q, Blocks):  # the estimators are in `asked` from here on
         q = replace(q, estimators=dict.fromkeys(q.parts))
     wanted = wanted._replace(estimator=asked, race=isinstance(estimator, str))
@@ -112,10 +113,13 @@ def fit(
         result = by_engine(run_key, log_density, q, engine, budget, progress)
     else:
         before = 0
-        if smooth and init is None:
+        other = optimizer is None and not objective.linear and whole and q.normal() is not None
+        if (smooth or other) and init is None:
             q, before = _framed_start(key, log_density, q, budget)
         result = fit_stochastic(jax.random.fold_in(key, TRAIN), log_density, q, wanted)
-        result = replace(result, evaluations=before + result.evaluations)
+        result = replace(
+            result, q=_as_given(own, result.q), evaluations=before + result.evaluations
+        )
     if refine is not None:
         return _refined(key, log_density, result, progress)
     return result
@@ -140,11 +144,22 @@ def _started(key: Any, log_density: Any, q: Guide, init: Any, budget: int | None
 
 
 def _framed_start(key: Any, log_density: Any, q: Guide, budget: int | None) -> tuple[Guide, int]:
-    """A framed guide in the frame of a normal fit, and what that took."""
+    """The guide in the frame of a normal fit, and what that took; normal guides become framed ones."""
     engine = default_engine(log_density, q)
-    square = full_rank(q.layout).at_normal(*normal_of(q))
-    found = by_engine(jax.random.fold_in(key, START), log_density, square, engine, budget, None)
-    return q.at_normal(*normal_of(found.q)), found.evaluations
+    start = full_rank(q.layout).at_normal(*normal_of(q)) if isinstance(q, Framed) else q
+    found = by_engine(jax.random.fold_in(key, START), log_density, start, engine, budget, None)
+    normal = normal_of(found.q)
+    framed = q.at_normal(*normal) if isinstance(q, Framed) else framed_normal(q.layout, *normal)
+    return framed, found.evaluations
+
+
+def _as_given(own: Guide, fitted: Guide) -> Guide:
+    """The fitted guide in the family, and for blocks with the estimators, that the caller gave."""
+    if isinstance(fitted, FramedNormal):
+        return own.at_normal(*fitted.normal())
+    if isinstance(own, Blocks) and isinstance(fitted, Blocks):
+        return replace(fitted, estimators=own.estimators)
+    return fitted
 
 
 def _refined(key: Any, log_density: Any, fitted: Fit, progress: Any) -> Fit:

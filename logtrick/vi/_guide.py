@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from logtrick._core.kernel import detached
 from logtrick._core.keys import as_key
 from logtrick._core.module import static
-from logtrick.distributions import Distribution
+from logtrick.distributions import Distribution, value_of
 from logtrick.estimators import Pathwise
 from logtrick.noise import rows
 from logtrick.programs import sample
@@ -182,7 +182,7 @@ class Guide(Distribution, abstract=True):
         return self.base.noise_spec
 
     def _transform(self, noise: Any) -> Any:
-        return self.constrain(self.base._drawn(noise))
+        return self.constrain(value_of(self.base._draw_with(lambda tree: tree, noise)))
 
     def _log_prob(self, z: Any) -> Array:
         inside = self.inside(z)
@@ -196,10 +196,10 @@ class Guide(Distribution, abstract=True):
         return jnp.zeros((self.layout.dim,), self.layout.dtype)
 
     def _mean(self) -> Any:
-        return _moments(self)[0]
+        return moments_of(self)[0]
 
     def _variance(self) -> Any:
-        return _moments(self)[1]
+        return moments_of(self)[1]
 
 
 def ravel(x: Any) -> Array:
@@ -218,13 +218,13 @@ def _flat_draws(q: Guide, key: Array, n: int) -> tuple[Array, Array]:
 
     def one(noise: Any) -> tuple[Array, Array]:
         x = base.draw(noise)
-        return ravel(x), base.log_prob(x)
+        return ravel(value_of(x)), base.log_prob(x)
 
     return jax.vmap(one)(noise)
 
 
 @jax.jit
-def _moments(q: Guide) -> tuple[Any, Any]:
+def moments_of(q: Guide) -> tuple[Any, Any]:
     """Mean and variance from draws by a fixed key, antithetic where the noise has an antithesis."""
     half = rows(q.noise_spec, jax.random.key(0), 0, _MOMENT_DRAWS // 2, _MOMENT_DRAWS // 2)
     draw = jax.vmap(q.draw)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick.supports import Interval, Positive, Real, UnitInterval
-from logtrick.vi._guide import Guide, _moments
+from logtrick.vi._guide import Guide, moments_of
 
 Array = jax.Array
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
@@ -33,7 +33,7 @@ def normal_marginals(q: Guide, loc: Array, scale: Array) -> tuple[Any, Any]:
         elif isinstance(v.support, Interval | UnitInterval):
             mean, variance = _quadrature(v.bijector.forward, locs[i], scales[i])
         else:
-            drawn = _moments(q) if drawn is None else drawn
+            drawn = moments_of(q) if drawn is None else drawn
             mean, variance = (layout.tree.flatten_up_to(moment)[i] for moment in drawn)
         means.append(mean.reshape(v.shape))
         variances.append(variance.reshape(v.shape))

@@ -67,8 +67,8 @@ class Repeated(Distribution):
     def _transform(self, noise: Any) -> Any:
         return jax.vmap(self.dist._transform)(noise)
 
-    def _outside(self, change: Any, noise: Any) -> Any:
-        return jax.vmap(lambda n: self.dist._outside(change, n))(noise)
+    def _draw_with(self, change: Any, noise: Any) -> Any:
+        return jax.vmap(lambda n: self.dist._draw_with(change, n))(noise)
 
     def _log_prob(self, x: Any) -> Array:
         return jnp.sum(jax.vmap(self.dist.log_prob)(x))

@@ -39,7 +39,7 @@ class Report(Module):
         under q.
       shifted: the coordinate with the largest shift.
       missed_modes: modes of p outside of q.
-      searched: whether modes were searched for (needs a density with gradients).
+      searched: whether modes were searched for (of continuous variables it needs a density with gradients).
       num_draws: n.
       draws: of q, flat and unconstrained, shape (n, d).
       log_weights: log p − log q there, shape (n,).

@@ -1,4 +1,4 @@
-"""Filtered optimisation: other libraries' parameter containers through lt.minimize, in ten lines each."""
+"""Filtered optimization: other libraries' parameter containers through lt.minimize, in ten lines each."""
 
 import jax
 import jax.numpy as jnp

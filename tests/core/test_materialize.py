@@ -1,4 +1,4 @@
-"""Noise is worked out once: behind a branch that stays one under vmap, with the bits of the plain draw."""
+"""Noise is computed once: behind a branch that stays one under vmap, with the bits of the plain draw."""
 
 import jax
 import numpy as np

@@ -3,6 +3,8 @@
 import csv
 import dataclasses
 import json
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -59,11 +61,20 @@ def test_a_seed_gives_the_same_numbers(tmp_path):
         (["qqqqqqqq"], "Known: arms-toy"),
         ([], "needs a problem"),
         (["arms-toy", "--plot", "a.png", "--kind", "samples"], "needs several --samples"),
+        (["arms-toy", "--json", "nowhere/a.json"], "there is no folder 'nowhere'"),
     ],
 )
 def test_wrong_arguments_exit_with_2(capsys, command, message):
     assert main(command) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_is_no_error():
+    command = f"{sys.executable} -c 'from logtrick.diagnostics._bench import main; exit(main([\"--list\"]))'"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{command} | head -1"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stdout == "problems:\n" and done.stderr == ""
 
 
 def test_a_budget_that_does_not_divide_is_a_row(capsys):

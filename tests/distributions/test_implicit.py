@@ -1,4 +1,4 @@
-"""Implicit reparameterisation: Beta, Dirichlet, Student's t, Gamma and mixtures."""
+"""Implicit reparameterization: Beta, Dirichlet, Student's t, Gamma and mixtures."""
 
 import jax
 import jax.numpy as jnp

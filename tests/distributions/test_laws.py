@@ -372,7 +372,9 @@ def test_factors_sum_to_log_prob_and_reflection_keeps_the_law(name: str) -> None
         again = dist.reflect(dist.reflect(noise))
         assert all(map(np.array_equal, jax.tree.leaves(again), jax.tree.leaves(noise)))
     else:
-        with pytest.raises(ValueError, match="draws from a key a run, which has no antithesis"):
+        with pytest.raises(
+            ValueError, match="draws from one key per sample, which has no antithesis"
+        ):
             dist.reflect(dist.noise(jax.random.key(5)))
 
 

@@ -76,7 +76,7 @@ def objective(params, key, num_samples=8):
 
 
 def test_learned_weights(x64):
-    """They go where the variance is least; the model's gradient is that of the normalised weights all the while."""
+    """They go where the variance is least; the model's gradient is that of the normalized weights all the while."""
     params = {"mu": jnp.array(0.5), "w": jnp.array([0.5, 0.5])}
     of_loss = jax.grad(lambda p: objective(p, KEY, 1000)[1].adaptive_loss)(params)
     assert of_loss["mu"] == 0 and of_loss["w"][0] < 0 < of_loss["w"][1]  # towards the path

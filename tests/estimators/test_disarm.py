@@ -58,7 +58,7 @@ def test_extreme_logits():
 
 
 def test_half_precision():
-    """Worked out in float32: the gradient of p, 2 p (1 − p) σ|φ| wide cells, is right to bfloat16's rounding."""
+    """Computed in float32: the gradient of p, 2 p (1 − p) σ|φ| wide cells, is right to bfloat16's rounding."""
     value = lambda l: lt.expect(
         jax.random.key(0), lambda x: x, lt.Bernoulli(l), estimator=lt.DisARM(), num_samples=20_000
     )

@@ -9,7 +9,7 @@ import pytest
 from scipy import special, stats
 
 import logtrick as lt
-from logtrick.distributions._base import Factorized
+from logtrick.distributions._factorized import Factorized
 from logtrick.noise import StandardNormal
 from tests.estimators.exact import moments
 from tests.programs.exact import estimate

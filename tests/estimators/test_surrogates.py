@@ -66,7 +66,7 @@ def test_a_context_that_is_held_changes_nothing_but_the_surrogate(name):
 
 @pytest.mark.parametrize("name", ["RELAX", "RODEO"])
 def test_behind_a_site_that_differentiates_the_rest(name):
-    """DoubleCV linearises everything that the later sites close over; what the user does not differentiate stays legal."""
+    """DoubleCV linearizes everything that the later sites close over; what the user does not differentiate stays legal."""
     make, _ = KINDS[name]
 
     def value(t, context):

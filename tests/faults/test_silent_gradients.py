@@ -187,7 +187,7 @@ def test_samplers_refuse_to_be_differentiated_by_hand():
     jax.grad(lambda p: p * lt.Bernoulli(jax.lax.stop_gradient(p)).sample(KEY))(0.7)
     assert (
         jax.grad(lambda p: lt.Normal(p, 1.0).sample(KEY))(0.7) == 1.0
-    )  # reparameterised: that is pathwise
+    )  # reparameterized: that is pathwise
 
 
 def test_a_sampler_that_closes_over_parameters():

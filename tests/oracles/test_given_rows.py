@@ -1,4 +1,4 @@
-"""Oracle rows of draws made elsewhere: off-policy weights (offpolicy/*), unnormalised densities (covariance/*)."""
+"""Oracle rows of draws made elsewhere: off-policy weights (offpolicy/*), unnormalized densities (covariance/*)."""
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +49,7 @@ def test_importance_weights(name):
 @pytest.mark.parametrize("size", [4, 16])
 def test_covariance(size, way):
     """The sample covariance of f and the statistics T, over n − 1: of given draws by log p̃ = θ·T(x) alone, and as the
-    leave-one-out estimator of the normalised family, which is the same number."""
+    leave-one-out estimator of the normalized family, which is the same number."""
     row = ROWS[f"covariance/ef5_N{size}"]
     theta, t, f = (jnp.asarray(row["params"][key]) for key in ("theta", "T", "f"))
 

@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.stats import qmc
 
 import logtrick as lt
-from logtrick.distributions._base import Factorized
+from logtrick.distributions._factorized import Factorized
 from logtrick.noise import KeyPerRun, StandardNormal, Uniform
 from logtrick.plans._plans import Planned
 from logtrick.plans._sobol_numbers import DIMENSIONS, direction_numbers
@@ -198,7 +198,7 @@ def test_beyond_the_table_of_dimensions():
 
 
 class Rejecting(Factorized):
-    """An exponential whose sampler takes a key a run, as those that reject do, and whose inverse CDF is known."""
+    """An exponential whose sampler takes one key per sample, as those that reject do, and whose inverse CDF is known."""
 
     rate: Any
     reparameterized = True
@@ -296,7 +296,7 @@ def test_stratified_components_lower_the_variance():
 @pytest.mark.parametrize("plan", [lt.Sobol(), lt.Stratified()])
 def test_leave_one_out_is_refused_where_all_runs_depend(plan):
     with pytest.raises(
-        ValueError, match=r"leave-one-out needs runs .* under (Sobol|Stratified)\(\)"
+        ValueError, match=r"leave-one-out needs samples .* under (Sobol|Stratified)\(\)"
     ):
         lt.expect(KEY, lambda x: x, lt.Normal(0.0, 1.0), estimator=lt.ScoreFunction(plan=plan))
 

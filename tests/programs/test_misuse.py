@@ -246,7 +246,7 @@ def test_structure_changes_from_run_to_run(change):
             yield lt.cost(x)
 
     with pytest.raises(
-        ValueError, match="in one run than in another. Its structure must not change"
+        ValueError, match="in one sample than in another. Its structure must not change"
     ):
         run(program)
 

@@ -19,12 +19,14 @@ import numpy as np
 import logtrick
 
 # The package around the store imports JAX; a stand-in for the package itself leaves the modules of the folder alone.
-package = types.ModuleType("logtrick.training")
-package.__path__ = [str(pathlib.Path(logtrick.__file__).parent / "training")]
-sys.modules["logtrick.training"] = package
+# (Not where JAX is there already: the doctests of a whole suite are collected by importing this file.)
+if "jax" not in sys.modules:
+    package = types.ModuleType("logtrick.training")
+    package.__path__ = [str(pathlib.Path(logtrick.__file__).parent / "training")]
+    sys.modules["logtrick.training"] = package
 
-from logtrick.training import _archive, _manifest  # noqa: E402
-from logtrick.training._folder import Folder, entries  # noqa: E402
+from logtrick.training import _archive, _manifest  # noqa: E402  # after the stand-in
+from logtrick.training._folder import Folder, entries  # noqa: E402  # after the stand-in
 
 SIZE = 1000
 KEEP = 2
@@ -95,7 +97,7 @@ def die_at(operation: int) -> None:
         sink.file.flush()
 
     os.fsync, os.replace, os.unlink = fatal(os.fsync), fatal(os.replace), fatal(os.unlink)
-    _archive._Hashed.write = fatal(_archive._Hashed.write, half)  # type: ignore[method-assign]
+    _archive._Hashed.write = fatal(_archive._Hashed.write, half)  # type: ignore[method-assign]  # breaks it on purpose
 
 
 def exhaustive(path: pathlib.Path) -> int:

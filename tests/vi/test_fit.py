@@ -140,6 +140,8 @@ def test_bits_and_a_normal_in_one_guide():
     np.testing.assert_allclose(fit.q.mean()["mu"], -1.6, atol=0.05)
     assert fit.q.marginals()["on"].round(1).tolist() == [0.0, 1.0, 0.0]
     assert "on: Enumerate()" in fit.report["estimator"]
+    again = vi.fit(KEY, density, q0, init=fit, max_steps=1, optimizer=optax.sgd(0.0))
+    np.testing.assert_allclose(again.q.mean()["mu"], fit.q.mean()["mu"])
 
 
 def test_minibatches():
@@ -191,6 +193,16 @@ def test_learned_estimators_are_trained():
     moving = lt.ScoreFunction(lt.MovingAverage())
     fit = vi.fit(KEY, density, q0, estimator=moving, max_steps=800)
     np.testing.assert_allclose(fit.q.logits, [1.0, -1.0, 0.5], atol=0.15)
+
+
+def test_other_objectives_go_on_from_the_normal_fit():
+    """In its whitened coordinates: the scales of the variables do not matter."""
+    scales = jnp.array([1e-3, 1e3])
+    density = lambda z: gaussian(z / scales)
+    for family in (vi.FullRankNormal, vi.MeanFieldNormal):
+        fit = vi.fit(KEY, density, family(like=jnp.zeros(2)), objective=vi.IWELBO(4), max_steps=300)
+        assert isinstance(fit.q, family)
+        np.testing.assert_allclose(fit.q.mean() / scales, MEAN, atol=0.05)
 
 
 def test_amortized():

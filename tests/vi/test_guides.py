@@ -77,10 +77,7 @@ def test_the_flat_vector_agrees_with_the_variables(name):
     assert target.differentiable == (name != "Blocks")
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["MeanFieldNormal", "FullRankNormal", "LowRankNormal", "StudentT", "MixtureOf", "CouplingFlow"],
-)
+@pytest.mark.parametrize("name", ["StudentT", "MixtureOf", "CouplingFlow"])
 def test_densities_integrate_to_one(x64, name):
     """E over a wide normal of q/normal, by quadrature, in the two unconstrained coordinates."""
     make = {"MixtureOf": lambda **k: vi.MixtureOf(2, **k)}

@@ -79,6 +79,14 @@ def test_a_missed_mode_is_found(two_modes):
     assert mode.log_ratio == pytest.approx(-0.5, abs=0.1)
 
 
+def test_an_arc_of_a_ring_is_not_good():
+    """log Z = log(2π · 3 · 0.3 √(2π)) = 2.65; a Gaussian on an arc is 1.75 nats below, and its own weights say less."""
+    ring = lambda z: -0.5 * ((jnp.sqrt(jnp.sum(z**2) + 1e-12) - 3.0) / 0.3) ** 2
+    arc = vi.MeanFieldNormal(like=jnp.zeros(2), loc=jnp.array([0.0, -2.85]), scale=jnp.array([1.05, 0.33]))  # fmt: skip
+    report = vi.diagnose(KEY, ring, arc)
+    assert report.gap < 1.0 and report.verdict == "do not trust"
+
+
 def test_a_mixture_that_covers_both_has_missed_none(two_modes):
     """Half of its draws are at either mode, though its mean is at neither."""
     from logtrick.vi._diagnose import Weighed, report
@@ -89,7 +97,8 @@ def test_a_mixture_that_covers_both_has_missed_none(two_modes):
     log_weights = jax.vmap(two_modes)(draws) - jnp.logaddexp(*parts)
     target = vi.Target(two_modes, vi.FullRankNormal(like=jnp.zeros(2)))
     arrays = np.asarray(draws, float), np.asarray(log_weights, float)
-    found = report(KEY, Weighed(*arrays, 0, 1e-3, target, ("a", "b")))
+    guide = vi.FullRankNormal(like=jnp.zeros(2))
+    found = report(KEY, Weighed(*arrays, 0, 1e-3, target, ("a", "b"), guide, two_modes))
     assert found.missed_modes == () and found.verdict == "good"
 
 
@@ -120,13 +129,18 @@ def test_weights_belong_to_their_draws():
 
 
 def test_elbo_of_a_guide_of_discrete_and_continuous_blocks():
-    """b two fair bits, x two standard normals, log p = −0.3 Σ b − ½ Σ (x − b₀)²."""
-    q = vi.Blocks(b=vi.BernoulliProduct(like=jnp.zeros(2)), x=vi.MeanFieldNormal(like=jnp.zeros(2)))
-    log_density = lambda z: -0.3 * jnp.sum(z["b"]) - 0.5 * jnp.sum((z["x"] - z["b"][0]) ** 2)
+    """b two fair bits, x two standard normals, t lognormal, log p = −0.3 Σ b − ½ Σ (x − b₀)² − ½ (log t)² − log t."""
+    q = vi.Blocks(b=vi.BernoulliProduct(like=jnp.zeros(2)), x=vi.MeanFieldNormal(like=jnp.zeros(2)),
+                  t=vi.MeanFieldNormal(like=1.0, support=vi.positive))  # fmt: skip
+
+    def log_density(z):
+        rest = -0.5 * jnp.log(z["t"]) ** 2 - jnp.log(z["t"])
+        return rest - 0.3 * jnp.sum(z["b"]) - 0.5 * jnp.sum((z["x"] - z["b"][0]) ** 2)
+
     report = vi.diagnose(KEY, log_density, q)
-    exact = -0.3 - 1.5 + 2 * np.log(2) + 1 + np.log(2 * np.pi)
+    exact = -0.3 - 1.5 + 2 * np.log(2) + 1 + 1.5 * np.log(2 * np.pi)
     assert abs(report.elbo - exact) < 5 * report.elbo_se and report.elbo_se < 0.02
-    assert not report.searched and "not searched for" in repr(report)
+    assert report.searched and not report.missed_modes
 
 
 def test_discrete_guide():
@@ -136,6 +150,18 @@ def test_discrete_guide():
     exact = 4 * (-0.5 * np.log(4 * p * (1 - p)))
     assert report.gap == pytest.approx(exact, abs=0.02) and report.verdict == "good"
     assert np.isnan(report.decrement)
+
+
+def test_a_discrete_guide_that_has_collapsed_onto_one_of_two_modes():
+    """An Ising chain of 14 spins: all up and all down have the same mass."""
+    chain = lambda b: 2.0 * jnp.sum((2 * b[1:] - 1) * (2 * b[:-1] - 1))
+    up = vi.BernoulliProduct(logits=jnp.full(14, 6.0))
+    report = vi.diagnose(KEY, chain, up)
+    assert report.verdict == "do not trust"
+    (missed,) = report.missed_modes
+    assert missed.mean.tolist() == [0.0] * 14
+    one_sided = lambda b: chain(b) + 2.0 * jnp.sum(b)
+    assert vi.diagnose(KEY, one_sided, up).missed_modes == ()
 
 
 def test_any_distribution_can_be_judged():

@@ -3,7 +3,6 @@
 from logtrick.vi._engines._base import Engine as Engine, EngineResult as EngineResult
 from logtrick.vi._engines._batch_and_match import BatchAndMatch as BatchAndMatch
 from logtrick.vi._engines._fixed_draws import FixedDraws as FixedDraws
-from logtrick.vi._engines._flow_recipe import FlowRecipe as FlowRecipe
 from logtrick.vi._engines._gaussian import Gaussian as Gaussian
 from logtrick.vi._engines._laplace import Laplace as Laplace
 from logtrick.vi._engines._natural_gradient import NaturalGradient as NaturalGradient

@@ -13,7 +13,7 @@ _FLOOR = 1e-10
 _NEWTON_STEPS = 12
 _STEP_SIZES = np.array([1.0, 0.3, 0.1, 0.01])
 _SADDLE = 1e-3  # of a scaled eigenvalue, at most about d in size: below, the gradient vanishes at a saddle
-_ARRIVED = 1e-3  # nats: the Newton decrement at which a mode is found
+ARRIVED = 1e-3  # nats: the Newton decrement at which a mode is found
 
 
 class Mode(NamedTuple):
@@ -91,7 +91,12 @@ def _differences(density: Density, point: np.ndarray, widths: np.ndarray) -> np.
 
 
 def newton(
-    density: Density, point: np.ndarray, value: float, gradient: np.ndarray, q0: Gaussian
+    density: Density,
+    point: np.ndarray,
+    value: float,
+    gradient: np.ndarray,
+    q0: Gaussian,
+    arrived: float = ARRIVED,
 ) -> Mode:
     """At most 12 damped, saddle-free Newton steps, then Laplace's approximation.
 
@@ -101,6 +106,7 @@ def newton(
       value: see `point`.
       gradient: see `point`.
       q0: gives the scale of directions without curvature.
+      arrived: the decrement, in nats, at which the search ends.
     Returns:
       A `Mode`.
     """
@@ -110,7 +116,7 @@ def newton(
         scales = shape.scaling
         step, decrement = shape.newton(gradient)
         steps = _STEP_SIZES[:, None] * step
-        if decrement < _ARRIVED:
+        if decrement < arrived:
             if shape.values[0] > -_SADDLE:
                 break
             steps = shape.escape()
@@ -138,7 +144,7 @@ def _mode(
         deviations[~curved] = 1 / np.linalg.norm(flat, axis=1)
     laplace = Gaussian(point, directions * deviations)
     log_mass = value + laplace.log_det() + 0.5 * len(point) * np.log(2 * np.pi)
-    maximum = bool(curved.all() and decrement < 10 * _ARRIVED)
+    maximum = bool(curved.all() and decrement < 10 * ARRIVED)
     return Mode(point, value, laplace, shape.scaling, maximum, log_mass)
 
 

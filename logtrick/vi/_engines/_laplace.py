@@ -9,6 +9,8 @@ from logtrick.vi._engines._density import BudgetSpent, Density
 from logtrick.vi._engines._gaussian import Gaussian
 from logtrick.vi._engines._starts import modes, starting_points
 
+_EXACT = 1e-8  # nats: the decrement at which a mode is found; a hundredth of a percent of a standard deviation
+
 
 class Laplace(Engine):
     """Laplace's approximation: the Gaussian with the curvature of log p at its mode.
@@ -36,7 +38,8 @@ class Laplace(Engine):
 
     def solve(self, density: Density, rng: np.random.Generator, q0: Gaussian) -> EngineResult:
         try:
-            found = modes(density, starting_points(rng, q0, self.num_starts), q0)
+            starts = starting_points(rng, q0, self.num_starts)
+            found = modes(density, starts, q0, arrived=_EXACT)
         except BudgetSpent:
             found = []
         if not found:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from logtrick.vi._engines._curvature import Mode, explains, newton
+from logtrick.vi._engines._curvature import ARRIVED, Mode, explains, newton
 from logtrick.vi._engines._density import BudgetSpent, Density
 from logtrick.vi._engines._gaussian import Gaussian
 from logtrick.vi._engines._lbfgs import Ascent
@@ -36,7 +36,11 @@ def finite_start(
 
 
 def modes(
-    density: Density, starts: np.ndarray, q0: Gaussian, known: list[Mode] | None = None
+    density: Density,
+    starts: np.ndarray,
+    q0: Gaussian,
+    known: list[Mode] | None = None,
+    arrived: float = ARRIVED,
 ) -> list[Mode]:
     """The distinct modes that L-BFGS and Newton's method reach from the starting points, largest mass first.
 
@@ -47,6 +51,7 @@ def modes(
       starts: shape (n, d).
       q0: gives the scale of directions without curvature.
       known: modes found before; returned with the new ones.
+      arrived: the decrement, in nats, at which Newton's method ends.
     Returns:
       A list of `Mode`; empty where no starting point has a finite density.
     """
@@ -62,7 +67,7 @@ def modes(
                 break
             if any(explains(mode, point, value) for mode in found):
                 continue
-            mode = newton(density, point, value, ascent.gradients[lane], q0)
+            mode = newton(density, point, value, ascent.gradients[lane], q0, arrived)
             if not any(_same(mode, other) for other in found):
                 found.append(mode)
     except BudgetSpent:

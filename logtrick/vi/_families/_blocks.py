@@ -107,8 +107,8 @@ class Blocks(Guide):
     def _transform(self, noise: Any) -> Any:
         return {name: part._transform(noise[name]) for name, part in self.parts.items()}
 
-    def _outside(self, change: Any, noise: Any) -> Any:
-        return {name: part._outside(change, noise[name]) for name, part in self.parts.items()}
+    def _draw_with(self, change: Any, noise: Any) -> Any:
+        return {name: part._draw_with(change, noise[name]) for name, part in self.parts.items()}
 
     def _log_prob(self, z: Any) -> Array:
         terms = [part.log_prob(z[name]) for name, part in self.parts.items()]

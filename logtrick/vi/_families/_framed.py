@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from logtrick._core.kernel import stop
 from logtrick._core.module import replace
+from logtrick.distributions import Distribution, MultivariateNormal, Normal
 from logtrick.vi._flat import Layout
 from logtrick.vi._guide import Guide
 
@@ -70,3 +71,39 @@ class Framed(Guide, abstract=True):
 def frame_of(scale: Any, layout: Layout) -> Array:
     """A number or a vector as a diagonal frame."""
     return jnp.broadcast_to(jnp.asarray(scale, layout.dtype), (layout.dim,))
+
+
+class FramedNormal(Framed):
+    """A normal in a frame: what `MeanFieldNormal` and `FullRankNormal` are trained as, in whitened coordinates.
+
+    Attributes:
+      loc: the mean of x, shape (d,).
+      factor: shape (d,), log standard deviations, where the frame is diagonal; else (d, d), lower triangular with a
+        logarithmic diagonal.
+    """
+
+    loc: Any
+    factor: Any
+
+    @property
+    def base(self) -> Distribution:
+        if self.factor.ndim == 1:
+            return Normal(self.loc, jnp.exp(self.factor))
+        return MultivariateNormal(self.loc, exponentiated(self.factor))
+
+    def normal(self) -> tuple[Array, Array]:
+        mean = self.unwhitened(self.loc)
+        if self.factor.ndim == 1:
+            return mean, self.frame * jnp.exp(self.factor)
+        return mean, self.frame @ exponentiated(self.factor)
+
+
+def framed_normal(layout: Layout, mean: Any, scale: Any) -> FramedNormal:
+    """N(mean, scale scaleᵀ) as the standard normal in its own frame."""
+    center, frame = jnp.asarray(mean, layout.dtype), jnp.asarray(scale, layout.dtype)
+    return FramedNormal(layout, center, frame, jnp.zeros_like(center), jnp.zeros_like(frame))
+
+
+def exponentiated(factor: Array) -> Array:
+    """A triangular factor with its diagonal exponentiated."""
+    return jnp.tril(factor, -1) + jnp.diag(jnp.exp(jnp.diagonal(factor)))

@@ -12,10 +12,10 @@ from logtrick.distributions import Categorical, Distribution, Mixture, Multivari
 from logtrick.estimators import Enumerate
 from logtrick.programs import sample
 from logtrick.supports import Real
-from logtrick.vi._families._framed import Framed, frame_of
+from logtrick.vi._families._framed import Framed, exponentiated, frame_of
 from logtrick.vi._families._normal import start
 from logtrick.vi._flat import layout_of
-from logtrick.vi._guide import _moments
+from logtrick.vi._guide import moments_of
 
 Array = jax.Array
 
@@ -87,20 +87,19 @@ class MixtureOf(Framed):
         return x
 
     def _trils(self) -> Array:
-        exp = lambda f: jnp.tril(f, -1) + jnp.diag(jnp.exp(jnp.diagonal(f)))
-        return jax.vmap(exp)(self.factors)
+        return jax.vmap(exponentiated)(self.factors)
 
     def _closed(self) -> bool:
         return all(isinstance(v.support, Real) for v in self.layout.variables)
 
     def _mean(self) -> Any:
         if not self._closed():
-            return _moments(self)[0]
+            return moments_of(self)[0]
         return self.layout.unflatten(self.unwhitened(self.weights @ self.locs))
 
     def _variance(self) -> Any:
         if not self._closed():
-            return _moments(self)[1]
+            return moments_of(self)[1]
         frame = jnp.diag(self.frame) if self.frame.ndim == 1 else self.frame
         away = self.locs - (self.weights @ self.locs)[None]
         within = jnp.sum((frame[None] @ self._trils()) ** 2, axis=2)

@@ -145,10 +145,9 @@ class FullRankNormal(Guide):
 
     def at_normal(self, mean: Any, scale: Any) -> "FullRankNormal":
         scale = np.asarray(scale, np.float64)
-        upper = np.linalg.qr(np.diag(scale) if scale.ndim == 1 else scale.T, mode="r")
-        tril = upper.T * np.where(
-            np.diagonal(upper) < 0, -1.0, 1.0
-        )  # in double precision, on the host
+        rows = np.diag(scale) if scale.ndim == 1 else scale.T
+        upper = np.asarray(np.linalg.qr(rows, mode="r"))  # in double precision, on the host
+        tril = upper.T * np.where(np.diagonal(upper) < 0, -1.0, 1.0)
         factor = np.tril(tril, -1) + np.diag(np.log(np.diagonal(tril)))
         dtype = self.layout.dtype
         return replace(self, loc=jnp.asarray(mean, dtype), factor=jnp.asarray(factor, dtype))
@@ -172,7 +171,7 @@ def triangular(scale: Array) -> Array:
 
     A Cholesky factor of C Cᵀ squares the condition number, and fails at 1e8 in double precision.
     """
-    upper = jnp.linalg.qr(scale.T, mode="r")
+    upper = jnp.asarray(jnp.linalg.qr(scale.T, mode="r"))
     sign = jnp.where(jnp.diagonal(upper) < 0, -1.0, 1.0).astype(upper.dtype)
     return (sign[:, None] * upper).T
 

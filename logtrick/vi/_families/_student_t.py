@@ -13,10 +13,10 @@ from logtrick._core.module import assign, static
 from logtrick.distributions import Distribution
 from logtrick.noise import StandardNormal
 from logtrick.supports import Real, Support
-from logtrick.vi._families._framed import Framed, frame_of
+from logtrick.vi._families._framed import Framed, exponentiated, frame_of
 from logtrick.vi._families._normal import start
 from logtrick.vi._flat import layout_of
-from logtrick.vi._guide import _moments
+from logtrick.vi._guide import moments_of
 
 Array = jax.Array
 
@@ -61,7 +61,7 @@ class StudentT(Framed):
 
     @property
     def base(self) -> Distribution:
-        tril = jnp.tril(self.factor, -1) + jnp.diag(jnp.exp(jnp.diagonal(self.factor)))
+        tril = exponentiated(self.factor)
         return MultivariateT(self.loc, tril, self.df)
 
     def _closed(self) -> bool:
@@ -69,12 +69,12 @@ class StudentT(Framed):
 
     def _mean(self) -> Any:
         if not self._closed():
-            return _moments(self)[0]
+            return moments_of(self)[0]
         return self.layout.unflatten(self.unwhitened(self.loc))
 
     def _variance(self) -> Any:
         if not self._closed():
-            return _moments(self)[1]
+            return moments_of(self)[1]
         frame = jnp.diag(self.frame) if self.frame.ndim == 1 else self.frame
         rows = frame @ self.base.scale_tril  # type: ignore[attr-defined]  # the base above
         return self.layout.unflatten(jnp.sum(rows**2, axis=1) * self.df / (self.df - 2))

@@ -92,11 +92,11 @@ class Wrapped(Guide):
     def _log_prob(self, z: Any) -> Array:
         return self.dist.log_prob(z)
 
-    def _outside(self, change: Any, noise: Any) -> Any:
-        return self.dist._outside(change, noise)
+    def _draw_with(self, change: Any, noise: Any) -> Any:
+        return self.dist._draw_with(change, noise)
 
     def _transform(self, noise: Any) -> Any:
-        return self.dist._drawn(noise)
+        return self.dist._draw_with(lambda tree: tree, noise)
 
     def _points(self) -> Any:
         return self.dist.enumerate()

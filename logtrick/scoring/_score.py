@@ -24,7 +24,8 @@ def score(log_prob: LogProb, params: Any, x: Any) -> Any:
     Its expectation under p is 0 where the support does not move with θ.
 
     Args:
-      log_prob: `log_prob(params, x) -> scalar`, the log density of ONE draw (it need not be normalised).
+      log_prob: `log_prob(params, x) -> scalar`, the log density of ONE draw (it need not be
+        normalized).
       params: θ, a pytree of float arrays.
       x: one draw.
     Returns:
@@ -33,7 +34,8 @@ def score(log_prob: LogProb, params: Any, x: Any) -> Any:
       ValueError: `log_prob` returns no scalar, or `params` has no leaves.
       TypeError: a leaf of `params` is not a real float array.
     References:
-      Williams (1992), "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning".
+      Williams (1992), "Simple Statistical Gradient-Following Algorithms for Connectionist
+      Reinforcement Learning".
     Example:
       >>> import jax.numpy as jnp, logtrick as lt
       >>> lt.score(lambda mu, x: -0.5 * (x - mu) ** 2, 1.0, 3.0).item()
@@ -45,9 +47,10 @@ def score(log_prob: LogProb, params: Any, x: Any) -> Any:
 def density_and_grad(log_prob: LogProb, params: Any, x: Any, *, scaled: bool = False) -> Any:
     """The density and its gradient by the log-derivative trick, ∇p = p ∇log p.
 
-    The log-prob of a product of factors is a sum, so nothing under- or overflows on the way; differentiating the product
-    itself loses the gradient as soon as the product is 0 or inf. Each coordinate of ∇p is formed as
-    sign(s) · exp(log p + log|s|), s = ∇log p, so it is right also where p itself is out of range and ∇p is not.
+    The log-prob of a product of factors is a sum, so nothing under- or overflows on the way;
+    differentiating the product itself loses the gradient as soon as the product is 0 or inf. Each
+    coordinate of ∇p is formed as sign(s) · exp(log p + log|s|), s = ∇log p, so it is right also
+    where p itself is out of range and ∇p is not.
 
     Args:
       log_prob: `log_prob(params, x) -> scalar`, the log density of one draw.
@@ -55,8 +58,9 @@ def density_and_grad(log_prob: LogProb, params: Any, x: Any, *, scaled: bool = F
       x: one draw.
       scaled: give the pair in units of exp(log_scale) instead, which never under- or overflows.
     Returns:
-      `(p, ∇p)`, or with `scaled` `(log_scale, p̂, ∇p̂)` with p = p̂ · exp(log_scale) and ∇p = ∇p̂ · exp(log_scale).
-      The scale is held constant. Where log p is finite, p̂ = 1 and ∇p̂ = ∇log p.
+      `(p, ∇p)`, or with `scaled` `(log_scale, p̂, ∇p̂)` with p = p̂ · exp(log_scale) and
+      ∇p = ∇p̂ · exp(log_scale). The scale is held constant. Where log p is finite, p̂ = 1 and
+      ∇p̂ = ∇log p.
     Raises:
       ValueError: `log_prob` returns no scalar, or `params` has no leaves.
       TypeError: a leaf of `params` is not a real float array.

@@ -17,7 +17,7 @@ Array = jax.Array
 class Scores(Module):
     """The matrix S of scores, Sᵢ = ∇_θ log p_θ(xᵢ), one row a draw, never formed unless asked; made by `lt.scores`.
 
-    With `centered`, Sᵢ − mean S: what an unnormalised log density needs, since ∇log Z is that mean.
+    With `centered`, Sᵢ − mean S: what an unnormalized log density needs, since ∇log Z is that mean.
 
     Example:
       >>> import jax.numpy as jnp, logtrick as lt
@@ -117,11 +117,12 @@ def scores(
       params: θ, a pytree of float arrays.
       samples: draws, a pytree with a leading axis (n,).
       centered: subtract the mean over the draws.
-      chunk_size: draws worked on at a time, which bounds memory; None for all at once.
+      chunk_size: draws in memory at a time, which bounds memory; None for all at once.
     Returns:
       A `Scores`.
     Raises:
-      ValueError: `log_prob` gives no scalar, `params` has no leaves, the draws have no common leading axis.
+      ValueError: `log_prob` gives no scalar, `params` has no leaves, the draws have no common
+        leading axis.
       TypeError: a leaf of `params` is no real float array.
     Example:
       >>> import jax.numpy as jnp, logtrick as lt
@@ -169,12 +170,14 @@ class Fisher(Module):
     def solve(self, g: Any, *, tolerance: float = 1e-6, max_steps: int | None = None) -> Any:
         """F⁻¹ g, the natural gradient where g is the gradient, by conjugate gradients.
 
-        (Not inside a `shard_map` that checks what varies: `jax.scipy.sparse.linalg.cg` is not written for it.)
+        (Not inside a `shard_map` that checks what varies: `jax.scipy.sparse.linalg.cg` is not
+        written for it.)
 
         Args:
           g: a pytree like the parameters.
           tolerance: the residual's norm, relative to that of g.
-          max_steps: of conjugate gradients; ten times the number of parameters unless said otherwise.
+          max_steps: of conjugate gradients; ten times the number of parameters unless said
+            otherwise.
         """
         g = self.scores._like_params(g)
         return jax.scipy.sparse.linalg.cg(self.matvec, g, tol=tolerance, maxiter=max_steps)[0]
@@ -217,9 +220,9 @@ def fisher(
 ) -> Fisher:
     """The Fisher matrix by draws, as a lazy matrix: matvec, solve (natural gradients), dense.
 
-    F = E_{x∼p_θ}[∇log p ∇log pᵀ] ≈ Σᵢ wᵢ Sᵢ Sᵢᵀ + λ I, wᵢ = 1/n unless given. Of an unnormalised log density with
-    `centered` (the quantum geometric tensor of variational Monte Carlo). A natural gradient is
-    `lt.fisher(log_prob, params, x, damping=1e-3).solve(gradient)`.
+    F = E_{x∼p_θ}[∇log p ∇log pᵀ] ≈ Σᵢ wᵢ Sᵢ Sᵢᵀ + λ I, wᵢ = 1/n unless given. Of an unnormalized
+    log density with `centered` (the quantum geometric tensor of variational Monte Carlo). A natural
+    gradient is `lt.fisher(log_prob, params, x, damping=1e-3).solve(gradient)`.
 
     Args:
       log_prob: `log_prob(params, x) -> scalar` of one draw.
@@ -228,15 +231,16 @@ def fisher(
       weights: w, shape (n,), summing to 1.
       centered: subtract the mean score; needs equal weights.
       damping: λ ≥ 0, in the units of the squared score.
-      chunk_size: draws worked on at a time.
+      chunk_size: draws in memory at a time.
     Returns:
       A `Fisher`.
     Raises:
-      ValueError: as `lt.scores`; weights of another shape, or with `centered`; a negative `damping`.
+      ValueError: as `lt.scores`; weights of another shape, or with `centered`; a negative
+        `damping`.
     References:
-      Amari (1998), "Natural Gradient Works Efficiently in Learning"; Sorella (1998), "Green Function Monte Carlo with
-      Stochastic Reconfiguration"; Chen & Heyl (2024), "Empowering deep neural quantum states through efficient
-      optimization" (the draws × draws kernel).
+      Amari (1998), "Natural Gradient Works Efficiently in Learning"; Sorella (1998), "Green
+      Function Monte Carlo with Stochastic Reconfiguration"; Chen & Heyl (2024), "Empowering deep
+      neural quantum states through efficient optimization" (the draws × draws kernel).
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> log_prob = lambda logit, x: lt.Bernoulli(logit).log_prob(x)

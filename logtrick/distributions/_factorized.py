@@ -1,0 +1,50 @@
+"""Distributions of independent coordinates."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from logtrick.distributions._base import Distribution
+from logtrick.distributions._draw import is_draw
+
+Array = jax.Array
+
+
+class Factorized(Distribution, abstract=True):
+    """A distribution of independent coordinates, as many as its parameters have.
+
+    Subclasses define `_log_kernel(x)`, and `_log_normalizer()` where log p = kernel − normalizer with terms of the
+    parameters alone, which are then summed once and not for every draw. (Not where large terms cancel in each factor, nor
+    where x can be outside of the support: there the derivative is 0.)
+    """
+
+    factorized = True
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return np.broadcast_shapes(*(np.shape(leaf) for leaf in jax.tree.leaves(self)))
+
+    def _log_kernel(self, x: Any) -> Array:
+        raise NotImplementedError
+
+    def _log_kernel_at(self, coordinates: Any) -> Array:
+        """`_log_kernel` of the value that these coordinates make, for families with `charts`."""
+        raise NotImplementedError
+
+    def _log_normalizer(self) -> Array | None:
+        return None
+
+    def _kernel(self, x: Any) -> Array:
+        return self._log_kernel_at(x.coordinates) if is_draw(x) else self._log_kernel(x)
+
+    def _log_factors(self, x: Any) -> Array:
+        kernel, normalizer = self._kernel(x), self._log_normalizer()
+        return kernel if normalizer is None else kernel - normalizer
+
+    def _log_prob(self, x: Any) -> Array:
+        kernel, normalizer = self._kernel(x), self._log_normalizer()
+        if normalizer is None:
+            return jnp.sum(kernel)
+        return jnp.sum(kernel) - jnp.sum(jnp.broadcast_to(normalizer, kernel.shape))

@@ -1,0 +1,240 @@
+"""Descriptions of a program's parts: sites, costs, keys, loops and plates, and the credit between sites and costs."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import jax
+
+from logtrick import noise as _noise
+from logtrick.estimators import Estimator
+from logtrick.noise import KeyPerRun, Steps
+from logtrick.programs._credit import Credit
+from logtrick.programs._walk import changed
+
+Path = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class SiteInfo:
+    """One site.
+
+    Attributes:
+      name: the given one, or its index.
+      family: of its distribution.
+      estimator: of its gradient.
+      noise: what the estimator asks for.
+      size: how many numbers a sample draws here.
+      evaluations: of f per sample.
+      branches: its estimator evaluates the rest of the program at several points, or differentiates
+        it.
+    """
+
+    name: Any
+    family: str
+    estimator: Estimator
+    noise: Any
+    size: int
+    evaluations: int = 0
+    branches: bool = False
+    items: "ClassVar[tuple[Info, ...]]" = ()
+
+    @property
+    def random(self) -> bool:
+        """Whether the site draws anything."""
+        leaves = jax.tree.leaves(self.noise, is_leaf=_noise.is_noise)
+        return not all(isinstance(leaf, _noise.NoNoise) for leaf in leaves)
+
+
+@dataclasses.dataclass(frozen=True)
+class CostInfo:
+    """One cost."""
+
+    name: Any
+    items: "ClassVar[tuple[Info, ...]]" = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class KeyInfo:
+    """One key of each sample's own."""
+
+    name: Any
+    noise: Any
+    size: int = 2
+    items: "ClassVar[tuple[Info, ...]]" = ()
+
+
+def key_info(index: int) -> KeyInfo:
+    """The key at a position among the sites."""
+    return KeyInfo(f"key {index}", KeyPerRun())
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopInfo:
+    """One loop over time: the draws and costs of each step, in the order of its statements."""
+
+    name: Any
+    length: int
+    items: "tuple[Info, ...]"
+
+    @property
+    def noise(self) -> list[Any]:
+        """The noise of all steps, for each item that draws."""
+        return repeated(self.items, self.length)
+
+    @property
+    def size(self) -> int:
+        return self.length * sizes(self.items)
+
+
+@dataclasses.dataclass(frozen=True)
+class PlateInfo:
+    """One plate of independent elements.
+
+    Attributes:
+      length: how many elements there are.
+      used: how many of them each sample uses.
+      element: the structure of one element.
+    """
+
+    name: Any
+    length: int
+    used: int
+    element: "Structure"
+
+    @property
+    def items(self) -> "tuple[Info, ...]":
+        return self.element.items
+
+    @property
+    def noise(self) -> list[Any]:
+        """Uniforms that choose the elements, where not all are used, and the noise of each item that draws."""
+        chooser = [_noise.Uniform((self.length,))] if self.used < self.length else []
+        return [chooser, repeated(self.element.items, self.used)]
+
+    @property
+    def size(self) -> int:
+        return self.used * sizes(self.items)
+
+
+Info = SiteInfo | CostInfo | KeyInfo | LoopInfo | PlateInfo
+
+
+def sizes(items: Sequence[Info]) -> int:
+    """How many numbers the items draw in a sample."""
+    return sum(item.size for item in items if not isinstance(item, CostInfo))
+
+
+def repeated(items: Sequence[Info], count: int) -> list[Any]:
+    """The noise of `count` repeats of the items that draw."""
+    specs = [item.noise for item in items if not isinstance(item, CostInfo)]
+    as_steps = lambda noise: Steps(noise, count)
+    return [jax.tree.map(as_steps, spec, is_leaf=_noise.is_noise) for spec in specs]
+
+
+@dataclasses.dataclass(frozen=True)
+class Structure:
+    """A program's statements, and which sites each cost is credited to.
+
+    Attributes:
+      items: what each statement is, in their order.
+      credit: what the abstract run found; None for a single site, which is credited with every
+        cost.
+    """
+
+    items: tuple[Info, ...]
+    credit: Credit | None = None
+
+    @property
+    def sites(self) -> list[Any]:
+        """The items that draw, in order: a loop, a plate and a key are one site each. Credit refers to these positions."""
+        return [item for item in self.items if not isinstance(item, CostInfo)]
+
+    @property
+    def cost_names(self) -> list[Any]:
+        """The names of the costs outside of loops and plates."""
+        return [item.name for item in self.items if isinstance(item, CostInfo)]
+
+    def credited(self, cost: int) -> Path:
+        """The sites that are credited with a cost."""
+        if self.credit is None:
+            return (0,)
+        if cost >= len(self.credit.costs):
+            raise changed("costs")
+        return self.credit.costs[cost]
+
+    def ancestors(self, site: int) -> Path:
+        """A site, and those whose draws its distribution depends on: all are credited with costs that depend on its draw."""
+        return (0,) if self.credit is None else self.credit.sites[site]
+
+    def reply_depends_on(self, site: int) -> bool:
+        """Whether what the program returns depends on the draw of a site."""
+        return self.credit is None or site in self.credit.reply
+
+    def all_sites(self) -> list[tuple[Any, SiteInfo]]:
+        """Every site by its full name, those of loops and plates as "loop.site"."""
+        found = list(leaves_of(self.items, SiteInfo))
+        unique("lt.sample", [name for name, _ in found])
+        return found
+
+    def blocks(self) -> list[tuple[Any, int | None]]:
+        """For each site, how many consecutive samples depend on each other; None for all of them."""
+        found: list[tuple[Any, int | None]] = []
+        for name, site in self.all_sites():
+            leaves = jax.tree.leaves(site.noise, is_leaf=_noise.is_noise)
+            found += [(name, leaf.block) for leaf in leaves]
+        return found
+
+    @property
+    def random(self) -> bool:
+        """Whether anything is drawn."""
+        keys = any(isinstance(item, KeyInfo) or _has_keys(item) for item in self.items)
+        return keys or any(site.random for _, site in self.all_sites())
+
+    def check_end(self, sites: int, costs: int) -> None:
+        """A sample has as many sites and costs as the abstract run had."""
+        if sites != len(self.sites):
+            raise changed("sites")
+        if self.credit is not None and costs != len(self.credit.costs):
+            raise changed(f"costs ({costs} and {len(self.credit.costs)})")
+
+
+def _has_keys(item: Info) -> bool:
+    return any(isinstance(i, KeyInfo) or _has_keys(i) for i in item.items)
+
+
+def by_item(items: Sequence[Any], sites: dict[int, Any], costs: dict[int, Any]) -> list[Any]:
+    """Merge values by the position of each site and of each cost into one list, in the order of the items."""
+    site, cost, found = 0, 0, []
+    for item in items:
+        if isinstance(item, CostInfo):
+            found.append(costs.get(cost))
+            cost += 1
+        else:
+            found.append(sites.get(site))
+            site += 1
+    return found
+
+
+def leaves_of(
+    items: Sequence[Any], kind: type, values: Any = None, prefix: str = ""
+) -> Iterator[tuple[Any, Any]]:
+    """Items of one `kind`, those of loops and plates included, by their full names; with `values`, the values instead."""
+    values = items if values is None else values
+    for item, value in zip(items, values):
+        name = f"{prefix}{item.name}" if prefix else item.name
+        if isinstance(item, kind):
+            yield name, value
+        elif item.items:
+            inner = item.items if value is item else value or [None] * len(item.items)
+            yield from leaves_of(item.items, kind, inner, f"{name}.")
+
+
+def unique(where: str, names: list[Any]) -> list[Any]:
+    """The names, none of them twice."""
+    if len(set(names)) < len(names):
+        twice = sorted({str(n) for n in names if names.count(n) > 1})
+        raise ValueError(
+            f"{where}(name=…) must be unique in a program; got {twice} more than once."
+        )
+    return names

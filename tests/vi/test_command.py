@@ -1,0 +1,33 @@
+"""`python -m logtrick vi`: what it prints and writes, and its exit status."""
+
+import json
+
+import pytest
+
+from logtrick.vi._command import main
+
+
+def test_eight_schools(tmp_path, capsys):
+    file = tmp_path / "fit.json"
+    assert main(["eight-schools", "--json", str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert "reference mean" in printed and "verdict" in printed and "-31.31" in printed
+    found = json.loads(file.read_text())
+    assert found["verdict"] == "good" and found["posterior"] == "eight-schools"
+    assert -31.7 < found["elbo"] < -31.3
+    (mu, tau) = found["variables"]
+    assert abs(mu["mean"] - mu["reference mean"]) < 0.3 * mu["reference sd"]
+    assert abs(tau["mean"] - tau["reference mean"]) < 0.3 * tau["reference sd"]
+
+
+def test_names(capsys):
+    assert main(["--list"]) == 0
+    assert "eight-schools" in capsys.readouterr().out
+    assert main(["eight-shools"]) == 2
+    assert "Did you mean eight-schools?" in capsys.readouterr().err
+
+
+def test_unknown_options_end_in_one_line(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["--nope"])
+    assert capsys.readouterr().err.count("\n") == 1
