@@ -1,6 +1,7 @@
-"""Every notebook runs from beginning to end; its own assertions hold."""
+"""Every notebook runs from beginning to end, its own assertions hold, and its rendered form is that of its source."""
 
 import ast
+import json
 import pathlib
 import runpy
 
@@ -9,7 +10,10 @@ import pytest
 
 from tests.adapters.conftest import require
 
-NOTEBOOKS = sorted((pathlib.Path(__file__).parents[1] / "notebooks").glob("*.py"))
+FOLDER = pathlib.Path(__file__).parents[1] / "notebooks"
+CELL = "# %%"
+NOTEBOOKS = [p for p in sorted(FOLDER.glob("*.py")) if p.read_text().startswith(CELL)]
+RENDERED = sorted(FOLDER.glob("*.ipynb"))
 FOREIGN = {
     "blackjax"
 }  # what `pip install 'logtrick[test-adapters]'` brings beyond everybody's test command
@@ -35,3 +39,29 @@ def test_notebook(path):
     require(*foreign)
     with jax.numpy_rank_promotion("allow" if foreign else "raise"):
         runpy.run_path(str(path), run_name="__main__")
+
+
+def cells_of_source(text):
+    """(kind, source) of each cell of a percent script."""
+    cells = []
+    for cell in ("\n" + text).split("\n" + CELL)[1:]:
+        head, _, body = cell.partition("\n")
+        lines = body.strip("\n").split("\n")
+        if "[markdown]" in head:
+            cells.append(("markdown", "\n".join(line.removeprefix("#")[1:] for line in lines)))
+        else:
+            cells.append(("code", "\n".join(lines)))
+    return cells
+
+
+@pytest.mark.parametrize("path", RENDERED, ids=lambda p: p.stem)
+def test_the_rendered_notebook_holds_its_source_and_outputs(path):
+    notebook = json.loads(path.read_text())
+    cells = [(cell["cell_type"], "".join(cell["source"])) for cell in notebook["cells"]]
+    command = f"python notebooks/build.py {path.stem}"
+    assert cells == cells_of_source(path.with_suffix(".py").read_text()), f"out of step: {command}"
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["execution_count"] for cell in code), f"not executed: {command}"
+    outputs = [output for cell in code for output in cell["outputs"]]
+    assert any("image/png" in output.get("data", {}) for output in outputs), "no figure"
+    assert not [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
