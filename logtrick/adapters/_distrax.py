@@ -88,7 +88,7 @@ class _Distrax(Foreign):
     def _ends(self) -> tuple[Any, Any]:
         base = _base(self.foreign)
         bounds = _BOUNDS.get(type(base).__name__, ())
-        return tuple(getattr(base, name) for name in bounds) if len(bounds) == 2 else (None, None)  # type: ignore[return-value]  # two
+        return tuple(getattr(base, name) for name in bounds) if len(bounds) == 2 else (None, None)
 
     def _bounds(self) -> Any:
         return _moving(self.foreign)

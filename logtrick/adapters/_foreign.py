@@ -182,8 +182,8 @@ class Foreign(Distribution, abstract=True):
             rows = grid(np.arange(support.size), self.event_shape[:-1], np.int32)
             return np.eye(support.size, dtype=dtype)[rows]
         with jax.ensure_compile_time_eval():  # known values stay known under a transformation
-            values = self._values().reshape(-1)
-        values = values if is_tracer(values) else np.asarray(values)
+            known: Any = self._values().reshape(-1)
+        values = known if is_tracer(known) else np.asarray(known)
         return values[grid(np.arange(len(values)), self.event_shape, np.int32)].astype(dtype)
 
 

@@ -86,7 +86,7 @@ class _SciPy(lt.Distribution):
     def _points(self) -> Array:
         values = self._values()
         assert values is not None
-        return grid(values, self.shape, jnp.result_type(float))
+        return jnp.asarray(grid(values, self.shape, jnp.result_type(float)))
 
 
 def from_scipy(frozen: Any, event_ndims: int | None = None) -> lt.Distribution:

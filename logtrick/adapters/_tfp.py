@@ -25,7 +25,7 @@ Array = jax.Array
 _WHERE = "lt.adapters.from_tfp"
 _MODULE = "tensorflow_probability.substrates.jax"
 # TFP declares reparameterization, but no support: these lists do, by exact class.
-_SUPPORTS: dict[str, type[Support]] = {
+_SUPPORTS: dict[str, type[Support] | None] = {
     **dict.fromkeys(
         names(
             "Normal Laplace Logistic Cauchy StudentT Gumbel MultivariateNormalDiag MultivariateNormalTriL "
@@ -80,7 +80,8 @@ class _TFP(Foreign):
             return finite_support(2, binary=True)
         if name in ("Categorical", "OneHotCategorical"):
             return finite_support(_parameter(base).shape[-1], one_hot=name == "OneHotCategorical")
-        return _SUPPORTS.get(name, supports.Unknown)()
+        support = _SUPPORTS.get(name)
+        return supports.Unknown() if support is None else support()
 
     def _sample(self, key: Array) -> Array:
         return self.foreign.sample(seed=key)

@@ -52,6 +52,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         problem = _chosen("problem", arguments.problem, PROBLEMS)()
         names = arguments.estimators or problem.estimators
+        arguments.samples = arguments.samples or [problem.samples]
         for name in names:
             _chosen("estimator", name, ESTIMATORS)
         _check_files(arguments)
@@ -84,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="list problems and estimators")
     parser.add_argument("--estimators", type=_names, help="names, separated by commas")
     parser.add_argument(
-        "--samples", type=_counts, default=[4], help="budgets, separated by commas (default 4)"
+        "--samples", type=_counts, help="budgets, separated by commas (default: the problem's)"
     )
     parser.add_argument("--replicates", type=_count, default=2000, help="gradients (default 2000)")
     parser.add_argument("--timings", type=int, default=11, help="timed calls; 0 for none")

@@ -9,7 +9,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from logtrick import baselines, distributions, estimators, expectations, plans
+from logtrick.baselines import DeltaMethod, LeaveOneOut, MuProp, NoBaseline, OptimalBaseline
+from logtrick.distributions import Bernoulli, Categorical, Gamma, Normal, OneHotCategorical, Poisson
+from logtrick.estimators import (
+    ARM,
+    ARMS,
+    REBAR,
+    DisARM,
+    DoubleCV,
+    Enumerate,
+    GumbelRao,
+    GumbelSoftmax,
+    LocalExpectation,
+    MeasureValued,
+    Pathwise,
+    ReinMax,
+    ScoreFunction,
+    StraightThrough,
+    StraightThroughGumbelSoftmax,
+    SumAndSample,
+    UnorderedSet,
+)
+from logtrick.expectations import expect
+from logtrick.noise import NoNoise
+from logtrick.plans import Antithetic, Sobol
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +47,7 @@ class Problem:
       cost: of one draw.
       gradient: exact, of the parameters, a pytree like them.
       estimators: names in `ESTIMATORS` that are compared unless others are named.
+      samples: the budget unless another is named, which all of these divide.
     """
 
     about: str
@@ -33,6 +57,7 @@ class Problem:
     cost: Callable[[Any], Any]
     gradient: Callable[[Any], Any]
     estimators: tuple[str, ...]
+    samples: int = 4
 
     def objective(self, name: str) -> Callable[..., Any]:
         """`objective(params, key, num_samples)`, where num_samples is the budget in evaluations of f."""
@@ -41,7 +66,7 @@ class Problem:
         def value(params: Any, key: Any, num_samples: int) -> Any:
             dist = self.dist(params)
             estimator = make(num_samples)
-            return expectations.expect(
+            return expect(
                 key,
                 self.cost,
                 dist,
@@ -54,7 +79,7 @@ class Problem:
 
 def _runs(name: str, estimator: Any, dist: Any, budget: int) -> int:
     """How many runs of an estimator a budget of evaluations pays."""
-    if isinstance(estimator, estimators.Enumerate):
+    if isinstance(estimator.noise(dist), NoNoise):  # it draws nothing
         return 1
     each = estimator.count_evaluations(dist)
     if budget % each:
@@ -66,32 +91,30 @@ def _runs(name: str, estimator: Any, dist: Any, budget: int) -> int:
 
 
 ESTIMATORS: dict[str, Callable[[int], Any]] = {
-    "none": lambda n: estimators.ScoreFunction(baselines.NoBaseline()),
-    "loo": lambda n: estimators.ScoreFunction(baselines.LeaveOneOut()),
-    "optimal-baseline": lambda n: estimators.ScoreFunction(baselines.OptimalBaseline()),
-    "loo-antithetic": lambda n: estimators.ScoreFunction(
-        baselines.LeaveOneOut(), plans.Antithetic()
-    ),
-    "muprop": lambda n: estimators.ScoreFunction(baselines.MuProp()),
-    "delta": lambda n: estimators.ScoreFunction(baselines.DeltaMethod()),
-    "pathwise": lambda n: estimators.Pathwise(),
-    "pathwise-antithetic": lambda n: estimators.Pathwise(plans.Antithetic()),
-    "pathwise-sobol": lambda n: estimators.Pathwise(plans.Sobol()),
-    "measure-valued": lambda n: estimators.MeasureValued(),
-    "arm": lambda n: estimators.ARM(),
-    "disarm": lambda n: estimators.DisARM(),
-    "arms": lambda n: estimators.ARMS(n),
-    "unordered": lambda n: estimators.UnorderedSet(n),
-    "sum-and-sample": lambda n: estimators.SumAndSample(n),
-    "local-expectation": lambda n: estimators.LocalExpectation(),
-    "double-cv": lambda n: estimators.DoubleCV(),
-    "rebar": lambda n: estimators.REBAR(),
-    "enumerate": lambda n: estimators.Enumerate(),
-    "straight-through": lambda n: estimators.StraightThrough(),
-    "gumbel-softmax": lambda n: estimators.GumbelSoftmax(0.5),
-    "st-gumbel-softmax": lambda n: estimators.StraightThroughGumbelSoftmax(0.5),
-    "gumbel-rao": lambda n: estimators.GumbelRao(0.5),
-    "reinmax": lambda n: estimators.ReinMax(),
+    "none": lambda n: ScoreFunction(NoBaseline()),
+    "loo": lambda n: ScoreFunction(LeaveOneOut()),
+    "optimal-baseline": lambda n: ScoreFunction(OptimalBaseline()),
+    "loo-antithetic": lambda n: ScoreFunction(LeaveOneOut(), Antithetic()),
+    "muprop": lambda n: ScoreFunction(MuProp()),
+    "delta": lambda n: ScoreFunction(DeltaMethod()),
+    "pathwise": lambda n: Pathwise(),
+    "pathwise-antithetic": lambda n: Pathwise(Antithetic()),
+    "pathwise-sobol": lambda n: Pathwise(Sobol()),
+    "measure-valued": lambda n: MeasureValued(),
+    "arm": lambda n: ARM(),
+    "disarm": lambda n: DisARM(),
+    "arms": lambda n: ARMS(n),
+    "unordered": lambda n: UnorderedSet(n),
+    "sum-and-sample": lambda n: SumAndSample(n),
+    "local-expectation": lambda n: LocalExpectation(),
+    "double-cv": lambda n: DoubleCV(),
+    "rebar": lambda n: REBAR(),
+    "enumerate": lambda n: Enumerate(),
+    "straight-through": lambda n: StraightThrough(),
+    "gumbel-softmax": lambda n: GumbelSoftmax(0.5),
+    "st-gumbel-softmax": lambda n: StraightThroughGumbelSoftmax(0.5),
+    "gumbel-rao": lambda n: GumbelRao(0.5),
+    "reinmax": lambda n: ReinMax(),
 }
 
 _BITS = ("none", "loo", "arm", "disarm", "arms", "rebar", "enumerate")
@@ -109,10 +132,11 @@ def _one_bit(t: float, source: str) -> Problem:
         f"one bit at p = ½, f = (b − {t})²",
         source,
         0.0,
-        distributions.Bernoulli,
+        Bernoulli,
         lambda b: (b - t) ** 2,
         lambda logit: _spread(logit) * (1 - 2 * t),
         _BITS,
+        samples=6,
     )
 
 
@@ -122,7 +146,7 @@ def _two_hundred_bits() -> Problem:
         "200 bits at p = .7, f = mean (b − .499)²",
         "Titsias & Shi (2022), figure 1",
         np.full(200, math.log(theta / (1 - theta))),
-        distributions.Bernoulli,
+        Bernoulli,
         lambda b: jnp.mean((b - 0.499) ** 2),
         lambda logits: _spread(logits) * (1 - 2 * 0.499) / 200,
         ("none", "loo", "arm", "disarm", "arms", "double-cv"),
@@ -135,7 +159,7 @@ def _three_bits() -> Problem:
         "three bits of one logit, f = Σ (b − (.6, .51, .48))²",
         "Kool, van Hoof & Welling (2020), the Bernoulli toy",
         0.0,
-        lambda logit: distributions.Bernoulli(jnp.broadcast_to(logit, (3,))),
+        lambda logit: Bernoulli(jnp.broadcast_to(logit, (3,))),
         lambda b: jnp.sum((b - jnp.asarray(targets, b.dtype)) ** 2),
         lambda logit: float(np.sum(_spread(logit) * (1 - 2 * targets))),
         ("none", "loo", "disarm", "unordered", "sum-and-sample", "enumerate"),
@@ -154,7 +178,7 @@ def _five_classes() -> Problem:
         "five classes, a table of costs",
         "after Kool, van Hoof & Welling (2020)",
         logits,
-        distributions.Categorical,
+        Categorical,
         lambda x: jnp.asarray(costs)[x],
         gradient,
         ("none", "loo", "unordered", "sum-and-sample", "enumerate"),
@@ -173,7 +197,7 @@ def _polynomial() -> Problem:
         "128 one-hot pairs, f = mean |x − .45|^1.5",
         "Liu, Dong, Liu, Yu & Gao (2023), polynomial programming",
         np.tile([0.3, 0.0], (pairs, 1)),
-        distributions.OneHotCategorical,
+        OneHotCategorical,
         lambda x: jnp.mean(jnp.abs(x[:, 0] - 0.45) ** power),
         gradient,
         ("none", "loo", "straight-through", "st-gumbel-softmax", "gumbel-rao", "reinmax"),
@@ -185,10 +209,11 @@ def _normal(about: str, cost: Callable[[Any], Any], gradient: Callable[..., Any]
         f"N(1, 1), f = {about}, by mean and scale",
         "Mohamed, Rosca, Figurnov & Mnih (2020), figures 2 and 3",
         {"loc": 1.0, "scale": 1.0},
-        lambda params: distributions.Normal(params["loc"], params["scale"]),
+        lambda params: Normal(params["loc"], params["scale"]),
         cost,
         lambda params: dict(zip(("loc", "scale"), gradient(params["loc"], params["scale"]))),
         _SMOOTH,
+        samples=10,
     )
 
 
@@ -230,7 +255,7 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
         "a Poisson of rate 4, f = (x − 5)², by its rate",
         "after Mohamed, Rosca, Figurnov & Mnih (2020), section 6",
         4.0,
-        distributions.Poisson,
+        Poisson,
         lambda x: (jnp.asarray(x, float) - 5.0) ** 2,
         lambda rate: 1 + 2 * (rate - 5),
         ("none", "loo", "measure-valued"),
@@ -239,7 +264,7 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
         "a gamma of shape 3 and rate 1, f = log x, by both",
         "Figurnov, Mohamed & Mnih (2018); Jankowiak & Obermeyer (2018)",
         {"shape": 3.0, "rate": 1.0},
-        lambda params: distributions.Gamma(params["shape"], params["rate"]),
+        lambda params: Gamma(params["shape"], params["rate"]),
         jnp.log,
         lambda params: {"shape": math.pi**2 / 6 - 1.25, "rate": -1 / params["rate"]},
         ("none", "loo", "pathwise"),

@@ -8,7 +8,7 @@ import pytest
 import logtrick as lt
 
 KEY = jax.random.key(0)
-T = jnp.array([0.4, -0.8])
+T = np.array([0.4, -0.8])  # float64 where it is there
 
 
 def f(t, x):

@@ -575,7 +575,7 @@ def test_a_draw_before_the_site_of_several_points_may_be_paid_for(x64):
 def test_plans_whose_rows_depend_on_each_other():
     def program(t):
         def element(x):
-            a = yield lt.sample(lt.Normal(t * x, 1.0), lt.ScoreFunction(plan=lt.Antithetic()))
+            a = yield lt.sample(lt.Normal(t * x, 1.0), lt.ScoreFunction(lt.NoBaseline(), lt.Antithetic()))
             yield lt.cost(a)
 
         yield lt.plate(element, jnp.ones(3))
