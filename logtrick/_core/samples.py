@@ -114,7 +114,7 @@ class Runs(Module):
 
 
 def over_samples(one_sample: Callable[..., Any], count: int, *rows: Any, start: Any = 0) -> Any:
-    """`one_sample(samples, *row)` for `count` samples, vmapped.
+    """`one_sample(runs, *row)` for `count` samples, vmapped.
 
     Args:
       one_sample: of the samples seen from one of them, and its row of each of `rows`.

@@ -18,10 +18,12 @@ class ControlVariate(Baseline):
     """f − a (h − E h) in the place of f, h a function of the draw whose expectation is known, and leave-one-out.
 
     The term of value 0 is b (1 − box) − a [(h − E h) (box − 1) − (E h(θ) − E h)]: its derivative is
-    −b s − a [(h − E h) s − ∇E h], of expectation 0 for all a, b that do not depend on x. Each
-    sample's a is the regression of f on h over the *other* samples and b their mean of f − a (h − E
-    h), so that it is unbiased for any number of samples; variance 0 where f is linear in h. Cost:
-    no evaluation of f; one of h and one of `expected_h` per draw.
+    −b s − a [(h − E h) s − ∇E h], of expectation 0 for all a, b that do not depend on x. For each
+    sample, a is the regression of f on h over the *other* samples, and b the mean of
+    f − a (h − E h) over them, so that the gradient is unbiased for any number of samples; its
+    variance is 0 where f is linear in h.
+
+    Cost: no evaluation of f; one of h and one of `expected_h` per draw.
 
     Args:
       h: `h(x) -> scalar`; only its dependence on x counts.

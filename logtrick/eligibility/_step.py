@@ -152,8 +152,10 @@ def read_step(
 def abstract_step(
     step: Program, carry: Any, params: Any, runs: Runs
 ) -> tuple[list[SiteInfo], Any, frozenset[Any]]:
-    """What a step draws, the shapes of the carry that it returns, and over which mesh axes of a user's `shard_map` anything
-    in it varies, from an abstract step."""
+    """The sites of a step, the shapes of the carry that it returns, and the mesh axes over which anything in it varies.
+
+    All of this is found by an abstract step; the mesh axes are those of a user's `shard_map`.
+    """
     sites: list[SiteInfo] = []
     axes: list[frozenset[Any]] = []
 

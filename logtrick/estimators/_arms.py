@@ -26,8 +26,9 @@ class ARMS(Estimator):
     With d ∼ Dirichlet(1, …, 1) and uᵢ = (1 − dᵢ)^(n−1), each uniform, bᵢ = 1[uᵢ < p] where p ≤ ½,
     mirrored above:
 
-    ∇_φ E[f] ≈ 1/(n − 1) Σᵢ (fᵢ − f̄) (bᵢ − p) ρ,  ρ = p(1 − p) / (p − P(b₁ = b₂ = 1)), per
-    coordinate, P(b₁ = b₂ = 1) = max(2 p^{1/(n−1)} − 1, 0)^{n−1} where p ≤ ½; unbiased.
+    ∇_φ E[f] ≈ 1/(n − 1) Σᵢ (fᵢ − f̄) (bᵢ − p) ρ, per coordinate, with
+    ρ = p(1 − p) / (p − P(b₁ = b₂ = 1)),
+    P(b₁ = b₂ = 1) = max(2 p^{1/(n−1)} − 1, 0)^{n−1} where p ≤ ½; unbiased.
 
     Cost: n evaluations of f and no derivative of f. With n = 2 it is `DisARM`. The value is the
     mean over the n points. ρ is computed from the rarer of 0 and 1, m = min(p, 1 − p), as

@@ -22,8 +22,8 @@ class GeneralizedReparameterization(Estimator):
     With x = T(ε, θ) = g(m(θ) + σ(θ) ε), g = exp on positive and σ on unit-interval supports, m and
     σ the mean and standard deviation of g⁻¹(x): the law q(ε; θ) still depends weakly on θ, so
 
-    ∇_θ E[f] = E[∇f(T(ε, θ)) ∂_θ T + (f − b) ∇_θ log q(ε; θ)], log q(ε; θ) = log p_θ(T(ε, θ)) + log
-    |∂_ε T|,
+    ∇_θ E[f] = E[∇f(T(ε, θ)) ∂_θ T + (f − b) ∇_θ log q(ε; θ)],
+    log q(ε; θ) = log p_θ(T(ε, θ)) + log |∂_ε T|,
 
     unbiased, at every order. Where T standardizes completely (normals) it is `Pathwise`. Cost: one
     evaluation of f and its gradient per draw. For gammas and betas `Pathwise` (implicit) has less

@@ -21,9 +21,12 @@ from logtrick.noise import Uniform
 class GumbelRao(Estimator):
     """Gumbel-Rao: the Jacobian of `StraightThroughGumbelSoftmax` averaged over K noises given the draw. Declared biased.
 
-    With x a draw and y₁ … y_K relaxations from noise conditioned on making x: ∇_φ E[f] ≈ (1/(K τ))
-    Σ_k J(y_k)ᵀ ∇f(x). Its mean is straight-through Gumbel-softmax's; its variance is lower by
-    (1 − 1/K) of what the noise given x adds.
+    With x a draw and y₁ … y_K relaxations from noise conditioned on making x:
+
+    ∇_φ E[f] ≈ (1/(K τ)) Σ_k J(y_k)ᵀ ∇f(x).
+
+    Its mean is that of `StraightThroughGumbelSoftmax`; its variance is lower by the fraction
+    1 − 1/K of what the noise given x adds.
 
     Cost: 1 evaluation of f and its gradient, whatever K. The value is the mean of f over the draws,
     unbiased.

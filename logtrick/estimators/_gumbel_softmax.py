@@ -22,9 +22,12 @@ _PAPERS = (
 class GumbelSoftmax(Estimator):
     """Gumbel-softmax (Concrete): f and its gradient at a continuous relaxation of the draw. Declared biased.
 
-    y = softmax((φ + G)/τ), G Gumbel, for one-hot rows; y = σ((φ + L)/τ), L logistic, for bits: ∇_φ
-    E[f] ≈ ∇_φ f(y), the derivative (at every order) of E[f(y)], not of E[f(x)]; the bias falls and
-    the variance grows as τ goes to 0.
+    y = softmax((φ + G)/τ), G Gumbel, for one-hot rows; y = σ((φ + L)/τ), L logistic, for bits:
+
+    ∇_φ E[f] ≈ ∇_φ f(y),
+
+    the derivative (at every order) of E[f(y)], not of E[f(x)]; the bias falls and the variance
+    grows as τ goes to 0.
 
     Cost: 1 evaluation of f and its gradient. The value is the mean of f over the relaxed draws:
     that of the relaxed problem. Compare losses at hard draws.
@@ -68,8 +71,9 @@ class GumbelSoftmax(Estimator):
 class StraightThroughGumbelSoftmax(Estimator):
     """Straight-through Gumbel-softmax: f at the hard draw, differentiated through the relaxed one. Declared biased.
 
-    With y the relaxation of `GumbelSoftmax` and x its hard limit from the same noise: ∇_φ
-    E[f] ≈ (1/τ) J(y)ᵀ ∇f(x), J(y) = diag y − y yᵀ.
+    With y the relaxation of `GumbelSoftmax` and x its hard limit from the same noise:
+
+    ∇_φ E[f] ≈ (1/τ) J(y)ᵀ ∇f(x), J(y) = diag y − y yᵀ.
 
     Cost: 1 evaluation of f and its gradient. The value is the mean of f over the draws, unbiased.
 

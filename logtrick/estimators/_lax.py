@@ -26,8 +26,9 @@ class LAX(Estimator):
 
     With x = T(ε, θ), s = ∇_θ log p_θ(x) at fixed x, and c(x) = fn(params, x):
 
-    ∇_θ E[f] ≈ (f(x) − c(x)) s + ∇_θ c(T(ε, θ)), unbiased for every differentiable c; f itself may
-    be a black box.
+    ∇_θ E[f] ≈ (f(x) − c(x)) s + ∇_θ c(T(ε, θ)), unbiased for every differentiable c.
+
+    f itself may be a black box.
 
     `params` minimize the squared norm of the per-sample gradient in the distribution's own
     parameters, by `aux.adaptive_loss` (`has_aux=True`), whose gradient reaches only them. Cost: 1
@@ -98,8 +99,11 @@ class LAX(Estimator):
     def _own_gradients(
         self, x: Any, noise: Any, dist: Distribution
     ) -> tuple[list[Array], list[Array]]:
-        """s and ∇_θ c(T(ε, θ)) − c(x) s in the distribution's own parameters, the second a function of the surrogate's
-        parameters: the sample's gradient is f(x) s plus the second."""
+        """s and ∇_θ c(T(ε, θ)) − c(x) s in the distribution's own parameters.
+
+        The second is a function of the surrogate's parameters; the sample's gradient is f(x) s plus
+        the second.
+        """
         held, value = detached(dist), value_of(x)
 
         def log_prob(leaves: list[Array]) -> Array:

@@ -18,8 +18,8 @@ from logtrick.noise import Uniform
 class LocalExpectation(Estimator):
     """Local expectation gradient (LEG, RAM): every coordinate summed over its values, the others held at one draw.
 
-    ∇_φd E[f] ≈ Σ_v ∇_φd p_d(v) f(x with x_d = v); for bits p_d (1 − p_d) (f(x with x_d = 1) − f(x
-    with x_d = 0)).
+    ∇_φd E[f] ≈ Σ_v ∇_φd p_d(v) f(x with x_d = v); for bits
+    p_d (1 − p_d) (f(x with x_d = 1) − f(x with x_d = 0)).
 
     Unbiased; variance 0 for one coordinate. Cost: D + 1 evaluations of f for D bits, 1 + R (K − 1)
     for R one-hot rows of K, none of its derivative. Per evaluation `DisARM` is often better. The

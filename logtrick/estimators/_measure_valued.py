@@ -20,9 +20,12 @@ class MeasureValued(Estimator):
 
     The family declares c and the laws of x⁺ and x⁻, which replace one coordinate of the draw:
 
-      Normal, loc: c = 1 / (σ √2π), x± = μ ± σ W, W Weibull(2, √2); scale: c = 1 / σ, double-sided
-      Maxwell − normal Poisson: c = 1, x + 1 − x;  Exponential: c = 1 / rate, Exponential − Gamma(2)
-      Gamma, rate: c = a / rate, Gamma(a) − Gamma(a + 1);  Bernoulli: c = p (1 − p), 1 − 0
+      Normal, loc: c = 1 / (σ √2π), x± = μ ± σ W, W Weibull(2, √2)
+      Normal, scale: c = 1 / σ, double-sided Maxwell − normal
+      Poisson: c = 1, x + 1 − x
+      Exponential: c = 1 / rate, Exponential − Gamma(2)
+      Gamma, rate: c = a / rate, Gamma(a) − Gamma(a + 1)
+      Bernoulli: c = p (1 − p), 1 − 0
       Categorical, logit k: c = pₖ (1 − pₖ), class k − the other classes
 
     Unbiased, f may be discontinuous and a black box. Coupled, x⁺ and x⁻ share their noise. In a

@@ -242,8 +242,10 @@ def _aux(
 
 
 def _autocorrelation(y: Array) -> tuple[Array, Array]:
-    """(τ, variance) of stationary chains y, shape (chains, draws): Geyer's initial monotone sequence, where the spread of
-    the chains' means counts as correlation."""
+    """(τ, variance) of stationary chains y, shape (chains, draws), by Geyer's initial monotone sequence.
+
+    The spread of the chains' means counts as correlation.
+    """
     chains, draws = y.shape
     centered = y - y.mean(1, keepdims=True)
     spectrum = jnp.abs(jnp.fft.rfft(centered, 2 * draws, axis=1)) ** 2
