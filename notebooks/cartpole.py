@@ -49,7 +49,7 @@ def balanced(state):
 # ## Actor, critic, and the episode as a program
 #
 # The actor is a linear policy. The critic predicts the cost to come from the state *before* the push, and is the baseline of
-# the push: as it does not see the push, the actor's gradient is unbiased whatever the critic says. A cost of −1 is paid for
+# the push: as it does not see the push, the actor's gradient is unbiased whatever the critic says. A cost of −1 is charged for
 # each step in balance.
 
 
@@ -152,7 +152,7 @@ for (states, alive), color, label in ((before, "C1", "before"), (after, "C0", "a
     lean = jnp.where(alive > 0, jnp.rad2deg(states[..., 2]), jnp.nan)[:20]
     right.plot(jnp.arange(STEPS) * TIME_STEP, lean.T, color=color, lw=0.7, alpha=0.6)
     right.plot([], [], color=color, label=f"{label} training")
-right.axhspan(-12, 12, color="grey", alpha=0.1)
+right.axhspan(-12, 12, color="gray", alpha=0.1)
 right.set(
     xlabel="seconds",
     ylabel="lean of the pole (degrees)",

@@ -125,7 +125,7 @@ loo = [spread(lt.ScoreFunction(), n) for n in NUMBERS]
 fig, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
 ax.loglog(NUMBERS, plain, "o-", color="C1", label="no baseline (REINFORCE)")
 ax.loglog(NUMBERS, loo, "o-", color="C0", label="leave-one-out (the default)")
-ax.loglog(NUMBERS, 0.25 / np.sqrt(NUMBERS), ":", color="grey", label=r"slope of $1/\sqrt{n}$")
+ax.loglog(NUMBERS, 0.25 / np.sqrt(NUMBERS), ":", color="gray", label=r"slope of $1/\sqrt{n}$")
 ax.axhline(float(exact), color="black", lw=0.8)
 ax.annotate(
     "the gradient itself",
@@ -178,7 +178,7 @@ assert abs(fit.params - best) < 0.4
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.6), layout="constrained")
 left.plot(prices, curve, color="black", lw=1.2, label="exact")
-left.axvline(float(best), color="grey", ls=":", lw=1)
+left.axvline(float(best), color="gray", ls=":", lw=1)
 left.plot([1.0], exact_revenue(jnp.array([1.0])), "s", color="C1", label="start")
 left.plot(
     [fit.params], exact_revenue(fit.params[None]), "o", color="C0", label="found by lt.maximize"

@@ -27,8 +27,9 @@ class MovingAverage(ScalarBaseline):
       ValueError: `decay` is not in [0, 1); used without `has_aux=True`.
     References:
       Williams (1992), "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning"; Mnih &
-      Gregor (2014), "Neural Variational Inference and Learning in Belief Networks". Public code (deepmind/mc_gradients, `control_variates.py`; beam2d/sbn, `sbn/estimators/likelihood_ratio.py`) mixes the present
-      costs in first; this does not.
+      Gregor (2014), "Neural Variational Inference and Learning in Belief Networks". Public code
+      (deepmind/mc_gradients, `control_variates.py`; beam2d/sbn, `sbn/estimators/likelihood_ratio.py`)
+      mixes the present costs in first; this does not.
     Example:
       >>> import jax, logtrick as lt
       >>> estimator = lt.ScoreFunction(lt.MovingAverage(decay=0.9))

@@ -58,6 +58,18 @@ def value_of(draw: Any) -> Any:
 
 
 def is_draw(x: Any) -> bool:
+    """Whether `x` is a `Draw`, a value with the coordinates in which it was made.
+
+    Args:
+      x: anything.
+    Returns:
+      True for a `Draw`, not for a pytree that holds one.
+    Example:
+      >>> import jax, logtrick as lt
+      >>> dist = lt.Gamma(2.0, 1.0)
+      >>> lt.distributions.is_draw(dist.draw(dist.noise(jax.random.key(0)))), lt.distributions.is_draw(1.0)
+      (True, False)
+    """
     return isinstance(x, Draw)
 
 

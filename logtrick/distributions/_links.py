@@ -71,6 +71,11 @@ class Sigmoid(Link):
 
     With s = 2x − 1 and ε = logit(v), the conditional z = s · softplus(s ε + softplus(s logit)): Tucker et al. (2017),
     v′ = v p + (1 − p) or v (1 − p), without the differences that cancel.
+
+    Example:
+      >>> import logtrick as lt
+      >>> lt.distributions.Sigmoid().mean(0.0).item()
+      0.5
     """
 
     binary: ClassVar[bool] = True

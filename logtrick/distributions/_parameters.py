@@ -88,7 +88,17 @@ def wide(dtype: Any) -> np.dtype:
 
 
 def widened(tree: Any) -> Any:
-    """`tree` with half-precision leaves as float32; the same object where there are none."""
+    """`tree` with half-precision leaves as float32; the same object where there are none.
+
+    Args:
+      tree: a pytree, a distribution say.
+    Returns:
+      A pytree of the same structure.
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> lt.distributions.widened(jnp.ones(2, jnp.bfloat16)).dtype.name
+      'float32'
+    """
     if not any(is_inexact(x) and x.dtype.itemsize < 4 for x in jax.tree.leaves(tree)):
         return tree
     return jax.tree.map(lambda x: x.astype(wide(x.dtype)) if is_inexact(x) else x, tree)

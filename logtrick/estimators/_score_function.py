@@ -71,8 +71,9 @@ class ScoreFunction(Estimator):
       ValueError: leave-one-out with one draw; the derivative in a parameter that moves the support.
     References:
       Williams (1992), "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning"; Glynn
-      (1990), "Likelihood Ratio Gradient Estimation for Stochastic Systems"; Foerster et al. (2018), "DiCE: The Infinitely Differentiable Monte-Carlo Estimator": box and baseline checked against the authors'
-      code, alshedivat/lola, `lola_dice/rpg.py`.
+      (1990), "Likelihood Ratio Gradient Estimation for Stochastic Systems"; Foerster et al. (2018), "DiCE: The Infinitely
+      Differentiable Monte-Carlo Estimator": box and baseline checked against the authors' code, alshedivat/lola,
+      `lola_dice/rpg.py`.
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: (x - 0.45) ** 2, lt.Bernoulli(logit),

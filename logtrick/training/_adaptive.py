@@ -48,7 +48,19 @@ def _part_leaves(part: Any) -> list[bool]:
 
 
 def partition(params: Any) -> tuple[Any, list[Any]]:
-    """`params` with None in the place of statistics, and the list of these."""
+    """`params` with None in the place of running statistics, and the list of these.
+
+    Args:
+      params: a pytree that may hold estimators with statistics.
+    Returns:
+      `(trained, statistics)`: what an optimizer may move, and what it may not.
+    Example:
+      >>> import logtrick as lt
+      >>> estimator = lt.ScoreFunction(lt.MovingAverage(0.9))
+      >>> trained, statistics = lt.training.partition({"w": 1.0, "site": estimator})
+      >>> trained["w"], len(statistics)
+      (1.0, 2)
+    """
     leaves, tree = jax.tree.flatten(params)
     flags = trained_leaves(params)
     trained = tree.unflatten([leaf if flag else None for leaf, flag in zip(leaves, flags)])
@@ -56,7 +68,20 @@ def partition(params: Any) -> tuple[Any, list[Any]]:
 
 
 def merge(params: Any, trained: Any, statistics: list[Any]) -> Any:
-    """The inverse of `partition`; `params` gives the structure."""
+    """The inverse of `partition`.
+
+    Args:
+      params: what was partitioned; only its structure counts.
+      trained: the leaves that an optimizer has moved.
+      statistics: the others.
+    Returns:
+      A pytree like `params`.
+    Example:
+      >>> import logtrick as lt
+      >>> params = {"w": 1.0}
+      >>> lt.training.merge(params, *lt.training.partition(params))
+      {'w': 1.0}
+    """
     moved, kept = iter(jax.tree.leaves(trained)), iter(statistics)
     return jax.tree.structure(params).unflatten(
         [next(moved if flag else kept) for flag in trained_leaves(params)]
