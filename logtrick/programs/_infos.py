@@ -95,12 +95,14 @@ class PlateInfo:
       length: how many elements there are.
       used: how many of them each sample uses.
       element: the structure of one element.
+      branches: the rest of the program is evaluated once more for each element, with what stands in for its reply.
     """
 
     name: Any
     length: int
     used: int
     element: "Structure"
+    branches: bool = False
 
     @property
     def items(self) -> "tuple[Info, ...]":

@@ -7,6 +7,7 @@ expectations, and trace and compile like one.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ from logtrick._core import checks
 from logtrick._core.kernel import limited, magic_box
 from logtrick._core.samples import Runs
 from logtrick.programs._infos import PlateInfo, by_item
-from logtrick.programs._open import Open, Settled, log_of
+from logtrick.programs._open import Open, Settled, log_of, sum_of
 from logtrick.programs._statements import Plate, Program, check_name, made
 from logtrick.programs._stretch import (
     Sampled,
@@ -39,6 +40,7 @@ def plate(
     name: str | None = None,
     *,
     subsample: int | None = None,
+    stand_in: Callable[[Any], Any] | None = None,
 ) -> Plate:
     """Independent elements, to be yielded by a program: `ys = yield lt.plate(step, xs)`.
 
@@ -59,6 +61,9 @@ def plate(
         index of the plate among the program's sites unless said otherwise.
       subsample: use only so many of the elements, chosen anew in every sample without replacement,
         and multiply their costs by N/M. Unbiased for the sum of the elements' own costs.
+      stand_in: `stand_in(ys of the others) -> y`, a pytree with a leading axis of one less than there are elements. The
+        costs after the plate are evaluated once more for each element, with this in the place of its own y, which gives
+        it a baseline from its siblings (VIMCO), below the one of its estimator over the samples.
     Returns:
       What the program yields; the yield's value is `ys`, a leading axis of the elements (of those
       used).
@@ -68,7 +73,8 @@ def plate(
         on the draws of an estimator of several points inside.
     References:
       Schulman, Heess, Weber & Abbeel (2015), "Gradient Estimation Using Stochastic Computation
-      Graphs", for the credit.
+      Graphs", for the credit;
+      Mnih & Rezende (2016), "Variational Inference for Monte Carlo Objectives", for stand-ins.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> def program(logits):
@@ -100,7 +106,11 @@ def plate(
         raise ValueError(
             f"lt.plate(subsample=…) needs at most as many as there are elements, {count}; got {subsample}. Leave it out."
         )
-    return made(Plate(step, xs, count, name, subsample))
+    if stand_in is not None and (subsample or count) < 2:
+        raise ValueError(
+            "lt.plate(stand_in=…) needs at least 2 elements, of which one can stand in for another; got 1. Leave it out."
+        )
+    return made(Plate(step, xs, count, name, subsample, stand_in))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,21 +121,26 @@ class OpenPlate(Open):
       element: the open elements, a leading axis of elements on everything.
       planned: what the abstract run found.
       collect: whether draws and costs are recorded.
+      baselines: for each element, what stands in for the costs after the plate; None for nothing.
     """
 
     element: Stretch
     planned: PlateInfo
     collect: bool
+    baselines: Array | None = None
 
     def settle(self, after: Array, runs: Runs) -> Settled:
         of = Sampled(self.planned.element, None, runs, self.collect)
 
-        def one(element: Stretch) -> Any:
-            closed = close_stretch(of, element, after)
+        def one(element: Stretch, baseline: Array | None) -> Any:
+            # sites that are not weighed make their own term of what is left above the baseline
+            left = after if baseline is None else after - baseline
+            closed = close_stretch(of, element, left)
             return *total_of(closed), closed.weight, closed.later_losses, closed.records
 
-        paid, zero, weight, loss, records = jax.vmap(one)(self.element)
+        paid, zero, weight, loss, records = jax.vmap(one)(self.element, self.baselines)
         if weight is not None:
+            zero = sum_of([zero, self._below(weight)])
             weight = magic_box(jnp.sum(log_of(weight)))
             for name, watched in self.limits():
                 weight = limited(name, weight, watched)
@@ -136,6 +151,17 @@ class OpenPlate(Open):
             observed = by_item(self.planned.items, by_site, {})
         whole = lambda part: None if part is None else jnp.sum(part)
         return Settled(whole(paid), whole(zero), weight, whole(loss), observed)
+
+    def _below(self, weights: Array) -> Array | None:
+        """The terms of value zero, one for each element, of what stands in: b (1 − box), b independent of its draws."""
+        if self.baselines is None:
+            return None
+        terms = self.baselines.astype(weights.dtype) * (1 - weights)
+        for name, watched in self.limits():
+            watched = (self.baselines, watched)
+            limit = lambda term, name=name, watched=watched: limited(name, term, watched)
+            terms = jax.vmap(limit)(terms)
+        return terms
 
     def paid(self) -> Array | None:
         return jax.tree.map(jnp.sum, jax.vmap(paid_by)(self.element))
@@ -165,7 +191,7 @@ class OpenPlate(Open):
 
 
 jax.tree_util.register_dataclass(
-    OpenPlate, data_fields=["element"], meta_fields=["planned", "collect"]
+    OpenPlate, data_fields=["element", "baselines"], meta_fields=["planned", "collect"]
 )
 
 

@@ -112,10 +112,16 @@ class Plate(Statement):
     called = "plate"
 
     def __init__(
-        self, step: Program, xs: Any, length: int, name: str | None, subsample: int | None
+        self,
+        step: Program,
+        xs: Any,
+        length: int,
+        name: str | None,
+        subsample: int | None,
+        stand_in: Callable[[Any], Any] | None = None,
     ) -> None:
         self.step, self.xs, self.length = step, xs, length
-        self.name, self.subsample = name, subsample
+        self.name, self.subsample, self.stand_in = name, subsample, stand_in
 
     def read(self, reader: Any) -> Any:
         return reader.plate(self)

@@ -11,12 +11,14 @@ and compiling are linear in the number of sites.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
+from logtrick._core.kernel import limited
 from logtrick._core.samples import Runs
 from logtrick.distributions import value_of
 from logtrick.estimators import Costs, Estimator, Points, close_limited, draw, evaluate
@@ -129,6 +131,9 @@ class _Opener(Reader):
     def plate(self, statement: Plate) -> Any:
         planned, noises = self._planned(PlateInfo)
         reply, opened = self.of.open_plate(statement, planned, noises, self.of)
+        if statement.stand_in is not None:
+            self.tail = self._stand_in(statement.stand_in, reply, opened)
+            return None
         self.sites.append(opened)
         return reply
 
@@ -144,20 +149,57 @@ class _Opener(Reader):
 
     def _branch(self, estimator: Estimator, points: Points) -> Costs:
         """A site whose estimator evaluates the rest of the program at several points, or differentiates it."""
+        found = evaluate(estimator, points, self._rest(record_draw=True))
+        return _closed(close_limited(estimator, found, points, self.of.runs), self.site)
+
+    def _rest(self, record_draw: bool) -> Callable[[Any], Costs]:
+        """The rest of the program after the site at hand, a function of its reply."""
         of, site, cost = self.of, self.site, self.first_cost + len(self.costs)
 
         def rest(x: Any) -> Costs:
             opened = open_stretch(self.running, of, site + 1, cost, x)
             costs = close_stretch(of, opened)
-            if of.collect:
+            if of.collect and record_draw:
                 costs = _with_record(costs, site, Record(x))
             if of.element:
                 records = dataclasses.replace(costs.records or Records(), reply=opened.reply)
                 costs = dataclasses.replace(costs, records=records)
             return _seen_from(costs, site)
 
-        found = evaluate(estimator, points, rest)
-        return _closed(close_limited(estimator, found, points, of.runs), site)
+        return rest
+
+    def _stand_in(self, stand_in: Callable[[Any], Any], ys: Any, opened: Any) -> Costs:
+        """A plate whose elements have the costs after it, with a stand-in for their own reply, as their baseline.
+
+        The rest of the program is evaluated at the live replies and, in the same vmapped call, at those with each reply
+        replaced. What is found there does not depend on the element's own draws, and is held constant.
+        """
+        points = with_each_replaced(stand_in, ys)
+        found = jax.vmap(self._rest(record_draw=False))(points)
+        opened = dataclasses.replace(opened, baselines=jax.lax.stop_gradient(found.total[1:]))
+        live = found.at(0)
+        if found.zero is not None:
+            live = dataclasses.replace(live, zero=found.zero[0])
+        count = jax.tree.leaves(points)[0].shape[0]
+        closed = _close(self.of, self.site, opened, live)
+        costs = _closed(closed, self.site)
+        if self.of.collect:
+            record = Record(opened.draws(), opened.costs(), closed.observed)
+            costs = _with_record(costs, self.site, record)
+        return dataclasses.replace(costs, evaluations=found.evaluations * count)
+
+
+def with_each_replaced(stand_in: Callable[[Any], Any], ys: Any) -> Any:
+    """The replies of k elements as they are, and with each of them replaced: a leading axis of k + 1."""
+    count = jax.tree.leaves(ys)[0].shape[0]
+    kept = jnp.arange(count - 1)
+
+    def without(j: Array) -> Any:
+        others = jax.tree.map(lambda y: y[kept + (kept >= j)], ys)
+        return jax.tree.map(lambda y, new: y.at[j].set(new), ys, stand_in(others))
+
+    replaced = jax.vmap(without)(jnp.arange(count))
+    return jax.tree.map(lambda y, new: jnp.concatenate([y[None], new]), ys, replaced)
 
 
 def open_stretch(
@@ -206,6 +248,10 @@ def _close(of: Sampled, site: int, opened: Open, costs: Costs) -> Costs:
     settled: Settled = opened.settle(costs.total, of.runs)
     if settled.weight is not None:
         costs = costs.scored(settled.weight)
+    for name, watched in opened.limits():
+        # without a weight, a derivative of the later costs would go on in these parameters and find nothing
+        credited = {k: limited(name, c, watched) for k, c in costs.credited.items()}
+        costs = dataclasses.replace(costs, credited=credited)
     if settled.paid is not None:
         own = of.structure.ancestors(site)
         groups = dict(costs.credited)

@@ -203,7 +203,13 @@ class _Finder(Reader):
             raise ValueError(
                 "the step of lt.plate yields no lt.sample and no lt.cost. Use jax.vmap."
             )
-        info = PlateInfo(name, statement.length, used, structure)
+        stands_in = statement.stand_in is not None
+        if stands_in and self.inside:
+            raise ValueError(
+                f"{self.inside}: lt.plate(stand_in=…) evaluates the rest of the program once more for each element: in "
+                "each of T steps that would be (k + 1)^T. Use a plate without it, or yield it outside of the loop."
+            )
+        info = PlateInfo(name, statement.length, used, structure, stands_in)
         reply = self.marked(ys, index)
         self._add(info, self._with_reply(ys, parts), estimators)
         return reply
@@ -291,14 +297,17 @@ def _check_reply(plate: PlateInfo) -> None:
     """
     branched = None
     for position, item in enumerate(plate.element.sites):
-        if branched is None and isinstance(item, SiteInfo) and item.branches:
+        if branched is None and isinstance(item, SiteInfo | PlateInfo) and item.branches:
             branched = item
         if not plate.element.reply_depends_on(position):
             continue
         if branched is not None:
+            what = "lt.plate(stand_in=…)"
+            if isinstance(branched, SiteInfo):
+                what = type(branched.estimator).__name__
             raise ValueError(
                 f"lt.plate {plate.name!r}: costs after the plate depend on the draw of site {item.name!r} in its "
-                f"elements. {type(branched.estimator).__name__} at site {branched.name!r} evaluates the rest of its own "
+                f"elements. {what} at site {branched.name!r} evaluates the rest of its own "
                 "element only. Yield these costs inside the element, use ScoreFunction() or Pathwise() there, or draw "
                 f"what the element returns before site {branched.name!r}."
             )

@@ -83,7 +83,7 @@ def test_shapes_and_dtypes():
     assert all(v.dtype == jnp.float32 for v in found.values())
 
 
-@pytest.mark.parametrize("estimator", [lt.REBAR(), lt.ScoreFunction(lt.MovingAverage())])
+@pytest.mark.parametrize("estimator", [lt.DoubleCV(0.3), lt.ScoreFunction(lt.MovingAverage())])
 def test_estimators_that_it_refuses(estimator):
     with pytest.raises(ValueError, match="needs one that neither learns nor differentiates f"):
         lt.expect_tree(KEY, lambda x: x, lt.Bernoulli(T), estimator=estimator)

@@ -41,9 +41,7 @@ def test_every_outer_sample_has_its_own():
 
 def test_whatever_the_chunks():
     """A remainder too: the numbers belong to the samples, not to where they stand in a chunk."""
-    whole, chunked = (
-        jax.jit(lambda c=c: outer(noise, chunk_size=c))().costs for c in (None, 3)
-    )
+    whole, chunked = (jax.jit(lambda c=c: outer(noise, chunk_size=c))().costs for c in (None, 3))
     np.testing.assert_array_equal(whole, chunked)
 
 
@@ -51,13 +49,14 @@ def test_a_jitted_function_called_inside_and_outside():
     """What is traced at one place is not found in JAX's caches at the other."""
     inner = jax.jit(noise)
     before = inner(KEY)
-    inside = outer(lambda: inner(KEY)).costs
+    inside = jax.jit(lambda: outer(lambda: inner(KEY)).costs)()
     assert distinct(inside) == N
-    assert inner(KEY) == before == noise()
+    assert inner(KEY) == before
     again = jax.jit(lambda: outer(lambda: inner(KEY), num_samples=4))().costs
     np.testing.assert_array_equal(again, inside[:4])
 
 
+@pytest.mark.full  # the threefry of three levels compiles slowly
 def test_three_deep():
     """N outer samples of 3 of 2: every one of the 6 N numbers is its own."""
     seen = []

@@ -79,8 +79,10 @@ UNDER = {
     "vmap": lambda f: lambda t: jnp.sum(jax.vmap(f)(jnp.stack([t, t]))),
     "scan": lambda f: lambda t: jax.lax.scan(lambda c, _: (c + f(t), None), 0.0, None, length=2)[0],
     "checkpoint": jax.checkpoint,
-    "scan of checkpoint": lambda f: lambda t: (
-        jax.lax.scan(lambda c, _: (c + jax.checkpoint(f)(t), None), 0.0, None, length=2)[0]
+    "scan of checkpoint": lambda f: (
+        lambda t: jax.lax.scan(lambda c, _: (c + jax.checkpoint(f)(t), None), 0.0, None, length=2)[
+            0
+        ]
     ),
 }
 CASES = [("Surrogate", "plain", s) for s in SECOND]
@@ -127,7 +129,9 @@ def test_every_estimator_of_first_order(name):
     entry = REGISTRY[name]
     f = value(entry.estimator, entry.problems[0])
     at = jnp.asarray(PROBLEMS[entry.problems[0]].params, jnp.float32)
-    blame = "" if name.startswith(("ScoreFunction", "Combination")) else type(entry.estimator).__name__
+    blame = (
+        "" if name.startswith(("ScoreFunction", "Combination")) else type(entry.estimator).__name__
+    )
     for second in ("jacfwd of jacfwd", "jacrev of jacfwd"):
         refused(f, blame, second, at)
     refused(UNDER["scan of checkpoint"](f), blame, "grad of grad", at)
@@ -142,7 +146,10 @@ def test_however_it_is_called(how):
 def test_expect_tree():
     def f(t):
         found = lt.expect_tree(
-            KEY, lambda x: {"a": x * t[0], "b": (x, x**2)}, lt.Bernoulli(t[1]), estimator=Surrogate()
+            KEY,
+            lambda x: {"a": x * t[0], "b": (x, x**2)},
+            lt.Bernoulli(t[1]),
+            estimator=Surrogate(),
         )
         return found["a"] + found["b"][1]
 
@@ -332,5 +339,3 @@ def enumerated(p, t):
     points = dist.enumerate()
     costs = jax.vmap(lambda x: p.cost(t, x))(points)
     return jnp.exp(jax.vmap(dist.log_prob)(points)) @ costs
-
-

@@ -236,7 +236,7 @@ def test_nested_plates(x64):
     def flat(t):
         found = []
         for row in table:
-            found.append((yield from body(t, row, 0.7, False)))
+            found.append((yield from body(t, row, 0.7, False)))  # noqa: PERF401  # no yield in a comprehension
         yield lt.cost(found[0] * found[1] + t[0] * found[0])
 
     def noises(u):  # sample, outer, (a, b0, b1)
@@ -304,7 +304,7 @@ def test_a_loop_in_a_plate(x64):
     def flat(t):
         found = []
         for x in WEIGHTS:
-            found.append((yield from element(t, x, False)))
+            found.append((yield from element(t, x, False)))  # noqa: PERF401  # no yield in a comprehension
         yield lt.cost(found[0] * found[1])
 
     def noises(u):  # sample, element, time
@@ -439,7 +439,7 @@ def test_a_learned_baseline_inside():
         )
         return value, aux
 
-    value, aux = jax.jit(run)(0.3, 0.5)
+    _, aux = jax.jit(run)(0.3, 0.5)
     costs = np.asarray(aux.costs["p.0"])
     residuals = costs - 0.5 * np.array([[1.0, 2.0]])
     np.testing.assert_allclose(aux.adaptive_loss, (residuals**2).sum(1).mean(), rtol=1e-5)
@@ -575,12 +575,16 @@ def test_a_draw_before_the_site_of_several_points_may_be_paid_for(x64):
 def test_plans_whose_rows_depend_on_each_other():
     def program(t):
         def element(x):
-            a = yield lt.sample(lt.Normal(t * x, 1.0), lt.ScoreFunction(lt.NoBaseline(), lt.Antithetic()))
+            a = yield lt.sample(
+                lt.Normal(t * x, 1.0), lt.ScoreFunction(lt.NoBaseline(), lt.Antithetic())
+            )
             yield lt.cost(a)
 
         yield lt.plate(element, jnp.ones(3))
 
-    refused(program, r"lt.plate: the noise of ScoreFunction depends from sample to sample, and a pl")
+    refused(
+        program, r"lt.plate: the noise of ScoreFunction depends from sample to sample, and a pl"
+    )
 
 
 def test_several_points_in_a_plate_in_a_loop():
