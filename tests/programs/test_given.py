@@ -236,7 +236,11 @@ def test_what_is_illegal():
         ),
         ({"samples": x[:1], "normalized": False}, ValueError, "needs at least 2 draws"),
         ({"max_weight": 0.0}, ValueError, r"\(max_weight=…\) needs a positive number"),
-        ({"baseline": 1.0}, TypeError, r"\(baseline=…\) needs a baseline that is one number per sample"),
+        (
+            {"baseline": 1.0},
+            TypeError,
+            r"\(baseline=…\) needs a baseline that is one number per sample",
+        ),
         ({"dist": 2.0}, TypeError, r"\(dist=…\) needs a distribution, or a function"),
         ({"dist": lambda x: jnp.zeros(2)}, ValueError, "log_prob must be scalar per draw"),
         ({"f": lambda x: x[None]}, ValueError, "f must return a scalar for one draw"),
