@@ -99,7 +99,7 @@ def objective(params, key):
 
 
 optimizer = optax.adam(0.02)
-fit = lt.minimize(jax.random.key(1), objective, params, optimizer, num_steps=250)
+fit = lt.minimize(jax.random.key(1), objective, params, optimizer, num_steps=350)
 lengths = -fit.history.value
 print(
     f"mean length: first 10 steps {lengths[:10].mean():.0f}, last 10 steps {lengths[-10:].mean():.0f}"
@@ -141,7 +141,7 @@ assert mean_length > 195.0
 fig, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.6), layout="constrained")
 left.plot(lengths, color="C0", lw=1)
 left.axhline(195, color="black", lw=0.8, ls=":")
-left.text(250, 190, "solved", ha="right", va="top", fontsize=9)
+left.text(350, 190, "solved", ha="right", va="top", fontsize=9)
 left.set(
     xlabel="step of the optimizer",
     ylabel="mean length of 16 episodes",
