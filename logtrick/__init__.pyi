@@ -13,6 +13,7 @@ from logtrick import (
     plans as plans,
     programs as programs,
     rl as rl,
+    scoring as scoring,
     supports as supports,
     testing as testing,
     training as training,

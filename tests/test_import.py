@@ -30,6 +30,7 @@ LAYERS = (
     "noise",
     "plans",
     "programs",
+    "rl",
     "scoring",
     "supports",
     "testing",

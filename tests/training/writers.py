@@ -25,8 +25,8 @@ if "jax" not in sys.modules:
     package.__path__ = [str(pathlib.Path(logtrick.__file__).parent / "training")]
     sys.modules["logtrick.training"] = package
 
-from logtrick.training import _archive, _manifest  # noqa: E402  # after the stand-in
-from logtrick.training._folder import Folder, entries  # noqa: E402  # after the stand-in
+from logtrick.training import _archive, _manifest  # after the stand-in
+from logtrick.training._folder import Folder, entries  # after the stand-in
 
 SIZE = 1000
 KEEP = 2
