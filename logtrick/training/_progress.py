@@ -28,10 +28,12 @@ class ProgressBar(Listener):
     Example:
       >>> import jax, optax, sys, logtrick as lt
       >>> bar = lt.training.ProgressBar(label="fit", file=sys.stdout)
-      >>> objective = lambda p, key: (p - 3.0) ** 2
-      >>> fit = lt.minimize(jax.random.key(0), objective, 0.0, optax.sgd(0.25), num_steps=4, chunk=2, progress=bar)
-      fit: 2/4 steps, objective 9 → 5.625, 0 s, 0 s left
-      fit: 4/4 steps, objective 9 → 0.351562, 0 s
+      >>> fit = lambda **options: lt.minimize(
+      ...     jax.random.key(0), lambda p, key: (p - 3.0) ** 2, 0.0, optax.sgd(0.25), num_steps=4, chunk=2, **options)
+      >>> compiled = fit()                  # a fit that compiles for more than a second says so first
+      >>> result = fit(progress=bar)
+      fit: 2/4 steps, objective 9 → 5.625, ... s, ... s left
+      fit: 4/4 steps, objective 9 → 0.351562, ... s
     """
 
     def __init__(
