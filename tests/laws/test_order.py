@@ -308,7 +308,7 @@ def test_a_users_estimator_of_every_order(x64):
     np.testing.assert_allclose(got, jax.jit(third(truth))(theta), rtol=0, atol=1e-10)
 
 
-EVERY = [n for n, e in REGISTRY.items() if e.estimator.max_order > 1]
+EVERY = [n for n, e in REGISTRY.items() if e.estimator.max_order > 1 and not e.relaxed]
 
 
 def test_some_declare_every_order():
@@ -317,7 +317,7 @@ def test_some_declare_every_order():
 
 @pytest.mark.parametrize("name", EVERY)
 def test_the_second_derivative_of_every_estimator_that_declares_it(name):
-    """Many independent calls against enumeration: the mean of the Hessians."""
+    """Many independent calls against enumeration: the mean of the Hessians; of relaxed draws it is another one."""
     entry = REGISTRY[name]
     problem = entry.problems[0]
     p = PROBLEMS[problem]
