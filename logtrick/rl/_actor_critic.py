@@ -40,8 +40,9 @@ def actor_critic(
     Raises:
       ValueError: an array of another shape.
     References:
-      Sutton, McAllester, Singh & Mansour (2000); Mnih & Gregor (2014), "Neural Variational Inference and Learning in
-      Belief Networks" (the same baseline for latent variables, here `lt.LearnedBaseline`).
+      Sutton, McAllester, Singh & Mansour (2000), "Policy Gradient Methods for Reinforcement Learning with Function
+      Approximation"; Mnih & Gregor (2014), "Neural Variational Inference and Learning in Belief Networks" (the same
+      baseline for latent variables, here `lt.LearnedBaseline`).
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> rewards, values = jnp.array([1.0, 1.0]), jnp.array([1.5, 0.5])

@@ -37,8 +37,9 @@ def reinforce(
     Raises:
       ValueError: an array of another shape.
     References:
-      Williams (1992); Sutton, McAllester, Singh & Mansour (2000), "Policy Gradient Methods for Reinforcement Learning
-      with Function Approximation".
+      Williams (1992), "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning"; Sutton,
+      McAllester, Singh & Mansour (2000), "Policy Gradient Methods for Reinforcement Learning with Function
+      Approximation".
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> rewards = jnp.array([0.0, 1.0])
