@@ -1,7 +1,7 @@
 """Execute the notebooks: `python notebooks/build.py [name …]` writes each `name.ipynb` from its source `name.py`.
 
 The sources are percent scripts; `name.ipynb` holds the same cells with their outputs and figures, for readers. Needs
-`pip install jupytext nbclient ipykernel`.
+`pip install -e '.[notebooks]'`.
 """
 
 import pathlib
