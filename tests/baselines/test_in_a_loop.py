@@ -79,7 +79,7 @@ def test_an_expansion_needs_a_second_point_and_is_refused():
             jax.random.key(0), program, jnp.asarray(PARAMS, float), lt.ScoreFunction(lt.MuProp())
         )
     with pytest.raises(
-        ValueError, match="lt.scan: the noise of ScoreFunction depends from run to run"
+        ValueError, match="lt.scan: the noise of ScoreFunction depends from sample to sample"
     ):
         lt.expect_program(
             jax.random.key(0),
