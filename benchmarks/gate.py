@@ -16,7 +16,7 @@ import jax
 import workloads
 from timing import interleaved
 
-LIMIT, TRIES, STEPS = 1.3, 3, 200
+LIMIT, TRIES, STEPS = 1.3, 3, 1000
 Pair = dict[str, Callable[[], Any]]
 
 
