@@ -6,7 +6,7 @@
 #     p_θ(x) = exp(θ · T(x)) / Z(θ),    T(x) = (x₁² + x₂², x₁ x₂, x₁⁴ + x₂⁴).
 #
 # Maximum likelihood asks that the model's moments m(θ) = E_θ[T(x)] equal those of the data. Newton's method needs m and its
-# derivative, and both come from the same draws of Markov chains: the derivative of an expectation under an unnormalised
+# derivative, and both come from the same draws of Markov chains: the derivative of an expectation under an unnormalized
 # density is a covariance, in which the unknown ∇log Z cancels,
 #
 #     ∂m_k/∂θ = Cov_θ(T_k, ∇log p̃_θ).
@@ -18,6 +18,7 @@
 import blackjax
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 from blackjax.mcmc.random_walk import normal
 
@@ -172,6 +173,17 @@ show(
 )
 print()
 assert jnp.all(jnp.abs(found - best) < 4.5 * error) and jnp.max(error) < 0.03
+
+fig, ax = plt.subplots(figsize=(5.2, 4.6), layout="constrained")
+last = draws[:, ::40].reshape(-1, 2)
+ax.plot(last[:, 0], last[:, 1], ".", ms=3, alpha=0.5, label="draws of the chains, every 40th")
+for parameter, style, label in ((best, "-", "exact maximum"), (found, ":", "from the chains")):
+    density = jax.nn.softmax(ON_GRID @ parameter).reshape(len(axis), len(axis))
+    levels = float(density.max()) * np.array([0.1, 0.4, 0.8])
+    ax.contour(axis, axis, density.T, levels, colors="k", linestyles=style, linewidths=1)
+    ax.plot([], [], color="k", ls=style, label=f"fitted density, {label}")
+ax.set(xlabel="x₁", ylabel="x₂", xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
+_ = ax.legend(frameon=False, loc="upper left", fontsize="small")
 
 # %% [markdown]
 # **Is that standard error right?** 400 repeats of 4 random-walk chains × 500 draws, which creep: each begins at an exact

@@ -17,6 +17,7 @@
 # %%
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import optax
 
@@ -158,6 +159,12 @@ print(
     f"the trained state, exactly: {reached:.6f}, above the ground state by {relative_error:.2e} of it"
 )
 assert -1e-6 < relative_error < 2e-3  # variational: never below, but for float32's rounding
+
+fig, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+ax.plot(energies, lw=0.8, label="energy of 256 chains")
+ax.axhline(EXACT, color="k", ls="--", lw=1, label="ground state, exact")
+ax.set(xlabel="step of the optimizer", ylabel="energy")
+_ = ax.legend(frameon=False)
 
 # %% [markdown]
 # **The error bar.** A last long run of few chains, with a draw after every single proposal, so that the draws follow one
