@@ -69,13 +69,18 @@ class Report(Module):
     def __repr__(self) -> str:
         low, high = self.khat_interval
         modes = str(len(self.missed_modes)) if self.searched else "not searched for"
+        nats = (
+            "undefined for discrete variables"
+            if math.isnan(self.decrement)
+            else f"{self.decrement:.3f} nats"
+        )
         rows = [
             ("ELBO", f"{self.elbo:.3f} ± {self.elbo_se:.3f}"),
             ("importance-weighted bound", f"{self.iw_bound:.3f} ± {self.iw_bound_se:.3f}"),
             ("gap", f"{self.gap:.3f} ± {self.gap_se:.3f} nats"),
             ("effective sample size", f"{self.ess:.0f} of {self.num_draws}"),
             ("k-hat", f"{self.khat:.2f} ({low:.2f} to {high:.2f})"),
-            ("decrement", f"{self.decrement:.3f} nats"),
+            ("decrement", nats),
             ("largest mean shift", f"{self.mean_shift:.3f} sd ({self.shifted})"),
             ("missed modes", modes),
             ("verdict", self.verdict),

@@ -149,7 +149,7 @@ def test_discrete_guide():
     p = 1 / (1 + np.exp(0.3))
     exact = 4 * (-0.5 * np.log(4 * p * (1 - p)))
     assert report.gap == pytest.approx(exact, abs=0.02) and report.verdict == "good"
-    assert np.isnan(report.decrement)
+    assert np.isnan(report.decrement) and "undefined for discrete" in repr(report)
 
 
 def test_a_discrete_guide_that_has_collapsed_onto_one_of_two_modes():
