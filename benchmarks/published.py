@@ -5,6 +5,7 @@ on two cores. Variances are of ONE call, over independent calls. Exit code 1 whe
 """
 
 import argparse
+import ast
 import dataclasses
 import importlib
 import json
@@ -42,8 +43,9 @@ FIGURES: dict[str, Callable[[], list[Row]]] = {n: _rows_of(m) for n, m in _MODUL
 
 def about(name: str) -> str:
     """The first line of an experiment's file."""
-    text = importlib.import_module(f"experiments.{_MODULES[name]}").__doc__ or ""
-    return text.strip().splitlines()[0]
+    path = pathlib.Path(__file__).parent / "experiments" / f"{_MODULES[name]}.py"
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return text.splitlines()[0]
 
 
 def line(row: Row) -> str:

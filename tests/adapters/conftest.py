@@ -8,7 +8,7 @@ import pytest
 
 PACKAGES = {
     "from_numpyro": "numpyro", "from_numpyro_model": "numpyro", "from_distrax": "distrax", "from_flowjax": "flowjax",
-    "from_tfp": "tensorflow_probability", "from_scipy": "scipy",
+    "from_tfp": "tensorflow_probability", "from_scipy": "scipy", "to_arviz": "arviz_base",
 }  # fmt: skip
 # Each line is one warning of one package's own code, on import or in a sampler; ours stay errors.
 FOREIGN_WARNINGS = (
@@ -40,8 +40,8 @@ def require(*packages):
 
 
 def pytest_collection_modifyitems(items):
-    for item in items:  # the doctests of the adapters need their packages too
-        if isinstance(item, pytest.DoctestItem) and item.name.startswith("logtrick.adapters."):
+    for item in items:  # the doctests of the adapters and of vi.to_arviz need their packages too
+        if isinstance(item, pytest.DoctestItem):
             reason = missing(PACKAGES.get(item.name.rsplit(".", 1)[-1], "jax"))
             if reason:
                 item.add_marker(pytest.mark.skip(reason=reason))
