@@ -139,7 +139,6 @@ from logtrick.distributions._location_scale import LocationScale
 
 
 class Logistic(LocationScale):
-    provides = frozenset({"mean", "variance", "entropy", "cdf", "cdf_derivative", "inverse_cdf"})
     standard_log_normalizer = 0.0
     standard_variance = math.pi**2 / 3
     standard_entropy = 2.0

@@ -33,8 +33,9 @@ class Module:
     """A frozen dataclass, registered as a pytree whose leaves are its fields, `static()` ones excepted.
 
     Subclasses are abstract (`class Estimator(Module, abstract=True)`) or final: a final class has
-    no subclasses, so that what is implemented is never overridden. Unflattening skips
-    `__post_init__`: JAX puts objects that are not arrays into the leaves.
+    no subclasses, so that what is implemented is never overridden, and defines every method that a
+    base marks by `abc.abstractmethod`; one that does not raises when it is defined. Unflattening
+    skips `__post_init__`: JAX puts objects that are not arrays into the leaves.
     """
 
     _abstract = True
@@ -49,10 +50,28 @@ class Module:
         cls._abstract = abstract
         dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
         if not abstract:
+            _require_all_methods(cls)
             _register(cls)
 
     def __repr__(self) -> str:
         return show(self)
+
+
+def _require_all_methods(cls: type) -> None:
+    """Raise where `cls` leaves a method of a base abstract."""
+    marked = {
+        name: base.__name__
+        for base in reversed(cls.__mro__)
+        for name, value in vars(base).items()
+        if getattr(value, "__isabstractmethod__", False)
+    }
+    missing = [n for n in marked if getattr(getattr(cls, n), "__isabstractmethod__", False)]
+    if missing:
+        owners = sorted({marked[name] for name in missing})
+        raise TypeError(
+            f"{cls.__name__} is a concrete {' and '.join(owners)} and lacks {', '.join(sorted(missing))}. Define "
+            f"{'it' if len(missing) == 1 else 'them'}, or declare class {cls.__name__}(…, abstract=True)."
+        )
 
 
 def _register(cls: type) -> None:

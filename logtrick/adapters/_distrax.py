@@ -3,10 +3,8 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from logtrick import supports
-from logtrick._core.module import static
 from logtrick.adapters._foreign import (
     Foreign,
     finite_support,
@@ -51,12 +49,6 @@ _ONTO = names(
 class _Distrax(Foreign):
     """A Distrax distribution."""
 
-    shape: tuple[int, ...] = static(default=())
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return self.shape
-
     @property
     def support(self) -> Support:
         base = _base(self.foreign)
@@ -72,10 +64,6 @@ class _Distrax(Foreign):
 
     def _foreign_log_prob(self, x: Any) -> Array:
         return self.foreign.log_prob(x)
-
-    def _values(self) -> Array:
-        support: Any = self.support
-        return jnp.arange(2 if isinstance(support, supports.Boolean) else support.size)
 
     def _pushed(self) -> Pushed | None:
         dist = _base(self.foreign)
@@ -139,7 +127,7 @@ def from_distrax(
         _WHERE, "distrax.Independent", dist.batch_shape, dist.event_shape, event_ndims
     )
     pathwise = _is_reparameterized(dist) if reparameterized is None else bool(reparameterized)
-    return _Distrax(*apart(dist), pathwise, fixed_support, False, shape)
+    return _Distrax(*apart(dist), shape, pathwise, fixed_support)
 
 
 def _base(dist: Any) -> Any:

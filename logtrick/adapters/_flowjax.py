@@ -6,7 +6,6 @@ import jax
 
 from logtrick import supports
 from logtrick._core import checks
-from logtrick._core.module import static
 from logtrick.adapters._foreign import (
     Foreign,
     instance,
@@ -39,12 +38,6 @@ _ONTO = names(
 
 class _FlowJAX(Foreign):
     """A FlowJAX distribution, with the condition that it is used under."""
-
-    shape: tuple[int, ...] = static(default=())
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return self.shape
 
     @property
     def support(self) -> Support:
@@ -129,7 +122,7 @@ def from_flowjax(
             f"{_WHERE}(condition=…) needs shape {wanted}; got {given}. Pass one condition, or jax.vmap over them."
         )
     pathwise = _is_reparameterized(dist) if reparameterized is None else bool(reparameterized)
-    return _FlowJAX(*apart((dist, condition)), pathwise, fixed_support, False, shape)
+    return _FlowJAX(*apart((dist, condition)), shape, pathwise, fixed_support)
 
 
 def _class(thing: Any) -> str:

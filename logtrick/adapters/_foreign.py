@@ -1,5 +1,6 @@
 """What all adapters share: a foreign object taken apart into array leaves and structure, and guarded."""
 
+import abc
 import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from logtrick._core.compat import is_tracer
 from logtrick._core.kernel import refuse
 from logtrick._core.module import replace, static
 from logtrick.adapters._pushed import ARRAY, Pushed, is_parameter
-from logtrick.distributions import Distribution, Draw, is_draw, value_of, widened
+from logtrick.distributions import Distribution, Draw, Enumeration, is_draw, value_of, widened
 from logtrick.noise import KeyPerRun
 from logtrick.supports import Boolean, IntegerBelow, OneHot, Support, grid
 
@@ -24,12 +25,13 @@ class Foreign(Distribution, abstract=True):
     """A distribution of another library.
 
     Its array leaves are this pytree's leaves, so that derivatives reach the foreign object's own parameters; all else
-    is structure. Subclasses define `_sample`, `_foreign_log_prob`, `event_shape`, `support`, and where it applies
-    `_values` and `_bounds`.
+    is structure. Subclasses define `_sample`, `_foreign_log_prob`, `support`, `_bounds`, and where it applies `_values`,
+    `_ends` and `_pushed`.
 
     Attributes:
       leaves: the foreign object's arrays.
       structure: its tree and the leaves that are no arrays.
+      shape: of one draw, batch dimensions included.
       pathwise: whether it declares its draws reparameterized.
       fixed: the caller declares that the support stands still, whatever the class lists say.
       guarded: whether the derivative in what the support depends on is refused.
@@ -37,6 +39,7 @@ class Foreign(Distribution, abstract=True):
 
     leaves: tuple[Any, ...]
     structure: tuple[Any, tuple[Any, ...]] = static()
+    shape: tuple[int, ...] = static(default=())
     pathwise: bool = static(default=False)
     fixed: bool = static(default=False)
     guarded: bool = static(default=False)
@@ -51,11 +54,15 @@ class Foreign(Distribution, abstract=True):
         )
 
     @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.shape
+
+    @property
     def reparameterized(self) -> bool:
         return self.pathwise
 
     @property
-    def opaque(self) -> bool:
+    def may_hide_parameters(self) -> bool:
         return True  # foreign functions may close over more than the leaves
 
     @property
@@ -69,19 +76,26 @@ class Foreign(Distribution, abstract=True):
     def fixed_support(self) -> Distribution:
         return replace(self, guarded=True) if self._moving() else self
 
+    @property
+    def enumeration(self) -> Enumeration | None:
+        return Enumeration(self._points) if self.support.finite else None
+
+    @abc.abstractmethod
     def _sample(self, key: Array) -> Any:
-        raise NotImplementedError
+        """One draw by the foreign object's own sampler."""
 
+    @abc.abstractmethod
     def _foreign_log_prob(self, x: Any) -> Any:
-        raise NotImplementedError
+        """The foreign log-prob of one draw; what it has for single coordinates is summed."""
 
-    def _values(self) -> Array:
-        """The values that every coordinate of a draw takes, one-hot rows aside."""
-        raise NotImplementedError
-
+    @abc.abstractmethod
     def _bounds(self) -> Any:
         """A pytree of what the support depends on."""
-        return ()
+
+    def _values(self) -> Any:
+        """The values that every coordinate of a draw takes, one-hot rows aside."""
+        support = self.support
+        return np.arange(support.size if isinstance(support, IntegerBelow) else 2)
 
     def _moving(self) -> list[Any]:
         return (

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
 from logtrick import supports
-from logtrick._core.module import static
 from logtrick._core.smooth import log_sigmoid
 from logtrick.adapters._foreign import (
     Foreign,
@@ -28,12 +27,6 @@ _WHERE = "lt.adapters.from_numpyro"
 
 class _NumPyro(Foreign):
     """A NumPyro distribution."""
-
-    shape: tuple[int, ...] = static(default=())
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return self.shape
 
     @property
     def support(self) -> Support:
@@ -126,7 +119,7 @@ def from_numpyro(
         dist.event_shape,
         event_ndims,
     )
-    return _NumPyro(*apart(dist), _is_reparameterized(dist), fixed_support, False, shape)
+    return _NumPyro(*apart(dist), shape, _is_reparameterized(dist), fixed_support)
 
 
 def _parts(dist: Any) -> list[Any]:

@@ -40,6 +40,10 @@ class _SciPy(lt.Distribution):
     def noise_spec(self) -> KeyPerRun:
         return KeyPerRun()
 
+    @property
+    def enumeration(self) -> lt.Enumeration | None:
+        return lt.Enumeration(self._points) if self.support.finite else None
+
     def _transform(self, noise: Any) -> Array:
         def draw(words: Any) -> np.ndarray:
             rows = np.asarray(words).reshape(-1, words.shape[-1])

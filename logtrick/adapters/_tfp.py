@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from logtrick import supports
-from logtrick._core.module import static
 from logtrick.adapters._foreign import (
     Foreign,
     finite_support,
@@ -66,12 +65,6 @@ _INSIDE = ("Independent", "Sample", "BatchBroadcast", "BatchReshape")
 class _TFP(Foreign):
     """A TensorFlow Probability distribution."""
 
-    shape: tuple[int, ...] = static(default=())
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        return self.shape
-
     @property
     def support(self) -> Support:
         base = _base(self.foreign)
@@ -88,10 +81,6 @@ class _TFP(Foreign):
 
     def _foreign_log_prob(self, x: Any) -> Array:
         return self.foreign.log_prob(x)
-
-    def _values(self) -> Array:
-        support: Any = self.support
-        return jnp.arange(2 if isinstance(support, supports.Boolean) else support.size)
 
     def _pushed(self) -> Pushed | None:
         tfd = load(_WHERE, "tfp", _MODULE).distributions
@@ -162,7 +151,7 @@ def from_tfp(
         )
     shape = whole_shape(_WHERE, "tfd.Independent", dist.batch_shape, dist.event_shape, event_ndims)
     pathwise = dist.reparameterization_type == tfd.FULLY_REPARAMETERIZED
-    return _TFP(*apart(dist), pathwise, fixed_support, False, shape)
+    return _TFP(*apart(dist), shape, pathwise, fixed_support)
 
 
 def _parts(dist: Any) -> list[Any]:

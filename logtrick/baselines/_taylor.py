@@ -54,11 +54,11 @@ class DeltaMethod(Baseline):
 
     def check(self, dist: Distribution) -> None:
         family = type(dist).__name__.lstrip("_")
-        if "mean" not in dist.provides:
+        if dist.closed_forms.mean is None:
             raise ValueError(
                 f"DeltaMethod() needs a mean in closed form; {family} has none. Use LeaveOneOut()."
             )
-        if self.order == 2 and not ("variance" in dist.provides and _independent_coordinates(dist)):
+        if self.order == 2 and not _independent_with_variances(dist):
             raise ValueError(
                 f"DeltaMethod(order=2) needs independent coordinates with variances in closed form; {family} has none. "
                 "Use DeltaMethod(order=1)."
@@ -99,22 +99,19 @@ class MuProp(Baseline):
         return 1
 
     def check(self, dist: Distribution) -> None:
-        if not isinstance(dist.support, Boolean) or "mean" not in dist.provides:
+        with_mean = dist.closed_forms.mean is not None
+        if not isinstance(dist.support, Boolean) or not with_mean:
             family = type(dist).__name__.lstrip("_")
-            instead = (
-                "DeltaMethod(order=1), or LeaveOneOut()"
-                if "mean" in dist.provides
-                else "LeaveOneOut()"
-            )
+            instead = "DeltaMethod(order=1), or LeaveOneOut()" if with_mean else "LeaveOneOut()"
             raise ValueError(f"MuProp() needs Bernoullis; got {family}. Use {instead}.")
 
     def term(self, site: Site) -> Array:
         return _taylor(site)
 
 
-def _independent_coordinates(dist: Distribution) -> bool:
-    """Whether each coordinate is a factor: the entries of a one-hot row, or of a point of a simplex, are not."""
-    if not dist.factorized:
+def _independent_with_variances(dist: Distribution) -> bool:
+    """Whether variances are known and each coordinate is a factor: entries of a one-hot row, or of a simplex, are not."""
+    if dist.closed_forms.variance is None or dist.factors is None:
         return False
     factors = jax.eval_shape(dist.log_prob_factors, jnp.zeros(dist.event_shape))
     return factors.shape == dist.event_shape

@@ -1,5 +1,7 @@
 """What a bijector is: a smooth one-to-one map with the log-determinant of its Jacobian."""
 
+import abc
+
 import jax
 import jax.numpy as jnp
 
@@ -23,17 +25,17 @@ class Bijector(Module, abstract=True):
       ([1.0, 2.0], 0.6931)
     """
 
+    @abc.abstractmethod
     def forward(self, x: Array) -> Array:
         """y = T(x)."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def inverse(self, y: Array) -> Array:
         """x = T⁻¹(y); nan or ±inf where y is not inside the image."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def log_det(self, x: Array) -> Array:
         """log |det ∂T(x)/∂x|, shape (); the y are counted by their free entries."""
-        raise NotImplementedError
 
     def inside(self, y: Array) -> Array:
         """Whether y is in the image of Rⁿ, shape ()."""

@@ -2,11 +2,11 @@
 
 What every family declares, and so which estimators are legal with it: the score function wherever the support does not move
 with the parameters, `Pathwise()` where "pathwise" says yes, `Enumerate()` where "enumerable" does, `MeasureValued()` in the
-parameters under "weak derivatives". "Splits": the noise is rows of a counter-based draw, not one key per sample. `Joint`,
+parameters under "weak derivatives". "Numeric noise": the noise is rows of a counter-based draw, not one key per sample. `Joint`,
 `Mixture` and `Transformed` declare what their parts allow; these rows are of `Joint` of a normal and a Bernoulli, of a mixture
 of normals, and of exp of a normal. `python -m tests.distributions.test_table` makes the table from the declarations.
 
-| family | support | pathwise | splits | enumerable | factors | inverse CDF | weak derivatives | closed forms |
+| family | support | pathwise | numeric noise | enumerable | factors | inverse CDF | weak derivatives | closed forms |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 | Normal | Real | yes | yes | – | yes | yes | loc, scale | mean, variance, entropy, kl_divergence, cdf |
 | MultivariateNormal | Real | yes | yes | – | – | – | – | mean, variance, entropy, kl_divergence |
@@ -36,6 +36,12 @@ of normals, and of exp of a normal. `python -m tests.distributions.test_table` m
 from logtrick.distributions._base import Distribution as Distribution
 from logtrick.distributions._bernoulli import Bernoulli as Bernoulli
 from logtrick.distributions._beta import Beta as Beta
+from logtrick.distributions._capabilities import (
+    ClosedForms as ClosedForms,
+    Enumeration as Enumeration,
+    Factors as Factors,
+    Quantiles as Quantiles,
+)
 from logtrick.distributions._categorical import (
     Categorical as Categorical,
     OneHotCategorical as OneHotCategorical,
@@ -70,4 +76,9 @@ from logtrick.distributions._poisson import Poisson as Poisson
 from logtrick.distributions._student_t import StudentT as StudentT
 from logtrick.distributions._transformed import Transformed as Transformed
 from logtrick.distributions._uniform import Uniform as Uniform
-from logtrick.distributions._weak import WeakDerivative as WeakDerivative
+from logtrick.distributions._weak import (
+    WeakDerivative as WeakDerivative,
+    WeakDerivatives as WeakDerivatives,
+    weak_noise_spec as weak_noise_spec,
+    weak_terms as weak_terms,
+)

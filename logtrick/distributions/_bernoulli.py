@@ -7,9 +7,11 @@ import numpy as np
 
 from logtrick._core.module import static
 from logtrick.distributions import _probabilities as probabilities
+from logtrick.distributions._capabilities import ClosedForms, Enumeration, Quantiles
 from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._links import Sigmoid
 from logtrick.distributions._parameters import Array, where_inside, wide
+from logtrick.distributions._weak import WeakDerivatives
 from logtrick.noise import Uniform
 from logtrick.supports import Boolean, Support, grid
 
@@ -37,8 +39,6 @@ class Bernoulli(Factorized):
 
     parameter: Any
     by_probs: bool = static(default=False)
-    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "inverse_cdf"})
-    weak_parameters = ("parameter",)
     link = Sigmoid()
     __repr__ = probabilities.shown
 
@@ -58,6 +58,22 @@ class Bernoulli(Factorized):
     @property
     def noise_spec(self) -> Uniform:
         return Uniform(self.parameter.shape, wide(self.parameter.dtype))
+
+    @property
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(self._mean, self._variance, self._entropy, self._kl_divergence)
+
+    @property
+    def quantiles(self) -> Quantiles:
+        return Quantiles(cdf=self._cdf, inverse=self._inverse_cdf)
+
+    @property
+    def enumeration(self) -> Enumeration:
+        return Enumeration(self._points)
+
+    @property
+    def weak_derivatives(self) -> WeakDerivatives:
+        return WeakDerivatives(("parameter",), self._weak_noise, self._weak_parts)
 
     def _transform(self, noise: Array) -> Array:
         p = probabilities.success(self)
@@ -89,10 +105,10 @@ class Bernoulli(Factorized):
     def _inverse_cdf(self, u: Array) -> Array:
         return (u > probabilities.failure(self)).astype(self.parameter.dtype)
 
-    def _weak_noise_spec(self, coupled: bool) -> None:
+    def _weak_noise(self, coupled: bool) -> None:
         return None
 
-    def _weak_derivatives(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
+    def _weak_parts(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
         one = jnp.ones_like(self.parameter)
         coefficient = one if self.by_probs else self._variance()
         return {"parameter": (coefficient, one, jnp.zeros_like(one))}

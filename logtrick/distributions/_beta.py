@@ -9,6 +9,7 @@ from jax.scipy.special import betainc, digamma, polygamma, xlog1py, xlogy
 
 from logtrick._core.smooth import log_sigmoid
 from logtrick.bijectors import Sigmoid
+from logtrick.distributions._capabilities import ClosedForms, Quantiles
 from logtrick.distributions._draw import Draw
 from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._implicit import implicit_logit
@@ -42,7 +43,6 @@ class Beta(Factorized):
     b: Any
     reparameterized = True
     charts = (Sigmoid(), None)
-    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "standardization"})
 
     def __post_init__(self) -> None:
         broadcasting(self, a=self.a, b=self.b)
@@ -55,6 +55,16 @@ class Beta(Factorized):
     @property
     def noise_spec(self) -> KeyPerRun:
         return KeyPerRun()
+
+    @property
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(
+            self._mean, self._variance, self._entropy, self._kl_divergence, self._standardization
+        )
+
+    @property
+    def quantiles(self) -> Quantiles:
+        return Quantiles(cdf=self._cdf)
 
     def _transform(self, noise: Array) -> Draw:
         a, b = jnp.broadcast_arrays(self.a, self.b)

@@ -10,9 +10,11 @@ from jax import lax
 from logtrick._core import checks
 from logtrick._core.module import assign, static
 from logtrick.distributions import _probabilities as probabilities
+from logtrick.distributions._capabilities import ClosedForms, Enumeration, Quantiles
 from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._links import Softmax
 from logtrick.distributions._parameters import Array, where_inside, wide
+from logtrick.distributions._weak import WeakDerivatives
 from logtrick.noise import Uniform
 from logtrick.supports import IntegerBelow, OneHot, Support, grid
 
@@ -39,8 +41,6 @@ class Categorical(Factorized):
 
     parameter: Any
     by_probs: bool = static(default=False)
-    provides = frozenset({"entropy", "kl_divergence", "cdf", "inverse_cdf"})
-    weak_parameters = ("parameter",)
     __repr__ = probabilities.shown
 
     def __init__(self, logits: Any = None, *, probs: Any = None) -> None:
@@ -62,6 +62,22 @@ class Categorical(Factorized):
     @property
     def noise_spec(self) -> Uniform:
         return Uniform(self.event_shape, wide(self.parameter.dtype))
+
+    @property
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(entropy=self._entropy, kl_divergence=self._kl_divergence)
+
+    @property
+    def quantiles(self) -> Quantiles:
+        return Quantiles(cdf=self._cdf, inverse=self._inverse_cdf)
+
+    @property
+    def enumeration(self) -> Enumeration:
+        return Enumeration(self._points)
+
+    @property
+    def weak_derivatives(self) -> WeakDerivatives:
+        return WeakDerivatives(("parameter",), self._weak_noise, self._weak_parts)
 
     def _transform(self, noise: Array) -> Array:
         return inverse_cdf(self.logits, noise)
@@ -90,10 +106,10 @@ class Categorical(Factorized):
     def nan_unless_legal(self) -> Array | None:
         return nan_in_rows(self.parameter)
 
-    def _weak_noise_spec(self, coupled: bool) -> Uniform:
+    def _weak_noise(self, coupled: bool) -> Uniform:
         return Uniform(self.event_shape, wide(self.parameter.dtype))
 
-    def _weak_derivatives(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
+    def _weak_parts(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
         return {"parameter": _one_against_others(self, noise)}
 
     def _points(self) -> np.ndarray:
@@ -125,8 +141,6 @@ class OneHotCategorical(Factorized):
     parameter: Any
     by_probs: bool = static(default=False)
     link = Softmax()
-    provides = frozenset({"mean", "variance", "entropy", "kl_divergence"})
-    weak_parameters = ("parameter",)
     __repr__ = probabilities.shown
 
     def __init__(self, logits: Any = None, *, probs: Any = None) -> None:
@@ -144,6 +158,18 @@ class OneHotCategorical(Factorized):
     @property
     def noise_spec(self) -> Uniform:
         return Uniform(self.parameter.shape[:-1], wide(self.parameter.dtype))
+
+    @property
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(self._mean, self._variance, self._entropy, self._kl_divergence)
+
+    @property
+    def enumeration(self) -> Enumeration:
+        return Enumeration(self._points)
+
+    @property
+    def weak_derivatives(self) -> WeakDerivatives:
+        return WeakDerivatives(("parameter",), self._weak_noise, self._weak_parts)
 
     def _transform(self, noise: Array) -> Array:
         p = self.parameter
@@ -175,10 +201,10 @@ class OneHotCategorical(Factorized):
     def _kl_divergence(self, other: Any) -> Array:
         return _kl_divergence(self, other)
 
-    def _weak_noise_spec(self, coupled: bool) -> Uniform:
+    def _weak_noise(self, coupled: bool) -> Uniform:
         return Uniform(self.parameter.shape[:-1], wide(self.parameter.dtype))
 
-    def _weak_derivatives(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
+    def _weak_parts(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
         coefficient, plus, minus = _one_against_others(self, noise)
         size, dtype = self.parameter.shape[-1], self.parameter.dtype
         rows = lambda index: jax.nn.one_hot(index, size, dtype=dtype)

@@ -11,6 +11,7 @@ from logtrick._core import checks
 from logtrick._core.module import assign, static
 from logtrick.distributions import _probabilities as probabilities
 from logtrick.distributions._bernoulli import two_outcomes_divergence
+from logtrick.distributions._capabilities import ClosedForms, Enumeration, Quantiles
 from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._parameters import (
     Array,
@@ -47,7 +48,6 @@ class Binomial(Factorized):
     parameter: Any
     by_probs: bool = static(default=False)
     static_count: int | None = static(default=None)
-    provides = frozenset({"mean", "variance", "kl_divergence"})
     __repr__ = probabilities.shown
 
     def __init__(self, total_count: Any, logits: Any = None, *, probs: Any = None) -> None:
@@ -81,6 +81,14 @@ class Binomial(Factorized):
     @property
     def noise_spec(self) -> KeyPerRun:
         return KeyPerRun()
+
+    @property
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(self._mean, self._variance, kl_divergence=self._kl_divergence)
+
+    @property
+    def enumeration(self) -> Enumeration | None:
+        return None if self.static_count is None else Enumeration(self._points)
 
     def _transform(self, noise: Array) -> Array:
         p, n = jnp.broadcast_arrays(probabilities.success(self), self.total_count)
@@ -134,7 +142,6 @@ class Geometric(Factorized):
 
     parameter: Any
     by_probs: bool = static(default=False)
-    provides = frozenset({"mean", "variance", "entropy", "kl_divergence", "cdf", "inverse_cdf"})
     __repr__ = probabilities.shown
 
     def __init__(self, logits: Any = None, *, probs: Any = None) -> None:
@@ -153,6 +160,14 @@ class Geometric(Factorized):
     @property
     def noise_spec(self) -> Uniform:
         return Uniform(self.event_shape, wide(self.parameter.dtype))
+
+    @property
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(self._mean, self._variance, self._entropy, self._kl_divergence)
+
+    @property
+    def quantiles(self) -> Quantiles:
+        return Quantiles(cdf=self._cdf, inverse=self._inverse_cdf)
 
     def _transform(self, noise: Array) -> Array:
         return self._inverse_cdf(interior(noise))

@@ -8,6 +8,7 @@ from jax import lax
 from jax.scipy.special import digamma, gammaln, xlogy
 
 from logtrick.bijectors import Exp
+from logtrick.distributions._capabilities import ClosedForms
 from logtrick.distributions._draw import Draw
 from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._implicit import implicit_logit
@@ -38,7 +39,6 @@ class Dirichlet(Factorized):
     concentration: Any
     reparameterized = True
     charts = (Exp(), None)  # the coordinates are log x, whose rows sum to 1 as x does
-    provides = frozenset({"mean", "variance", "entropy", "kl_divergence"})
 
     def __post_init__(self) -> None:
         parameters(self, concentration=self.concentration)
@@ -56,6 +56,10 @@ class Dirichlet(Factorized):
     @property
     def noise_spec(self) -> KeyPerRun:
         return KeyPerRun()
+
+    @property
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(self._mean, self._variance, self._entropy, self._kl_divergence)
 
     def _transform(self, noise: Array) -> Draw:
         a = self.concentration

@@ -1,5 +1,6 @@
 """Distributions of independent coordinates."""
 
+import abc
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick.distributions._base import Distribution
+from logtrick.distributions._capabilities import Factors
 from logtrick.distributions._draw import is_draw
 
 Array = jax.Array
@@ -20,18 +22,23 @@ class Factorized(Distribution, abstract=True):
     where x can be outside of the support: there the derivative is 0.)
     """
 
-    factorized = True
-
     @property
     def event_shape(self) -> tuple[int, ...]:
         return np.broadcast_shapes(*(np.shape(leaf) for leaf in jax.tree.leaves(self)))
 
+    @property
+    def factors(self) -> Factors:
+        return Factors(self._log_factors)
+
+    @abc.abstractmethod
     def _log_kernel(self, x: Any) -> Array:
-        raise NotImplementedError
+        """The terms of log p(x) that depend on x, shaped like the factors."""
 
     def _log_kernel_at(self, coordinates: Any) -> Array:
         """`_log_kernel` of the value that these coordinates make, for families with `charts`."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} makes draws with coordinates and lacks _log_kernel_at. Define it."
+        )
 
     def _log_normalizer(self) -> Array | None:
         return None

@@ -23,7 +23,7 @@ class _Custom(Distribution):
 
     params: Any
     functions: tuple[LogProb, Sampler] = static()
-    opaque = True
+    may_hide_parameters = True
 
     @property
     def event_shape(self) -> None:

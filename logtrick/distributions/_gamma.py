@@ -8,9 +8,11 @@ from jax.scipy.special import digamma, gammainc, gammaln, polygamma, xlogy
 
 from logtrick._core.module import replace
 from logtrick.bijectors import Exp
+from logtrick.distributions._capabilities import ClosedForms, Quantiles
 from logtrick.distributions._draw import Draw
 from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._parameters import Array, broadcasting, positive, where_inside, wide
+from logtrick.distributions._weak import WeakDerivatives
 from logtrick.noise import KeyPerRun, Uniform
 from logtrick.supports import Positive, Support
 
@@ -38,10 +40,6 @@ class Gamma(Factorized):
     rate: Any
     reparameterized = True
     charts = (Exp(), None)
-    provides = frozenset(
-        {"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "standardization"}
-    )
-    weak_parameters = ("rate",)
 
     def __post_init__(self) -> None:
         broadcasting(self, concentration=self.concentration, rate=self.rate)
@@ -54,6 +52,20 @@ class Gamma(Factorized):
     @property
     def noise_spec(self) -> KeyPerRun:
         return KeyPerRun()
+
+    @property
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(
+            self._mean, self._variance, self._entropy, self._kl_divergence, self._standardization
+        )
+
+    @property
+    def quantiles(self) -> Quantiles:
+        return Quantiles(cdf=self._cdf, differentiable=True)
+
+    @property
+    def weak_derivatives(self) -> WeakDerivatives:
+        return WeakDerivatives(("rate",), self._weak_noise, self._weak_parts)
 
     def _transform(self, noise: Array) -> Draw:
         concentration = jnp.broadcast_to(self.concentration, self.event_shape)
@@ -97,10 +109,10 @@ class Gamma(Factorized):
     def _cdf(self, x: Any) -> Array:
         return gammainc(self.concentration, jnp.maximum(x, 0.0) * self.rate)
 
-    def _weak_noise_spec(self, coupled: bool) -> Any:
+    def _weak_noise(self, coupled: bool) -> Any:
         return Uniform(self.event_shape, wide(self.rate.dtype)) if coupled else KeyPerRun()
 
-    def _weak_derivatives(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
+    def _weak_parts(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
         # d/drate E f = (a / rate) E[f(x) − f(x⁻)], x⁻ ~ Gamma(a + 1, rate), which x + Exponential(rate) is
         coefficient = jnp.broadcast_to(self.concentration / self.rate, self.event_shape)
         if coupled:
@@ -129,10 +141,6 @@ class Exponential(Factorized):
 
     rate: Any
     reparameterized = True
-    provides = frozenset(
-        {"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf"}
-    )
-    weak_parameters = ("rate",)
 
     def __post_init__(self) -> None:
         broadcasting(self, rate=self.rate)
@@ -145,6 +153,18 @@ class Exponential(Factorized):
     @property
     def noise_spec(self) -> Uniform:
         return Uniform(self.rate.shape, wide(self.rate.dtype))
+
+    @property
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(self._mean, self._variance, self._entropy, self._kl_divergence)
+
+    @property
+    def quantiles(self) -> Quantiles:
+        return Quantiles(cdf=self._cdf, inverse=self._inverse_cdf, differentiable=True)
+
+    @property
+    def weak_derivatives(self) -> WeakDerivatives:
+        return WeakDerivatives(("rate",), self._weak_noise, self._weak_parts)
 
     def _transform(self, noise: Array) -> Array:
         return -jnp.log1p(-noise) / self.rate
@@ -171,11 +191,11 @@ class Exponential(Factorized):
     def _inverse_cdf(self, u: Array) -> Array:
         return -jnp.log1p(-u) / self.rate
 
-    def _weak_noise_spec(self, coupled: bool) -> Any:
+    def _weak_noise(self, coupled: bool) -> Any:
         spec = Uniform(self.event_shape, wide(self.rate.dtype))
         return {"second": spec} if coupled else {"first": spec, "second": spec}
 
-    def _weak_derivatives(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
+    def _weak_parts(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
         # d/drate E f = (1 / rate) E[f(x) − f(x⁻)], x⁻ ~ Gamma(2, rate), the sum of two exponentials
         first = x if coupled else self._inverse_cdf(noise["first"])
         return {"rate": (1 / self.rate, None, first + self._inverse_cdf(noise["second"]))}

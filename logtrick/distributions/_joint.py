@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from logtrick.distributions._base import Distribution
+from logtrick.distributions._capabilities import ClosedForms, Enumeration
 from logtrick.distributions._parameters import Array
 from logtrick.supports import Product, Support
 
@@ -59,13 +60,23 @@ class Joint(Distribution):
         return ("parts",) if any(part.moving_support for part in self._leaves) else ()
 
     @property
-    def opaque(self) -> bool:
-        return any(part.opaque for part in self._leaves)
+    def may_hide_parameters(self) -> bool:
+        return any(part.may_hide_parameters for part in self._leaves)
 
     @property
-    def provides(self) -> frozenset[str]:
-        common = frozenset.intersection(*(part.provides for part in self._leaves))
-        return common & {"mean", "variance", "entropy", "kl_divergence"}
+    def closed_forms(self) -> ClosedForms:
+        each = [part.closed_forms for part in self._leaves]
+        return ClosedForms(
+            self._mean if all(forms.mean for forms in each) else None,
+            self._variance if all(forms.variance for forms in each) else None,
+            self._entropy if all(forms.entropy for forms in each) else None,
+            self._kl_divergence if all(forms.kl_divergence for forms in each) else None,
+        )
+
+    @property
+    def enumeration(self) -> Enumeration | None:
+        listed = all(part.enumeration is not None for part in self._leaves)
+        return Enumeration(self._points) if listed else None
 
     @property
     def event_shape(self) -> Any:
@@ -118,7 +129,7 @@ class Joint(Distribution):
         return _total(jax.tree.leaves(self._map(lambda part, x: part.log_prob(x), x)))
 
     def _points(self) -> Any:
-        each = [part._points() for part in self._leaves]
+        each = [part.enumeration.points() for part in self._leaves]
         counts = [jax.tree.leaves(points)[0].shape[0] for points in each]
         if math.prod(counts) > 2**20:
             raise ValueError(

@@ -1,5 +1,6 @@
 """Links: how logits make the mean of a discrete draw, and how noise makes a draw and its relaxation."""
 
+import abc
 from typing import Any, ClassVar
 
 import jax
@@ -24,46 +25,46 @@ class Link(Module, abstract=True):
 
     binary: ClassVar[bool] = False
 
+    @abc.abstractmethod
     def mean(self, logits: Array) -> Array:
         """E[x], shaped like x."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def perturbed(self, logits: Array, uniform: Array) -> Array:
         """z: the normalized logits plus the noise that `uniform` makes."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def hard(self, z: Array) -> Array:
         """The draw, held constant."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def relaxed(self, z: Array, temperature: Any) -> Array:
         """The relaxation of `hard(z)`: its limit as the temperature goes to 0."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def slope(self, at: Array, logits: Array) -> Array:
         """J(q) · logits with q = `at` held constant, J(q) = diag q − q qᵀ: linear in the logits. J(E x) is the derivative
         of E x, J(y)/τ that of the relaxation y."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def free(self, uniform: Array) -> Array:
         """The noise ε that `conditional` needs, free of parameters."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def conditional(self, logits: Array, x: Array, noise: Array) -> Array:
         """z given that hard(z) = x, differentiable in the logits at fixed ε."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def coupled(self, logits: Array, x: Array, z: Array) -> Array:
         """The ε (held constant) with which `conditional` gives `z` back."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def changes(self, x: Array) -> Array:
         """Every x that differs from `x` in one coordinate (one row), stacked: (coordinates · changes, *shape)."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def local_log_probs(self, logits: Array, x: Array) -> Array:
         """log p of each coordinate's value in `x`, then in its `changes`: (coordinates, 1 + changes)."""
-        raise NotImplementedError
 
 
 class Sigmoid(Link):

@@ -1,5 +1,6 @@
 """Families of a location and a scale: Laplace, Cauchy and Gumbel."""
 
+import abc
 import math
 from typing import Any, ClassVar
 
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln
 
+from logtrick.distributions._capabilities import ClosedForms, Quantiles
 from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._parameters import (
     Array,
@@ -23,8 +25,7 @@ from logtrick.supports import Real, Support
 class LocationScale(Factorized, abstract=True):
     """x = loc + scale z, z of a standard law, in every coordinate; drawn by the quantile function of z.
 
-    Subclasses define `_standard_kernel(z)`, and where they provide these `_standard_quantile(u)` and `_standard_cdf(z)`; and
-    declare the attributes below.
+    Subclasses define `_standard_kernel(z)`, `_standard_quantile(u)` and `_standard_cdf(z)`, and declare the attributes below.
 
     Attributes:
       standard_log_normalizer: the constant in log p(z) = kernel − constant.
@@ -56,14 +57,25 @@ class LocationScale(Factorized, abstract=True):
     def noise_spec(self) -> Noise:
         return Uniform(self.event_shape, wide(self.loc.dtype))
 
+    @property
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(self._mean, self._variance, self._entropy)
+
+    @property
+    def quantiles(self) -> Quantiles:
+        return Quantiles(self._cdf, self._inverse_cdf, differentiable=True)
+
+    @abc.abstractmethod
     def _standard_kernel(self, z: Array) -> Array:
-        raise NotImplementedError
+        """log p(z) without its constant."""
 
+    @abc.abstractmethod
     def _standard_quantile(self, u: Array) -> Array:
-        raise NotImplementedError
+        """The z below which z is with probability u."""
 
+    @abc.abstractmethod
     def _standard_cdf(self, z: Array) -> Array:
-        raise NotImplementedError
+        """The distribution function of z."""
 
     def _transform(self, noise: Array) -> Array:
         return self._inverse_cdf(interior(noise))
@@ -106,12 +118,13 @@ class Laplace(LocationScale):
       -1.8863
     """
 
-    provides = frozenset(
-        {"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf"}
-    )
     standard_log_normalizer = math.log(2)
     standard_variance = 2.0
     standard_entropy = 1 + math.log(2)
+
+    @property
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(self._mean, self._variance, self._entropy, self._kl_divergence)
 
     def _standard_kernel(self, z: Array) -> Array:
         return -jnp.abs(z)
@@ -147,9 +160,12 @@ class Cauchy(LocationScale):
       -1.8379
     """
 
-    provides = frozenset({"entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf"})
     standard_log_normalizer = math.log(math.pi)
     standard_entropy = math.log(4 * math.pi)
+
+    @property
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(entropy=self._entropy, kl_divergence=self._kl_divergence)
 
     def _standard_kernel(self, z: Array) -> Array:
         # stats.cauchy.logpdf squares z, which overflows in its own tails.
@@ -188,13 +204,14 @@ class Gumbel(LocationScale):
       (-1.0, 0.5772)
     """
 
-    provides = frozenset(
-        {"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf"}
-    )
     standard_log_normalizer = 0.0
     standard_mean = float(np.euler_gamma)
     standard_variance = math.pi**2 / 6
     standard_entropy = 1 + float(np.euler_gamma)
+
+    @property
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(self._mean, self._variance, self._entropy, self._kl_divergence)
 
     def _standard_kernel(self, z: Array) -> Array:
         # far below the mode, where no draw is, e^(−z) stops at the largest numbers instead of overflowing

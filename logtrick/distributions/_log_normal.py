@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtr, ndtri
 
 from logtrick.bijectors import Exp
+from logtrick.distributions._capabilities import ClosedForms, Quantiles
 from logtrick.distributions._draw import Draw
 from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._normal import LOG_ROOT_2PI
@@ -40,18 +41,6 @@ class LogNormal(Factorized):
     scale: Any
     reparameterized = True
     charts = (Exp(), None)
-    provides = frozenset(
-        {
-            "mean",
-            "variance",
-            "entropy",
-            "kl_divergence",
-            "cdf",
-            "cdf_derivative",
-            "inverse_cdf",
-            "standardization",
-        }
-    )
 
     def __post_init__(self) -> None:
         broadcasting(self, loc=self.loc, scale=self.scale)
@@ -65,6 +54,16 @@ class LogNormal(Factorized):
     @property
     def noise_spec(self) -> StandardNormal:
         return StandardNormal(self.event_shape, wide(self.loc.dtype))
+
+    @property
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(
+            self._mean, self._variance, self._entropy, self._kl_divergence, self._standardization
+        )
+
+    @property
+    def quantiles(self) -> Quantiles:
+        return Quantiles(cdf=self._cdf, inverse=self._inverse_cdf, differentiable=True)
 
     def _transform(self, noise: Array) -> Draw:
         log_x = self.loc + self.scale * noise

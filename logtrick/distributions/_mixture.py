@@ -13,6 +13,7 @@ from logtrick._core.kernel import detached, first_order
 from logtrick._core.module import assign, replace
 from logtrick.bijectors import is_bijector
 from logtrick.distributions._base import Distribution
+from logtrick.distributions._capabilities import ClosedForms, Enumeration, Quantiles
 from logtrick.distributions._categorical import check_rows, inverse_cdf, nan_in_rows
 from logtrick.distributions._draw import charts_of, drawn_like, is_draw, same_charts, value_of
 from logtrick.distributions._parameters import Array, is_inexact, parameters, wide, widened
@@ -127,7 +128,7 @@ class Mixture(Distribution):
 
     @property
     def reparameterized(self) -> bool:
-        return self.event_shape == () and "cdf_derivative" in self.provides
+        return self.event_shape == () and self.quantiles.differentiable
 
     @property
     def moving_support(self) -> tuple[str, ...]:
@@ -140,14 +141,29 @@ class Mixture(Distribution):
         return replace(self, components=jax.vmap(fixed)(self.components))
 
     @property
-    def opaque(self) -> bool:
-        return any(part.opaque for part in self._list)
+    def may_hide_parameters(self) -> bool:
+        return any(part.may_hide_parameters for part in self._list)
 
     @property
-    def provides(self) -> frozenset[str]:
-        common = frozenset.intersection(*(part.provides for part in self._list))
-        kept = {"mean", "cdf", "cdf_derivative"} | ({"variance"} if "mean" in common else set())
-        return common & kept
+    def closed_forms(self) -> ClosedForms:
+        each = [part.closed_forms for part in self._list]
+        with_mean = all(forms.mean for forms in each)
+        with_variance = with_mean and all(forms.variance for forms in each)
+        return ClosedForms(
+            self._mean if with_mean else None, self._variance if with_variance else None
+        )
+
+    @property
+    def quantiles(self) -> Quantiles:
+        each = [part.quantiles for part in self._list]
+        if not all(quantiles.cdf for quantiles in each):
+            return Quantiles()
+        return Quantiles(self._cdf, differentiable=all(q.differentiable for q in each))
+
+    @property
+    def enumeration(self) -> Enumeration | None:
+        listed = all(part.enumeration is not None for part in self._list)
+        return Enumeration(self._points) if listed else None
 
     @property
     def event_shape(self) -> Any:
@@ -242,8 +258,8 @@ class Mixture(Distribution):
 
     def _points(self) -> Any:
         if not isinstance(self.support, Finite):
-            return self._list[0]._points()
-        return union("Mixture", [part._points() for part in self._list])
+            return self._list[0].enumeration.points()
+        return union("Mixture", [part.enumeration.points() for part in self._list])
 
     def _average(self, values: Array) -> Array:
         return jnp.tensordot(jax.nn.softmax(self.logits), values, 1)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from logtrick._core.module import static
 from logtrick.distributions import _probabilities as probabilities
+from logtrick.distributions._capabilities import ClosedForms
 from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._parameters import Array, is_count, not_negative, where_inside
 from logtrick.distributions._special import log_beta
@@ -38,7 +39,6 @@ class NegativeBinomial(Factorized):
     total_count: Any
     parameter: Any
     by_probs: bool = static(default=False)
-    provides = frozenset({"mean", "variance"})
     __repr__ = probabilities.shown
 
     def __init__(self, total_count: Any, logits: Any = None, *, probs: Any = None) -> None:
@@ -58,6 +58,10 @@ class NegativeBinomial(Factorized):
     @property
     def noise_spec(self) -> KeyPerRun:
         return KeyPerRun()
+
+    @property
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(self._mean, self._variance)
 
     def _transform(self, noise: Array) -> Array:
         key_rate, key_count = jax.random.split(noise)

@@ -10,8 +10,10 @@ from jax.scipy.special import ndtr, ndtri
 from logtrick._core import checks
 from logtrick._core.module import assign
 from logtrick.distributions._base import Distribution
+from logtrick.distributions._capabilities import ClosedForms
 from logtrick.distributions._location_scale import LocationScale
 from logtrick.distributions._parameters import Array, parameters, wide
+from logtrick.distributions._weak import WeakDerivatives
 from logtrick.noise import Noise, StandardNormal, Uniform
 from logtrick.supports import Real, Support
 
@@ -32,25 +34,22 @@ class Normal(LocationScale):
       -1.7371
     """
 
-    provides = frozenset(
-        {
-            "mean",
-            "variance",
-            "entropy",
-            "kl_divergence",
-            "cdf",
-            "cdf_derivative",
-            "inverse_cdf",
-            "standardization",
-        }
-    )
-    weak_parameters = ("loc", "scale")
     standard_log_normalizer = LOG_ROOT_2PI
     standard_entropy = 0.5 + LOG_ROOT_2PI
 
     @property
     def noise_spec(self) -> Noise:
         return StandardNormal(self.event_shape, wide(self.loc.dtype))
+
+    @property
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(
+            self._mean, self._variance, self._entropy, self._kl_divergence, self._standardization
+        )
+
+    @property
+    def weak_derivatives(self) -> WeakDerivatives:
+        return WeakDerivatives(("loc", "scale"), self._weak_noise, self._weak_parts)
 
     def _transform(self, noise: Array) -> Array:
         return self.loc + self.scale * noise
@@ -72,7 +71,7 @@ class Normal(LocationScale):
         ratio, shift = self.scale / other.scale, (self.loc - other.loc) / other.scale
         return jnp.sum(0.5 * (ratio**2 + shift**2 - 1) - jnp.log(ratio))
 
-    def _weak_noise_spec(self, coupled: bool) -> dict[str, Any]:
+    def _weak_noise(self, coupled: bool) -> dict[str, Any]:
         shape, dtype = self.event_shape, wide(self.loc.dtype)
         apart = (
             {}
@@ -86,7 +85,7 @@ class Normal(LocationScale):
             **apart,
         }
 
-    def _weak_derivatives(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
+    def _weak_parts(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
         # In loc: Weibull(2, √2) above against below. In scale: double-sided Maxwell, z² φ(z), against normal; a uniform
         # fraction of the former is the latter.
         weibull = lambda u: jnp.sqrt(-2 * jnp.log1p(-u))
@@ -117,7 +116,6 @@ class MultivariateNormal(Distribution):
     loc: Any
     scale_tril: Any
     reparameterized = True
-    provides = frozenset({"mean", "variance", "entropy", "kl_divergence"})
 
     def __post_init__(self) -> None:
         parameters(self, loc=self.loc, scale_tril=self.scale_tril)
@@ -145,6 +143,10 @@ class MultivariateNormal(Distribution):
     @property
     def noise_spec(self) -> StandardNormal:
         return StandardNormal(self.loc.shape, wide(self.loc.dtype))
+
+    @property
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(self._mean, self._variance, self._entropy, self._kl_divergence)
 
     def _transform(self, noise: Array) -> Array:
         return self.loc + jnp.tril(self.scale_tril) @ noise

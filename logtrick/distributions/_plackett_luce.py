@@ -12,6 +12,7 @@ from jax import lax
 from logtrick._core import checks
 from logtrick._core.module import static
 from logtrick.distributions._base import Distribution
+from logtrick.distributions._capabilities import Enumeration
 from logtrick.distributions._categorical import check_rows, nan_in_rows
 from logtrick.distributions._parameters import Array, parameters, where_inside, wide
 from logtrick.noise import Uniform, interior
@@ -81,6 +82,10 @@ class PlackettLuce(Distribution):
     @property
     def noise_spec(self) -> Uniform:
         return Uniform(self.logits.shape, wide(self.logits.dtype))
+
+    @property
+    def enumeration(self) -> Enumeration:
+        return Enumeration(self._points)
 
     def nan_unless_legal(self) -> Array | None:
         return nan_in_rows(self.logits)

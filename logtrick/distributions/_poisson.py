@@ -8,9 +8,11 @@ from jax.scipy import stats
 
 from logtrick._core import checks
 from logtrick._core.module import assign
+from logtrick.distributions._capabilities import ClosedForms, Quantiles
 from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._parameters import Array, broadcasting, is_count, where_inside
 from logtrick.distributions._special import poisson_log_density
+from logtrick.distributions._weak import WeakDerivatives
 from logtrick.noise import KeyPerRun
 from logtrick.supports import NonNegativeInteger, Support
 
@@ -31,8 +33,6 @@ class Poisson(Factorized):
     """
 
     rate: Any
-    provides = frozenset({"mean", "variance", "kl_divergence", "cdf"})
-    weak_parameters = ("rate",)
 
     def __post_init__(self) -> None:
         broadcasting(self, rate=self.rate)
@@ -49,6 +49,18 @@ class Poisson(Factorized):
     @property
     def noise_spec(self) -> KeyPerRun:
         return KeyPerRun()
+
+    @property
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(self._mean, self._variance, kl_divergence=self._kl_divergence)
+
+    @property
+    def quantiles(self) -> Quantiles:
+        return Quantiles(cdf=self._cdf)
+
+    @property
+    def weak_derivatives(self) -> WeakDerivatives:
+        return WeakDerivatives(("rate",), self._weak_noise, self._weak_parts)
 
     def _transform(self, noise: Array) -> Array:
         counts = jax.random.poisson(noise, self.rate).astype(self.rate.dtype)
@@ -80,10 +92,10 @@ class Poisson(Factorized):
         below = stats.poisson.cdf(x, jnp.where(none, 1.0, self.rate))
         return jnp.where(none, jnp.where(jnp.asarray(x) >= 0, 1.0, 0.0), below)
 
-    def _weak_noise_spec(self, coupled: bool) -> KeyPerRun | None:
+    def _weak_noise(self, coupled: bool) -> KeyPerRun | None:
         return None if coupled else KeyPerRun()
 
-    def _weak_derivatives(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
+    def _weak_parts(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
         # d/drate E f(x) = E[f(x + 1) − f(x)]
         one = jnp.ones_like(self.rate)
         return {"rate": (one, x + 1, None) if coupled else (one, self._transform(noise) + 1, None)}

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import betainc
 
+from logtrick.distributions._capabilities import ClosedForms, Quantiles
 from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._implicit import implicit_logit
 from logtrick.distributions._location_scale import log_one_plus_square
@@ -39,7 +40,6 @@ class StudentT(Factorized):
     loc: Any = 0.0
     scale: Any = 1.0
     reparameterized = True
-    provides = frozenset({"mean", "variance", "entropy", "cdf"})
 
     def __post_init__(self) -> None:
         broadcasting(self, df=self.df, loc=self.loc, scale=self.scale)
@@ -53,6 +53,14 @@ class StudentT(Factorized):
     @property
     def noise_spec(self) -> KeyPerRun:
         return KeyPerRun()
+
+    @property
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(mean=self._mean, variance=self._variance, entropy=self._entropy)
+
+    @property
+    def quantiles(self) -> Quantiles:
+        return Quantiles(cdf=self._cdf)
 
     def _transform(self, noise: Array) -> Array:
         key_normal, key_gamma = jax.random.split(noise)

@@ -65,8 +65,8 @@ class Transformed(Distribution):
         return (*(("base",) if self.base.moving_support else ()), *own)
 
     @property
-    def opaque(self) -> bool:
-        return self.base.opaque
+    def may_hide_parameters(self) -> bool:
+        return self.base.may_hide_parameters
 
     def fixed_support(self) -> Distribution:
         if not self.moving_support:

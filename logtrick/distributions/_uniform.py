@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from logtrick._core import checks
 from logtrick._core.module import assign
+from logtrick.distributions._capabilities import ClosedForms, Quantiles
 from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._parameters import Array, broadcasting, finite, where_inside, wide
 from logtrick.noise import Uniform as UniformNoise
@@ -33,9 +34,6 @@ class Uniform(Factorized):
     high: Any
     reparameterized = True
     moving_support = ("low", "high")
-    provides = frozenset(
-        {"mean", "variance", "entropy", "kl_divergence", "cdf", "cdf_derivative", "inverse_cdf"}
-    )
 
     def __post_init__(self) -> None:
         broadcasting(self, low=self.low, high=self.high)
@@ -52,6 +50,14 @@ class Uniform(Factorized):
     @property
     def noise_spec(self) -> UniformNoise:
         return UniformNoise(self.event_shape, wide(self.low.dtype))
+
+    @property
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(self._mean, self._variance, self._entropy, self._kl_divergence)
+
+    @property
+    def quantiles(self) -> Quantiles:
+        return Quantiles(cdf=self._cdf, inverse=self._inverse_cdf, differentiable=True)
 
     def _transform(self, noise: Array) -> Array:
         return self._inverse_cdf(noise)

@@ -5,12 +5,18 @@
 for one entry θⱼ of a parameter at a time: the other coordinates of the draw stay as they are.
 """
 
+import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
-from logtrick._core.module import Module, static
+from logtrick._core.kernel import detached, refuse
+from logtrick._core.module import Module, replace, static
+from logtrick.distributions._draw import value_of
+from logtrick.distributions._parameters import widened
 
 Array = Any
 
@@ -27,7 +33,7 @@ class WeakDerivative(Module):
     Example:
       >>> import jax, logtrick as lt
       >>> poisson = lt.Poisson(2.0)
-      >>> (term,) = poisson.weak_derivatives({"draw": jax.random.key(0), "weak": None})
+      >>> (term,) = lt.distributions.weak_terms(poisson, {"draw": jax.random.key(0), "weak": None})
       >>> (term.plus - term.minus).tolist()                         # x + 1 against x
       [1.0]
     """
@@ -38,6 +44,90 @@ class WeakDerivative(Module):
     minus: Any
     plus_is_draw: bool = static(default=False)
     minus_is_draw: bool = static(default=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class WeakDerivatives:
+    """The weak derivatives that a family has.
+
+    Attributes:
+      parameters: the names of the parameters in which it has them.
+      noise: `noise(coupled)`, the declaration of the noise that `parts` needs beside the draw's own.
+      parts: `parts(x, noise, coupled)`, for each parameter by name a triple: the coefficient, and the entries that take
+        the place of an entry of the draw x at plus and at minus, None for the entry of x itself.
+
+    Example:
+      >>> import logtrick as lt
+      >>> lt.Gamma(2.0, 1.0).weak_derivatives.parameters, lt.Beta(2.0, 1.0).weak_derivatives is None
+      (('rate',), True)
+    """
+
+    parameters: tuple[str, ...]
+    noise: Callable[[bool], Any]
+    parts: Callable[[Any, Any, bool], dict[str, tuple[Any, Any, Any]]]
+
+
+def weak_noise_spec(dist: Any, *, coupled: bool = True) -> Any:
+    """The parameter-free noise that `weak_terms` needs: `{"draw": …, "weak": …}`.
+
+    Args:
+      dist: a distribution that has weak derivatives.
+      coupled: as for `weak_terms`.
+    Returns:
+      A tree of `Noise`.
+    Raises:
+      ValueError: the family declares none.
+    Example:
+      >>> import logtrick as lt
+      >>> sorted(lt.distributions.weak_noise_spec(lt.Exponential(2.0)))
+      ['draw', 'weak']
+    """
+    return {"draw": dist.noise_spec, "weak": _declared(dist).noise(coupled)}
+
+
+def weak_terms(dist: Any, noise: Any, *, coupled: bool = True) -> tuple[WeakDerivative, ...]:
+    """The weak derivative of a distribution in every parameter that has one: ∇_θ E[f] = E[c (f(x⁺) − f(x⁻))].
+
+    Args:
+      dist: a distribution that has weak derivatives.
+      noise: of `weak_noise_spec(dist, coupled=…)`; `dist.draw(noise["draw"])` is the draw whose other coordinates are kept.
+      coupled: x⁺ and x⁻ share noise; otherwise they are independent given those coordinates.
+    Returns:
+      One `WeakDerivative` for each parameter that has one; the derivative in the others raises.
+    Raises:
+      ValueError: the family declares none.
+    References:
+      Pflug (1989), "Sampling Derivatives of Probabilities"; Mohamed, Rosca, Figurnov & Mnih (2020), "Monte Carlo
+      Gradient Estimation in Machine Learning", table 1.
+    Example:
+      >>> import jax, logtrick as lt
+      >>> dist = lt.Bernoulli(0.0)
+      >>> noise = lt.noise.one(lt.distributions.weak_noise_spec(dist), jax.random.key(0))
+      >>> [term.coefficient.item() for term in lt.distributions.weak_terms(dist, noise)]      # p (1 − p)
+      [0.25]
+    """
+    names = _declared(dist).parameters
+    x = value_of(dist.draw(noise["draw"]))
+    wide = widened(dist)
+    message = (
+        f"MeasureValued() needs a weak derivative in every parameter that is differentiated; {type(dist).__name__} has "
+        f"weak derivatives in {', '.join(names)} only. Use ScoreFunction(), or stop_gradient on the other parameters."
+    )
+    leaves = [f.name for f in dataclasses.fields(wide) if not f.metadata.get("static")]
+    refused = {n: refuse(getattr(wide, n), message, ValueError) for n in leaves if n not in names}
+    held = replace(detached(wide), **refused)
+    parts = held.weak_derivatives.parts(widened(x), noise["weak"], coupled)
+    shape = jax.eval_shape(dist.factors.log_probs, x).shape
+    return tuple(spread(getattr(dist, name), x, shape, *parts[name]) for name in names)
+
+
+def _declared(dist: Any) -> WeakDerivatives:
+    declared: WeakDerivatives | None = dist.weak_derivatives
+    if declared is None:
+        raise ValueError(
+            f"{type(dist).__name__} declares no weak derivatives. Use ScoreFunction()."
+        )
+    return declared
 
 
 def spread(

@@ -20,6 +20,7 @@ from logtrick.estimators._evaluate import (
 )
 from logtrick.estimators._generalized_reparameterization import (
     GeneralizedReparameterization as GeneralizedReparameterization,
+    HasStandardization as HasStandardization,
 )
 from logtrick.estimators._gumbel_rao import GumbelRao as GumbelRao
 from logtrick.estimators._gumbel_softmax import (
@@ -36,7 +37,10 @@ from logtrick.estimators._logits import (
     score as score,
     uniforms as uniforms,
 )
-from logtrick.estimators._measure_valued import MeasureValued as MeasureValued
+from logtrick.estimators._measure_valued import (
+    HasWeakDerivatives as HasWeakDerivatives,
+    MeasureValued as MeasureValued,
+)
 from logtrick.estimators._needs import (
     Bits as Bits,
     BitsOrOneHot as BitsOrOneHot,
@@ -46,6 +50,7 @@ from logtrick.estimators._needs import (
     Reparameterized as Reparameterized,
     alternative as alternative,
     check_needs as check_needs,
+    require_needs as require_needs,
 )
 from logtrick.estimators._pathwise import Pathwise as Pathwise
 from logtrick.estimators._points import Points as Points

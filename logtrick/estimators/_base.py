@@ -13,7 +13,7 @@ from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._costs import Costs
 from logtrick.estimators._evaluate import close_limited, draw, evaluate
-from logtrick.estimators._needs import Need, check_needs, is_need
+from logtrick.estimators._needs import Need, check_needs, require_needs
 from logtrick.estimators._points import Points
 from logtrick.plans import Plan
 
@@ -71,14 +71,8 @@ class Estimator(Module, abstract=True):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        needs, order = cls.__dict__.get("needs", ()), cls.__dict__.get("max_order", 1)
-        if not isinstance(needs, property):
-            for need in needs:
-                if not is_need(need):
-                    raise TypeError(
-                        f"{cls.__name__}.needs holds {need!r}, which is no need. Use the classes of lt.estimators: "
-                        "FiniteSupport, Reparameterized, Bits, BitsOrOneHot, DifferentiableCost."
-                    )
+        require_needs(cls)
+        order = cls.__dict__.get("max_order", 1)
         if not isinstance(order, property) and order not in (1, math.inf):
             raise TypeError(f"{cls.__name__}.max_order must be 1 or math.inf; got {order!r}.")
 

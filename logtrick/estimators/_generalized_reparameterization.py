@@ -8,12 +8,30 @@ from logtrick._core.kernel import magic_box, stop
 from logtrick._core.samples import Runs
 from logtrick.baselines import LeaveOneOut, ScalarBaseline
 from logtrick.bijectors import bijector_to
-from logtrick.distributions import Distribution, value_of
+from logtrick.distributions import Distribution, value_of, widened
 from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Costs
 from logtrick.estimators._needs import DifferentiableCost, Need, check_needs
 from logtrick.estimators._points import Points
 from logtrick.estimators._score_function import nan_unless_finite
+
+
+class HasStandardization(Need):
+    """The family declares the mean and the standard deviation of its unconstrained draw.
+
+    Example:
+      >>> import logtrick as lt
+      >>> lt.estimators.HasStandardization.met_by(lt.Gamma(2.0, 1.0)), lt.estimators.HasStandardization.met_by(lt.Poisson(2.0))
+      (True, False)
+    """
+
+    @classmethod
+    def met_by(cls, dist: Distribution) -> bool:
+        return dist.closed_forms.standardization is not None
+
+    @classmethod
+    def refusal(cls, family: str) -> str:
+        return f"needs a family with a standardization; {family} declares none"
 
 
 class GeneralizedReparameterization(Estimator):
@@ -47,7 +65,7 @@ class GeneralizedReparameterization(Estimator):
 
     baseline: ScalarBaseline = LeaveOneOut()
     evaluations: ClassVar[int | None] = 1
-    needs: ClassVar[frozenset[type[Need]]] = frozenset({DifferentiableCost})
+    needs: ClassVar[frozenset[type[Need]]] = frozenset({DifferentiableCost, HasStandardization})
     reference: ClassVar[str] = (
         "Ruiz, Titsias & Blei (2016), The Generalized Reparameterization Gradient."
     )
@@ -61,12 +79,6 @@ class GeneralizedReparameterization(Estimator):
 
     def check(self, dist: Distribution, num_samples: int) -> None:
         check_needs(self, dist)
-        if "standardization" not in dist.provides:
-            family = type(dist).__name__.lstrip("_")
-            raise ValueError(
-                f"GeneralizedReparameterization() needs a family with a standardization; {family} declares none. Use "
-                "ScoreFunction(), or Pathwise() where it is reparameterized."
-            )
         if num_samples < self.baseline.least_samples:
             raise ValueError(
                 f"GeneralizedReparameterization() needs num_samples >= {self.baseline.least_samples} (in every chunk); got "
@@ -75,7 +87,7 @@ class GeneralizedReparameterization(Estimator):
 
     def draw(self, noise: Any, dist: Distribution) -> Points:
         x, to_support = value_of(dist.draw(noise)), bijector_to(dist.support)
-        mean, deviation = dist.standardization()
+        mean, deviation = widened(dist).closed_forms.standardization()
         standard = stop((to_support.inverse(x) - mean) / deviation)
         free = mean + deviation * standard
         moved = to_support.forward(free)

@@ -8,11 +8,35 @@ import jax.numpy as jnp
 from logtrick._core.kernel import first_order, stop
 from logtrick._core.module import static
 from logtrick._core.samples import Runs
-from logtrick.distributions import Distribution, WeakDerivative, value_of
+from logtrick.distributions import (
+    Distribution,
+    WeakDerivative,
+    value_of,
+    weak_noise_spec,
+    weak_terms,
+)
 from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Costs
-from logtrick.estimators._needs import alternative, check_needs
+from logtrick.estimators._needs import Need
 from logtrick.estimators._points import Points
+
+
+class HasWeakDerivatives(Need):
+    """The family declares weak derivatives.
+
+    Example:
+      >>> import logtrick as lt
+      >>> lt.estimators.HasWeakDerivatives.met_by(lt.Poisson(2.0)), lt.estimators.HasWeakDerivatives.met_by(lt.Beta(2.0, 1.0))
+      (True, False)
+    """
+
+    @classmethod
+    def met_by(cls, dist: Distribution) -> bool:
+        return dist.weak_derivatives is not None
+
+    @classmethod
+    def refusal(cls, family: str) -> str:
+        return f"needs a family with weak derivatives; {family} declares none"
 
 
 class MeasureValued(Estimator):
@@ -58,25 +82,18 @@ class MeasureValued(Estimator):
     coupled: bool = static(default=True)
     max_order: ClassVar[float] = 1
     mixed_orders: ClassVar[bool] = True
+    needs: ClassVar[frozenset[type[Need]]] = frozenset({HasWeakDerivatives})
     reference: ClassVar[str] = (
         "Pflug (1989), Sampling Derivatives of Probabilities; Mohamed, Rosca, Figurnov & Mnih (2020), Monte Carlo "
         "Gradient Estimation in Machine Learning."
     )
 
-    def check(self, dist: Distribution, num_samples: int) -> None:
-        check_needs(self, dist)
-        if not dist.weak_parameters:
-            family = type(dist).__name__.lstrip("_")
-            raise ValueError(
-                f"MeasureValued() needs a family with weak derivatives; {family} declares none. Use {alternative(dist)}."
-            )
-
     def noise(self, dist: Distribution) -> Any:
-        return dist.weak_noise_spec(coupled=self.coupled)
+        return weak_noise_spec(dist, coupled=self.coupled)
 
     def draw(self, noise: Any, dist: Distribution) -> Points:
         x = jax.tree.map(lambda a: a[None], value_of(dist.draw(noise["draw"])))
-        terms = dist.weak_derivatives(noise, coupled=self.coupled)
+        terms = weak_terms(dist, noise, coupled=self.coupled)
         stacks = [x, *(stack for term in terms for stack in _apart(term))]
         return Points(_joined(stacks), dist, stacked=True, kept=terms)
 

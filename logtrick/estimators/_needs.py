@@ -9,7 +9,7 @@ class Need:
     """Base of the needs: a class that tells whether a distribution meets it. A new need is a subclass, and no more.
 
     Attributes:
-      words: what is needed, to stand before "distribution" in a message.
+      words: what is needed, to stand before "distribution" in the message of `refusal`.
 
     Example:
       >>> import logtrick as lt
@@ -23,6 +23,11 @@ class Need:
     def met_by(cls, dist: Distribution) -> bool:
         """Whether `dist` declares what is needed."""
         return True
+
+    @classmethod
+    def refusal(cls, family: str) -> str:
+        """What is needed and what `family` is instead: the middle of an error."""
+        return f"needs a {cls.words} distribution; {family} is not"
 
 
 class FiniteSupport(Need):
@@ -38,7 +43,7 @@ class FiniteSupport(Need):
 
     @classmethod
     def met_by(cls, dist: Distribution) -> bool:
-        return dist.support.finite
+        return dist.enumeration is not None
 
 
 class Reparameterized(Need):
@@ -118,11 +123,9 @@ def check_needs(estimator: Any, dist: Distribution) -> None:
       Pathwise() needs a reparameterized distribution; Poisson is not. Use ScoreFunction().
     """
     name, family = type(estimator).__name__, type(dist).__name__.lstrip("_")
-    for need in sorted(estimator.needs, key=lambda need: need.words):
+    for need in sorted(estimator.needs, key=lambda need: need.__name__):
         if not need.met_by(dist):
-            raise ValueError(
-                f"{name}() needs a {need.words} distribution; {family} is not. Use {alternative(dist)}."
-            )
+            raise ValueError(f"{name}() {need.refusal(family)}. Use {alternative(dist)}.")
 
 
 def alternative(dist: Distribution) -> str:
@@ -139,11 +142,33 @@ def alternative(dist: Distribution) -> str:
     """
     if dist.moving_support and dist.reparameterized:
         return "Pathwise()"
-    if dist.support.finite:
+    if dist.enumeration is not None:
         return "ScoreFunction() or Enumerate()"
     return "ScoreFunction() or Pathwise()" if dist.reparameterized else "ScoreFunction()"
 
 
-def is_need(need: Any) -> bool:
-    """Whether `need` is one of the classes of this module, or a user's subclass of `Need`."""
-    return isinstance(need, type) and issubclass(need, Need)
+def require_needs(cls: type) -> None:
+    """Check, when a class is defined, that its attribute `needs` holds subclasses of `Need` and nothing else.
+
+    Args:
+      cls: the class; what it inherits was checked before.
+    Raises:
+      TypeError: something in `needs` is no need.
+    Example:
+      >>> import logtrick as lt
+      >>> class Mine:
+      ...     needs = frozenset({"finite"})
+      >>> try:
+      ...     lt.estimators.require_needs(Mine)
+      ... except TypeError as error:
+      ...     print(error)
+      Mine.needs holds 'finite', which is no need. Use subclasses of lt.estimators.Need.
+    """
+    declared = vars(cls).get("needs", ())
+    if isinstance(declared, property):  # of the parts of a combination
+        return
+    for need in declared:
+        if not (isinstance(need, type) and issubclass(need, Need)):
+            raise TypeError(
+                f"{cls.__name__}.needs holds {need!r}, which is no need. Use subclasses of lt.estimators.Need."
+            )

@@ -10,6 +10,7 @@ References:
   Salmon, Moraes, Dror & Shaw (2011), "Parallel Random Numbers: As Easy as 1, 2, 3".
 """
 
+import abc
 import contextlib
 import contextvars
 import functools
@@ -46,21 +47,25 @@ class Noise(Module, abstract=True):
         """How many numbers a row has."""
         return math.prod(getattr(self, "shape", ()))
 
+    @abc.abstractmethod
     def rows(self, key: Array, start: Any, count: int, total: int) -> Any:
         """Rows start … start + count of a draw of `total` rows: shape (count, *shape)."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def one(self, key: Array) -> Any:
         """The noise of a single draw by hand."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def example(self) -> Any:
         """Some legal values of the noise, for tracing shapes."""
-        raise NotImplementedError
 
     def reflect(self, value: Any) -> Any:
-        """The mirror image of the noise `value`: as far out on the other side, with the same law bit for bit."""
-        raise NotImplementedError
+        """The mirror image of the noise `value`: as far out on the other side, with the same law bit for bit.
+
+        Raises:
+          ValueError: this noise has none.
+        """
+        raise ValueError(f"{type(self).__name__} has no mirror image. Use lt.IID().")
 
 
 class Uniform(Noise):

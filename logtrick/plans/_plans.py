@@ -1,5 +1,6 @@
 """Sampling plans: how the draws of one site depend on each other from sample to sample."""
 
+import abc
 from typing import Any, ClassVar
 
 import jax
@@ -46,17 +47,19 @@ class Plan(Module, abstract=True):
 
     def draw(self, dist: Distribution, noise: Any) -> Any:
         """The draw that `noise` makes, the parameters held constant."""
-        return (
-            dist.draw(noise) if dist.splits else detached(detached(dist).inverse_cdf(inside(noise)))
-        )
+        if dist.has_numeric_noise:
+            return dist.draw(noise)
+        return detached(detached(dist).inverse_cdf(inside(noise)))
 
     def transform(self, dist: Distribution, noise: Any) -> Any:
         """The draw that `noise` makes; its derivative is pathwise."""
-        return dist.transform(noise) if dist.splits else dist.inverse_cdf(inside(noise))
+        if dist.has_numeric_noise:
+            return dist.transform(noise)
+        return dist.inverse_cdf(inside(noise))
 
+    @abc.abstractmethod
     def rows(self, spec: Any, key: Array, start: Any, count: int, total: int) -> Any:
         """Rows start … start + count of the noise `spec` of `total` samples."""
-        raise NotImplementedError
 
 
 class Planned(_noise.Noise):
@@ -111,6 +114,9 @@ class IID(Plan):
     def transform(self, dist: Distribution, noise: Any) -> Any:
         return dist.transform(noise)
 
+    def rows(self, spec: Any, key: Array, start: Any, count: int, total: int) -> Any:
+        return _noise.rows(spec, key, start, count, total)
+
 
 class Antithetic(Plan):
     """Mirrored pairs: sample 2k + 1 has the reflected noise of sample 2k, −ε for normals and 1 − u for uniforms.
@@ -149,7 +155,7 @@ class Antithetic(Plan):
 
 def _base(dist: Distribution) -> Any:
     """The noise that a plan arranges: the distribution's own, or uniforms for its inverse CDF."""
-    if dist.splits or "inverse_cdf" not in dist.provides:
+    if dist.has_numeric_noise or dist.quantiles.inverse is None:
         return dist.noise_spec
     dtype = jnp.result_type(*jax.tree.leaves(dist))
     return _noise.Uniform(

@@ -1,5 +1,6 @@
 """Plans that spread the samples evenly: scrambled Sobol' points and stratification."""
 
+import abc
 import math
 from typing import Any, ClassVar
 
@@ -28,11 +29,11 @@ class _Points(Plan, abstract=True):
         parts = jnp.split(u, np.cumsum(sizes)[:-1], axis=1)
         return tree.unflatten([_as_noise(leaf, part) for leaf, part in zip(leaves, parts)])
 
+    @abc.abstractmethod
     def uniforms(
         self, key: Array, start: Any, count: int, total: int, dimensions: int, dtype: Any
     ) -> Array:
         """Rows of `total` points in (0, 1)^dimensions, shape (count, dimensions)."""
-        raise NotImplementedError
 
 
 class Sobol(_Points):

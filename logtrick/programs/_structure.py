@@ -335,6 +335,6 @@ def _made_of(statement: Sample, raw: Any, draw: Any) -> tuple[list[Any], list[An
     """
     dist: Distribution = statement.dist
     parts = _arrays((dist, statement.estimator))
-    if not dist.opaque:
+    if not dist.may_hide_parameters:
         return parts, []
     return [*parts, dist.log_prob(draw)], _arrays(raw)

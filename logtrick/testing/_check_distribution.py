@@ -11,6 +11,7 @@ import numpy as np
 from logtrick._core import checks
 from logtrick._core.keys import as_key
 from logtrick.distributions import Distribution, value_of
+from logtrick.testing._atoms import atoms
 
 Array = jax.Array
 _WHERE = "lt.testing.check_distribution"
@@ -59,7 +60,7 @@ def check_distribution(
     draws and log-probs are finite, of one shape, and in the declared support; the expected score is 0 in every coordinate;
     no draw's log-prob turns −inf under a small step of the parameters (a support that moves with them, for which the score
     function misses the boundary's term); probabilities sum to 1 and draws come in proportion to them, where the support is
-    finite or a draw is one number.
+    finite or a draw is one number; `enumerate` lists the points of a finite support.
 
     Error rates. A right distribution fails with probability `false_alarm` or less in each of the two statistical checks, as
     far as means of `num_samples` scores are normal (not for scores of infinite variance). A wrong one is seen from about
@@ -206,10 +207,11 @@ def _law(found: _Findings, dist: Distribution, x: Any, false_alarm: float) -> No
     prop = "draws come in the proportions that the log-prob says"
     log_prob = jax.jit(jax.vmap(dist.log_prob))
     if dist.support.finite:
-        points = dist.enumerate()
+        points = atoms(_WHERE, dist)
         if len(jax.tree.leaves(points)[0]) > _MOST_POINTS:
             found.not_checked.append(f"{prop}: more than {_MOST_POINTS} points")
             return
+        _lists_all(found, dist, points)
         counts = _counted(x, points)
         found.note(prop, _proportions(counts, np.exp(np.asarray(log_prob(points))), false_alarm))
         return
@@ -231,12 +233,29 @@ def _law(found: _Findings, dist: Distribution, x: Any, false_alarm: float) -> No
     found.note(prop, _intervals(np.sort(values), log_prob, false_alarm))
 
 
+def _lists_all(found: _Findings, dist: Distribution, points: Any) -> None:
+    """Whether `dist.enumerate()` lists the points of the support, each once."""
+    if dist.enumeration is None:
+        return
+    rows = _rows(points)
+    listed, times = np.unique(_rows(dist.enumerate()), axis=0, return_counts=True)
+    wanted = np.unique(rows, axis=0)
+    fault = None
+    if np.any(times > 1) or not np.array_equal(listed, wanted):
+        common = len({tuple(row) for row in listed} & {tuple(row) for row in wanted})
+        fault = f"it lists {times.sum()} points, {common} of the {len(wanted)} of its support among them"
+    found.note("it enumerates the points of its support", fault)
+
+
+def _rows(tree: Any) -> np.ndarray:
+    """Each of a stack of draws as one row of floats."""
+    leaves = [np.asarray(leaf, np.float64).reshape(len(leaf), -1) for leaf in jax.tree.leaves(tree)]
+    return np.concatenate(leaves, axis=1)
+
+
 def _counted(x: Any, points: Any) -> np.ndarray:
-    flat = lambda tree: np.concatenate(
-        [np.asarray(leaf, np.float64).reshape(len(leaf), -1) for leaf in jax.tree.leaves(tree)], 1
-    )
-    rows, places = np.unique(flat(points), axis=0, return_inverse=True)
-    found, counts = np.unique(flat(x), axis=0, return_counts=True)
+    rows, places = np.unique(_rows(points), axis=0, return_inverse=True)
+    found, counts = np.unique(_rows(x), axis=0, return_counts=True)
     at = {tuple(row): count for row, count in zip(found, counts)}
     return np.array([at.get(tuple(row), 0) for row in rows])[places.ravel()]
 

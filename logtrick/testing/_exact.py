@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from logtrick._core import checks
 from logtrick._core.kernel import stop
 from logtrick.distributions import Distribution, value_of
+from logtrick.testing._atoms import weighted_atoms
 from logtrick.testing._nodes import is_normal, normal_rule, size_of, spread, unsupported
 
 Array = jax.Array
@@ -20,10 +21,12 @@ def exact_expectation(
 ) -> Array:
     """E_{x∼p_θ}[f(x, θ)] without noise, differentiable at every order.
 
-    Σ_x p_θ(x) f(x, θ) over a finite support (points of probability zero are left out). Where the noise is standard normal
-    (up to four dimensions or so), Σ_k w_k [p_θ(x_k) / stop(p_θ(x_k))] f(x_k, θ) at x_k = stop(T(z_k, θ)), z_k and w_k of
-    Gauss–Hermite: exact for polynomials f and their derivatives. f need not be differentiable in x; where it is not
-    smooth, quadrature is not exact.
+    Σ_x p_θ(x) f(x, θ) over a finite support (points of probability zero are left out). The points are listed from
+    `dist.support`, not by `dist.enumerate()`, which an oracle may have to judge; their probabilities must sum to 1.
+
+    Where the noise is standard normal (up to four dimensions or so), Σ_k w_k [p_θ(x_k) / stop(p_θ(x_k))] f(x_k, θ) at
+    x_k = stop(T(z_k, θ)), z_k and w_k of Gauss–Hermite: exact for polynomials f and their derivatives. f need not be
+    differentiable in x; where it is not smooth, quadrature is not exact.
 
     Args:
       f: a scalar cost of one draw.
@@ -32,7 +35,7 @@ def exact_expectation(
     Returns:
       The expectation, shape (), in the precision that JAX works in: use 64-bit mode for oracles.
     Raises:
-      ValueError: another distribution; too many dimensions.
+      ValueError: another distribution; too many dimensions; probabilities that do not sum to 1 (traced ones give nan).
     Example:
       >>> import jax, logtrick as lt
       >>> round(lt.testing.exact_expectation(lambda x: x**2, lt.Normal(1.0, 2.0)).item(), 3)
@@ -41,10 +44,9 @@ def exact_expectation(
       0.75
     """
     if dist.support.finite:
-        points = dist.enumerate()
-        log_p = jax.vmap(dist.log_prob)(points)
+        points, log_p, one = weighted_atoms("exact_expectation", dist)
         empty = log_p == -jnp.inf
-        weights = jnp.where(empty, 0.0, jnp.exp(jnp.where(empty, 0.0, log_p)))
+        weights = one * jnp.where(empty, 0.0, jnp.exp(jnp.where(empty, 0.0, log_p)))
         likely = jnp.argmax(log_p)
         points = jax.tree.map(
             lambda x: jnp.where(empty.reshape(-1, *[1] * (x.ndim - 1)), x[likely], x), points
@@ -82,11 +84,16 @@ def exact_gradient(
     Returns:
       A pytree like `params`.
     Raises:
-      ValueError: a distribution that is neither finite nor normal.
+      ValueError: a distribution that is neither finite nor normal; probabilities that do not sum to 1.
     Example:
       >>> import logtrick as lt
       >>> lt.testing.exact_gradient(lambda x, t: t * x, lt.Bernoulli, 0.0).item()         # σ(t) + t σ'(t)
       0.5
     """
     checks.differentiable("exact_gradient", params)
+    dist = family(params)
+    if dist.support.finite:
+        weighted_atoms(
+            "exact_gradient", dist
+        )  # known parameters: probabilities that do not sum to 1 raise
     return jax.grad(lambda p: exact_expectation(lambda x: f(x, p), family(p), order=order))(params)

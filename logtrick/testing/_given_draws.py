@@ -9,6 +9,7 @@ import numpy as np
 from logtrick._core.module import static
 from logtrick.distributions import Distribution
 from logtrick.noise import Noise
+from logtrick.testing._atoms import draw_form
 
 Array = jax.Array
 
@@ -47,8 +48,7 @@ class GivenDraws(Distribution):
 
     @property
     def noise_spec(self) -> Any:
-        point = jax.eval_shape(lambda: jax.tree.map(lambda x: x[0], self.dist.enumerate()))
-        return jax.tree.map(lambda s: PointNoise(s.shape, s.dtype), point)
+        return jax.tree.map(lambda s: PointNoise(s.shape, s.dtype), draw_form(self.dist))
 
     def draw(self, noise: Any) -> Any:
         return noise
@@ -61,9 +61,6 @@ class GivenDraws(Distribution):
 
     def fixed_support(self) -> Distribution:
         return GivenDraws(self.dist.fixed_support())
-
-    def enumerate(self) -> Any:
-        return self.dist.enumerate()
 
     def _transform(self, noise: Any) -> Any:
         return noise

@@ -12,6 +12,7 @@ from logtrick.distributions import Distribution
 from logtrick.estimators import Estimator, ScoreFunction
 from logtrick.expectations import expect
 from logtrick.noise import NoNoise, Uniform, injected
+from logtrick.testing._atoms import weighted_atoms
 from logtrick.testing._given_draws import GivenDraws
 from logtrick.testing._nodes import (
     cell_rule,
@@ -68,8 +69,8 @@ def exact_estimator_variance(
     Returns:
       `EstimatorMoments(mean, variance, value)`.
     Raises:
-      ValueError: too many tuples; noise that can be neither enumerated nor integrated; `breaks` missing or of another
-        length than the noise.
+      ValueError: too many tuples; probabilities that do not sum to 1; noise that can be neither enumerated nor integrated;
+        `breaks` missing or of another length than the noise.
     Example:
       >>> import logtrick as lt
       >>> f = lambda x, t: (x - 0.45) ** 2
@@ -90,8 +91,9 @@ def exact_estimator_variance(
     elif not _draws_from(estimator, dist):
         noise, logs = _own_noise(where, estimator.noise(dist), breaks, order or 4)
     elif dist.support.finite:
-        given, noise = True, dist.enumerate()
-        logs = np.asarray(jax.vmap(dist.log_prob)(noise), np.float64)
+        given = True
+        noise, log_p, _ = weighted_atoms(where, dist)
+        logs = np.asarray(log_p, np.float64)
     elif is_normal(dist):
         nodes, logs = normal_rule(size_of(dist.noise_spec), order, int(_TUPLES ** (1 / n) + 1e-9))
         noise = spread(dist.noise_spec, nodes)

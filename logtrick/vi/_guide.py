@@ -1,5 +1,6 @@
 """What a guide is: a distribution over named variables, made of a base over one array and a map to the variables."""
 
+import abc
 import functools
 from collections.abc import Generator
 from typing import Any
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 from logtrick._core.kernel import detached
 from logtrick._core.keys import as_key
 from logtrick._core.module import static
-from logtrick.distributions import Distribution, value_of
+from logtrick.distributions import ClosedForms, Distribution, value_of
 from logtrick.estimators import Pathwise
 from logtrick.noise import rows
 from logtrick.programs import sample
@@ -46,9 +47,9 @@ class Guide(Distribution, abstract=True):
     # --- what a guide defines
 
     @property
+    @abc.abstractmethod
     def base(self) -> Distribution:
         """The distribution of x, whose draws the map takes to the variables."""
-        raise NotImplementedError
 
     @property
     def discrete(self) -> bool:
@@ -174,8 +175,8 @@ class Guide(Distribution, abstract=True):
         return Product(tuple(v.support for v in self.layout.variables))
 
     @property
-    def provides(self) -> frozenset[str]:
-        return frozenset({"mean", "variance"})
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(self._mean, self._variance)
 
     @property
     def noise_spec(self) -> Any:
@@ -229,7 +230,7 @@ def moments_of(q: Guide) -> tuple[Any, Any]:
     half = rows(q.noise_spec, jax.random.key(0), 0, _MOMENT_DRAWS // 2, _MOMENT_DRAWS // 2)
     draw = jax.vmap(q.draw)
     draws = draw(half)
-    if q.base.splits:
+    if q.base.has_numeric_noise:
         mirrored = draw(jax.vmap(q.reflect)(half))
         draws = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), draws, mirrored)
     return jax.tree.map(lambda a: jnp.mean(a, 0), draws), jax.tree.map(

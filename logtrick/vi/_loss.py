@@ -116,7 +116,7 @@ def _is_site(objective: Objective, estimator: Any) -> bool:
 
 
 def _check_guide(estimator: WeightEstimator, q: Guide) -> None:
-    if "reparameterized" in estimator.needs and not q.base.reparameterized:
+    if not all(need.met_by(q.base) for need in estimator.needs):
         raise ValueError(
             f"vi.{type(estimator).__name__}() needs a reparameterized guide; {type(q).__name__} is not. "
             "Use lt.ScoreFunction(), vi.VIMCO(), or an estimator for each block."

@@ -43,8 +43,8 @@ class Repeated(Distribution):
         return ("dist",) if self.dist.moving_support else ()
 
     @property
-    def opaque(self) -> bool:
-        return self.dist.opaque
+    def may_hide_parameters(self) -> bool:
+        return self.dist.may_hide_parameters
 
     @property
     def event_shape(self) -> Any:

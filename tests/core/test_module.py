@@ -1,6 +1,7 @@
 """The frozen pytree."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +44,27 @@ def test_abstract_or_final():
 
         class Bigger(Box):
             pass
+
+
+BASES = {
+    lt.distributions.Distribution: "_log_prob, _transform, event_shape, noise_spec, support",
+    lt.distributions.Factorized: "_log_kernel, _transform, noise_spec, support",
+    lt.distributions.LocationScale: "_standard_cdf, _standard_kernel, _standard_quantile",
+    lt.noise.Noise: "example, one, rows",
+    lt.bijectors.Bijector: "forward, inverse, log_det",
+    lt.Estimator: "close, draw",
+    lt.baselines.Baseline: "term",
+    lt.baselines.ScalarBaseline: "value",
+    lt.plans.Plan: "rows",
+}
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_a_concrete_class_that_lacks_a_method_raises_where_it_is_defined(base):
+    said = rf"^Lacking is a concrete .* and lacks {BASES[base]}\. Define"
+    with pytest.raises(TypeError, match=said):
+        type("Lacking", (base,), {})
+    types.new_class("Partial", (base,), {"abstract": True})
 
 
 def test_unflatten_skips_validation():

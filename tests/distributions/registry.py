@@ -445,7 +445,7 @@ def quadrature(dist: Distribution) -> tuple[jax.Array, jax.Array]:
     if (
         dist.support.everything
     ):  # sinh t reaches the heavy tails; the median, where there may be a kink, between nodes
-        center = dist.inverse_cdf(jnp.asarray(0.5)) if "inverse_cdf" in dist.provides else 0.0
+        center = dist.inverse_cdf(jnp.asarray(0.5)) if dist.quantiles.inverse else 0.0
         return center + jnp.sinh(grid), jnp.cosh(grid) * (grid[1] - grid[0])
     return jax.vmap(bijector.forward)(grid), jnp.exp(jax.vmap(bijector.log_det)(grid)) * (
         grid[1] - grid[0]

@@ -34,7 +34,7 @@ def test_a_joint_is_the_product_of_its_parts() -> None:
     np.testing.assert_allclose(dist.log_prob(x), by_hand, rtol=1e-6)
     assert (
         not dist.reparameterized
-        and not dist.splits
+        and not dist.has_numeric_noise
         and not dist.support.finite
         and not dist.support.discrete
     )
@@ -55,7 +55,7 @@ def test_a_joint_enumerates_and_has_the_closed_forms_of_all_its_parts() -> None:
     log_p = jax.vmap(dist.log_prob)(points)
     np.testing.assert_allclose(jnp.exp(log_p).sum(), 1, rtol=1e-6)
     np.testing.assert_allclose(dist.entropy(), -jnp.exp(log_p) @ log_p, rtol=1e-5)
-    assert "mean" not in dist.provides and dist.kl_divergence(dist) == 0
+    assert dist.closed_forms.mean is None and dist.kl_divergence(dist) == 0
     pair = lt.Joint([lt.Normal(1.0, 2.0), lt.Gamma(2.0, 4.0)])
     assert pair.mean() == [1.0, 0.5] and pair.reparameterized
 
@@ -84,7 +84,7 @@ def test_a_users_family_inside_keeps_its_guard_over_closures() -> None:
 
         with pytest.raises(lt.UnaccountedRandomnessError):
             jax.grad(through_a_closure)(1.0)
-        assert wrap(custom(0.0)).opaque
+        assert wrap(custom(0.0)).may_hide_parameters
 
 
 def test_a_mixture_of_one_family_is_vmapped_and_equals_the_loop() -> None:

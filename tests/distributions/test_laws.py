@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 import logtrick as lt
-from logtrick.distributions import Distribution
+from logtrick.distributions import Distribution, weak_noise_spec
 from tests.distributions.registry import (
     BY_NAME,
     CASES,
@@ -183,9 +183,9 @@ def test_density_integrates_to_one_scores_to_zero_and_closed_forms_are_integrals
             for s in jax.tree.leaves(slope):
                 np.testing.assert_allclose(s, 0, atol=10 * kink)
         for what in ("mean", "variance", "entropy"):
-            if what in dist.provides:
+            if getattr(dist.closed_forms, what):
                 np.testing.assert_allclose(getattr(dist, what)(), got[what], rtol=1e-6 + 5 * kink)
-        if "kl_divergence" in dist.provides:
+        if dist.closed_forms.kl_divergence:
             np.testing.assert_allclose(
                 dist.kl_divergence(case.make(*others)), got["kl_divergence"], rtol=1e-6 + 5 * kink
             )
@@ -221,7 +221,7 @@ def test_closed_forms_of_the_other_families(name: str) -> None:
                 "kl_divergence": p @ (log_p - log_q),
             }
         for what, value in want.items():
-            if what in dist.provides:
+            if getattr(dist.closed_forms, what):
                 args = (other,) if what == "kl_divergence" else ()
                 np.testing.assert_allclose(
                     getattr(dist, what)(*args), value, rtol=1e-9, err_msg=what
@@ -233,12 +233,12 @@ def test_cdf_and_inverse_cdf(name: str) -> None:
     case = BY_NAME[name]
     with float64():
         dist = case.make(*case.params)
-        if "cdf" in dist.provides and case.cdf is not None:
+        if dist.quantiles.cdf and case.cdf is not None:
             for x in case.inside:
                 np.testing.assert_allclose(
                     dist.cdf(x), case.cdf(x, *case.params), rtol=1e-9, atol=1e-14
                 )
-        if "inverse_cdf" in dist.provides:
+        if dist.quantiles.inverse:
             u = jnp.array([1e-4, 0.2, 0.5, 0.9, 1 - 1e-4])
             u = jnp.broadcast_to(
                 u.reshape(-1, *[1] * len(dist.event_shape)), (5, *dist.event_shape)
@@ -362,12 +362,12 @@ def test_factors_sum_to_log_prob_and_reflection_keeps_the_law(name: str) -> None
     case = BY_NAME[name]
     dist = case.make(*(np.asarray(p, np.float32) for p in case.params))
     x = dist.sample(jax.random.key(5))
-    if dist.factorized:
+    if dist.factors:
         np.testing.assert_allclose(dist.log_prob_factors(x).sum(), dist.log_prob(x), rtol=1e-6)
     else:
         with pytest.raises(ValueError, match="declares no independent factors"):
             dist.log_prob_factors(x)
-    if dist.splits:
+    if dist.has_numeric_noise:
         noise = dist.noise(jax.random.key(5))
         again = dist.reflect(dist.reflect(noise))
         assert all(map(np.array_equal, jax.tree.leaves(again), jax.tree.leaves(noise)))
@@ -388,23 +388,28 @@ def test_what_is_declared_is_there_and_what_is_not_says_so(name: str) -> None:
             if what in ("mean", "variance", "entropy")
             else (np.full(dist.event_shape, 0.5, np.float32),)
         )
-        if what in dist.provides:
+        declared = vars(dist.closed_forms) | {
+            "cdf": dist.quantiles.cdf,
+            "inverse_cdf": dist.quantiles.inverse,
+        }
+        if declared[what]:
             assert np.shape(getattr(dist, what)(*args)) == (
                 () if what == "entropy" else dist.event_shape
             )
         else:
             with pytest.raises(ValueError, match=rf"has no {what} in closed form"):
                 getattr(dist, what)(*args)
-    if "kl_divergence" in dist.provides:
+    if dist.closed_forms.kl_divergence:
         np.testing.assert_allclose(dist.kl_divergence(dist), 0, atol=1e-6)
     with pytest.raises(ValueError, match=r"kl_divergence\(other=…\) needs a|has no kl_divergence"):
         dist.kl_divergence(lt.Normal(np.zeros(11), 1.0))
+    assert dist.support.finite == (dist.enumeration is not None)
     if not dist.support.finite:
         with pytest.raises(ValueError, match="has no finite support to enumerate"):
             dist.enumerate()
-    if not dist.weak_parameters:
+    if dist.weak_derivatives is None:
         with pytest.raises(ValueError, match="declares no weak derivatives"):
-            dist.weak_noise_spec()
+            weak_noise_spec(dist)
 
 
 def test_every_exported_family_is_in_the_registry() -> None:
@@ -433,3 +438,31 @@ def test_a_family_outside_of_the_registry_is_seen() -> None:
         __all__=["Normal", "Planted"], Normal=lt.Normal, Planted=Planted
     )
     assert exported_families(package) - set(NAMES) == {"Planted"}
+
+
+def test_adding_a_need_takes_a_class_and_no_more() -> None:
+    class HasQuantiles(lt.estimators.Need):
+        words = "quantile"
+
+        @classmethod
+        def met_by(cls, dist):
+            return dist.quantiles.inverse is not None
+
+    class Quantiled(lt.Estimator, abstract=True):
+        needs = frozenset({HasQuantiles})
+
+    stand_in = types.SimpleNamespace(needs=Quantiled.needs)
+    lt.estimators.check_needs(stand_in, lt.Normal(0.0, 1.0))
+    with pytest.raises(ValueError, match="needs a quantile distribution; Poisson is not"):
+        lt.estimators.check_needs(stand_in, lt.Poisson(2.0))
+
+
+@pytest.mark.parametrize("need", ["finite", lt.Normal, object()])
+def test_an_unknown_need_raises_where_the_class_is_defined(need) -> None:
+    with pytest.raises(TypeError, match=r"Asking\.needs holds .*, which is no need"):
+        types.new_class(
+            "Asking",
+            (lt.Estimator,),
+            {"abstract": True},
+            lambda body: body.update(needs=frozenset({need})),
+        )

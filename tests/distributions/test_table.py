@@ -6,7 +6,7 @@ from tests.distributions.registry import CASES, joint
 COLUMNS = (
     "support",
     "pathwise",
-    "splits",
+    "numeric noise",
     "enumerable",
     "factors",
     "inverse CDF",
@@ -21,23 +21,27 @@ def rows() -> list[tuple[str, ...]]:
     yes = lambda flag: "yes" if flag else "–"
     made = []
     for name, dist in dists.items():
+        forms = {**vars(dist.closed_forms), "cdf": dist.quantiles.cdf}
         moments = [
-            w for w in ("mean", "variance", "entropy", "kl_divergence", "cdf") if w in dist.provides
+            w
+            for w in ("mean", "variance", "entropy", "kl_divergence", "cdf")
+            if forms[w] is not None
         ]
+        weak = dist.weak_derivatives
         kind = type(dist.support).__name__ + (" (moves)" if dist.moving_support else "")
         flags = (
             dist.reparameterized,
-            dist.splits,
-            dist.support.finite,
-            dist.factorized,
-            "inverse_cdf" in dist.provides,
+            dist.has_numeric_noise,
+            dist.enumeration is not None,
+            dist.factors is not None,
+            dist.quantiles.inverse is not None,
         )
         made.append(
             (
                 name,
                 kind,
                 *map(yes, flags),
-                ", ".join(dist.weak_parameters) or "–",
+                "–" if weak is None else ", ".join(weak.parameters),
                 ", ".join(moments) or "–",
             )
         )
@@ -61,9 +65,9 @@ def test_the_table_says_what_is_declared() -> None:
         and by_name["Normal"]["pathwise"] == "yes"
     )
     assert by_name["Uniform"]["support"] == "Interval (moves)"
-    assert by_name["Poisson"]["splits"] == "–" and by_name["Poisson"]["enumerable"] == "–"
+    assert by_name["Poisson"]["numeric noise"] == "–" and by_name["Poisson"]["enumerable"] == "–"
     assert by_name["Bernoulli"]["enumerable"] == "yes"
-    assert lt.Bernoulli(0.0).weak_parameters == ("parameter",)
+    assert lt.Bernoulli(0.0).weak_derivatives.parameters == ("parameter",)
     assert table().count("\n") == len(CASES) + 2
 
 

@@ -7,6 +7,7 @@ import pytest
 
 import logtrick as lt
 from logtrick import noise
+from logtrick.distributions import weak_noise_spec, weak_terms
 
 
 def f(x: jax.Array) -> jax.Array:
@@ -51,10 +52,10 @@ def test_the_mean_is_the_gradient(name: str, coupled: bool) -> None:
     @jax.jit
     def estimates(params: tuple, key: jax.Array) -> tuple:
         dist = make(*params)
-        rows = noise.rows(dist.weak_noise_spec(coupled=coupled), key, 0, count, count)
+        rows = noise.rows(weak_noise_spec(dist, coupled=coupled), key, 0, count, count)
 
         def one(row):
-            terms = dist.weak_derivatives(row, coupled=coupled)
+            terms = weak_terms(dist, row, coupled=coupled)
             return tuple(
                 t.coefficient * (jax.vmap(f)(t.plus) - jax.vmap(f)(t.minus)) for t in terms
             )
@@ -69,14 +70,14 @@ def test_the_parameter_carries_the_derivative_and_points_keep_the_other_coordina
     rate = jnp.array([0.7, 1.9])
     dist = lt.Poisson(rate)
     key = jax.random.key(0)
-    (term,) = dist.weak_derivatives({"draw": key, "weak": None})
+    (term,) = weak_terms(dist, {"draw": key, "weak": None})
     x = dist.draw(key)
     np.testing.assert_array_equal(term.minus, x[None])  # one draw serves both entries
     np.testing.assert_array_equal(term.plus, np.asarray(x) + np.eye(2))
-    of = lambda r: lt.Poisson(r).weak_derivatives({"draw": key, "weak": None})[0]
+    of = lambda r: weak_terms(lt.Poisson(r), {"draw": key, "weak": None})[0]
     np.testing.assert_array_equal(jax.jacobian(lambda r: of(r).parameter)(rate), np.eye(2))
     normal = lt.Normal(0.0, jnp.ones(3))
-    shared = normal.weak_derivatives(noise.example(normal.weak_noise_spec()))[0]
+    shared = weak_terms(normal, noise.example(weak_noise_spec(normal)))[0]
     assert shared.parameter.shape == (
         3,
     )  # a scalar mean of three coordinates has three terms, whose sum it feels
@@ -86,7 +87,7 @@ def test_a_parameter_without_a_weak_derivative_is_refused() -> None:
     row = {"draw": jax.random.key(0), "weak": jnp.array(0.5)}
 
     def coefficient(a, b):
-        return lt.Gamma(a, b).weak_derivatives(row)[0].coefficient[0]
+        return weak_terms(lt.Gamma(a, b), row)[0].coefficient[0]
 
     with pytest.raises(
         ValueError, match=r"Gamma has weak derivatives in rate only. Use ScoreFunction\(\)"

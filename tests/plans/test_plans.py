@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.stats import qmc
 
 import logtrick as lt
-from logtrick.distributions._factorized import Factorized
+from logtrick.distributions import Factorized, Quantiles
 from logtrick.noise import KeyPerRun, StandardNormal, Uniform
 from logtrick.plans._plans import Planned
 from logtrick.plans._sobol_numbers import DIMENSIONS, direction_numbers
@@ -202,10 +202,10 @@ class Rejecting(Factorized):
 
     rate: Any
     reparameterized = True
-    provides = frozenset({"inverse_cdf"})
     event_shape = ()
     support = Positive()
     noise_spec = KeyPerRun()
+    quantiles = property(lambda self: Quantiles(inverse=self._inverse_cdf))
 
     def _transform(self, noise):
         return jax.random.exponential(noise) / self.rate

@@ -1,11 +1,13 @@
 """What an estimator of log-weights is: draws of the guide to a number whose derivative is the gradient's estimate."""
 
+import abc
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
 
 from logtrick._core.module import Module
+from logtrick.estimators import Need, require_needs
 from logtrick.noise import rows
 from logtrick.vi._guide import Guide
 from logtrick.vi._objectives._base import Objective
@@ -18,13 +20,18 @@ class WeightEstimator(Module, abstract=True):
     """An estimator that is made for objectives over log-weights, where `lt.Estimator`s know of costs only.
 
     Attributes:
-      needs: what is needed of the guide: "reparameterized".
+      needs: classes of `lt.estimators`, what is needed of the guide's base.
       reference: where it comes from.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset()
+    needs: ClassVar[frozenset[type[Need]]] = frozenset()
     reference: ClassVar[str] = ""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        require_needs(cls)
+
+    @abc.abstractmethod
     def surrogate(self, problem: "Problem", noise: Any) -> Array:
         """φ of one group of k draws, shape (), whose derivative is one estimate of the gradient of E[φ].
 
@@ -32,7 +39,6 @@ class WeightEstimator(Module, abstract=True):
           problem: the log density, the guide and the objective.
           noise: of k draws, a leading axis k.
         """
-        raise NotImplementedError
 
 
 class Problem(Module):

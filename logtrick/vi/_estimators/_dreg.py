@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core.kernel import detached, first_order, stop
+from logtrick.estimators import Need, Reparameterized
 from logtrick.vi._estimators._base import Array, Problem, WeightEstimator
 from logtrick.vi._guide import Guide
 
@@ -33,7 +34,7 @@ class DReG(WeightEstimator):
       [0.0]
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"reparameterized"})
+    needs: ClassVar[frozenset[type[Need]]] = frozenset({Reparameterized})
     reference: ClassVar[str] = (
         "Tucker, Lawson, Gu & Maddison (2019), Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives."
     )

@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 from logtrick._core.kernel import detached
-from logtrick.estimators import Pathwise
+from logtrick.estimators import Need, Pathwise, Reparameterized
 from logtrick.plans import IID, Plan
 from logtrick.vi._estimators._base import Array, Problem, WeightEstimator
 from logtrick.vi._estimators._dreg import by_path
@@ -31,7 +31,7 @@ class STL(WeightEstimator):
     """
 
     plan: Plan = IID()
-    needs: ClassVar[frozenset[str]] = frozenset({"reparameterized"})
+    needs: ClassVar[frozenset[type[Need]]] = frozenset({Reparameterized})
     reference: ClassVar[str] = "Roeder, Wu & Duvenaud (2017), Sticking the Landing."
 
     @property

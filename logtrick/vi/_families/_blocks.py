@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from logtrick._core.module import assign, replace
-from logtrick.distributions import Distribution, Joint
+from logtrick.distributions import ClosedForms, Distribution, Joint
 from logtrick.estimators import Estimator
 from logtrick.supports import Product, Support
 from logtrick.vi._families._wrapped import as_guide
@@ -65,8 +65,9 @@ class Blocks(Guide):
         return any(part.discrete for part in self.parts.values())
 
     @property
-    def provides(self) -> frozenset[str]:
-        return frozenset.intersection(*(part.provides for part in self.parts.values()))
+    def closed_forms(self) -> ClosedForms:
+        with_entropy = all(part.closed_forms.entropy for part in self.parts.values())
+        return ClosedForms(self._mean, self._variance, self._entropy if with_entropy else None)
 
     @property
     def support(self) -> Support:

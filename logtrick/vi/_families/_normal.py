@@ -8,7 +8,7 @@ import numpy as np
 
 from logtrick._core import checks
 from logtrick._core.module import assign, replace
-from logtrick.distributions import Distribution, MultivariateNormal, Normal
+from logtrick.distributions import ClosedForms, Distribution, MultivariateNormal, Normal
 from logtrick.supports import Positive, Real
 from logtrick.vi._flat import Layout, layout_of
 from logtrick.vi._guide import Guide
@@ -62,8 +62,10 @@ class MeanFieldNormal(Guide):
         return Normal(self.loc, self.scale)
 
     @property
-    def provides(self) -> frozenset[str]:
-        return closed_forms(self.layout)
+    def closed_forms(self) -> ClosedForms:
+        # the entropy where E log |det| is linear in the means
+        linear = all(isinstance(v.support, Real | Positive) for v in self.layout.variables)
+        return ClosedForms(self._mean, self._variance, self._entropy if linear else None)
 
     def normal(self) -> tuple[Array, Array]:
         return self.loc, self.scale
@@ -137,8 +139,10 @@ class FullRankNormal(Guide):
         return MultivariateNormal(self.loc, self.scale_tril)
 
     @property
-    def provides(self) -> frozenset[str]:
-        return closed_forms(self.layout)
+    def closed_forms(self) -> ClosedForms:
+        # the entropy where E log |det| is linear in the means
+        linear = all(isinstance(v.support, Real | Positive) for v in self.layout.variables)
+        return ClosedForms(self._mean, self._variance, self._entropy if linear else None)
 
     def normal(self) -> tuple[Array, Array]:
         return self.loc, self.scale_tril
@@ -201,12 +205,6 @@ def vector(where: str, name: str, value: Any, layout: Layout) -> Array:
     if value.shape not in ((), (layout.dim,)):
         raise ValueError(f"{where}({name}=…) needs shape () or ({layout.dim},); got {value.shape}.")
     return jnp.broadcast_to(value, (layout.dim,))
-
-
-def closed_forms(layout: Layout) -> frozenset[str]:
-    """What a normal guide has in closed form or by quadrature; the entropy where E log |det| is linear in the means."""
-    linear = all(isinstance(v.support, Real | Positive) for v in layout.variables)
-    return frozenset({"mean", "variance"} | ({"entropy"} if linear else set()))
 
 
 def entropy(base: Distribution, loc: Array, layout: Layout) -> Array:

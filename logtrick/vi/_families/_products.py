@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from logtrick._core import checks
 from logtrick._core.module import assign
-from logtrick.distributions import Bernoulli, Categorical, Distribution
+from logtrick.distributions import Bernoulli, Categorical, ClosedForms, Distribution, Enumeration
 from logtrick.vi._flat import plain_layout
 from logtrick.vi._guide import Guide
 
@@ -53,8 +53,12 @@ class BernoulliProduct(Guide):
         return True
 
     @property
-    def provides(self) -> frozenset[str]:
-        return frozenset({"mean", "variance", "entropy"})
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(self._mean, self._variance, self.base.entropy)
+
+    @property
+    def enumeration(self) -> Enumeration:
+        return Enumeration(lambda: jax.vmap(self.constrain)(self.base.enumerate()))
 
     def constrain(self, x: Any) -> Any:
         return self.layout.unflatten(x)
@@ -72,17 +76,11 @@ class BernoulliProduct(Guide):
     def _log_prob(self, z: Any) -> Array:
         return self.base.log_prob(self.unconstrain(z))
 
-    def _points(self) -> Any:
-        return jax.vmap(self.constrain)(self.base.enumerate())
-
     def _mean(self) -> Any:
         return self.marginals()
 
     def _variance(self) -> Any:
         return self.layout.unflatten(self.base.variance())
-
-    def _entropy(self) -> Array:
-        return self.base.entropy()
 
 
 class CategoricalProduct(Guide):
@@ -121,8 +119,12 @@ class CategoricalProduct(Guide):
         return True
 
     @property
-    def provides(self) -> frozenset[str]:
-        return frozenset({"mean", "variance", "entropy"})
+    def closed_forms(self) -> ClosedForms:
+        return ClosedForms(self._mean, self._variance, self.base.entropy)
+
+    @property
+    def enumeration(self) -> Enumeration:
+        return Enumeration(lambda: jax.vmap(self.constrain)(self.base.enumerate()))
 
     def constrain(self, x: Any) -> Any:
         return self.layout.unflatten(x)
@@ -145,9 +147,6 @@ class CategoricalProduct(Guide):
     def _log_prob(self, z: Any) -> Array:
         return self.base.log_prob(self.unconstrain(z))
 
-    def _points(self) -> Any:
-        return jax.vmap(self.constrain)(self.base.enumerate())
-
     def _mean(self) -> Any:
         states = jnp.arange(self.logits.shape[-1], dtype=self.logits.dtype)
         return jax.tree.map(lambda p: p @ states, self.marginals())
@@ -155,9 +154,6 @@ class CategoricalProduct(Guide):
     def _variance(self) -> Any:
         states = jnp.arange(self.logits.shape[-1], dtype=self.logits.dtype)
         return jax.tree.map(lambda p, m: p @ states**2 - m**2, self.marginals(), self._mean())
-
-    def _entropy(self) -> Array:
-        return self.base.entropy()
 
 
 def entries(where: str, logits: Array, dim: int, event: tuple[int, ...]) -> Array:

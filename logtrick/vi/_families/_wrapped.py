@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core.module import assign, replace
-from logtrick.distributions import Distribution, MultivariateNormal
+from logtrick.distributions import ClosedForms, Distribution, Enumeration, MultivariateNormal
 from logtrick.vi._flat import plain_layout
 from logtrick.vi._guide import Guide
 
@@ -73,8 +73,13 @@ class Wrapped(Guide):
         return self.dist.support
 
     @property
-    def provides(self) -> frozenset[str]:
-        return self.dist.provides & {"mean", "variance", "entropy"} | {"mean", "variance"}
+    def closed_forms(self) -> ClosedForms:
+        own = self.dist.closed_forms
+        return ClosedForms(own.mean or self._mean, own.variance or self._variance, own.entropy)
+
+    @property
+    def enumeration(self) -> Enumeration | None:
+        return self.dist.enumeration
 
     @property
     def noise_spec(self) -> Any:
@@ -97,18 +102,6 @@ class Wrapped(Guide):
 
     def _transform(self, noise: Any) -> Any:
         return self.dist._draw_with(lambda tree: tree, noise)
-
-    def _points(self) -> Any:
-        return self.dist.enumerate()
-
-    def _mean(self) -> Any:
-        return self.dist.mean() if "mean" in self.dist.provides else Guide._mean(self)
-
-    def _variance(self) -> Any:
-        return self.dist.variance() if "variance" in self.dist.provides else Guide._variance(self)
-
-    def _entropy(self) -> Array:
-        return self.dist.entropy()
 
 
 def as_guide(where: str, q: Any) -> Guide:
