@@ -1,8 +1,9 @@
 """The samples of an expectation, seen from inside one of them, and the vmap over them.
 
-A sample has an identity: its position among all samples of its expectation, whatever the chunks. A
-nested expectation mixes the identities of all enclosing samples into its key, so that each of them
-has randomness of its own there.
+A sample has an identity: its position among all samples of its expectation, whatever the chunks. So
+has an element of a plate, its position in the plate, and a step of a loop, its number. A nested
+expectation mixes the identities of all enclosing samples, elements and steps into its key, so that
+each of them has randomness of its own there.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from logtrick._core import keys
 from logtrick._core.kernel import as_inexact, sample_index, sample_sum, stop
@@ -23,7 +25,7 @@ Array = jax.Array
 
 
 class SampleAxis:
-    """The name of a vmapped axis of samples, compared by identity: JAX's caches of traced functions depend on it.
+    """The name of a vmapped axis of samples or elements, compared by identity: JAX's caches of traced functions depend on it.
 
     Attributes:
       start: the position of its first sample among all samples; traced inside a scan over chunks.
@@ -43,13 +45,31 @@ class SampleAxis:
         return jnp.asarray(self.start, jnp.uint32) + index
 
 
+class StepAxis:
+    """The name that stands for one step of a loop; see `in_step`.
+
+    Attributes:
+      number: which step it is, a uint32, traced.
+    """
+
+    def __init__(self, number: Array) -> None:
+        self.number = number
+
+    def __repr__(self) -> str:
+        return "logtrick.step"
+
+    def position(self) -> Array:
+        """The number of the step."""
+        return self.number
+
+
 @functools.cache
 def _axis_at(depth: int) -> SampleAxis:
-    """One axis for every expectation at the same depth of nesting, so that what is traced inside is found in the caches."""
+    """One axis for every expectation or plate at the same depth of nesting, so that the caches find what is traced inside."""
     return SampleAxis()
 
 
-_ENCLOSING: contextvars.ContextVar[tuple[SampleAxis, ...]] = contextvars.ContextVar(
+_ENCLOSING: contextvars.ContextVar[tuple[SampleAxis | StepAxis, ...]] = contextvars.ContextVar(
     "logtrick_enclosing_samples", default=()
 )
 
@@ -60,8 +80,8 @@ def axis_here() -> SampleAxis:
 
 
 @contextlib.contextmanager
-def enclosed(axis: SampleAxis) -> Iterator[None]:
-    """Inside, expectations are nested in the samples of `axis`."""
+def enclosed(axis: SampleAxis | StepAxis) -> Iterator[None]:
+    """Inside, expectations are nested in the samples, elements or step of `axis`."""
     token = _ENCLOSING.set((*_ENCLOSING.get(), axis))
     try:
         yield
@@ -70,7 +90,7 @@ def enclosed(axis: SampleAxis) -> Iterator[None]:
 
 
 def own_key(key: Array) -> Array:
-    """`key` for an expectation or program that may be nested: each enclosing sample gets a key of its own."""
+    """`key` for an expectation or program that may be nested: each enclosing sample, element or step has its own."""
     for axis in _ENCLOSING.get():
         key = jax.random.fold_in(jax.random.fold_in(key, keys.NESTED), axis.position())
     return key
@@ -132,6 +152,39 @@ def over_samples(one_sample: Callable[..., Any], count: int, *rows: Any, start: 
     finally:
         if not shared:
             axis.start = 0  # no traced value outlives its trace
+
+
+def over_elements(element: Callable[..., Any], *rows: Any, count: int | None = None) -> Any:
+    """`element(*row)` for each of the elements, vmapped; expectations inside have noise of their own in each of them.
+
+    Args:
+      element: of its row of each of `rows`.
+      rows: pytrees with a leading axis of elements.
+      count: how many, where `rows` may have no arrays.
+    """
+    axis = axis_here()
+    with enclosed(axis):
+        return jax.vmap(element, axis_name=axis, axis_size=count)(*rows)
+
+
+def in_step(number: Array, run: Callable[[], Any]) -> Any:
+    """`run()` as one step of a loop: expectations inside have noise of their own in each step.
+
+    The vmap maps nothing. It gives the step a name, a new one each time, under which JAX's caches
+    of traced functions keep what is traced inside: a user's jitted function that contains an
+    expectation depends on the number of the step, which is no argument of its.
+
+    Args:
+      number: which step it is, a uint32, traced.
+      run: the step.
+    """
+    axis = StepAxis(number)
+    try:
+        with enclosed(axis):
+            named = jax.vmap(lambda _: run(), out_axes=None, axis_name=axis)
+            return named(np.zeros(1, np.float32))
+    finally:
+        axis.number = jnp.uint32(0)  # no traced value outlives its trace
 
 
 def standard_error(values: Array) -> Array:

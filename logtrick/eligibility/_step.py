@@ -18,7 +18,7 @@ from logtrick._core import checks
 from logtrick._core.compat import is_tracer
 from logtrick._core.kernel import stop
 from logtrick._core.mesh import varying
-from logtrick._core.samples import Runs
+from logtrick._core.samples import Runs, in_step
 from logtrick.baselines import NoBaseline, ScalarBaseline
 from logtrick.distributions import value_of
 from logtrick.estimators import Costs, Points, draw as draw_points
@@ -179,7 +179,7 @@ def abstract_step(
         axes[:] = [varying(leaf) for leaf in jax.tree.leaves((found, carry, params))]
         return found.carry
 
-    after = jax.eval_shape(once)
+    after = jax.eval_shape(lambda: in_step(jnp.uint32(0), once))
     return sites, after, frozenset().union(*axes)
 
 
