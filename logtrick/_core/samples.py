@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import keys
+from logtrick._core.jaxprs import equations
 from logtrick._core.kernel import as_inexact, sample_index, sample_sum, stop
 from logtrick._core.module import Module, static
 
@@ -46,21 +47,29 @@ class SampleAxis:
 
 
 class StepAxis:
-    """The name that stands for one step of a loop; see `in_step`.
+    """What stands for one step of a loop; see `in_step`.
 
     Attributes:
-      number: which step it is, a uint32, traced.
+      number: which step it is, a uint32, traced; None in an abstract run, where the place of the
+        number is marked.
+      name: under which the caches of JAX keep what is traced inside.
     """
 
-    def __init__(self, number: Array) -> None:
-        self.number = number
+    def __init__(self, number: Array | None) -> None:
+        self.number, self.name = number, SampleAxis()
 
     def __repr__(self) -> str:
         return "logtrick.step"
 
     def position(self) -> Array:
         """The number of the step."""
-        return self.number
+        return sample_index(self) if self.number is None else self.number
+
+
+@functools.cache
+def _step_at(depth: int) -> StepAxis:
+    """One mark for every abstract step at the same depth of nesting, so that the caches find what is traced inside."""
+    return StepAxis(None)
 
 
 @functools.cache
@@ -170,9 +179,10 @@ def over_elements(element: Callable[..., Any], *rows: Any, count: int | None = N
 def in_step(number: Array, run: Callable[[], Any]) -> Any:
     """`run()` as one step of a loop: expectations inside have noise of their own in each step.
 
-    The vmap maps nothing. It gives the step a name, a new one each time, under which JAX's caches
-    of traced functions keep what is traced inside: a user's jitted function that contains an
-    expectation depends on the number of the step, which is no argument of its.
+    The name of the step is a new one each time, so that nothing traced inside is found in JAX's
+    caches later: a user's jitted function that contains an expectation depends on the number of the
+    step, which is no argument of its. But the caches are what makes tracing fast. So a loop asks
+    `depends_on_step` first.
 
     Args:
       number: which step it is, a uint32, traced.
@@ -180,11 +190,27 @@ def in_step(number: Array, run: Callable[[], Any]) -> Any:
     """
     axis = StepAxis(number)
     try:
-        with enclosed(axis):
-            named = jax.vmap(lambda _: run(), out_axes=None, axis_name=axis)
-            return named(np.zeros(1, np.float32))
+        return _named(axis, run)
     finally:
-        axis.number = jnp.uint32(0)  # no traced value outlives its trace
+        axis.number = None  # no traced value outlives its trace
+
+
+def in_abstract_step(run: Callable[[], Any]) -> Any:
+    """`run()` as an abstract step of a loop: `depends_on_step` reads in its jaxpr whether expectations are inside."""
+    return _named(_step_at(len(_ENCLOSING.get())), run)
+
+
+def _named(axis: StepAxis, run: Callable[[], Any]) -> Any:
+    """`run()`, in a vmap that maps nothing and has a name, on which JAX's caches of traced functions depend."""
+    with enclosed(axis):
+        named = jax.vmap(lambda _: run(), out_axes=None, axis_name=axis.name)
+        return named(np.zeros(1, np.float32))
+
+
+def depends_on_step(jaxpr: Any) -> bool:
+    """Whether anything in the jaxpr of an abstract run depends on the number of a step."""
+    marks = (eqn.params.get("axis") for eqn in equations(jaxpr.eqns))
+    return any(isinstance(mark, StepAxis) for mark in marks)
 
 
 def standard_error(values: Array) -> Array:

@@ -76,7 +76,7 @@ def loop_of(
     axis = axis_here()
     seen_from_one = Runs(jnp.asarray(0.0, jnp.float32), num_runs, axis)
     with enclosed(axis):
-        sites, after, seen = abstract_step(step, carry, params, seen_from_one)
+        sites, after, seen, nests = abstract_step(step, carry, params, seen_from_one)
     axes = axes | seen
     example = (
         jnp.uint32(0),
@@ -97,7 +97,7 @@ def loop_of(
         runs = Runs(index, num_runs, axis)
         read = lambda: read_step(step, carry, params, runs, alive, drawn(sites, noises))[0]
         with enclosed(axis):
-            return in_step(number, read)
+            return in_step(number, read) if nests else read()
 
     def goes_on(carry: Any) -> Array:
         value = cond(carry)

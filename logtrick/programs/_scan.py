@@ -238,7 +238,7 @@ def open_loop(statement: Loop, planned: LoopInfo, noises: Any, of: Sampled) -> t
                 raise changed("items in a loop")
             return after, (y, opener.items)
 
-        return in_step(number, step)
+        return in_step(number, step) if of.structure.nests else step()
 
     body = jax.checkpoint(body, prevent_cse=False) if statement.remat else body
     numbers = jnp.arange(planned.length, dtype=jnp.uint32)
