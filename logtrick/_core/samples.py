@@ -1,8 +1,9 @@
 """The samples of an expectation, seen from inside one of them, and the vmap over them.
 
-A sample has an identity: its position among all samples of its expectation, whatever the chunks. A
-nested expectation mixes the identities of all enclosing samples into its key, so that each of them
-has randomness of its own there.
+A sample has an identity: its position among all samples of its expectation, whatever the chunks. So
+has an element of a plate, its position in the plate, and a step of a loop, its number. A nested
+expectation mixes the identities of all enclosing samples, elements and steps into its key, so that
+each of them has randomness of its own there.
 """
 
 import contextlib
@@ -14,8 +15,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from logtrick._core import keys
+from logtrick._core.jaxprs import equations
 from logtrick._core.kernel import as_inexact, sample_index, sample_sum, stop
 from logtrick._core.module import Module, static
 
@@ -23,7 +26,7 @@ Array = jax.Array
 
 
 class SampleAxis:
-    """The name of a vmapped axis of samples, compared by identity: JAX's caches of traced functions depend on it.
+    """The name of a vmapped axis of samples or elements, compared by identity: JAX's caches of traced functions depend on it.
 
     Attributes:
       start: the position of its first sample among all samples; traced inside a scan over chunks.
@@ -43,13 +46,39 @@ class SampleAxis:
         return jnp.asarray(self.start, jnp.uint32) + index
 
 
+class StepAxis:
+    """What stands for one step of a loop; see `in_step`.
+
+    Attributes:
+      number: which step it is, a uint32, traced; None in an abstract run, where the place of the
+        number is marked.
+      name: under which the caches of JAX keep what is traced inside.
+    """
+
+    def __init__(self, number: Array | None) -> None:
+        self.number, self.name = number, SampleAxis()
+
+    def __repr__(self) -> str:
+        return "logtrick.step"
+
+    def position(self) -> Array:
+        """The number of the step."""
+        return sample_index(self) if self.number is None else self.number
+
+
+@functools.cache
+def _step_at(depth: int) -> StepAxis:
+    """One mark for every abstract step at the same depth of nesting, so that the caches find what is traced inside."""
+    return StepAxis(None)
+
+
 @functools.cache
 def _axis_at(depth: int) -> SampleAxis:
-    """One axis for every expectation at the same depth of nesting, so that what is traced inside is found in the caches."""
+    """One axis for every expectation or plate at the same depth of nesting, so that the caches find what is traced inside."""
     return SampleAxis()
 
 
-_ENCLOSING: contextvars.ContextVar[tuple[SampleAxis, ...]] = contextvars.ContextVar(
+_ENCLOSING: contextvars.ContextVar[tuple[SampleAxis | StepAxis, ...]] = contextvars.ContextVar(
     "logtrick_enclosing_samples", default=()
 )
 
@@ -60,8 +89,8 @@ def axis_here() -> SampleAxis:
 
 
 @contextlib.contextmanager
-def enclosed(axis: SampleAxis) -> Iterator[None]:
-    """Inside, expectations are nested in the samples of `axis`."""
+def enclosed(axis: SampleAxis | StepAxis) -> Iterator[None]:
+    """Inside, expectations are nested in the samples, elements or step of `axis`."""
     token = _ENCLOSING.set((*_ENCLOSING.get(), axis))
     try:
         yield
@@ -70,7 +99,7 @@ def enclosed(axis: SampleAxis) -> Iterator[None]:
 
 
 def own_key(key: Array) -> Array:
-    """`key` for an expectation or program that may be nested: each enclosing sample gets a key of its own."""
+    """`key` for an expectation or program that may be nested: each enclosing sample, element or step has its own."""
     for axis in _ENCLOSING.get():
         key = jax.random.fold_in(jax.random.fold_in(key, keys.NESTED), axis.position())
     return key
@@ -132,6 +161,56 @@ def over_samples(one_sample: Callable[..., Any], count: int, *rows: Any, start: 
     finally:
         if not shared:
             axis.start = 0  # no traced value outlives its trace
+
+
+def over_elements(element: Callable[..., Any], *rows: Any, count: int | None = None) -> Any:
+    """`element(*row)` for each of the elements, vmapped; expectations inside have noise of their own in each of them.
+
+    Args:
+      element: of its row of each of `rows`.
+      rows: pytrees with a leading axis of elements.
+      count: how many, where `rows` may have no arrays.
+    """
+    axis = axis_here()
+    with enclosed(axis):
+        return jax.vmap(element, axis_name=axis, axis_size=count)(*rows)
+
+
+def in_step(number: Array, run: Callable[[], Any]) -> Any:
+    """`run()` as one step of a loop: expectations inside have noise of their own in each step.
+
+    The name of the step is a new one each time, so that nothing traced inside is found in JAX's
+    caches later: a user's jitted function that contains an expectation depends on the number of the
+    step, which is no argument of its. But the caches are what makes tracing fast. So a loop asks
+    `depends_on_step` first.
+
+    Args:
+      number: which step it is, a uint32, traced.
+      run: the step.
+    """
+    axis = StepAxis(number)
+    try:
+        return _named(axis, run)
+    finally:
+        axis.number = None  # no traced value outlives its trace
+
+
+def in_abstract_step(run: Callable[[], Any]) -> Any:
+    """`run()` as an abstract step of a loop: `depends_on_step` reads in its jaxpr whether expectations are inside."""
+    return _named(_step_at(len(_ENCLOSING.get())), run)
+
+
+def _named(axis: StepAxis, run: Callable[[], Any]) -> Any:
+    """`run()`, in a vmap that maps nothing and has a name, on which JAX's caches of traced functions depend."""
+    with enclosed(axis):
+        named = jax.vmap(lambda _: run(), out_axes=None, axis_name=axis.name)
+        return named(np.zeros(1, np.float32))
+
+
+def depends_on_step(jaxpr: Any) -> bool:
+    """Whether anything in the jaxpr of an abstract run depends on the number of a step."""
+    marks = (eqn.params.get("axis") for eqn in equations(jaxpr.eqns))
+    return any(isinstance(mark, StepAxis) for mark in marks)
 
 
 def standard_error(values: Array) -> Array:

@@ -21,7 +21,7 @@ from logtrick._core.kernel import refuse
 from logtrick._core.keys import as_key
 from logtrick._core.mesh import varying
 from logtrick._core.module import Module
-from logtrick._core.samples import standard_error
+from logtrick._core.samples import own_key, standard_error
 from logtrick.eligibility._loop import ORDER, loop_of, run
 from logtrick.eligibility._step import WHERE
 from logtrick.programs import Program
@@ -118,7 +118,7 @@ def eligibility_trace(
       >>> round(value.item(), 1), round(gradient.item(), 1)    # exact: 1/p and −(1 − p)/p at p = ½
       (2.0, -1.0)
     """
-    key, n = as_key(key), checks.positive_int(WHERE, "num_samples", num_samples)
+    key, n = own_key(as_key(key)), checks.positive_int(WHERE, "num_samples", num_samples)
     checks.differentiable(WHERE, params)
     beta = checks.require(
         WHERE,

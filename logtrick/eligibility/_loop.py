@@ -17,7 +17,7 @@ from logtrick import noise as _noise
 from logtrick._core.errors import DerivativeOrderError
 from logtrick._core.kernel import refuse
 from logtrick._core.mesh import cast_varying
-from logtrick._core.samples import Runs, axis_here, enclosed, over_samples
+from logtrick._core.samples import Runs, axis_here, enclosed, in_step, over_samples
 from logtrick.eligibility._step import WHERE, Step, abstract_step, drawn, read_step
 from logtrick.programs import SiteInfo, dependencies
 
@@ -38,7 +38,7 @@ class Loop:
 
     Attributes:
       cond: of one sample's carry.
-      step: `step(params, carry, noises, index, alive)`, of one sample.
+      step: `step(number, params, carry, noises, index, alive)`, of one sample.
       sites: what a step draws.
       shapes: of a step.
       carry: the first carry, of the dtypes that it keeps.
@@ -76,9 +76,10 @@ def loop_of(
     axis = axis_here()
     seen_from_one = Runs(jnp.asarray(0.0, jnp.float32), num_runs, axis)
     with enclosed(axis):
-        sites, after, seen = abstract_step(step, carry, params, seen_from_one)
+        sites, after, seen, nests = abstract_step(step, carry, params, seen_from_one)
     axes = axes | seen
     example = (
+        jnp.uint32(0),
         params,
         _settled(carry, after),
         [_noise.example(site.noise) for site in sites],
@@ -88,12 +89,15 @@ def loop_of(
     # all of it: the state of the loop must vary as its steps do, and a gradient in what devices
     # share would be their sum
     example = cast_varying(example, axes)
-    params, carry = example[:2]
+    _, params, carry = example[:3]
 
-    def one(params: Any, carry: Any, noises: list[Any], index: Array, alive: Array) -> Step:
+    def one(
+        number: Array, params: Any, carry: Any, noises: list[Any], index: Array, alive: Array
+    ) -> Step:
         runs = Runs(index, num_runs, axis)
+        read = lambda: read_step(step, carry, params, runs, alive, drawn(sites, noises))[0]
         with enclosed(axis):
-            return read_step(step, carry, params, runs, alive, drawn(sites, noises))[0]
+            return in_step(number, read) if nests else read()
 
     def goes_on(carry: Any) -> Array:
         value = cond(carry)
@@ -105,7 +109,7 @@ def loop_of(
         return jnp.asarray(value)
 
     whole, shapes = _closed(one, *example), jax.eval_shape(one, *example)
-    moving = _moving(lambda p, c: whole(p, c, *example[2:]).carry, params, carry)
+    moving = _moving(lambda p, c: whole(example[0], p, c, *example[3:]).carry, params, carry)
     return Loop(
         _closed(goes_on, carry), whole, sites, shapes, carry, params, moving, num_runs, axes
     )
@@ -207,7 +211,7 @@ def run(loop: Loop, noises: Callable[[Array], list[Any]], decay: Array) -> State
     """The state when the last sample has ended; `noises(t)` are those of step t, a leading axis of samples on each."""
 
     def body(state: State) -> State:
-        one = lambda _, *row: _one(loop, decay, *row)
+        one = lambda _, *row: _one(loop, state.t, decay, *row)
         drawn = cast_varying(
             (jnp.arange(loop.num_runs, dtype=jnp.float32), noises(state.t)), loop.axes
         )
@@ -253,7 +257,14 @@ def _flat(leaves: list[Array]) -> tuple[Array, Callable[[Array], list[Array]]]:
 
 
 def _one(
-    loop: Loop, decay: Array, index: Array, noises: Any, alive: Array, carry: Any, *own: Any
+    loop: Loop,
+    number: Array,
+    decay: Array,
+    index: Array,
+    noises: Any,
+    alive: Array,
+    carry: Any,
+    *own: Any,
 ) -> tuple[Any, ...]:
     """One sample's step: its new state, and its part of the gradient."""
     value, count, traces, slopes = own
@@ -261,7 +272,7 @@ def _one(
     flat, unravel = _flat(moving)
 
     def forward(params: Any, flat: Array) -> tuple[Array, Step]:
-        step = loop.step(params, loop.merge(unravel(flat), still), noises, index, alive)
+        step = loop.step(number, params, loop.merge(unravel(flat), still), noises, index, alive)
         after, _ = _flat(loop.split(step.carry)[0])
         return jnp.concatenate([after, step.local[None], step.scores]), step
 

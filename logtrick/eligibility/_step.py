@@ -18,7 +18,7 @@ from logtrick._core import checks
 from logtrick._core.compat import is_tracer
 from logtrick._core.kernel import stop
 from logtrick._core.mesh import varying
-from logtrick._core.samples import Runs
+from logtrick._core.samples import Runs, depends_on_step, in_abstract_step
 from logtrick.baselines import NoBaseline, ScalarBaseline
 from logtrick.distributions import value_of
 from logtrick.estimators import Costs, Points, draw as draw_points
@@ -151,10 +151,11 @@ def read_step(
 
 def abstract_step(
     step: Program, carry: Any, params: Any, runs: Runs
-) -> tuple[list[SiteInfo], Any, frozenset[Any]]:
+) -> tuple[list[SiteInfo], Any, frozenset[Any], bool]:
     """The sites of a step, the shapes of the carry that it returns, and the mesh axes over which anything in it varies.
 
-    All of this is found by an abstract step; the mesh axes are those of a user's `shard_map`.
+    All of this is found by an abstract step, and whether expectations are nested in it; the mesh
+    axes are those of a user's `shard_map`.
     """
     sites: list[SiteInfo] = []
     axes: list[frozenset[Any]] = []
@@ -179,8 +180,8 @@ def abstract_step(
         axes[:] = [varying(leaf) for leaf in jax.tree.leaves((found, carry, params))]
         return found.carry
 
-    after = jax.eval_shape(once)
-    return sites, after, frozenset().union(*axes)
+    jaxpr, after = jax.make_jaxpr(lambda: in_abstract_step(once), return_shape=True)()
+    return sites, after, frozenset().union(*axes), depends_on_step(jaxpr.jaxpr)
 
 
 def drawn(sites: list[SiteInfo], noises: list[Any]) -> Callable[[Sample, int], Points]:

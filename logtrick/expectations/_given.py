@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from logtrick._core import checks
 from logtrick._core.kernel import detached, first_order, magic_box, stop
 from logtrick._core.module import Module
-from logtrick._core.samples import Runs, over_samples
+from logtrick._core.samples import Runs, over_elements, over_samples
 from logtrick.baselines import LeaveOneOut, ScalarBaseline
 from logtrick.distributions import Distribution
 from logtrick.estimators import nan_unless_finite
@@ -125,7 +125,8 @@ def expect_given(
     shape = jax.tree.leaves(blocks)[0].shape[:2]
     given = None if log_weights is None else stop(jnp.asarray(log_weights)).reshape(shape)
     absent = jnp.zeros(shape, bool) if given is None else given == -jnp.inf
-    costs, log_probs = jax.vmap(jax.vmap(one))(blocks, absent)
+    of_block = lambda draws, absent: over_elements(one, draws, absent)
+    costs, log_probs = over_elements(of_block, blocks, absent)
     log_w = jnp.zeros_like(costs) if given is None else given
     if normalized:
         weights, clipped = _clip(jnp.exp(log_w), max_weight)

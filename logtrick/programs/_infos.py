@@ -142,10 +142,12 @@ class Structure:
       items: what each statement is, in their order.
       credit: what the abstract run found; None for a single site, which is credited with every
         cost.
+      nests: whether expectations are nested in the steps of loops.
     """
 
     items: tuple[Info, ...]
     credit: Credit | None = None
+    nests: bool = False
 
     @property
     def sites(self) -> list[Any]:

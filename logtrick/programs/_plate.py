@@ -16,7 +16,7 @@ import numpy as np
 
 from logtrick._core import checks
 from logtrick._core.kernel import limited, magic_box
-from logtrick._core.samples import Runs
+from logtrick._core.samples import Runs, over_elements
 from logtrick.programs._infos import PlateInfo, by_item
 from logtrick.programs._open import Open, Settled, log_of, sum_of
 from logtrick.programs._statements import Plate, Program, check_name, made
@@ -48,9 +48,10 @@ def plate(
     is credited with those costs of its own element that depend on it, and with the costs after the
     plate if the element's reply depends on it. The variance is that of as many separate
     expectations, where one site of N factors would multiply each factor's score with the costs of
-    all. Estimators of several points evaluate the rest of their own element only: k points in each
-    of N elements are N k evaluations; what follows the plate must then not depend on their draws.
-    Plates and loops nest.
+    all. An `lt.expect` inside has noise of its own in every element, also under one key. Estimators
+    of several points evaluate the rest of their own element only: k points in each of N elements
+    are N k evaluations; what follows the plate must then not depend on their draws. Plates and
+    loops nest.
 
     Args:
       step: a generator function `step(x)` that yields `lt.sample`, `lt.cost`, `lt.scan` or
@@ -213,5 +214,5 @@ def open_plate(
         opened = open_stretch(begin_step(statement.step, x), element)
         return opened.reply, dataclasses.replace(opened, reply=None)
 
-    ys, elements = jax.vmap(one, axis_size=planned.used)(xs, rows)
+    ys, elements = over_elements(one, xs, rows, count=planned.used)
     return ys, OpenPlate(elements, planned, of.collect)

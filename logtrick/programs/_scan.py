@@ -22,7 +22,7 @@ from jax import lax
 
 from logtrick._core import checks, mesh
 from logtrick._core.kernel import limited, magic_box
-from logtrick._core.samples import Runs
+from logtrick._core.samples import Runs, in_step
 from logtrick.distributions import value_of
 from logtrick.estimators import draw
 from logtrick.programs._infos import CostInfo, KeyInfo, LoopInfo, PlateInfo
@@ -70,7 +70,8 @@ def scan(
     per step, over the samples: Σ_t Σ_{u≥t} (c_u − b_t) ∇log p_t. Right at every order. Discount and
     mask by scaling the costs: a step past the end of its episode costs 0. Only estimators that
     evaluate one point are legal inside (`ScoreFunction`, `Pathwise`, …): k points in each of T
-    steps would cost k^T. Loops nest.
+    steps would cost k^T. An `lt.expect` inside has noise of its own in every step, also under one
+    key. Loops nest.
 
     Args:
       step: a generator function `step(carry, x)` that yields `lt.sample`, `lt.cost` or `lt.scan`
@@ -228,15 +229,22 @@ def open_loop(statement: Loop, planned: LoopInfo, noises: Any, of: Sampled) -> t
     """The loop's (carry, ys), and its steps, opened."""
 
     def body(carry: Any, x: Any) -> tuple[Any, Any]:
-        x, rows = x
-        opener = _StepOpener(planned, rows, of)
-        carry, y = step_result(walk(begin_step(statement.step, carry, x), opener))
-        if len(opener.items) != len(planned.items):
-            raise changed("items in a loop")
-        return carry, (y, opener.items)
+        number, x, rows = x
+
+        def step() -> tuple[Any, Any]:
+            opener = _StepOpener(planned, rows, of)
+            after, y = step_result(walk(begin_step(statement.step, carry, x), opener))
+            if len(opener.items) != len(planned.items):
+                raise changed("items in a loop")
+            return after, (y, opener.items)
+
+        return in_step(number, step) if of.structure.nests else step()
 
     body = jax.checkpoint(body, prevent_cse=False) if statement.remat else body
-    carry, (ys, items) = mesh.scan(body, statement.carry, (statement.xs, noises), planned.length)
+    numbers = jnp.arange(planned.length, dtype=jnp.uint32)
+    carry, (ys, items) = mesh.scan(
+        body, statement.carry, (numbers, statement.xs, noises), planned.length
+    )
     return (carry, ys), OpenLoop(items, planned.length)
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from logtrick import noise as _noise
 from logtrick._core import checks, mesh
 from logtrick._core.compat import is_tracer
+from logtrick._core.samples import depends_on_step, in_abstract_step
 from logtrick.distributions import Distribution, value_of
 from logtrick.estimators import Estimator, Points, draw
 from logtrick.noise import INDEPENDENT
@@ -93,7 +94,7 @@ def structure_of(begin: Start, num_samples: int, *, plate: str | None = None) ->
         raise ValueError(
             "the program yields no lt.cost: there is nothing to take the expectation of. Yield lt.cost(…)."
         )
-    structure = Structure(tuple(_named(items)), found)
+    structure = Structure(tuple(_named(items)), found, depends_on_step(found.jaxpr))
     _check_estimators(structure, found)
     _check_plates(structure)
     return structure
@@ -163,8 +164,12 @@ class _Finder(Reader):
         def body(carry: Any, x: Any) -> tuple[Any, Any]:
             finder = self._nested(index, "lt.scan")
             inner[:] = [finder]
-            carry, y = step_result(walk(begin_step(statement.step, carry, x), finder))
-            return carry, (y, finder.parts, finder.estimators)
+
+            def step() -> tuple[Any, Any]:
+                after, y = step_result(walk(begin_step(statement.step, carry, x), finder))
+                return after, (y, finder.parts, finder.estimators)
+
+            return in_abstract_step(step)
 
         xs, length = statement.xs, statement.length
         carry, (ys, parts, estimators) = mesh.scan(body, statement.carry, xs, length)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from logtrick._core import checks
 from logtrick._core.kernel import first_order
 from logtrick._core.keys import as_key
+from logtrick._core.samples import over_elements
 from logtrick.estimators import Estimator
 from logtrick.expectations import expect, expect_program
 from logtrick.programs import cost
@@ -80,7 +81,7 @@ def loss(
     if isinstance(estimator, WeightEstimator) and not _is_site(objective, estimator):
         _check_guide(estimator, q)
         noise = problem.noise(key, groups, size)
-        values = jax.vmap(lambda n: estimator.surrogate(problem, n))(noise)
+        values = over_elements(lambda n: estimator.surrogate(problem, n), noise)
         value = sign * jnp.mean(values)
         if has_aux:
             raise ValueError(
@@ -159,7 +160,7 @@ def _several_draws(
     """φ of k draws: one site that draws them all."""
 
     def phi(xs: Any) -> Array:
-        return problem.objective.value(jax.vmap(problem.log_weight)(xs))
+        return problem.objective.value(over_elements(problem.log_weight, xs))
 
     dist = repeated(problem.q.base, size)
     return expect(key, phi, dist, estimator=estimator, num_samples=groups, has_aux=has_aux)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core.kernel import detached, first_order, stop
+from logtrick._core.samples import over_elements
 from logtrick.estimators import Need, Reparameterized
 from logtrick.vi._estimators._base import Array, Problem, WeightEstimator
 from logtrick.vi._guide import Guide
@@ -57,9 +58,9 @@ def by_path(
     xs = jax.vmap(problem.q.base.transform)(noise)
     points = stop(xs)
     log_weight = lambda x: problem.log_weight(x, held)
-    log_weights = jax.vmap(log_weight)(points)
+    log_weights = over_elements(log_weight, points)
     first, second = derivatives(problem.objective.value, stop(log_weights))
-    slopes = stop(jax.vmap(jax.grad(log_weight))(points))
+    slopes = stop(over_elements(jax.grad(log_weight), points))
     c = coefficient(first, second)
     moved = [
         first_order(name, c.reshape(-1, *[1] * (x.ndim - 1)) * slope, x)

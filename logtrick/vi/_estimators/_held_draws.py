@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import jax
 
 from logtrick._core.kernel import detached, first_order
+from logtrick._core.samples import over_elements
 from logtrick.vi._estimators._base import Array, Problem, WeightEstimator
 
 
@@ -33,6 +34,6 @@ class HeldDraws(WeightEstimator):
 
     def surrogate(self, problem: Problem, noise: Any) -> Array:
         xs = jax.vmap(detached(problem.q).base.draw)(noise)
-        log_weights = jax.vmap(problem.log_weight)(xs)
+        log_weights = over_elements(problem.log_weight, xs)
         guard = first_order("vi.HeldDraws", 0.0, log_weights)
         return problem.objective.held(log_weights) + guard

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from logtrick._core.kernel import detached, first_order, stop
 from logtrick._core.module import assign, static
+from logtrick._core.samples import over_elements
 from logtrick.vi._estimators._base import Array, Problem, WeightEstimator
 from logtrick.vi._objectives._renyi import log_mean_exp
 
@@ -51,7 +52,7 @@ class OVIS(WeightEstimator):
     def surrogate(self, problem: Problem, noise: Any) -> Array:
         xs = jax.vmap(detached(problem.q).base.draw)(noise)
         log_qs = jax.vmap(problem.q.base.log_prob)(xs)
-        held = jax.vmap(lambda x: problem.log_weight(x, detached(problem.q)))(xs)
+        held = over_elements(lambda x: problem.log_weight(x, detached(problem.q)), xs)
         log_weights = stop(held)
         k = log_weights.shape[0]
         bound, shares = log_mean_exp(log_weights), jax.nn.softmax(log_weights)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from logtrick._core.kernel import detached, first_order, stop
 from logtrick._core.module import Module
+from logtrick._core.samples import over_elements
 from logtrick.vi._estimators._base import Array, Problem, WeightEstimator
 from logtrick.vi._objectives._renyi import log_mean_exp
 
@@ -77,7 +78,7 @@ class VIMCO(WeightEstimator):
     def surrogate(self, problem: Problem, noise: Any) -> Array:
         xs = jax.vmap(detached(problem.q).base.draw)(noise)
         log_qs = jax.vmap(problem.q.base.log_prob)(xs)
-        log_weights = jax.vmap(problem.log_weight)(xs)
+        log_weights = over_elements(problem.log_weight, xs)
         phi = problem.objective.value
         baselines = without_each(phi, self.stand_in, stop(log_weights))
         signal = stop(phi(log_weights)) - baselines
