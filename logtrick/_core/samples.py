@@ -101,7 +101,7 @@ def enclosed(axis: SampleAxis | StepAxis) -> Iterator[None]:
 def own_key(key: Array) -> Array:
     """`key` for an expectation or program that may be nested: each enclosing sample, element or step has its own."""
     for axis in _ENCLOSING.get():
-        key = jax.random.fold_in(jax.random.fold_in(key, keys.NESTED), axis.position())
+        key = keys.fold_in(keys.fold_in(key, keys.NESTED), axis.position())
     return key
 
 

@@ -24,6 +24,7 @@ import numpy as np
 from jax import lax
 
 from logtrick._core.compat import partitionable
+from logtrick._core.keys import fold_in, is_threefry
 from logtrick._core.materialize import materialized
 from logtrick._core.module import Module, static
 from logtrick._core.threefry import uniform
@@ -162,7 +163,7 @@ class KeyPerRun(Noise):
 
     def rows(self, key: Array, start: Any, count: int, total: int) -> Array:
         index = jnp.asarray(start, jnp.uint32) + jnp.arange(count, dtype=jnp.uint32)
-        return jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+        return jax.vmap(lambda i: fold_in(key, i))(index)
 
     def one(self, key: Array) -> Array:
         return key
@@ -232,7 +233,9 @@ def is_noise(x: Any) -> bool:
     return isinstance(x, Noise)
 
 
-def rows(spec: Any, key: Array, start: Any, count: int, total: int) -> Any:
+def rows(
+    spec: Any, key: Array, start: Any, count: int, total: int, seed: Array | None = None
+) -> Any:
     """Rows of every noise in the tree `spec`; several leaves get `fold_in(key, position)`, a single one the key.
 
     Args:
@@ -241,6 +244,8 @@ def rows(spec: Any, key: Array, start: Any, count: int, total: int) -> Any:
       start: the number of the first row, an int or a traced integer.
       count: how many rows.
       total: how many rows the whole draw has.
+      seed: any unsigned integer, shape (), that XLA cannot know and that is cheap to compute: it guards the draw, so that it
+        is computed once. None takes a word of `key`.
     Returns:
       The numbers, a pytree like `spec` whose leaves have shape (count, *shape).
     Example:
@@ -257,7 +262,7 @@ def rows(spec: Any, key: Array, start: Any, count: int, total: int) -> Any:
         index = jnp.asarray(start, jnp.int32) + jnp.arange(count)
         return jax.tree.map(lambda a: a.at[index].get(mode="clip"), given)
     leaves, tree = jax.tree.flatten(spec, is_leaf=is_noise)
-    keys = [key] if len(leaves) == 1 else [jax.random.fold_in(key, i) for i in range(len(leaves))]
+    keys = [key] if len(leaves) == 1 else [fold_in(key, i) for i in range(len(leaves))]
     counted = [i for i, leaf in enumerate(leaves) if leaf.counted and _counted(key)]
     drawn: list[Any] = [None] * len(leaves)
     for i in set(range(len(leaves))) - set(counted):
@@ -265,19 +270,28 @@ def rows(spec: Any, key: Array, start: Any, count: int, total: int) -> Any:
     if counted:
         known, traced = (start, None) if isinstance(start, int) else (None, start)
         pairs = [leaves[i] for i in counted], [keys[i] for i in counted]
-        for i, rows_of_leaf in zip(counted, _counted_rows(*pairs, traced, known, count, total)):
+        seed = jax.random.key_data(keys[0])[0] if seed is None else seed
+        for i, rows_of_leaf in zip(
+            counted, _counted_rows(*pairs, seed, traced, known, count, total)
+        ):
             drawn[i] = rows_of_leaf
     return tree.unflatten(drawn)
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4, 5), inline=True)
+@functools.partial(jax.jit, static_argnums=(4, 5, 6), inline=True)
 def _counted_rows(
-    leaves: list[Noise], keys: list[Array], traced: Any, known: int | None, count: int, total: int
+    leaves: list[Noise],
+    keys: list[Array],
+    seed: Array,
+    traced: Any,
+    known: int | None,
+    count: int,
+    total: int,
 ) -> list[Any]:
     """Rows of counter-based noises, computed once. Jitted: called eagerly, it is compiled for the first call only."""
     start = traced if known is None else known
     draw = lambda: [leaf.rows(key, start, count, total) for leaf, key in zip(leaves, keys)]
-    return materialized(draw, jax.random.key_data(keys[0])[0], jnp.asarray(start, jnp.uint32))
+    return materialized(draw, seed, jnp.asarray(start, jnp.uint32))
 
 
 def one(spec: Any, key: Array) -> Any:
@@ -295,7 +309,7 @@ def one(spec: Any, key: Array) -> Any:
       True
     """
     leaves, tree = jax.tree.flatten(spec, is_leaf=is_noise)
-    keys = [key] if len(leaves) == 1 else [jax.random.fold_in(key, i) for i in range(len(leaves))]
+    keys = [key] if len(leaves) == 1 else [fold_in(key, i) for i in range(len(leaves))]
     return tree.unflatten([leaf.one(k) for leaf, k in zip(leaves, keys)])
 
 
@@ -335,7 +349,7 @@ def _wide(dtype: Any) -> np.dtype:
 
 
 def _counted(key: Array) -> bool:
-    return str(jax.random.key_impl(key)) == "threefry2x32" and partitionable()
+    return is_threefry(key) and partitionable()
 
 
 def _keyed(draw: Any, key: Array, start: Any, count: int, dtype: Any) -> Array:

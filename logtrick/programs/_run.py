@@ -67,7 +67,7 @@ def run_block(
 
 def draw_noises(structure: Structure, key: Array, start: Any, count: int, total: int) -> list[Any]:
     """Rows start … start + count of every site's noise; alike sites in one draw, since each threefry compiles slowly."""
-    base = jax.random.fold_in(key, keys.SAMPLE)
+    base, seed = keys.fold_in(key, keys.SAMPLE), jax.random.key_data(key)[0]
     sites = structure.sites
     alike: dict[Any, list[int]] = {}
     for i, site in enumerate(sites):
@@ -76,11 +76,11 @@ def draw_noises(structure: Structure, key: Array, start: Any, count: int, total:
     for group in alike.values():
         spec = sites[group[0]].noise
         if len(group) == 1:
-            site_key = jax.random.fold_in(base, group[0])
-            noises[group[0]] = _noise.rows(spec, site_key, start, count, total)
+            site_key = keys.fold_in(base, group[0])
+            noises[group[0]] = _noise.rows(spec, site_key, start, count, total, seed)
             continue
-        site_keys = jax.vmap(lambda i: jax.random.fold_in(base, i))(jnp.array(group, jnp.uint32))
-        drawn = jax.vmap(lambda k: _noise.rows(spec, k, start, count, total))(site_keys)
+        site_keys = jax.vmap(lambda i: keys.fold_in(base, i))(jnp.array(group, jnp.uint32))
+        drawn = jax.vmap(lambda k: _noise.rows(spec, k, start, count, total, seed))(site_keys)
         for j, i in enumerate(group):
             noises[i] = jax.tree.map(lambda d: d[j], drawn)
     return noises

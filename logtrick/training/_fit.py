@@ -114,8 +114,8 @@ def _checkpoint(where: str, checkpoint: Any, resume: bool) -> Checkpoint | None:
 
 def _traced(program: Program, state: FitState, data: Any, num_steps: int) -> FitResult[Any]:
     """All steps in one call, under `jax.vmap` or `jax.jit`."""
-    state, records, _ = program.whole(state, data, count=num_steps)
-    records = jax.tree.map(lambda column: column[:num_steps], records)
+    state, rows, _ = program.whole(state, data, count=num_steps)
+    records = jax.tree.map(lambda column: column[:num_steps], rows.columns())
     history = History(
         value=records.value,
         gradient_norm=records.gradient_norm,

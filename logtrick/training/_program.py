@@ -19,7 +19,7 @@ from logtrick.training import _guard, _mesh
 from logtrick.training._adaptive import partition
 from logtrick.training._evaluation import evaluates_as_is, evaluation_params
 from logtrick.training._fingerprint import fingerprint
-from logtrick.training._state import STOPPED, FitState, Records
+from logtrick.training._state import STOPPED, FitState, Records, Rows
 from logtrick.training._step import Task, take
 
 Array = jax.Array
@@ -129,7 +129,7 @@ def _strong(x: Any) -> Array:
 
 def _advance(
     task: Task, capacity: int, state: FitState, data: Any, count: Any
-) -> tuple[FitState, Records, Array]:
+) -> tuple[FitState, Rows, Array]:
     """`count` ≤ `capacity` steps."""
     base = jax.random.wrap_key_data(state.key_data, impl=state.key_impl)
     # A buffer of one step would be seen through by the compiler, and give other bits.
@@ -137,9 +137,6 @@ def _advance(
     steps = state.step + jnp.arange(capacity, dtype=jnp.int32)
     # All keys at once: a fold inside of the loop would cost a small step an eighth of its time.
     step_keys = jax.vmap(lambda step: step_key(base, step))(steps)
-    at = lambda tree, i: jax.tree.map(
-        lambda a: lax.dynamic_index_in_dim(a, i, keepdims=False), tree
-    )
 
     def step(state: FitState, key: Array, data: Any, i: Array) -> tuple[FitState, Records]:
         state, records = take(task, state, key, batch_of(task, state, data, i))
@@ -151,29 +148,47 @@ def _advance(
     closed, shapes = jaxpr_of(step, state, step_keys[0], data, jnp.zeros((), jnp.int32))
     tree, kinds = jax.tree.structure(shapes), shapes[1]
 
-    def body(i: Array, carry: tuple[FitState, Array]) -> tuple[FitState, Array]:
-        state, rows = carry
-        leaves = jax.tree.leaves((state, at(step_keys, i), data, i))
+    def body(i: Array, carry: tuple[FitState, Array, Array]) -> tuple[FitState, Array, Array]:
+        state, counters, rows = carry
+        at = i.astype(jnp.uint32)  # an index without a sign is not checked for negative values
+        key = lax.dynamic_index_in_dim(step_keys, at, keepdims=False)
+        leaves = jax.tree.leaves((_with_counters(state, counters), key, data, i))
         state, records = tree.unflatten(jaxpr_as_fun(closed)(*leaves))
-        return state, lax.dynamic_update_index_in_dim(rows, _as_row(records), i, 0)
+        state, counters = _without_counters(state)
+        row = _as_row(records)
+        return state, counters, lax.dynamic_update_index_in_dim(rows, row, at, 0)
 
     width = len(jax.tree.leaves(kinds))
     rows = jnp.full((capacity, width), STOPPED, float)
-    state, rows = lax.fori_loop(0, count, body, (state, rows))
+    state, counters = _without_counters(state)
+    state, counters, rows = lax.fori_loop(0, count, body, (state, counters, rows))
+    state = _with_counters(state, counters)
     # A copy of the flag: the state is donated to the next call.
-    out = (state, _from_rows(rows, kinds), jnp.copy(state.skipped_in_a_row))
+    out = (state, Rows(rows, kinds), jnp.copy(state.skipped_in_a_row))
     return _mesh.replicated(task.mesh, out)
+
+
+_COUNTERS = ("step", "skipped", "skipped_in_a_row", "clipped")
+
+
+def _without_counters(state: FitState) -> tuple[FitState, Array]:
+    """The state without its scalar counters and scales, and these as one vector: one kernel of XLA, not one for each."""
+    log_median, seen = state.gradient_scale
+    counts = [getattr(state, name) for name in _COUNTERS]
+    counters = jnp.stack([*counts, seen, lax.bitcast_convert_type(log_median, jnp.int32)])
+    return replace(state, gradient_scale=(), **dict.fromkeys(_COUNTERS, ())), counters
+
+
+def _with_counters(state: FitState, counters: Array) -> FitState:
+    """The inverse of `_without_counters`."""
+    *counts, seen, log_median = counters
+    scale = (lax.bitcast_convert_type(log_median, jnp.float32), seen)
+    return replace(state, gradient_scale=scale, **dict(zip(_COUNTERS, counts)))
 
 
 def _as_row(records: Records) -> Array:
     """A step's records as one vector of floats: one write into the history instead of one for each."""
     return jnp.stack([x.astype(float) for x in jax.tree.leaves(records)])
-
-
-def _from_rows(rows: Array, kinds: Records) -> Records:
-    """The columns of `rows`, in the form and the dtypes of the records."""
-    leaves, tree = jax.tree.flatten(kinds)
-    return tree.unflatten([rows[:, j].astype(kind.dtype) for j, kind in enumerate(leaves)])
 
 
 def batch_of(task: Task, state: FitState, data: Any, i: Any) -> tuple[Any, ...]:
@@ -183,7 +198,7 @@ def batch_of(task: Task, state: FitState, data: Any, i: Any) -> tuple[Any, ...]:
 
 def step_key(base: Array, step: Any) -> Array:
     """The objective's key at a step."""
-    return jax.random.fold_in(jax.random.fold_in(base, step), keys.SAMPLE)
+    return keys.fold_in(keys.fold_in(base, step), keys.SAMPLE)
 
 
 def _shown(task: Task, state: FitState) -> tuple[Any, Any]:

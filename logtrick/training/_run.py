@@ -230,10 +230,10 @@ class Run:
         self.in_flight = True
         try:
             with host_errors_surface([], boxes=self.program.boxes):
-                state, records, in_a_row = self.program.advance(given, self.data, np.int32(count))
+                state, rows, in_a_row = self.program.advance(given, self.data, np.int32(count))
                 if self.abortable:
                     wait(in_a_row)
-                records, self._in_a_row = jax.device_get((records, in_a_row))
+                rows, self._in_a_row = jax.device_get((rows, in_a_row))
         except Exception as error:
             for listener in self.listeners:
                 listener.translate(self, error)
@@ -243,7 +243,7 @@ class Run:
         if self._batches is not None:
             position = put_replicated(self.task.mesh, jax.device_put(after))
             state, self._position = replace(state, position=position), after
-        self._accept(state, records, count)
+        self._accept(state, rows.columns(), count)
         if count:
             elapsed = time.monotonic() - began
             self.seconds += elapsed

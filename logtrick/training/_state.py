@@ -64,3 +64,20 @@ class Records(Module):
     update_norm: Array
     flags: Array
     metrics: dict[str, Array]
+
+
+class Rows(Module):
+    """The records of the steps of one compiled call, as they leave it: one matrix, split where it is looked at.
+
+    Attributes:
+      values: a row of floats for each step.
+      kinds: the `Records` of one step, shapes and dtypes.
+    """
+
+    values: Array
+    kinds: Any = static()
+
+    def columns(self) -> Records:
+        """The records, in the form and the dtypes that a step gave them, a leading axis of steps."""
+        leaves, tree = jax.tree.flatten(self.kinds)
+        return tree.unflatten([self.values[:, j].astype(k.dtype) for j, k in enumerate(leaves)])

@@ -126,13 +126,14 @@ def take(
     wrong = _not_finite(step)
     running = state.skipped_in_a_row < task.limit
     accepted = running & (wrong == 0)
-    choose = lambda new, old: jnp.where(accepted, new, old)
-    params, opt_state = jax.tree.map(choose, step.new, step.old)
     average, scale = state.average, state.gradient_scale
     if task.average is not None:
         shown = evaluation_params(task.evaluate, step.new[1], step.new[0])
-        average = jax.tree.map(choose, task.average.update(average, shown, state.step), average)
+        average = task.average.update(average, shown, state.step)
+    new, old = (*step.new, average), (*step.old, state.average)
+    params, opt_state, average = _either(accepted, new, old)
     if task.freeze_guard is not None:
+        choose = lambda new, old: jnp.where(accepted, new, old)
         scale = jax.tree.map(choose, _guard.observe(scale, step.gradient_norm), scale)
     skipped = (running & (wrong != 0)).astype(jnp.int32)
     clipped = accepted & step.clipped
@@ -159,6 +160,17 @@ def take(
         metrics=metrics,
     )
     return state, records
+
+
+def _either(first: Array, one: Any, other: Any) -> Any:
+    """`one` where `first` is true, else `other`; trees of the same kinds.
+
+    On the CPU by a branch, which copies memory, where a `select` for each leaf would be a kernel each to compile. On other
+    devices a branch waits for its predicate.
+    """
+    if jax.default_backend() != "cpu":
+        return jax.tree.map(lambda x, y: jnp.where(first, x, y), one, other)
+    return lax.cond(first, lambda: one, lambda: other)
 
 
 def _update(task: Task, state: FitState, trained: Any, value: Array, grads: Any) -> tuple[Any, Any]:

@@ -75,3 +75,16 @@ def test_purposes_are_distinct():
     step = [jax.random.fold_in(lt.key(0), s) for s in range(3)]
     tree = [jax.random.fold_in(k, t) for k in step for t in tags]
     assert len({tuple(data(k)) for k in [lt.key(0), *step, *tree]}) == 1 + len(step) + len(tree)
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_fold_in_is_that_of_jax(impl: str) -> None:
+    key = jax.random.key(5, impl=impl)
+    words = jax.random.key_data
+    for number in (0, 1, 2**32 - 1, jnp.array(7, jnp.int32)):
+        ours, theirs = keys.fold_in(key, number), jax.random.fold_in(key, number)
+        assert (words(ours) == words(theirs)).all()
+    if impl == "threefry2x32":
+        several = jax.vmap(lambda i: keys.fold_in(key, i))(jnp.arange(3))
+        one_by_one = jnp.stack([jax.random.fold_in(key, i) for i in range(3)])
+        assert (words(several) == words(one_by_one)).all()
