@@ -1,6 +1,7 @@
 """Public names that are imported on first use, so that `import logtrick` costs next to nothing (PEP 562)."""
 
 import ast
+import difflib
 import importlib
 import pkgutil
 import sys
@@ -22,7 +23,7 @@ def names_of_stub(package: str) -> tuple[Callable[[str], Any], Callable[[], list
 
     def get(name: str) -> Any:
         if name not in home:
-            raise _missing(package, name)
+            raise _missing(package, name, sorted(home))
         module, original = home[name]
         if module == package:
             value = importlib.import_module(f"{package}.{original}")
@@ -34,11 +35,23 @@ def names_of_stub(package: str) -> tuple[Callable[[str], Any], Callable[[], list
     return get, lambda: sorted(home), sorted(home)
 
 
-def _missing(package: str, name: str) -> AttributeError:
-    """The error of a name that is not there; names of other libraries and papers are told what to use."""
+def _plain(name: str) -> str:
+    """A name without what people spell in different ways."""
+    return name.lower().replace("_", "")
+
+
+def _missing(package: str, name: str, known: list[str]) -> AttributeError:
+    """The error of a name that is not there.
+
+    Names of other libraries and papers are told what to use, a misspelled one is told the nearest of ours.
+    """
     said = f"module {package!r} has no attribute {name!r}"
     if not name.startswith("_"):
         pointers = importlib.import_module(f"{package}._pointers").POINTERS
-        if name in pointers:
-            return AttributeError(f"{said}: {pointers[name]}.")
+        ours = {_plain(each): f"use lt.{each}" for each in known}
+        words = {**{_plain(each): advice for each, advice in pointers.items()}, **ours}
+        near = difflib.get_close_matches(_plain(name), words, 1, 0.8)
+        advice = pointers.get(name) or words.get(_plain(name)) or (words[near[0]] if near else None)
+        if advice:
+            return AttributeError(f"{said}: {advice}.")
     return AttributeError(said, name=name, obj=sys.modules[package])

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from logtrick._core.calls import described
 from logtrick._core.compat import is_tracer
 from logtrick._core.kernel import is_array
 
@@ -15,7 +16,7 @@ Array = jax.Array
 def positive_int(where: str, name: str, value: Any, least: int = 1) -> int:
     """A static int of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        got = "a traced value" if is_tracer(value) else f"{type(value).__name__} {value!r}"
+        got = "a traced value" if is_tracer(value) else described(value)
         raise TypeError(
             f"{where}({name}=…) needs a static positive int; got {got}. Pass a Python int."
         )
@@ -26,10 +27,14 @@ def positive_int(where: str, name: str, value: Any, least: int = 1) -> int:
 
 def scalar_log_prob(where: str, value: Any) -> Array:
     """One draw's log-prob: a real scalar."""
+    if value is None or not is_array(value):
+        raise ValueError(
+            f"{where}: log_prob must return a number, the log density of one draw; got {described(value)}."
+        )
     shape = np.shape(value)
     if shape:
         raise ValueError(
-            f"{where}: log_prob must be scalar per draw, got {shape}; sum the event dimensions (.sum(), or to_event(1))."
+            f"{where}: log_prob must be scalar per draw, got {shape}; sum the event dimensions, e.g. jnp.sum(…)."
         )
     return real(where, "log_prob", value)
 
@@ -50,14 +55,19 @@ def scalar_cost(where: str, value: Any) -> Array:
       >>> lt.estimators.scalar_cost("f", 3).item()
       3.0
     """
+    returns = "needs" if where == "lt.cost" else "must return"
     if value is None or not is_array(value):
+        called = getattr(type(value), "called", None)  # a statement of a program, not yielded
+        advice = f"Write `x = yield lt.{called}(…)`" if called else "Return a number"
+        if isinstance(value, dict | list | tuple):
+            advice += ", or use lt.expect_tree for the expectations of several"
         raise ValueError(
-            f"{where} must return a scalar or a tuple of scalars; got {type(value).__name__}. Return a number."
+            f"{where} {returns} a scalar or a tuple of scalars; got {described(value)}. {advice}."
         )
     shape = np.shape(value)
     if shape:
         raise ValueError(
-            f"{where} must return a scalar for one draw; got shape {shape}. Sum or average it; batching is jax.vmap's."
+            f"{where} {returns} a scalar for one draw; got shape {shape}. Sum or average it; batching is jax.vmap's."
         )
     return real(where, "the cost", value)
 
@@ -84,7 +94,7 @@ def differentiable(where: str, params: Any, *, empty: bool = True) -> None:
         name = "params" + jax.tree_util.keystr(path)
         if not is_array(leaf):
             raise TypeError(
-                f"{where}: {name} is a {type(leaf).__name__}, which has no gradient. Close over it, or partition it away."
+                f"{where}: {name} is {_article(type(leaf).__name__)}, which has no gradient. Close over it, or partition it away."
             )
         dtype = jnp.result_type(leaf)
         if jnp.issubdtype(dtype, jnp.complexfloating):
@@ -96,6 +106,10 @@ def differentiable(where: str, params: Any, *, empty: bool = True) -> None:
                 f"{where}: {name} is {dtype}, which has no gradient. Make it a float, close over it, or leave it out of "
                 "the trainable parameters."
             )
+
+
+def _article(noun: str) -> str:
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
 
 
 def concrete(value: Any) -> np.ndarray | None:

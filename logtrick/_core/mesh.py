@@ -5,7 +5,9 @@ from typing import Any
 
 import jax
 from jax import lax
+from jax.sharding import AxisType, Mesh
 
+from logtrick._core.calls import described
 from logtrick._core.compat import to_varying, varying_axes
 
 
@@ -106,3 +108,16 @@ def _settled(body: Body, carry: Any, xs: Any) -> Any:
         ):
             return tree.unflatten(leaves)
         leaves = [cast_varying(leaf, new) for leaf, new in zip(leaves, after)]
+
+
+def automatic_mesh(where: str, mesh: Any) -> Mesh | None:
+    """The mesh with axes along which XLA spreads the work by itself; None for None."""
+    if mesh is None:
+        return None
+    if not isinstance(mesh, Mesh):
+        raise TypeError(
+            f"{where}(mesh=…) needs a jax.sharding.Mesh; got {described(mesh)}. Pass "
+            "jax.make_mesh((jax.device_count(),), ('samples',)), say."
+        )
+    kinds = (AxisType.Auto,) * len(mesh.axis_names)
+    return Mesh(mesh.devices, mesh.axis_names, axis_types=kinds)

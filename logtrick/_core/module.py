@@ -49,6 +49,7 @@ class Module:
                 )
         cls._abstract = abstract
         dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+        cls.__setattr__ = _refuse_to_set  # type: ignore[method-assign]  # the dataclass's, in words
         if not abstract:
             _require_all_methods(cls)
             _register(cls)
@@ -72,6 +73,20 @@ def _require_all_methods(cls: type) -> None:
             f"{cls.__name__} is a concrete {' and '.join(owners)} and lacks {', '.join(sorted(missing))}. Define "
             f"{'it' if len(missing) == 1 else 'them'}, or declare class {cls.__name__}(…, abstract=True)."
         )
+
+
+def _refuse_to_set(self: Any, name: str, value: Any) -> None:
+    """The error of an assignment to a frozen object: what to do in the constructor, and what elsewhere."""
+    kind = type(self).__name__
+    names = [field.name for field in dataclasses.fields(self)]
+    if names and all(each in self.__dict__ for each in names):
+        raise dataclasses.FrozenInstanceError(
+            f"{kind} is frozen: {name} cannot be assigned. Make a changed copy, lt.replace(obj, {name}=…)."
+        )
+    raise dataclasses.FrozenInstanceError(
+        f"{kind} is frozen, so its own __init__ cannot assign {name}. Declare the fields in the class body, `{name}: float`: "
+        "the constructor is made from them. What is computed goes into __post_init__, by lt.assign(self, …)."
+    )
 
 
 def _register(cls: type) -> None:

@@ -8,6 +8,8 @@ import jax
 import numpy as np
 
 from logtrick._core import checks, keys
+from logtrick._core.calls import described, in_words
+from logtrick._core.objectives import check_swapped
 from logtrick.diagnostics._announce import Announcer
 from logtrick.diagnostics._comparison import Comparison
 from logtrick.diagnostics._estimate import too_large
@@ -53,6 +55,7 @@ class _Contender:
         return sum(gradient.variance(i) for i in range(len(gradient.leaves)))
 
 
+@in_words("lt.compare_estimators", further=((int, "num_replicates"),))
 def compare_estimators(
     key: Any,
     objectives: Mapping[str, Callable[..., Any]],
@@ -111,12 +114,13 @@ def compare_estimators(
       'ValueError: Pathwise() needs a reparameteri'
     """
     where = "lt.compare_estimators"
+    check_swapped(where, key, params)
     _check_objectives(where, objectives)
     key, params = prepared(where, key, params, num_replicates)
     for name, count in (("num_timings", num_timings), ("block_size", block_size)):
         if count:
             checks.positive_int(where, name, count)
-    contenders = list(_contenders(where, objectives, num_samples))
+    contenders = list(_contenders(where, objectives, data is not None, num_samples))
     judged = given(where, reference, params)
     arguments = (params, key, as_data(data))
     announcer = Announcer(where, len(contenders), progress)
@@ -142,23 +146,26 @@ def compare_estimators(
 def _check_objectives(where: str, objectives: Any) -> None:
     if not isinstance(objectives, Mapping):
         raise TypeError(
-            f"{where}(objectives=…) needs a dict of functions by name; got "
-            f"{type(objectives).__name__}."
+            f"{where}(objectives=…) needs a dict of functions by name; got {described(objectives)}. Pass "
+            '{"mine": objective}.'
         )
     if not objectives:
         raise ValueError(f"{where}(objectives=…) needs at least one objective; got none.")
 
 
 def _contenders(
-    where: str, objectives: Mapping[str, Any], num_samples: Sequence[int] | None
+    where: str,
+    objectives: Mapping[str, Any],
+    has_data: bool,
+    num_samples: Sequence[int] | None,
 ) -> Iterator[_Contender]:
     for name, objective in objectives.items():
         if num_samples is None:
-            yield _Contender(name, replicator(where, objective), None)
+            yield _Contender(name, replicator(where, objective, has_data, name), None)
             continue
         for count in num_samples:
             checks.positive_int(where, "num_samples", count)
-            work = replicator(where, objective, num_samples=count)
+            work = replicator(where, objective, has_data, name, num_samples=count)
             yield _Contender(f"{name}, n = {count}", work, count)
 
 

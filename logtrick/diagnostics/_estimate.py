@@ -55,7 +55,7 @@ def estimate_cost(objective: Callable[..., Any], params: Any, *, data: Any = Non
       >>> lt.diagnostics.estimate_cost(objective, jnp.zeros(10)).evaluations
       1024
     """
-    work = replicator("lt.diagnostics.estimate_cost", objective)
+    work = replicator("lt.diagnostics.estimate_cost", objective, data is not None)
     probe = work.probe(params, as_key(jax.random.key(0)), as_data(data))
     return CostEstimate(probe.evaluations, probe.bytes, _memory())
 

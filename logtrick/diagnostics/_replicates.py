@@ -11,10 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks, keys
+from logtrick._core.calls import described
 from logtrick._core.jaxprs import largest_bytes
 from logtrick._core.meter import evaluations_of
+from logtrick._core.module import Module
+from logtrick._core.objectives import check_objective
 from logtrick.diagnostics._moments import GradientMoments, Moments
 from logtrick.expectations import expect_program
+from logtrick.programs import host_errors_surface
 from logtrick.training import merge, partition
 
 Array = jax.Array
@@ -58,6 +62,7 @@ class Replicator:
             None  # of `single`, tracing included, when first called
         )
         self._probes: dict[Any, Probe] = {}
+        self.boxes: list[Any] = []  # the black boxes that it calls, found while tracing
 
     def value(self, params: Any, key: Array, data: tuple[Any, ...]) -> Array:
         """The objective's value, shape ()."""
@@ -84,7 +89,8 @@ class Replicator:
         kind = (tree, tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves), key.dtype)
         if kind not in self._probes:
             began = time.perf_counter()
-            jaxpr = self.single.trace(params, key, data).jaxpr
+            with host_errors_surface([], boxes=self.boxes):
+                jaxpr = self.single.trace(params, key, data).jaxpr
             seconds = time.perf_counter() - began
             # the value alone: what reverse mode computes anew is no further evaluation
             evaluations, biased = evaluations_of(self.value, params, key, data)
@@ -113,15 +119,19 @@ def _cached(where: str, objective: Callable[..., Any], options: Any) -> Replicat
     return Replicator(where, objective, options)
 
 
-def replicator(where: str, objective: Any, **options: Any) -> Replicator:
+def replicator(
+    where: str, objective: Any, has_data: bool, name: str | None = None, **options: Any
+) -> Replicator:
     """The compiled functions of `objective`, cached for the 64 objectives used last."""
-    if not callable(objective):
+    argument = "objective" if name is None else f"objectives[{name!r}]"
+    if not callable(objective) or isinstance(objective, Module):
         raise TypeError(
-            f"{where}(objective=…) needs a function of (params, key); got "
-            f"{type(objective).__name__}."
+            f"{where}({argument}=…) needs a function of (params, key); got {described(objective)}."
         )
     if inspect.isgeneratorfunction(objective):
         objective = _of_program(objective)
+    elif not options:
+        check_objective(where, objective, has_data, argument)
     if isinstance(objective, Hashable):
         return _cached(where, objective, tuple(options.items()))
     return Replicator(where, objective, tuple(options.items()))
@@ -148,7 +158,10 @@ def moments(
     value = Moments()
     gradient = GradientMoments(len(jax.tree.leaves(partition(params)[0])), count)
     for start in range(0, count, size):
-        values, grads = work.block(params, base, data, np.int32(start), size=size)
+        with host_errors_surface([], boxes=work.boxes):
+            values, grads = jax.device_get(
+                work.block(params, base, data, np.int32(start), size=size)
+            )
         kept = min(size, count - start)
         value.add(np.asarray(values, np.float64)[:kept])
         gradient.add([np.asarray(g, np.float64)[:kept] for g in jax.tree.leaves(grads)])

@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks
+from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, static
+from logtrick._core.objectives import check_swapped
 from logtrick.diagnostics._moments import GradientMoments
 from logtrick.diagnostics._reference import Reference, constant, given, judge
 from logtrick.diagnostics._replicates import Replicator, moments, replicator
@@ -120,6 +122,7 @@ class GradientStatistics(Module):
 _HEAD = ["leaf", "shape", "norm of the mean", "variance", "norm / √variance", "largest |bias z|"]
 
 
+@in_words("lt.gradient_statistics", further=((int, "num_replicates"),))
 def gradient_statistics(
     key: Any,
     objective: Callable[..., Any],
@@ -165,10 +168,11 @@ def gradient_statistics(
       (2.0, True)
     """
     where = "lt.gradient_statistics"
+    check_swapped(where, key, params)
     key, params = prepared(where, key, params, num_replicates)
     if block_size is not None:
         checks.positive_int(where, "block_size", block_size)
-    work = replicator(where, objective)
+    work = replicator(where, objective, data is not None)
     judged = given(where, reference, params)
     found = replicates(work, key, params, as_data(data), num_replicates, block_size)
     return statistics(found, params, judged)

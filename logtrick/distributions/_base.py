@@ -20,7 +20,7 @@ from logtrick.distributions._capabilities import (
     known,
 )
 from logtrick.distributions._draw import Draw, is_draw, same_charts, value_of
-from logtrick.distributions._keywords import naming_the_right_keyword
+from logtrick.distributions._keywords import naming_the_right_keyword, one_draw
 from logtrick.distributions._links import Link
 from logtrick.distributions._parameters import is_inexact, widened
 from logtrick.distributions._refusals import moving_support_message, unaccounted
@@ -192,6 +192,7 @@ class Distribution(Module, abstract=True):
         """
         return detached(rounded(self, self._draw_with(detached, noise)))
 
+    @one_draw
     def sample(self, key: Any) -> Any:
         """One draw.
 

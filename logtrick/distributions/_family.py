@@ -1,5 +1,6 @@
 """`lt.distribution`: a family from two plain functions of one draw."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
+from logtrick._core.calls import described, in_words
 from logtrick._core.kernel import is_array, refuse
 from logtrick._core.module import Module, static
 from logtrick.distributions._base import Distribution
@@ -38,7 +40,7 @@ class _Custom(Distribution):
         return KeyPerRun()
 
     def _transform(self, noise: Any) -> Any:
-        return self.functions[1](noise, self.params)
+        return _draw(self.functions[1](noise, self.params))
 
     def _draw_with(self, change: Callable[[Any], Any], noise: Any) -> Any:
         # The sampler may close over parameters as well: closure_convert brings every differentiable array to light.
@@ -50,13 +52,22 @@ class _Custom(Distribution):
             params = jax.tree.unflatten(
                 tree, [next(given) if is_array(leaf) else leaf for leaf in leaves]
             )
-            return self.functions[1](noise, params)
+            return _draw(self.functions[1](noise, params))
 
         converted, outside = jax.closure_convert(sample, noise, arrays)
         return converted(noise, change(arrays), *change(outside))
 
     def _log_prob(self, x: Any) -> Array:
         return checks.scalar_log_prob("lt.distribution", self.functions[0](self.params, x))
+
+
+def _draw(x: Any) -> Any:
+    """What a user's sampler returned."""
+    if not jax.tree.leaves(x):
+        raise TypeError(
+            f"lt.distribution(sample=…) must return one draw; got {described(x)}. Return the array."
+        )
+    return x
 
 
 class Family(Module):
@@ -89,6 +100,45 @@ def _no_complex_derivative(leaf: Any) -> Any:
     return refuse(leaf, message, TypeError)
 
 
+_KEYS = ("key", "rng", "rng_key", "prng_key", "seed")
+_PARAMS = ("params", "p", "parameters", "theta")
+
+
+def _check_order(log_prob: Any, sample: Any) -> None:
+    """The functions take their two arguments in the right order, as far as their names tell."""
+    density, sampler = _argument_names(log_prob), _argument_names(sample)
+    if density and (len(density) != 2 or density[0] in _KEYS):
+        advice = " The two functions are swapped." if density[0] in _KEYS else ""
+        raise TypeError(
+            f"lt.distribution(log_prob=…) is called with (params, x); got a function of ({', '.join(density)}).{advice}"
+        )
+    if sampler and (len(sampler) != 2 or sampler[1] in _KEYS):
+        raise TypeError(
+            f"lt.distribution(sample=…) is called with (key, params) and returns ONE draw; got a function of "
+            f"({', '.join(sampler)}). Keys come first; batching is jax.vmap's."
+        )
+    if density and density[0] in ("x", "value", "draw") and density[1] in _PARAMS:
+        raise TypeError(
+            f"lt.distribution(log_prob=…) is called with (params, x); got a function of ({', '.join(density)}). Parameters "
+            "come first."
+        )
+
+
+def _argument_names(function: Any) -> list[str]:
+    """The required positional arguments; none where the function does not tell, or takes any number."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return []
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    required = [p.name for p in parameters if p.kind in kinds and p.default is p.empty]
+    most = sum(p.kind in kinds for p in parameters)
+    return required if len(required) > 2 or most < 2 or len(required) == 2 else []
+
+
+@in_words("lt.distribution")
 def distribution(log_prob: LogProb, sample: Sampler) -> Family:
     """A family of distributions from two functions of ONE draw.
 
@@ -108,9 +158,13 @@ def distribution(log_prob: LogProb, sample: Sampler) -> Family:
       >>> round(mean(0.0).item(), 1), round(jax.grad(mean)(0.0).item(), 1)     # E x = e^{−logit}
       (1.0, -1.0)
     """
-    for name, function in (("log_prob", log_prob), ("sample", sample)):
+    for name, function, form in (
+        ("log_prob", log_prob, "(params, x)"),
+        ("sample", sample, "(key, params)"),
+    ):
         if not callable(function):
             raise TypeError(
-                f"lt.distribution({name}=…) needs a function; got {type(function).__name__}."
+                f"lt.distribution({name}=…) needs a function; got {described(function)}. Pass {name}{form}."
             )
+    _check_order(log_prob, sample)
     return Family((log_prob, sample))

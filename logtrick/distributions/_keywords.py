@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from logtrick._core.calls import described
+
 _KNOWN_AS = {
     "probs": ("prob", "p", "probability", "probabilities", "pvals", "success_prob"),
     "logits": ("logit", "log_odds", "log_probs", "log_weights", "scores", "weights"),
@@ -34,20 +36,60 @@ def naming_the_right_keyword(init: Callable[..., None]) -> Callable[..., None]:
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return init
     accepted = [p.name for p in parameters]
+    required = [p.name for p in parameters if p.default is p.empty]
+    positional = sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return init
 
     @functools.wraps(init)
     def checked(self: Any, *args: Any, **kwargs: Any) -> None:
         for name in kwargs:
             if name not in accepted:
                 raise TypeError(_message(type(self).__name__, name, accepted))
+        absent = [name for name in required if name not in accepted[: len(args)] + list(kwargs)]
+        if absent or len(args) > positional:
+            family = type(self).__name__
+            shown = ", ".join(_shown(accepted))
+            if absent:
+                raise TypeError(
+                    f"{family}({shown}) needs {' and '.join(absent)}, too. Pass {absent[0]}=…."
+                )
+            raise TypeError(
+                f"{family}({shown}) takes {positional} positional arguments; got {len(args)}. The shape of one draw is that of "
+                "its parameters; batching is jax.vmap's."
+            )
         init(self, *args, **kwargs)
 
     return checked
 
 
+def _shown(accepted: list[str]) -> list[str]:
+    """Without what families pass on to themselves."""
+    return [each for each in accepted if each not in ("by_probs", "static_count")]
+
+
 def _message(family: str, name: str, accepted: list[str]) -> str:
-    shown = [each for each in accepted if each not in ("by_probs", "static_count")]
+    shown = _shown(accepted)
     meant = [each for each in shown if name in _KNOWN_AS.get(each, ())]
     meant = meant or difflib.get_close_matches(name, shown, 1)
     advice = f"Pass {meant[0]}=…" if meant else "Pass these"
     return f"{family}({name}=…) is no parameter; it has {', '.join(shown)}. {advice}."
+
+
+def one_draw(sample: Callable[..., Any]) -> Callable[..., Any]:
+    """`sample`, whose error for a shape or a number of draws says how several draws are made."""
+
+    @functools.wraps(sample)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and not kwargs:
+            return sample(self, *args)
+        if not args and kwargs.keys() == {"key"}:
+            return sample(self, **kwargs)
+        got = [described(a) for a in args] + [f"{name}=…" for name in kwargs]
+        family = type(self).__name__.lstrip("_")
+        raise TypeError(
+            f"{family}.sample(key) makes one draw from one key; got ({', '.join(got)}). For n draws write "
+            "jax.vmap(dist.sample)(jax.random.split(key, n))."
+        )
+
+    return checked

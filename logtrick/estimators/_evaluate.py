@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from logtrick._core.calls import described
 from logtrick._core.kernel import limited
 from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution, value_of
@@ -34,7 +35,7 @@ def draw(estimator: Any, noise: Any, dist: Distribution) -> Points:
     """
     points, name = estimator.draw(noise, dist), type(estimator).__name__
     if not isinstance(points, Points):
-        raise TypeError(f"{name}.draw must return lt.Points(x, dist); got {type(points).__name__}.")
+        raise TypeError(f"{name}.draw must return lt.Points(x, dist); got {described(points)}.")
     declared, found = estimator.evaluations, points.count + len(points.centers)
     if declared is not None and declared != found:
         raise ValueError(
@@ -98,7 +99,14 @@ def close(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:
       >>> lt.estimators.close(estimator, costs, points, None).total.item()      # E 3x
       1.5
     """
-    return estimator.close(found, points, runs).plus(points.dist.nan_unless_legal())
+    closed = estimator.close(found, points, runs)
+    if not isinstance(closed, Costs):
+        raise TypeError(
+            f"{type(estimator).__name__}.close must return the costs; got {described(closed)}. Return "
+            "costs.plus(term of value zero), costs.scored(box), costs.averaged(weights), …: a number would lose the credit "
+            "of other sites."
+        )
+    return closed.plus(points.dist.nan_unless_legal())
 
 
 def close_limited(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:

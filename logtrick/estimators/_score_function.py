@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
+from logtrick._core.calls import described
 from logtrick._core.kernel import is_array, magic_box, stop
 from logtrick._core.module import replace
 from logtrick._core.samples import Runs
@@ -56,6 +57,17 @@ def nan_unless_finite(log_prob: Array, dist: Distribution) -> Array:
     return one * log_prob + sum(reached, jnp.zeros((), log_prob.dtype))
 
 
+def _meant(given: Any) -> str:
+    """What was meant by what is no baseline."""
+    if isinstance(given, type) and issubclass(given, Baseline):
+        return f"Write {given.__name__}()"
+    if isinstance(given, Plan):
+        return f"Pass plan={given!r}"
+    if isinstance(given, int | float):
+        return f"Pass lt.ConstantBaseline({given!r})"
+    return "Pass lt.LeaveOneOut()"
+
+
 class ScoreFunction(Estimator):
     """Score-function estimator with a baseline (REINFORCE).
 
@@ -91,7 +103,7 @@ class ScoreFunction(Estimator):
     def __post_init__(self) -> None:
         if not isinstance(self.baseline, Baseline):
             raise TypeError(
-                f"ScoreFunction(baseline=…) needs a baseline; got {self.baseline!r}. Pass lt.LeaveOneOut()."
+                f"ScoreFunction(baseline=…) needs a baseline; got {described(self.baseline)}. {_meant(self.baseline)}."
             )
         check_plan(self, self.plan)
 

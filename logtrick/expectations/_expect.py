@@ -10,7 +10,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from logtrick._core import checks, meter
+from logtrick._core.calls import described, in_words
 from logtrick._core.keys import as_key
+from logtrick._core.mesh import automatic_mesh
 from logtrick._core.samples import own_key
 from logtrick.distributions import Distribution
 from logtrick.estimators import DifferentiableCost, Estimator, ScoreFunction
@@ -79,6 +81,7 @@ def expect(
 ) -> Any: ...
 
 
+@in_words("lt.expect", further=((Estimator, "estimator"), (int, "num_samples")))
 def expect(
     key: Any,
     f: Callable[[Any], Any],
@@ -171,8 +174,47 @@ def check_function(where: str, f: Any) -> None:
     """`f` is a function of a draw."""
     if not callable(f):
         raise TypeError(
-            f"{where}(f=…) needs a function of one draw; got {type(f).__name__}. Call {where}(key, f, dist)."
+            f"{where}(f=…) needs a function of one draw; got {described(f)}. Call {where}(key, f, dist)."
         )
+    if inspect.isgeneratorfunction(f):
+        raise TypeError(
+            f"{where}(f=…) needs a function of one draw that returns its cost; got {described(f)}, a program, which "
+            "yields. Call lt.expect_program(key, program, *args)."
+        )
+    try:
+        signature = inspect.signature(f)
+    except (TypeError, ValueError):  # a builtin that does not tell
+        return
+    counts = (1, 2) if takes_key(f) else (1,)
+    if not any(_takes(signature, count) for count in counts):
+        raise TypeError(
+            f"{where}(f=…) is called with one draw, f(x), or with a draw and a key, f(x, key); got a function of "
+            f"{signature}. Let it take everything else from around it."
+        )
+
+
+def _takes(signature: inspect.Signature, count: int) -> bool:
+    """Whether a function can be called with so many positional arguments."""
+    try:
+        signature.bind(*(None,) * count)
+    except TypeError:
+        return False
+    return True
+
+
+def check_program_arguments(where: str, program: Any, args: tuple[Any, ...]) -> None:
+    """The program can be called with the arguments that are passed on to it."""
+    try:
+        signature = inspect.signature(program)
+    except (TypeError, ValueError):  # no function, or a builtin that does not tell
+        return
+    try:
+        signature.bind(*args)
+    except TypeError as error:
+        raise TypeError(
+            f"{where} passes what follows the program on to it, ({', '.join(described(a) for a in args)}); got a program "
+            f"of {signature}: {error}. Its own options, such as num_samples=16, go by name."
+        ) from None
 
 
 @overload
@@ -211,6 +253,7 @@ def expect_program(
 ) -> Any: ...
 
 
+@in_words("lt.expect_program")
 def expect_program(
     key: Any,
     program: Program,
@@ -257,6 +300,7 @@ def expect_program(
       >>> [round(g.item(), 2) for g in jax.grad(value)(jax.numpy.zeros(2))]   # the first through b's distribution
       [0.1, 0.18]
     """
+    check_program_arguments("lt.expect_program", program, args)
     begin = start(program, args)
     structure = lambda num_samples: structure_of(begin, num_samples)
     return expectation(
@@ -277,6 +321,7 @@ def expectation(
     """The expectation of a program whose structure is `structure_for(samples in the smallest chunk)`."""
     key = own_key(as_key(key))
     check_counts(where, num_samples, chunk_size)
+    mesh = automatic_mesh(where, mesh)
     structure = structure_for(min(block_sizes(num_samples, chunk_size)))
     _check_learning(where, structure, has_aux)
     _check_blocks(where, structure, num_samples, chunk_size)

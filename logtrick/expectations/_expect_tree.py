@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from logtrick import noise as _noise
 from logtrick._core import checks, keys, meter
+from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.samples import Runs, over_samples, own_key
 from logtrick.distributions import Distribution, value_of
@@ -29,6 +30,7 @@ _WHERE = "lt.expect_tree"
 _OWN = (0,)
 
 
+@in_words("lt.expect_tree", further=((int, "num_samples"),))
 def expect_tree(
     key: Any,
     f: Callable[[Any], Any],

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
+from logtrick._core.calls import in_words
 from logtrick._core.kernel import detached, first_order, magic_box, stop
 from logtrick._core.module import Module
 from logtrick._core.samples import Runs, over_elements, over_samples
@@ -45,6 +46,7 @@ class GivenAux(Module):
     costs: Array
 
 
+@in_words("lt.expect_given")
 def expect_given(
     samples: Any,
     f: Callable[[Any], Any],

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from logtrick._core.calls import described
 from logtrick._core.compat import is_tracer
 from logtrick._core.errors import BlackBoxError
 from logtrick._core.kernel import refuse
@@ -108,8 +109,13 @@ class BlackBox:
         legal = raw.dtype == dtype if self.dtype is not None else raw.dtype.kind in "fiub"
         if not legal:
             need = dtype if self.dtype is not None else "real numbers"
+            got = (
+                raw.dtype
+                if raw.dtype != object
+                else described(raw.item() if raw.size == 1 else raw)
+            )
             raise BlackBoxError(
-                f"lt.black_box({self.name}) returned {raw.dtype}; needs {need}. Pass dtype=…, or convert."
+                f"lt.black_box({self.name}) returned {got}; needs {need}. Pass dtype=…, or convert."
             )
         return raw
 

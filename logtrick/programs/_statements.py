@@ -5,6 +5,10 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from logtrick._core import checks
+from logtrick._core.calls import described
+from logtrick._core.compat import is_key
+from logtrick._core.show import short
+from logtrick.baselines import Baseline
 from logtrick.distributions import Distribution
 from logtrick.estimators import Estimator, ScoreFunction
 
@@ -25,6 +29,14 @@ class Statement:
     def read(self, reader: Any) -> Any:
         """Call the reader's method for this kind of statement; what it returns is the reply to the program."""
         raise NotImplementedError
+
+    def __repr__(self) -> str:
+        fields = (
+            f"{name}={short(x)}"
+            for name, x in vars(self).items()
+            if x is not None and name != "yielded"
+        )
+        return f"lt.{self.called}({', '.join(fields)})"
 
     def _unyielded(self, *_: Any) -> Any:
         raise TypeError(
@@ -216,11 +228,19 @@ def fresh_key() -> FreshKey:
 
 
 def check_distribution(where: str, dist: Any) -> None:
-    if not isinstance(dist, Distribution):
+    if isinstance(dist, Distribution):
+        return
+    if isinstance(dist, type) and issubclass(dist, Distribution):
         raise TypeError(
-            f"{where}(dist=…) needs a distribution; got {type(dist).__name__}. Pass lt.Normal(loc, scale), a family made "
-            "by lt.distribution called with its parameters, or an adapter's."
+            f"{where}(dist=…) needs a distribution; got {described(dist)}. Call it with its parameters."
         )
+    got = described(dist)
+    advice = "Pass lt.Normal(loc, scale), a family made by lt.distribution called with its parameters, or an adapter's"
+    if is_key(dist) and where == "lt.sample":
+        advice = "lt.sample(dist) takes no key: the samples' noise is lt.expect_program's"
+    elif isinstance(dist, str) and where == "lt.sample":
+        advice = f"The distribution comes first: lt.sample(dist, name={dist!r})"
+    raise TypeError(f"{where}(dist=…) needs a distribution; got {got}. {advice}.")
 
 
 def check_estimator(where: str, estimator: Any) -> None:
@@ -230,8 +250,17 @@ def check_estimator(where: str, estimator: Any) -> None:
         )
     if not isinstance(estimator, Estimator):
         raise TypeError(
-            f"{where}(estimator=…) needs an estimator; got {type(estimator).__name__}. Pass lt.ScoreFunction(), say."
+            f"{where}(estimator=…) needs an estimator; got {described(estimator)}. {_for_estimator(where, estimator)}."
         )
+
+
+def _for_estimator(where: str, given: Any) -> str:
+    """What was meant by what is no estimator."""
+    if isinstance(given, Baseline):
+        return f"Pass lt.ScoreFunction({type(given).__name__}(…))"
+    if isinstance(given, str) and where == "lt.sample":
+        return f"A name goes by name={given!r}"
+    return "Pass lt.ScoreFunction(), say"
 
 
 def check_name(where: str, name: Any) -> None:

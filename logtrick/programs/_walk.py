@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from logtrick._core.calls import described
+from logtrick._core.errors import TRACED_ERRORS, explain_tracing
 from logtrick.programs._lost import check_sub_programs
 from logtrick.programs._statements import (
     MADE,
@@ -78,15 +80,8 @@ class Running:
             self.value, self.ended = end.value, True
             self._check_all_yielded()
             return None
-        except (
-            jax.errors.ConcretizationTypeError,
-            jax.errors.TracerArrayConversionError,
-        ) as error:
-            if not hasattr(error, "__notes__"):
-                error.add_note(
-                    "logtrick: programs and costs are traced by JAX, one draw at a time. Write them with jax.numpy and "
-                    "lax.cond, or wrap a NumPy function in lt.black_box(f, …)."
-                )
+        except TRACED_ERRORS as error:
+            explain_tracing(error, "programs and costs are traced by JAX, one draw at a time")
             raise
         finally:
             MADE.reset(token)
@@ -106,8 +101,9 @@ class Running:
 
 
 def _not_a_statement(value: Any) -> str:
-    kind = type(value).__name__.lstrip("_")
+    kind = "an array" if isinstance(value, jax.Array) else described(value)
     if hasattr(value, "log_prob"):
+        kind = type(value).__name__.lstrip("_")
         return f"a program yields lt.sample(dist); got the distribution itself, {kind}. Write `x = yield lt.sample({kind}(…))`."
     if inspect.isgenerator(value):
         return "a program yields lt.sample(…) or lt.cost(…); got a generator. Write `yield from` for a sub-program."

@@ -7,12 +7,18 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
+from logtrick._core.calls import described
 
 Array = jax.Array
 LogProb = Callable[[Any, Any], Any]
 
 
 def _value_and_score(where: str, log_prob: LogProb, params: Any, x: Any) -> tuple[Array, Any]:
+    if not callable(log_prob):
+        raise TypeError(
+            f"{where}(log_prob=…) needs a function of (params, x); got {described(log_prob)}. For a distribution pass "
+            "lambda params, x: lt.Normal(*params).log_prob(x), say."
+        )
     checks.differentiable(where, params)
     params = jax.tree.map(jnp.asarray, params)
     return jax.value_and_grad(lambda p: checks.scalar_log_prob(where, log_prob(p, x)))(params)

@@ -1,6 +1,5 @@
 """The arguments of a fit: what is refused, in words."""
 
-import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
@@ -9,7 +8,7 @@ import jax
 import optax
 
 from logtrick._core import checks
-from logtrick._core.compat import is_key
+from logtrick._core.calls import described, in_words
 from logtrick.training._adaptive import partition
 from logtrick.training._average import Average
 from logtrick.training._checkpoint import Checkpoint
@@ -22,35 +21,19 @@ R = TypeVar("R")
 LIMIT = 10
 
 
-def keywords_after(count: int, where: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Say in words that further arguments go by name."""
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        @functools.wraps(function)
-        def checked(*args: P.args, **options: P.kwargs) -> R:
-            if len(args) > count:
-                raise TypeError(
-                    f"{where} takes (key, objective, params, optimizer), and everything else by name; got {len(args)} "
-                    f"positional arguments. Pass num_steps={args[count]!r}, say."
-                )
-            if "num_steps" not in options:
-                raise TypeError(
-                    f"{where} needs to know how many steps to take. Pass num_steps=1000, say."
-                )
-            return function(*args, **options)
-
-        return checked
-
-    return decorate
-
-
-def check_swapped(where: str, key: Any, params: Any) -> None:
-    """Keys come first."""
-    if is_key(params) and not is_key(key):
-        raise TypeError(
-            f"{where} got a key as params, and {type(key).__name__} as key. Keys come first: {where}(key, objective, params, "
-            "optimizer, num_steps=…)."
-        )
+def checked_call(
+    where: str, signature: inspect.Signature | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Wrong, missing and unknown arguments of a fit are refused in words."""
+    return in_words(
+        where,
+        signature=signature,
+        further=((int, "num_steps"),),
+        missing={
+            "num_steps": f"{where} needs to know how many steps to take. Pass num_steps=1000, say.",
+            "optimizer": f"{where} takes (key, objective, params, optimizer); optimizer is missing. Pass optax.adam(1e-2), say.",
+        },
+    )
 
 
 def check_counts(where: str, num_steps: Any, chunk: Any) -> None:
@@ -63,33 +46,22 @@ def check_functions(where: str, objective: Any, optimizer: Any) -> None:
     """A function, and an optax optimizer."""
     if not callable(objective):
         raise TypeError(
-            f"{where}(objective=…) needs a function of (params, key); got {type(objective).__name__}."
+            f"{where}(objective=…) needs a function of (params, key); got {described(objective)}."
         )
     if not isinstance(optimizer, optax.GradientTransformation):
+        advice = "Pass optax.adam(1e-2), say"
+        if callable(optimizer):
+            advice = f"Call it: optax.{getattr(optimizer, '__name__', 'adam')}(1e-2), say"
         raise TypeError(
-            f"{where}(optimizer=…) needs an optax gradient transformation; got {type(optimizer).__name__}. Pass "
-            "optax.adam(1e-2), say."
+            f"{where}(optimizer=…) needs an optax gradient transformation; got {described(optimizer)}. {advice}."
         )
 
 
-def check_call(where: str, objective: Any, has_data: bool) -> None:
-    """A function of the right number of arguments."""
-    wanted = "(params, key, batch)" if has_data else "(params, key)"
-    hint = "Its third argument is the batch of data." if has_data else "The key may stay unused."
-    try:
-        signature = inspect.signature(objective)
-    except (TypeError, ValueError):  # a built-in function
-        return
-    try:
-        signature.bind(*(None,) * (3 if has_data else 2))
-    except TypeError:
-        raise TypeError(
-            f"{where}(objective=…) is called with {wanted}; got a function of {signature}. {hint}"
-        ) from None
-
-
-def check_options(where: str, average: Any, freeze_guard: Any) -> None:
+def check_options(where: str, average: Any, freeze_guard: Any, **functions: Any) -> None:
     """The types of what is rarely given."""
+    for name, function in functions.items():
+        if function is not None and not callable(function):
+            raise TypeError(f"{where}({name}=…) needs a function; got {described(function)}.")
     if average is not None and not isinstance(average, Average):
         raise TypeError(
             f"{where}(average=…) needs an lt.training.Average; got {type(average).__name__}. Pass "
@@ -129,12 +101,20 @@ def listeners(where: str, given: Any, stop: Any) -> list[Listener]:
     for name, listener in (*(("listeners", x) for x in given), *([("stop", stop)] if stop else ())):
         if not isinstance(listener, Listener):
             raise TypeError(
-                f"{where}({name}=…) needs an lt.training.Listener; got {type(listener).__name__} {listener!r}. Subclass "
-                "lt.training.Listener, or pass callback=… for a function."
+                f"{where}({name}=…) needs an lt.training.Listener; got {described(listener)}. {_for_listener(listener)}."
             )
         if isinstance(listener, Checkpoint):
             raise TypeError(f"{where}({name}=…) got a Checkpoint. Pass it as checkpoint=….")
     return [*given, *([stop] if stop is not None else [])]
+
+
+def _for_listener(given: Any) -> str:
+    """What was meant by what is no listener."""
+    if isinstance(given, type) and issubclass(given, Listener):
+        return f"Write {given.__name__}()"
+    if given is True:
+        return "Pass stop=lt.training.Converged()"
+    return "Subclass lt.training.Listener, or pass callback=… for a function"
 
 
 def refuse_host(where: str, others: list[Listener], saver: Any, host: Any) -> None:

@@ -8,6 +8,8 @@ import optax
 
 from logtrick._core.compat import is_tracer
 from logtrick._core.keys import as_key
+from logtrick._core.mesh import automatic_mesh
+from logtrick._core.objectives import check_objective, check_swapped
 from logtrick.training import _arguments as arguments, _mesh
 from logtrick.training._callback import Callback
 from logtrick.training._checkpoint import Checkpoint
@@ -48,15 +50,15 @@ def fit(
     mesh: Any,
 ) -> FitResult[Any]:
     """Check the arguments, find the compiled program, and run it."""
-    arguments.check_swapped(where, key, params)
+    check_swapped(where, key, params)
     key = as_key(key)
     arguments.check_counts(where, num_steps, chunk)
     arguments.check_functions(where, objective, optimizer)
-    arguments.check_options(where, average, freeze_guard)
-    mesh = _mesh.automatic(where, mesh)
+    arguments.check_options(where, average, freeze_guard, callback=callback, evaluate=evaluate)
+    mesh = automatic_mesh(where, mesh)
     params = arguments.arrays(where, params)
     feed, data, host = placed(where, data, batch_size, key, mesh)
-    arguments.check_call(where, objective, feed.source != "none")
+    check_objective(where, objective, feed.source != "none")
     task = Task(
         where=where,
         objective=objective,

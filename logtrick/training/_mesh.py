@@ -4,22 +4,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from logtrick._core.compat import is_key
-
-
-def automatic(where: str, mesh: Any) -> Mesh | None:
-    """The mesh with axes along which XLA spreads the work by itself; None for None."""
-    if mesh is None:
-        return None
-    if not isinstance(mesh, Mesh):
-        raise TypeError(
-            f"{where}(mesh=…) needs a jax.sharding.Mesh; got {type(mesh).__name__}. Pass "
-            "jax.make_mesh((jax.device_count(),), ('samples',)), say."
-        )
-    kinds = (AxisType.Auto,) * len(mesh.axis_names)
-    return Mesh(mesh.devices, mesh.axis_names, axis_types=kinds)
 
 
 def copied(mesh: Mesh | None, tree: Any) -> Any:

@@ -20,7 +20,7 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-@arguments.keywords_after(4, "lt.minimize")
+@arguments.checked_call("lt.minimize")
 def minimize(
     key: Any,
     objective: Callable[..., Any],
@@ -156,7 +156,7 @@ def _with_the_signature_of(
 
 
 @_with_the_signature_of(minimize)
-@arguments.keywords_after(4, "lt.maximize")
+@arguments.checked_call("lt.maximize", _SIGNATURE)
 def maximize(*args: Any, **options: Any) -> Any:
     """Maximize an objective that is estimated from random draws: `minimize` of −objective, with the same arguments.
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from logtrick._core.errors import NonFiniteError
+from logtrick._core.errors import TRACED_ERRORS, NonFiniteError, explain_tracing
 from logtrick._core.module import replace
 from logtrick.programs import host_errors_surface
 from logtrick.training._columns import Columns
@@ -235,6 +235,8 @@ class Run:
                     wait(in_a_row)
                 rows, self._in_a_row = jax.device_get((rows, in_a_row))
         except Exception as error:
+            if isinstance(error, TRACED_ERRORS):
+                explain_tracing(error, "objectives and optimizers are traced by JAX")
             for listener in self.listeners:
                 listener.translate(self, error)
             raise

@@ -97,8 +97,8 @@ def test_a_checkpoint_of_one_layout_goes_on_in_another(tmp_path):
 
 def test_a_step_exchanges_the_gradient_and_nothing_that_grows_with_the_batch():
     """Bytes of all-reduces in the compiled program: about the parameters and a few scalars, whatever the batch."""
+    from logtrick._core.mesh import automatic_mesh as automatic
     from logtrick.training._feed import placed
-    from logtrick.training._mesh import automatic
     from logtrick.training._program import Program
     from logtrick.training._step import Task
 
