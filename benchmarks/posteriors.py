@@ -11,6 +11,8 @@ idle cores. With --refine the fits are continued by a flow (minutes).
 
 import argparse
 import dataclasses
+import os
+import platform
 import statistics
 import time
 from collections.abc import Iterable
@@ -128,6 +130,12 @@ def line(row: Row) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
+def setting() -> str:
+    """The date, the versions, the machine."""
+    day = time.strftime("%d %B %Y").lstrip("0")
+    return f"{day}: jax {jax.__version__}, Python {platform.python_version()}, {os.cpu_count()} cores, double precision."
+
+
 def summary(rows: Iterable[Row]) -> str:
     """What the table says."""
     rows = list(rows)
@@ -154,6 +162,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--refine", action="store_true")
     arguments = parser.parse_args()
+    print(setting(), end="\n\n")
     print(f"| {' | '.join(COLUMNS)} |")
     print("|" + "---|" * len(COLUMNS))
     rows = []
@@ -161,7 +170,7 @@ def main() -> None:
         for seed in range(arguments.seeds):
             rows.append(measure(posterior, seed, "flow" if arguments.refine else None))
             print(line(rows[-1]), flush=True)
-    print(summary(rows))
+    print("\n" + summary(rows))
 
 
 if __name__ == "__main__":

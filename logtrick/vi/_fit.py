@@ -149,7 +149,9 @@ def _framed_start(key: Any, log_density: Any, q: Guide, budget: int | None) -> t
     start = full_rank(q.layout).at_normal(*normal_of(q)) if isinstance(q, Framed) else q
     found = by_engine(jax.random.fold_in(key, START), log_density, start, engine, budget, None)
     normal = normal_of(found.q)
-    framed = q.at_normal(*normal) if isinstance(q, Framed) else framed_normal(q.layout, *normal)
+    if not isinstance(q, Framed):
+        return framed_normal(q.layout, *normal), found.evaluations
+    framed = q.at_normal(*normal).at_modes(found.report.get("modes", ()))
     return framed, found.evaluations
 
 

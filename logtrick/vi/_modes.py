@@ -4,16 +4,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from logtrick.vi._engines._curvature import Mode
 from logtrick.vi._engines._density import Density, generator
 from logtrick.vi._engines._gaussian import Gaussian, triangular
 from logtrick.vi._engines._natural_newton import antithetic, finite_draws
+from logtrick.vi._engines._quadratic_regression import QuadraticRegression
 from logtrick.vi._engines._starts import elsewhere, modes
 
 _NATS = 3.0  # a mode matters whose ELBO is no more than this below that of q
 _NEAR = 0.05  # the share of q's draws near a mode from which q counts as being there
 _DRAWS = 256
 _SCREENED = 1000  # points at which a gradient is taken
+_SAME = 3.0  # standard deviations within which two searches have found one mode
+_VALUES, _CLIMBED = 512, 3  # without gradients: points looked at, and points started from
 
 
 class MissedMode(NamedTuple):
@@ -62,7 +64,7 @@ def missed_modes(key: Any, target: Any, draws: np.ndarray, elbo: float) -> list[
     found = modes(density, np.concatenate([*random, away]), standard)
     missed = []
     for mode in found:
-        if not _outside(mode, q, draws):
+        if not far_apart(mode.laplace, q, draws):
             continue
         mass = finite_draws(density, mode.laplace, antithetic(rng, _DRAWS, density.dim)).elbo
         if mass > elbo - _NATS:
@@ -76,13 +78,52 @@ def moments(draws: np.ndarray) -> Gaussian:
     return Gaussian(draws.mean(0), triangular(centered.T))
 
 
-def _outside(mode: Mode, q: Gaussian, draws: np.ndarray) -> bool:
-    """Whether a mode is far from q by both covariances, and q's draws hardly ever come near it."""
-    far = np.sqrt(len(mode.point)) + 2
-    if np.linalg.norm(q.whiten(mode.point[None])) < far:
+def far_apart(mode: Gaussian, q: Gaussian, draws: np.ndarray) -> bool:
+    """Whether a Gaussian at a mode is far from q by both covariances, and q's draws hardly ever come near it."""
+    far = np.sqrt(mode.dim) + 2
+    if np.linalg.norm(q.whiten(mode.mean[None])) < far:
         return False
-    if np.linalg.norm(mode.laplace.whiten(q.mean[None])) < far:
+    if np.linalg.norm(mode.whiten(q.mean[None])) < far:
         return False
     # A mixture or a flow may well be there although its mean is not.
-    near = np.linalg.norm(mode.laplace.whiten(draws), axis=1) < far - 1
+    near = np.linalg.norm(mode.whiten(draws), axis=1) < far - 1
     return bool(near.mean() < _NEAR)
+
+
+def missed_by_values(key: Any, target: Any, draws: np.ndarray, elbo: float) -> list[MissedMode]:
+    """Search for modes outside of q by values of the log density alone.
+
+    From the highest of `_VALUES` points far from q that q gives next to no density, a normal is fitted by `QuadraticRegression`;
+    what counts as missed is as in `missed_modes`.
+
+    Args:
+      key: a typed key.
+      target: the log density; has no gradients.
+      draws: of q, shape (n, d).
+      elbo: of q.
+    Returns:
+      The missed modes, largest mass first.
+    """
+    rng, density = generator(key), Density(target)
+    q = moments(draws)
+    standard = Gaussian(np.zeros(density.dim), np.eye(density.dim))
+    wide = [(q, 3.0), (q, 10.0), (standard, 3.0), (standard, 10.0)]
+    each = _VALUES // len(wide)
+    noises = rng.standard_normal((len(wide), each, density.dim))
+    points = np.concatenate([g.push(width * noise) for (g, width), noise in zip(wide, noises)])
+    values = density.log_density(points)
+    whitened = q.whiten(points)
+    log_q = -0.5 * (whitened**2).sum(1) - q.entropy() + 0.5 * density.dim
+    away = np.linalg.norm(whitened, axis=1) > np.sqrt(density.dim) + 2
+    away &= np.isfinite(values) & (values - log_q > elbo + _NATS)
+    missed: list[MissedMode] = []
+    indices = np.flatnonzero(away)
+    for index in indices[np.argsort(-values[indices])][:_CLIMBED]:
+        start = Gaussian(points[index], q.scale)
+        found = QuadraticRegression(num_steps=10, oversampling=2).solve(density, rng, start)
+        mode, mass = found.gaussian, float(np.max(found.trace["elbo"], initial=-np.inf))
+        known = any(np.linalg.norm((m.mean - mode.mean) / m.stddev) < _SAME for m in missed)
+        if known or mass < elbo - _NATS or not far_apart(mode, q, draws):
+            continue
+        missed.append(MissedMode(mode.mean, mode.stddev(), mass, mass - elbo))
+    return sorted(missed, key=lambda mode: -mode.elbo)

@@ -13,6 +13,7 @@ GOOD, USABLE, DISTRUST = "good", "usable after reweighting", "do not trust"
 # Chosen on 1,275 fits of public posteriors, each known to be good or bad.
 _GAP = 0.5  # nats
 _SHIFT = 0.25  # standard deviations of q
+_SPREAD = 0.15  # of a standard deviation, relative; the change that the weights show is often less than the true one
 _KHAT = 1.0
 _RELIABLE_KHAT = 0.7  # with fewer effective draws than _ESS the gap is believed only below this
 _ESS = 0.1  # of the number of draws
@@ -38,8 +39,11 @@ class Report(Module):
       mean_shift: the largest distance between a coordinate's mean under the weights and under q, in its standard deviations
         under q.
       shifted: the coordinate with the largest shift.
+      spread_shift: the largest relative difference between a continuous variable's standard deviation under the weights and
+        under q, in its support.
+      respread: the variable where it is.
       missed_modes: modes of p outside of q.
-      searched: whether modes were searched for (of continuous variables it needs a density with gradients).
+      searched: whether modes were searched for (beside discrete variables it needs a density with gradients).
       num_draws: n.
       draws: of q, flat and unconstrained, shape (n, d).
       log_weights: log p − log q there, shape (n,).
@@ -59,6 +63,8 @@ class Report(Module):
     decrement: float = static()
     mean_shift: float = static()
     shifted: str = static()
+    spread_shift: float = static()
+    respread: str = static()
     missed_modes: tuple[MissedMode, ...] = ()
     searched: bool = static(default=True)
     num_draws: int = static(default=0)
@@ -82,6 +88,7 @@ class Report(Module):
             ("k-hat", f"{self.khat:.2f} ({low:.2f} to {high:.2f})"),
             ("decrement", nats),
             ("largest mean shift", f"{self.mean_shift:.3f} sd ({self.shifted})"),
+            ("largest change of an sd", f"{100 * self.spread_shift:.0f} % ({self.respread})"),
             ("missed modes", modes),
             ("verdict", self.verdict),
         ]
@@ -141,6 +148,14 @@ def mean_shifts(draws: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.where(spread > 0, moved / np.where(spread > 0, spread, 1.0), 0.0)
 
 
+def spread_shifts(draws: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """|sd under the weights / sd under q − 1|, shape (d,); 0 where q does not vary."""
+    spread = draws.std(0)
+    mean = (weights[:, None] * draws).mean(0)
+    weighted = np.sqrt((weights[:, None] * (draws - mean) ** 2).mean(0))
+    return np.where(spread > 0, np.abs(weighted / np.where(spread > 0, spread, 1.0) - 1), 0.0)
+
+
 def judge(
     *,
     gap: float,
@@ -149,12 +164,15 @@ def judge(
     khat: float,
     mean_shift: float,
     shifted: str,
+    spread_shift: float,
+    respread: str,
     num_missed: int,
     num_bad: int,
 ) -> tuple[str, tuple[str, ...]]:
     """The verdict and its reasons.
 
-    `good` needs all of: every weight finite; gap + 2 standard errors < 0.5 nats; mean shift < 0.25; no missed mode; and k-hat
+    `good` needs all of: every weight finite; gap + 2 standard errors < 0.5 nats; mean shift < 0.25; standard deviations changed
+    by < 15 %; no missed mode; and k-hat
     < 1 unless at least half of the draws are effective, < 0.7 unless a tenth are (the gap of a heavy-tailed p is
     underestimated otherwise; among nearly equal weights k-hat means nothing).
     Else `usable after reweighting` where no mode is missed and the effective sample size is at least a tenth of the draws.
@@ -169,6 +187,11 @@ def judge(
     if not mean_shift < _SHIFT:
         reasons.append(
             f"the weights move the mean of {shifted} by {mean_shift:.2f} standard deviations (limit {_SHIFT})"
+        )
+    if not spread_shift < _SPREAD:
+        reasons.append(
+            f"the weights change the standard deviation of {respread} by {100 * spread_shift:.0f} % "
+            f"(limit {100 * _SPREAD:.0f} %)"
         )
     if not khat < _KHAT and not ess_share >= _MANY:
         reasons.append(f"k-hat is {khat:.2f}, not below {_KHAT:g}: the weights have hardly a mean")

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.scipy.stats import norm
 
 import logtrick as lt
 from logtrick import vi
@@ -231,3 +232,23 @@ def test_framed_families_by_default(name):
     elbo = float(jnp.mean(jax.vmap(banana)(draws) - jax.vmap(fit.q.log_prob)(draws)))
     least = {"StudentT": -0.7, "LowRankNormal": -0.35, "MixtureOf": -0.05, "CouplingFlow": -0.05}
     assert elbo > least[name]
+
+
+def test_a_mixture_guide_starts_at_the_modes():
+    """0.7 N((−4, 0), I) + 0.3 N((4, 1), 0.7² I), which a mixture of two normals is exactly."""
+
+    def log_density(z):
+        first = norm.logpdf(z, jnp.array([-4.0, 0.0]), 1.0).sum() + jnp.log(0.7)
+        second = norm.logpdf(z, jnp.array([4.0, 1.0]), 0.7).sum() + jnp.log(0.3)
+        return jnp.logaddexp(first, second)
+
+    fit = vi.fit(KEY, log_density, vi.MixtureOf(2, like=jnp.zeros(2)))
+    assert sorted(np.round(fit.q.weights, 2).tolist()) == pytest.approx([0.3, 0.7], abs=0.02)
+    np.testing.assert_allclose(fit.q.mean(), [-1.6, 0.3], atol=0.1)
+
+
+def test_a_density_whose_gradient_is_nan_is_fitted_by_its_values():
+    log_density = lambda z: -0.5 * jnp.sum((z - 1.0) ** 2) + 0.0 * jnp.sum(jnp.sqrt(z - z))
+    fit = vi.fit(KEY, log_density, vi.FullRankNormal(like=jnp.zeros(2)))
+    assert fit.status == "converged" and "values alone" in fit.report["stages"][-1]
+    np.testing.assert_allclose(fit.q.mean(), [1.0, 1.0], atol=0.01)

@@ -166,6 +166,7 @@ def described(found: list[Mode]) -> list[dict[str, Any]]:
         {
             "mean": mode.point,
             "stddev": mode.laplace.stddev(),
+            "scale": mode.laplace.scale,
             "log_mass": mode.log_mass,
             "log_ratio": mode.log_mass - found[0].log_mass,
             "maximum": mode.maximum,

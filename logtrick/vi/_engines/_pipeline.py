@@ -17,6 +17,7 @@ _LARGE = 50  # coordinates from which the stochastic finish follows the second l
 _SUSPICIOUS = (
     0.6  # the deviation of log p − log q from which other starting points are tried as well
 )
+_DOUBTFUL = 0.45  # the deviation of log p − log q from which a small decrement may be luck
 _CLEAR = 10.0  # nats: a lead on few draws that more draws need not confirm
 _MOST_LANES = 3
 _SCREENED = 256  # points at which a gradient is taken in search of further modes
@@ -36,7 +37,7 @@ class Pipeline(Engine):
     precision. A draw whose density is not finite is shrunk towards the mean until it is. Densities that have no gradient go
     to `QuadraticRegression`.
 
-    The result's `report` has `stages` (a line for each), `modes` (dicts of `mean`, `stddev`, `log_mass`, `maximum`,
+    The result's `report` has `stages` (a line for each), `modes` (dicts of `mean`, `stddev`, `scale`, `log_mass`, `maximum`,
     `log_ratio` to the largest), `decrement` and `nonfinite`, the number of evaluations that were not finite.
 
     Args:
@@ -64,6 +65,10 @@ class Pipeline(Engine):
         work = _Work(self, density, rng, q0)
         try:
             status = work.run()
+            if status == "failed" and np.isfinite(density.values(q0.mean[None])).all():
+                found = QuadraticRegression().solve(density, rng, q0)
+                stages = [*work.stages, "no gradient is finite: fitted by values alone"]
+                return found._replace(report={**found.report, "stages": stages})
         except BudgetSpent:
             status = "budget spent"
         return work.result(status)
@@ -96,9 +101,7 @@ class _Work:
         if not np.isfinite(state.elbo):
             return "failed"
         state = self._levels(self._lanes(state, noise))
-        # Heavy-tailed weights make the decrement look smaller than it is.
-        heavy = state.weight_deviation >= _SUSPICIOUS
-        if self.decrement < (0.3 * _CONVERGED if heavy else _CONVERGED):
+        if self.decrement < _limit(state):
             return "converged"
         return self._finish(state)
 
@@ -180,7 +183,7 @@ class _Work:
             self.decrement = state.decrement
             self._note(f"decrement {self.decrement:.3g} nats on {count} fresh draws")
             large = self.q0.dim > _LARGE and level >= 1
-            if self.decrement < _CONVERGED or large:
+            if self.decrement < _limit(state) or large:
                 break
         return state
 
@@ -218,6 +221,11 @@ class _Work:
             "nonfinite": self.density.nonfinite,
         }
         return EngineResult(self.best, status, self.density.evaluations, traced(self.trace), report)
+
+
+def _limit(state: State) -> float:
+    """The decrement that ends the fit: heavy-tailed weights make it look smaller than it is."""
+    return 0.3 * _CONVERGED if state.weight_deviation >= _DOUBTFUL else _CONVERGED
 
 
 def _worth(state: State, noise: np.ndarray) -> float:

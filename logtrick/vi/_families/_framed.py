@@ -1,5 +1,6 @@
 """Guides with parameters in whitened coordinates."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -38,6 +39,13 @@ class Framed(Guide, abstract=True):
 
     def at_normal(self, mean: Any, scale: Any) -> "Framed":
         return self.framed(mean, scale)
+
+    def at_modes(self, modes: Sequence[Mapping[str, Any]]) -> "Framed":
+        """The guide where the modes of the density are known: dicts of `mean`, `scale` and `log_ratio`, the largest first.
+
+        Only families with several components make use of them.
+        """
+        return self
 
     def unwhitened(self, x: Array) -> Array:
         """The flat unconstrained vector u of x."""

@@ -1,23 +1,26 @@
 """A mixture of normals as a guide."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from logtrick._core import checks
-from logtrick._core.module import assign
+from logtrick._core.module import assign, replace
 from logtrick.distributions import Categorical, Distribution, Mixture, MultivariateNormal
 from logtrick.estimators import Enumerate
 from logtrick.programs import sample
 from logtrick.supports import Real
+from logtrick.vi._engines._gaussian import triangular
 from logtrick.vi._families._framed import Framed, exponentiated, frame_of
 from logtrick.vi._families._normal import start
 from logtrick.vi._flat import layout_of
 from logtrick.vi._guide import moments_of
 
 Array = jax.Array
+_LIGHT = -6.0  # nats below the largest: a mode with less mass gets no component
 
 
 class MixtureOf(Framed):
@@ -78,6 +81,30 @@ class MixtureOf(Framed):
     @property
     def strata(self) -> int:
         return self.logits.shape[0]
+
+    def at_modes(self, modes: Sequence[Mapping[str, Any]]) -> "MixtureOf":
+        """A component at each of the k largest modes that have some mass; further components are spread around them."""
+        heavy = [mode for mode in modes if mode["log_ratio"] > _LIGHT][: self.strata]
+        if len(heavy) < 2:
+            return self
+        frame = np.asarray(self.frame, np.float64)
+        frame = np.diag(frame) if frame.ndim == 1 else frame
+        inverse = np.linalg.inv(frame)
+        locs, factors, logits = [], [], []
+        for j in range(self.strata):
+            mode = heavy[j % len(heavy)]
+            scale = np.asarray(mode["scale"], np.float64)
+            scale = np.diag(scale) if scale.ndim == 1 else scale
+            # QR instead of Cholesky: the covariance's condition is the square of the scale's.
+            lower = triangular(inverse @ scale)
+            center = inverse @ (np.asarray(mode["mean"]) - np.asarray(self.center, np.float64))
+            extra = j >= len(heavy)
+            locs.append(center + lower @ np.asarray(self.locs[j], np.float64) * extra)
+            factors.append(np.tril(lower, -1) + np.diag(np.log(np.diag(lower))))
+            logits.append(mode["log_ratio"])
+        dtype = self.layout.dtype
+        new = (jnp.asarray(np.stack(rows), dtype) for rows in (locs, factors, logits))
+        return replace(self, **dict(zip(("locs", "factors", "logits"), new)))
 
     def draw_program(self, estimators: Any, name: str | None = None) -> Generator[Any, Any, Any]:
         mixture = self.base
