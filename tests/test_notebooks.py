@@ -3,6 +3,7 @@
 import ast
 import json
 import pathlib
+import re
 import runpy
 
 import jax
@@ -15,12 +16,12 @@ CELL = "# %%"
 NOTEBOOKS = [p for p in sorted(FOLDER.glob("*.py")) if p.read_text().startswith(CELL)]
 RENDERED = sorted(FOLDER.glob("*.ipynb"))
 # what `pip install 'logtrick[test-adapters]'` brings beyond everybody's test command
-FOREIGN = {"blackjax"}
+FOREIGN = {"blackjax", "equinox", "flax"}
 
 
-def imported(path):
-    """The packages that a notebook imports."""
-    nodes = list(ast.walk(ast.parse(path.read_text())))
+def imported(tree):
+    """The packages that a program imports."""
+    nodes = list(ast.walk(tree))
     plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     return {
         name.split(".")[0]
@@ -29,12 +30,12 @@ def imported(path):
 
 
 def test_there_are_some():
-    assert NOTEBOOKS and any(imported(path) & FOREIGN for path in NOTEBOOKS)
+    assert NOTEBOOKS and any(imported(ast.parse(path.read_text())) & FOREIGN for path in NOTEBOOKS)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebook(path):
-    foreign = imported(path) & FOREIGN
+    foreign = imported(ast.parse(path.read_text())) & FOREIGN
     require(*foreign)
     with jax.numpy_rank_promotion("allow" if foreign else "raise"):
         runpy.run_path(str(path), run_name="__main__")
@@ -51,6 +52,24 @@ def cells_of_source(text):
         else:
             cells.append(("code", "\n".join(lines)))
     return cells
+
+
+TEXT_BLOCKS = {
+    f"{path.stem}-{number}": block
+    for path in NOTEBOOKS
+    for kind, cell in cells_of_source(path.read_text())
+    if kind == "markdown"
+    for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", cell, flags=re.S | re.M))
+}
+
+
+@pytest.mark.parametrize("name", TEXT_BLOCKS)
+def test_the_programs_in_the_text_run(name):
+    """They import what the notebooks' own environment need not have."""
+    tree = ast.parse(TEXT_BLOCKS[name])
+    require(*imported(tree) & FOREIGN)
+    with jax.numpy_rank_promotion("allow"):
+        exec(compile(tree, name, "exec"), {"__name__": name})
 
 
 @pytest.mark.parametrize("path", RENDERED, ids=lambda p: p.stem)
