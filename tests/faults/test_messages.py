@@ -55,6 +55,14 @@ class Assigns(lt.Distribution):
     def __init__(self, loc):
         self.loc = loc
 
+    event_shape = support = noise_spec = None
+
+    def _transform(self, noise):
+        return noise
+
+    def _log_prob(self, x):
+        return -x
+
 
 class Number(lt.Estimator):
     max_order = 1
