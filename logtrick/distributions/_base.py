@@ -21,7 +21,7 @@ from logtrick.distributions._capabilities import (
 )
 from logtrick.distributions._draw import Draw, is_draw, same_charts, value_of
 from logtrick.distributions._keywords import naming_the_right_keyword, one_draw
-from logtrick.distributions._links import Link
+from logtrick.distributions._noisy_logits import NoisyLogits
 from logtrick.distributions._parameters import is_inexact, widened
 from logtrick.distributions._refusals import moving_support_message, unaccounted
 from logtrick.distributions._weak import WeakDerivatives
@@ -51,7 +51,7 @@ class Distribution(Module, abstract=True):
       factors: `Factors`, log p as a sum of independent terms.
       enumeration: `Enumeration`, the points of a finite support.
       weak_derivatives: `WeakDerivatives`, in the parameters that have them.
-      link: how `logits` make the mean of a draw, where draws are independent bits or one-hot rows.
+      noisy_logits: `NoisyLogits`, how noise added to `logits` makes a draw, where draws are bits or one-hot rows.
 
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
@@ -146,8 +146,8 @@ class Distribution(Module, abstract=True):
         return None
 
     @property
-    def link(self) -> Link | None:
-        """How `logits` make the mean of a draw; None where draws are neither independent bits nor one-hot rows."""
+    def noisy_logits(self) -> NoisyLogits | None:
+        """How noise added to `logits` makes a draw; None where draws are neither independent bits nor one-hot rows."""
         return None
 
     # --- draws and their log-probs
