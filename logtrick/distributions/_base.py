@@ -48,7 +48,7 @@ class Distribution(Module, abstract=True):
       charts: the bijectors from the coordinates in which draws are made to their values; None: no coordinates.
       closed_forms: `ClosedForms`, mean, variance, entropy and Kullback–Leibler divergence.
       quantiles: `Quantiles`, the distribution function and its inverse.
-      factors: `Factors`, log p as a sum of independent terms.
+      independent_factors: `Factors`, log p as a sum of independent terms.
       enumeration: `Enumeration`, the points of a finite support.
       weak_derivatives: `WeakDerivatives`, in the parameters that have them.
       noisy_logits: `NoisyLogits`, how noise added to `logits` makes a draw, where draws are bits or one-hot rows.
@@ -131,7 +131,7 @@ class Distribution(Module, abstract=True):
         return Quantiles()
 
     @property
-    def factors(self) -> Factors | None:
+    def independent_factors(self) -> Factors | None:
         """log p as a sum of independent factors; None where it is none."""
         return None
 
@@ -222,7 +222,7 @@ class Distribution(Module, abstract=True):
         Raises:
           ValueError: the family does not factorize, or `x` is not shaped like one draw.
         """
-        factors = widened(self).factors
+        factors = widened(self).independent_factors
         if factors is None:
             raise ValueError(
                 f"{type(self).__name__} declares no independent factors. Use log_prob."
