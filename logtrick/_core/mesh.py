@@ -71,7 +71,7 @@ def local(fun: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
 Body = Callable[[Any, Any], tuple[Any, Any]]
 
 
-def scan(body: Body, carry: Any, xs: Any, length: int | None) -> tuple[Any, Any]:
+def scan_varying(body: Body, carry: Any, xs: Any, length: int | None) -> tuple[Any, Any]:
     """`lax.scan` whose carry may start, and stay, constant although the steps see one device's own numbers."""
     if not in_shard_map():
         return lax.scan(body, carry, xs, length)

@@ -49,6 +49,7 @@ class Module:
                 )
         cls._abstract = abstract
         dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+        _require_free_names(cls)
         cls.__setattr__ = _refuse_to_set  # type: ignore[method-assign]  # the dataclass's, in words
         if not abstract:
             _require_all_methods(cls)
@@ -56,6 +57,18 @@ class Module:
 
     def __repr__(self) -> str:
         return show(self)
+
+
+def _require_free_names(cls: Any) -> None:
+    """Raise where a field has the name of a property that a base defines: it could not be set."""
+    taken = [
+        f.name for f in dataclasses.fields(cls) if isinstance(getattr(cls, f.name, None), property)
+    ]
+    for name in taken:
+        owner = next(base.__name__ for base in cls.__mro__ if name in vars(base))
+        raise TypeError(
+            f"{cls.__name__}.{name} is a field, and {owner} has a property of that name. Rename the field."
+        )
 
 
 def _require_all_methods(cls: type) -> None:

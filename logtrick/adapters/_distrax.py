@@ -70,8 +70,10 @@ class _Distrax(Foreign):
         if not _is(dist, "Transformed") or dist.distribution.batch_shape != dist.batch_shape:
             return None
         base, steps = dist.distribution, tuple(_steps(dist.bijector))
-        everywhere = any(_is(_base(base), name) for name in _REAL)
-        return Pushed(_LIBRARY, lambda key: base.sample(seed=key), base.log_prob, everywhere, steps)
+        whole_space = any(_is(_base(base), name) for name in _REAL)
+        return Pushed(
+            _LIBRARY, lambda key: base.sample(seed=key), base.log_prob, whole_space, steps
+        )
 
     def _ends(self) -> tuple[Any, Any]:
         base = _base(self.foreign)
@@ -154,8 +156,8 @@ def _moving(dist: Any) -> list[Any]:
     for part in parts_of(dist, distrax.Distribution):
         bounds += [getattr(part, name) for name in _BOUNDS.get(type(part).__name__, ())]
         if _is(part, "Transformed"):
-            everything = any(_is(_base(part.distribution), name) for name in _REAL)
-            bounds += moved(everything, _steps(part.bijector), _is_onto)
+            whole_space = any(_is(_base(part.distribution), name) for name in _REAL)
+            bounds += moved(whole_space, _steps(part.bijector), _is_onto)
     return bounds
 
 

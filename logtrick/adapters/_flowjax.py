@@ -63,8 +63,8 @@ class _FlowJAX(Foreign):
         if not steps or condition is not None:
             return None
         unwrap = load(_WHERE, "flowjax", "paramax").unwrap
-        everywhere = _class(base) in _REAL
-        return Pushed(_LIBRARY, base.sample, base.log_prob, everywhere, tuple(map(unwrap, steps)))
+        whole_space = _class(base) in _REAL
+        return Pushed(_LIBRARY, base.sample, base.log_prob, whole_space, tuple(map(unwrap, steps)))
 
     def _bounds(self) -> Any:
         return _moving(self.foreign[0])

@@ -278,15 +278,15 @@ def whole_shape(
     return shape
 
 
-def moved(everything: bool, bijectors: Sequence[Any], onto: Callable[[Any], bool]) -> list[Any]:
+def moved(whole_space: bool, bijectors: Sequence[Any], onto: Callable[[Any], bool]) -> list[Any]:
     """The bijectors, in the order of their application, whose parameters may move the image of the base's support.
 
     What maps all of Rⁿ onto all of Rⁿ moves nothing; anything else may, where it has parameters.
     """
     movers = []
     for bijector in bijectors:
-        everything = everything and onto(bijector)
-        if not everything:
+        whole_space = whole_space and onto(bijector)
+        if not whole_space:
             movers.append(bijector)
     return movers
 

@@ -32,7 +32,7 @@ class _NumPyro(Foreign):
     def support(self) -> Support:
         dist = self.foreign
         declared = support_of(dist.support)
-        if declared.everything and any(
+        if declared.whole_space and any(
             hasattr(part, "transforms") and _movers(part) for part in _parts(dist)
         ):
             return supports.Unknown()  # NumPyro takes every affine map's image for the real line
@@ -59,8 +59,8 @@ class _NumPyro(Foreign):
         if not isinstance(dist, nd.TransformedDistribution):
             return None
         base = dist.base_dist
-        everywhere = support_of(base.support).everything
-        return Pushed(_LIBRARY, base.sample, base.log_prob, everywhere, tuple(dist.transforms))
+        whole_space = support_of(base.support).whole_space
+        return Pushed(_LIBRARY, base.sample, base.log_prob, whole_space, tuple(dist.transforms))
 
     def _ends(self) -> tuple[Any, Any]:
         constraint = self.foreign.support
@@ -195,7 +195,7 @@ def _moving(dist: Any) -> list[Any]:
 
 def _movers(dist: Any) -> list[Any]:
     """The transforms of a transformed distribution that may move its support."""
-    return moved(support_of(dist.base_dist.support).everything, dist.transforms, _is_onto)
+    return moved(support_of(dist.base_dist.support).whole_space, dist.transforms, _is_onto)
 
 
 def _is_onto(transform: Any) -> bool:

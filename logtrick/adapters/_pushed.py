@@ -42,7 +42,7 @@ def is_parameter(leaf: Any) -> bool:
     )
 
 
-class Steps(Module):
+class ForeignSteps(Module):
     """Bijectors of another library, in the order in which they act: the chart of a foreign draw's coordinates."""
 
     leaves: tuple[Any, ...]
@@ -65,14 +65,14 @@ class Pushed:
 
     Attributes:
       sample, log_prob: of the base.
-      everywhere: whether the base's support is all of Rⁿ.
+      whole_space: whether the base's support is all of Rⁿ.
       steps: the bijectors, in the order in which they act.
     """
 
     library: Library
     sample: Callable[[Array], Any]
     log_prob: Callable[[Any], Any]
-    everywhere: bool
+    whole_space: bool
     steps: tuple[Any, ...]
 
     def forward(self, x: Any, start: int, stop: int) -> Any:
@@ -80,8 +80,8 @@ class Pushed:
             x = self.library.forward(step, x)
         return x
 
-    def chart(self, first: int) -> Steps:
-        return Steps(*apart(self.steps[first:]))
+    def chart(self, first: int) -> ForeignSteps:
+        return ForeignSteps(*apart(self.steps[first:]))
 
     def first_undone(self, fixed: bool) -> int | None:
         """The first of the last steps that a draw's coordinates undo; None where there is no edge to round onto.
@@ -89,12 +89,12 @@ class Pushed:
         Undone are steps without parameters, and those that move the support, in which derivatives are refused (not where
         the caller declares that it stands still).
         """
-        everywhere, undone = self.everywhere, []
+        whole_space, undone = self.whole_space, []
         for step in self.steps:
-            everywhere = everywhere and self.library.is_onto(step)
+            whole_space = whole_space and self.library.is_onto(step)
             without = not any(is_parameter(leaf) for leaf in jax.tree.leaves(step))
-            undone.append(without or not (everywhere or fixed))
+            undone.append(without or not (whole_space or fixed))
         first = len(self.steps)
         while first and undone[first - 1]:
             first -= 1
-        return None if everywhere or first == len(self.steps) else first
+        return None if whole_space or first == len(self.steps) else first

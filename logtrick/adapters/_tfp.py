@@ -92,9 +92,11 @@ class _TFP(Foreign):
         base = dist.distribution
         if base.batch_shape != dist.batch_shape:
             return None
-        everywhere = _SUPPORTS.get(type(_base(base)).__name__) is supports.Real
+        whole_space = _SUPPORTS.get(type(_base(base)).__name__) is supports.Real
         steps = tuple(_steps(dist.bijector))
-        return Pushed(_LIBRARY, lambda key: base.sample(seed=key), base.log_prob, everywhere, steps)
+        return Pushed(
+            _LIBRARY, lambda key: base.sample(seed=key), base.log_prob, whole_space, steps
+        )
 
     def _ends(self) -> tuple[Any, Any]:
         base = _base(self.foreign)
@@ -183,8 +185,8 @@ def _moving(dist: Any) -> list[Any]:
         if name == "QuantizedDistribution":
             bounds += [bound for bound in (part.low, part.high) if bound is not None]
         if name == "TransformedDistribution":
-            everything = _SUPPORTS.get(type(_base(part.distribution)).__name__) is supports.Real
-            bounds += moved(everything, _steps(part.bijector), _is_onto)
+            whole_space = _SUPPORTS.get(type(_base(part.distribution)).__name__) is supports.Real
+            bounds += moved(whole_space, _steps(part.bijector), _is_onto)
     return bounds
 
 

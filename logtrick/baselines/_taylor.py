@@ -111,7 +111,7 @@ class MuProp(Baseline):
 
 def _independent_with_variances(dist: Distribution) -> bool:
     """Whether variances are known and each coordinate is a factor: entries of a one-hot row, or of a simplex, are not."""
-    if dist.closed_forms.variance is None or dist.factors is None:
+    if dist.closed_forms.variance is None or dist.independent_factors is None:
         return False
     factors = jax.eval_shape(dist.log_prob_factors, jnp.zeros(dist.event_shape))
     return factors.shape == dist.event_shape

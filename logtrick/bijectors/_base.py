@@ -43,7 +43,7 @@ class Bijector(Module, abstract=True):
 
     def image(self, support: Support) -> Support:
         """Where T(x) lives for x in `support`."""
-        return Real() if support.everything else Unknown()
+        return Real() if support.whole_space else Unknown()
 
     def moves(self, support: Support) -> bool:
         """Whether the image of `support` depends on the bijector's parameters."""

@@ -43,7 +43,7 @@ class CholeskyCovariance(Bijector):
         return _is_factor(y)
 
     def image(self, support: Support) -> Support:
-        return CovarianceCholesky() if support.everything else Unknown()
+        return CovarianceCholesky() if support.whole_space else Unknown()
 
     def forward_shape(self, shape: Shape) -> Shape:
         size = _size("CholeskyCovariance", shape, 1)
@@ -90,7 +90,7 @@ class CholeskyCorrelation(Bijector):
         return _is_factor(y) & jnp.all(jnp.abs(jnp.sum(y**2, axis=-1) - 1) <= slack)
 
     def image(self, support: Support) -> Support:
-        return CorrelationCholesky() if support.everything else Unknown()
+        return CorrelationCholesky() if support.whole_space else Unknown()
 
     def forward_shape(self, shape: Shape) -> Shape:
         size = _size("CholeskyCorrelation", shape, -1)

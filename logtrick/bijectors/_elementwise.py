@@ -57,7 +57,7 @@ class Exp(Bijector):
         return jnp.all(_between(y, 0, jnp.inf))
 
     def image(self, support: Support) -> Support:
-        return Positive() if support.everything else Unknown()
+        return Positive() if support.whole_space else Unknown()
 
 
 class Softplus(Bijector):
@@ -82,7 +82,7 @@ class Softplus(Bijector):
         return jnp.all(_between(y, 0, jnp.inf))
 
     def image(self, support: Support) -> Support:
-        return Positive() if support.everything else Unknown()
+        return Positive() if support.whole_space else Unknown()
 
 
 class Sigmoid(Bijector):
@@ -107,7 +107,7 @@ class Sigmoid(Bijector):
         return jnp.all(_between(y, 0, 1))
 
     def image(self, support: Support) -> Support:
-        return UnitInterval() if support.everything else Unknown()
+        return UnitInterval() if support.whole_space else Unknown()
 
 
 class Interval(Bijector):
@@ -149,7 +149,7 @@ class Interval(Bijector):
         return jnp.all(_between(y, self.low, self.high))
 
     def image(self, support: Support) -> Support:
-        return IntervalSupport(self.low, self.high) if support.everything else Unknown()
+        return IntervalSupport(self.low, self.high) if support.whole_space else Unknown()
 
     def moves(self, support: Support) -> bool:
         return True
@@ -189,7 +189,7 @@ class Affine(Bijector):
         return jnp.sum(jnp.broadcast_to(jnp.log(jnp.abs(self.scale)), jnp.shape(x)))
 
     def moves(self, support: Support) -> bool:
-        return not support.everything
+        return not support.whole_space
 
 
 def _between(y: Array, low: Any, high: Any) -> Array:

@@ -33,7 +33,7 @@ class Ordered(Bijector):
         return jnp.all(jnp.isfinite(y)) & jnp.all(jnp.diff(y, axis=-1) > 0)
 
     def image(self, support: Support) -> Support:
-        return OrderedSupport() if support.everything else Unknown()
+        return OrderedSupport() if support.whole_space else Unknown()
 
 
 class StickBreaking(Bijector):
@@ -66,7 +66,7 @@ class StickBreaking(Bijector):
         return jnp.all(y > 0) & jnp.all(jnp.abs(jnp.sum(y, axis=-1) - 1) <= slack)
 
     def image(self, support: Support) -> Support:
-        return Simplex() if support.everything else Unknown()
+        return Simplex() if support.whole_space else Unknown()
 
     def forward_shape(self, shape: Shape) -> Shape:
         return (*shape[:-1], shape[-1] + 1)
@@ -121,4 +121,4 @@ class Permute(Bijector):
         return jnp.zeros((), x.dtype)
 
     def image(self, support: Support) -> Support:
-        return support if support.everything else Unknown()
+        return support if support.whole_space else Unknown()

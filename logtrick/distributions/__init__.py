@@ -56,7 +56,6 @@ from logtrick.distributions._factorized import Factorized as Factorized
 from logtrick.distributions._family import Family as Family, distribution as distribution
 from logtrick.distributions._gamma import Exponential as Exponential, Gamma as Gamma
 from logtrick.distributions._joint import Joint as Joint
-from logtrick.distributions._links import Link as Link, Sigmoid as Sigmoid
 from logtrick.distributions._location_scale import (
     Cauchy as Cauchy,
     Gumbel as Gumbel,
@@ -66,6 +65,11 @@ from logtrick.distributions._location_scale import (
 from logtrick.distributions._log_normal import LogNormal as LogNormal
 from logtrick.distributions._mixture import Mixture as Mixture
 from logtrick.distributions._negative_binomial import NegativeBinomial as NegativeBinomial
+from logtrick.distributions._noisy_logits import (
+    NoisyBits as NoisyBits,
+    NoisyLogits as NoisyLogits,
+    NoisyRows as NoisyRows,
+)
 from logtrick.distributions._normal import (
     MultivariateNormal as MultivariateNormal,
     Normal as Normal,

@@ -21,7 +21,7 @@ from logtrick.distributions._capabilities import (
 )
 from logtrick.distributions._draw import Draw, is_draw, same_charts, value_of
 from logtrick.distributions._keywords import naming_the_right_keyword, one_draw
-from logtrick.distributions._links import Link
+from logtrick.distributions._noisy_logits import NoisyLogits
 from logtrick.distributions._parameters import is_inexact, widened
 from logtrick.distributions._refusals import moving_support_message, unaccounted
 from logtrick.distributions._weak import WeakDerivatives
@@ -48,10 +48,10 @@ class Distribution(Module, abstract=True):
       charts: the bijectors from the coordinates in which draws are made to their values; None: no coordinates.
       closed_forms: `ClosedForms`, mean, variance, entropy and Kullback–Leibler divergence.
       quantiles: `Quantiles`, the distribution function and its inverse.
-      factors: `Factors`, log p as a sum of independent terms.
+      independent_factors: `Factors`, log p as a sum of independent terms.
       enumeration: `Enumeration`, the points of a finite support.
       weak_derivatives: `WeakDerivatives`, in the parameters that have them.
-      link: how `logits` make the mean of a draw, where draws are independent bits or one-hot rows.
+      noisy_logits: `NoisyLogits`, how noise added to `logits` makes a draw, where draws are bits or one-hot rows.
 
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
@@ -131,7 +131,7 @@ class Distribution(Module, abstract=True):
         return Quantiles()
 
     @property
-    def factors(self) -> Factors | None:
+    def independent_factors(self) -> Factors | None:
         """log p as a sum of independent factors; None where it is none."""
         return None
 
@@ -146,8 +146,8 @@ class Distribution(Module, abstract=True):
         return None
 
     @property
-    def link(self) -> Link | None:
-        """How `logits` make the mean of a draw; None where draws are neither independent bits nor one-hot rows."""
+    def noisy_logits(self) -> NoisyLogits | None:
+        """How noise added to `logits` makes a draw; None where draws are neither independent bits nor one-hot rows."""
         return None
 
     # --- draws and their log-probs
@@ -222,7 +222,7 @@ class Distribution(Module, abstract=True):
         Raises:
           ValueError: the family does not factorize, or `x` is not shaped like one draw.
         """
-        factors = widened(self).factors
+        factors = widened(self).independent_factors
         if factors is None:
             raise ValueError(
                 f"{type(self).__name__} declares no independent factors. Use log_prob."

@@ -9,7 +9,7 @@ from logtrick._core.module import static
 from logtrick.distributions import _probabilities as probabilities
 from logtrick.distributions._capabilities import ClosedForms, Enumeration, Quantiles
 from logtrick.distributions._factorized import Factorized
-from logtrick.distributions._links import Sigmoid
+from logtrick.distributions._noisy_logits import NoisyBits
 from logtrick.distributions._parameters import Array, where_inside, wide
 from logtrick.distributions._weak import WeakDerivatives
 from logtrick.noise import Uniform
@@ -39,7 +39,7 @@ class Bernoulli(Factorized):
 
     parameter: Any
     by_probs: bool = static(default=False)
-    link = Sigmoid()
+    noisy_logits = NoisyBits()
     __repr__ = probabilities.shown
 
     def __init__(self, logits: Any = None, *, probs: Any = None) -> None:

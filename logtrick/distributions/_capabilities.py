@@ -67,9 +67,9 @@ class Factors:
 
     Example:
       >>> import jax.numpy as jnp, logtrick as lt
-      >>> lt.Normal(jnp.zeros(3), 1.0).factors.log_probs(jnp.zeros(3)).shape
+      >>> lt.Normal(jnp.zeros(3), 1.0).independent_factors.log_probs(jnp.zeros(3)).shape
       (3,)
-      >>> lt.PlackettLuce(jnp.zeros(3)).factors is None
+      >>> lt.PlackettLuce(jnp.zeros(3)).independent_factors is None
       True
     """
 

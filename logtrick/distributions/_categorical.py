@@ -12,7 +12,7 @@ from logtrick._core.module import assign, static
 from logtrick.distributions import _probabilities as probabilities
 from logtrick.distributions._capabilities import ClosedForms, Enumeration, Quantiles
 from logtrick.distributions._factorized import Factorized
-from logtrick.distributions._links import Softmax
+from logtrick.distributions._noisy_logits import NoisyRows
 from logtrick.distributions._parameters import Array, where_inside, wide
 from logtrick.distributions._weak import WeakDerivatives
 from logtrick.noise import Uniform
@@ -140,7 +140,7 @@ class OneHotCategorical(Factorized):
 
     parameter: Any
     by_probs: bool = static(default=False)
-    link = Softmax()
+    noisy_logits = NoisyRows()
     __repr__ = probabilities.shown
 
     def __init__(self, logits: Any = None, *, probs: Any = None) -> None:

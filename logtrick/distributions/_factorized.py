@@ -27,7 +27,7 @@ class Factorized(Distribution, abstract=True):
         return np.broadcast_shapes(*(np.shape(leaf) for leaf in jax.tree.leaves(self)))
 
     @property
-    def factors(self) -> Factors:
+    def independent_factors(self) -> Factors:
         return Factors(self._log_factors)
 
     @abc.abstractmethod

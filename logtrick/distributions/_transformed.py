@@ -109,7 +109,7 @@ class Transformed(Distribution):
             undone.append(not jax.tree.leaves(step) or step.moves(support))
             support = step.image(support)
         first = len(steps)
-        while first and undone[first - 1] and not support.everything:
+        while first and undone[first - 1] and not support.whole_space:
             first -= 1
         return first
 

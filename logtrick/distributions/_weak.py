@@ -117,7 +117,7 @@ def weak_terms(dist: Any, noise: Any, *, coupled: bool = True) -> tuple[WeakDeri
     refused = {n: refuse(getattr(wide, n), message, ValueError) for n in leaves if n not in names}
     held = replace(detached(wide), **refused)
     parts = held.weak_derivatives.parts(widened(x), noise["weak"], coupled)
-    shape = jax.eval_shape(dist.factors.log_probs, x).shape
+    shape = jax.eval_shape(dist.independent_factors.log_probs, x).shape
     return tuple(spread(getattr(dist, name), x, shape, *parts[name]) for name in names)
 
 

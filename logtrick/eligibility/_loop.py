@@ -33,7 +33,7 @@ ORDER = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Loop:
+class WhileLoop:
     """A loop, found by abstract steps.
 
     Attributes:
@@ -72,7 +72,7 @@ class Loop:
 
 def loop_of(
     cond: Any, step: Any, carry: Any, params: Any, num_runs: int, axes: Axes = frozenset()
-) -> Loop:
+) -> WhileLoop:
     axis = axis_here()
     seen_from_one = Runs(jnp.asarray(0.0, jnp.float32), num_runs, axis)
     with enclosed(axis):
@@ -110,7 +110,7 @@ def loop_of(
 
     whole, shapes = _closed(one, *example), jax.eval_shape(one, *example)
     moving = _moving(lambda p, c: whole(example[0], p, c, *example[3:]).carry, params, carry)
-    return Loop(
+    return WhileLoop(
         _closed(goes_on, carry), whole, sites, shapes, carry, params, moving, num_runs, axes
     )
 
@@ -207,7 +207,7 @@ class State:
 jax.tree_util.register_dataclass(State, [f.name for f in dataclasses.fields(State)], [])
 
 
-def run(loop: Loop, noises: Callable[[Array], list[Any]], decay: Array) -> State:
+def run(loop: WhileLoop, noises: Callable[[Array], list[Any]], decay: Array) -> State:
     """The state when the last sample has ended; `noises(t)` are those of step t, a leading axis of samples on each."""
 
     def body(state: State) -> State:
@@ -227,7 +227,7 @@ def run(loop: Loop, noises: Callable[[Array], list[Any]], decay: Array) -> State
     return lax.while_loop(lambda state: jnp.any(state.alive), body, _first(loop))
 
 
-def _first(loop: Loop) -> State:
+def _first(loop: WhileLoop) -> State:
     """The state before the first step."""
     n, traces = loop.num_runs, loop.shapes.scores.shape[0]
     size = sum(x.size for x in loop.split(loop.carry)[0])
@@ -257,7 +257,7 @@ def _flat(leaves: list[Array]) -> tuple[Array, Callable[[Array], list[Array]]]:
 
 
 def _one(
-    loop: Loop,
+    loop: WhileLoop,
     number: Array,
     decay: Array,
     index: Array,

@@ -32,8 +32,8 @@ from logtrick.estimators._local_expectation import LocalExpectation as LocalExpe
 from logtrick.estimators._logits import (
     as_draw as as_draw,
     hard_draw as hard_draw,
-    link_of as link_of,
     logits_of as logits_of,
+    noisy_logits_of as noisy_logits_of,
     score as score,
     uniforms as uniforms,
 )

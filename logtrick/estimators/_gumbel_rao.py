@@ -11,7 +11,7 @@ from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Costs
-from logtrick.estimators._logits import as_draw, link_of, logits_of, uniforms
+from logtrick.estimators._logits import hard_draw, logits_of, noisy_logits_of, uniforms
 from logtrick.estimators._needs import BitsOrOneHot, DifferentiableCost, Need
 from logtrick.estimators._points import Points
 from logtrick.estimators._relaxed import positive_scalar, straight_through
@@ -69,15 +69,16 @@ class GumbelRao(Estimator):
         return uniforms(dist, 1 + self.num_draws)
 
     def draw(self, noise: Any, dist: Distribution) -> Points:
-        link, logits = link_of(dist), logits_of(dist)
-        x = link.hard(link.perturbed(logits, noise[0]))
+        noisy, logits = noisy_logits_of(dist), logits_of(dist)
+        x = hard_draw(noise[0], dist)
+        held = x.astype(logits.dtype)
 
         def slope(uniform: Any) -> Any:
-            z = link.conditional(logits, x, link.free(uniform))
-            return link.slope(link.relaxed(z, self.temperature), logits) / self.temperature
+            z = noisy.conditional(logits, held, noisy.free(uniform))
+            return noisy.slope(noisy.relaxed(z, self.temperature), logits) / self.temperature
 
         target = jnp.mean(jax.vmap(slope)(noise[1:]), axis=0)
-        return Points(straight_through("GumbelRao", as_draw(x, dist), target), dist)
+        return Points(straight_through("GumbelRao", x, target), dist)
 
     def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
         return costs

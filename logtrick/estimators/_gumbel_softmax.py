@@ -7,7 +7,7 @@ from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Costs
-from logtrick.estimators._logits import as_draw, link_of, logits_of, uniforms
+from logtrick.estimators._logits import as_draw, logits_of, noisy_logits_of, uniforms
 from logtrick.estimators._needs import BitsOrOneHot, DifferentiableCost, Need
 from logtrick.estimators._points import Points
 from logtrick.estimators._relaxed import positive_scalar, straight_through
@@ -60,8 +60,8 @@ class GumbelSoftmax(Estimator):
         return uniforms(dist)
 
     def draw(self, noise: Any, dist: Distribution) -> Points:
-        link, logits = link_of(dist), logits_of(dist)
-        relaxed = link.relaxed(link.perturbed(logits, noise), self.temperature)
+        noisy, logits = noisy_logits_of(dist), logits_of(dist)
+        relaxed = noisy.relaxed(noisy.perturbed(logits, noise), self.temperature)
         return Points(relaxed.astype(as_draw(relaxed, dist).dtype), dist)
 
     def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
@@ -114,10 +114,10 @@ class StraightThroughGumbelSoftmax(Estimator):
         return uniforms(dist)
 
     def draw(self, noise: Any, dist: Distribution) -> Points:
-        link, logits = link_of(dist), logits_of(dist)
-        z = link.perturbed(logits, noise)
-        target = link.slope(link.relaxed(z, self.temperature), logits) / self.temperature
-        x = straight_through("StraightThroughGumbelSoftmax", as_draw(link.hard(z), dist), target)
+        noisy, logits = noisy_logits_of(dist), logits_of(dist)
+        z = noisy.perturbed(logits, noise)
+        target = noisy.slope(noisy.relaxed(z, self.temperature), logits) / self.temperature
+        x = straight_through("StraightThroughGumbelSoftmax", as_draw(noisy.hard(z), dist), target)
         return Points(x, dist)
 
     def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:

@@ -9,7 +9,7 @@ from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Costs
-from logtrick.estimators._logits import hard_draw, link_of, logits_of, uniforms
+from logtrick.estimators._logits import hard_draw, logits_of, noisy_logits_of, uniforms
 from logtrick.estimators._needs import BitsOrOneHot, Need
 from logtrick.estimators._points import Points
 from logtrick.noise import Uniform
@@ -53,14 +53,14 @@ class LocalExpectation(Estimator):
         return uniforms(dist)
 
     def draw(self, noise: Any, dist: Distribution) -> Points:
-        link, logits = link_of(dist), logits_of(dist)
+        noisy, logits = noisy_logits_of(dist), logits_of(dist)
         x = hard_draw(noise, dist)
-        log_p = link.local_log_probs(
+        log_p = noisy.local_log_probs(
             logits, x.astype(logits.dtype)
         )  # (coordinates, values), x's own first
         possible = log_p > -jnp.inf
         changed = possible[:, 1:].reshape(-1, *[1] * x.ndim)
-        neighbors = jnp.where(changed, link.changes(x), x[None])
+        neighbors = jnp.where(changed, noisy.changes(x), x[None])
         return Points(jnp.concatenate([x[None], neighbors]), dist, stacked=True, kept=log_p)
 
     def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:

@@ -5,14 +5,14 @@ from typing import Any
 import jax
 
 from logtrick._core.kernel import stop
-from logtrick.distributions import Distribution, Link, widened
+from logtrick.distributions import Distribution, NoisyLogits, widened
 from logtrick.noise import Uniform
 
 Array = jax.Array
 
 
 def logits_of(dist: Distribution) -> Array:
-    """The logits of a distribution that has a `link`, in at least float32.
+    """The logits of a distribution that has `noisy_logits`, in at least float32.
 
     Args:
       dist: Bernoullis or one-hot rows.
@@ -23,27 +23,27 @@ def logits_of(dist: Distribution) -> Array:
       >>> lt.estimators.logits_of(lt.Bernoulli(jnp.zeros(3, jnp.bfloat16))).dtype
       dtype('float32')
     """
-    return widened(dist).logits  # declared by `link`
+    return widened(dist).logits  # declared by `noisy_logits`
 
 
-def link_of(dist: Distribution) -> Link:
-    """The link of a distribution: how its logits, noise and draws are connected.
+def noisy_logits_of(dist: Distribution) -> NoisyLogits:
+    """The noisy logits of a distribution: how its logits, noise and draws are connected.
 
     An estimator that needs `Bits` or `BitsOrOneHot` may call this function: `check_needs` has made
-    sure of the link.
+    sure of them.
 
     Args:
       dist: Bernoullis or one-hot rows.
     Returns:
-      The link.
+      What the family declares.
     Example:
       >>> import jax.numpy as jnp, logtrick as lt
-      >>> link = lt.estimators.link_of(lt.Bernoulli(0.0))
-      >>> link.binary, link.mean(jnp.zeros(2)).tolist()        # σ(0)
+      >>> noisy = lt.estimators.noisy_logits_of(lt.Bernoulli(0.0))
+      >>> noisy.binary, noisy.mean(jnp.zeros(2)).tolist()        # σ(0)
       (True, [0.5, 0.5])
     """
-    assert dist.link is not None
-    return dist.link
+    assert dist.noisy_logits is not None
+    return dist.noisy_logits
 
 
 def uniforms(dist: Distribution, *leading: int) -> Uniform:
@@ -76,7 +76,7 @@ def as_draw(x: Array, dist: Distribution) -> Array:
       >>> lt.estimators.as_draw(jnp.array([True, False]), lt.Bernoulli(jnp.zeros(2))).tolist()
       [1.0, 0.0]
     """
-    return stop(x).astype(dist.logits.dtype)  # type: ignore[attr-defined]  # declared by `link`
+    return stop(x).astype(dist.logits.dtype)  # type: ignore[attr-defined]  # declared by `noisy_logits`
 
 
 def hard_draw(noise: Array, dist: Distribution) -> Array:
@@ -92,8 +92,8 @@ def hard_draw(noise: Array, dist: Distribution) -> Array:
       >>> lt.estimators.hard_draw(jnp.array([0.1, 0.9]), lt.Bernoulli(jnp.zeros(2))).tolist()
       [0.0, 1.0]
     """
-    link = link_of(dist)
-    return as_draw(link.hard(link.perturbed(logits_of(dist), noise)), dist)
+    noisy = noisy_logits_of(dist)
+    return as_draw(noisy.hard(noisy.perturbed(logits_of(dist), noise)), dist)
 
 
 def against(points: Array, coefficients: Array) -> Array:
@@ -114,4 +114,4 @@ def score(dist: Distribution, x: Any) -> Array:
       >>> lt.estimators.score(lt.Bernoulli(jnp.zeros(2)), jnp.array([1.0, 0.0])).tolist()
       [0.5, -0.5]
     """
-    return x - link_of(dist).mean(logits_of(dist))
+    return x - noisy_logits_of(dist).mean(logits_of(dist))

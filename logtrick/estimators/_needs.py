@@ -75,7 +75,7 @@ class Bits(Need):
 
     @classmethod
     def met_by(cls, dist: Distribution) -> bool:
-        return dist.link is not None and dist.link.binary
+        return dist.noisy_logits is not None and dist.noisy_logits.binary
 
 
 class BitsOrOneHot(Need):
@@ -91,7 +91,7 @@ class BitsOrOneHot(Need):
 
     @classmethod
     def met_by(cls, dist: Distribution) -> bool:
-        return dist.link is not None
+        return dist.noisy_logits is not None
 
 
 class DifferentiableCost(Need):

@@ -15,7 +15,7 @@ from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._derivatives import Derivatives
-from logtrick.estimators._logits import hard_draw, link_of, logits_of, score, uniforms
+from logtrick.estimators._logits import hard_draw, logits_of, noisy_logits_of, score, uniforms
 from logtrick.estimators._needs import BitsOrOneHot, DifferentiableCost, Need
 from logtrick.estimators._points import Points
 from logtrick.estimators._relaxed import positive_scalar
@@ -151,14 +151,16 @@ def _relaxations(
     noise: Array, dist: Distribution, x: Array, coupled: bool
 ) -> Callable[[Array, Any], Array]:
     """(logits, τ) -> y(z) and y(z̃), stacked."""
-    link, held = link_of(dist), stop(logits_of(dist))
+    noisy, held = noisy_logits_of(dist), stop(logits_of(dist))
     hard = x.astype(held.dtype)
     free = (
-        link.coupled(held, hard, link.perturbed(held, noise[0])) if coupled else link.free(noise[1])
+        noisy.coupled(held, hard, noisy.perturbed(held, noise[0]))
+        if coupled
+        else noisy.free(noise[1])
     )
 
     def relax(logits: Array, temperature: Any) -> Array:
-        z, conditional = link.perturbed(logits, noise[0]), link.conditional(logits, hard, free)
-        return jnp.stack([link.relaxed(z, temperature), link.relaxed(conditional, temperature)])
+        z, conditional = noisy.perturbed(logits, noise[0]), noisy.conditional(logits, hard, free)
+        return jnp.stack([noisy.relaxed(z, temperature), noisy.relaxed(conditional, temperature)])
 
     return relax

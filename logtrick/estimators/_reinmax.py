@@ -7,7 +7,7 @@ from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Costs
-from logtrick.estimators._logits import as_draw, link_of, logits_of, uniforms
+from logtrick.estimators._logits import hard_draw, logits_of, noisy_logits_of, uniforms
 from logtrick.estimators._needs import BitsOrOneHot, DifferentiableCost, Need
 from logtrick.estimators._points import Points
 from logtrick.estimators._relaxed import positive_scalar, straight_through
@@ -56,11 +56,11 @@ class ReinMax(Estimator):
         return uniforms(dist)
 
     def draw(self, noise: Any, dist: Distribution) -> Points:
-        link, logits = link_of(dist), logits_of(dist)
-        x = link.hard(link.perturbed(logits, noise))
-        middle = 0.5 * (link.mean(logits / self.temperature) + x)
-        target = 2 * link.slope(middle, logits) - 0.5 * link.slope(link.mean(logits), logits)
-        return Points(straight_through("ReinMax", as_draw(x, dist), target), dist)
+        noisy, logits = noisy_logits_of(dist), logits_of(dist)
+        x = hard_draw(noise, dist)
+        middle = 0.5 * (noisy.mean(logits / self.temperature) + x)
+        target = 2 * noisy.slope(middle, logits) - 0.5 * noisy.slope(noisy.mean(logits), logits)
+        return Points(straight_through("ReinMax", x, target), dist)
 
     def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
         return costs

@@ -14,7 +14,7 @@ from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Array, Costs
-from logtrick.estimators._logits import hard_draw, link_of, logits_of, score, uniforms
+from logtrick.estimators._logits import hard_draw, logits_of, noisy_logits_of, score, uniforms
 from logtrick.estimators._needs import BitsOrOneHot, Need
 from logtrick.estimators._points import Points
 from logtrick.estimators._relaxed import positive_scalar
@@ -103,18 +103,18 @@ class RELAX(Estimator):
 
     def _surrogate(self, draw: Array, dist: Distribution, noise: Any) -> tuple[Array, Array]:
         """c(z̃) and ∇_φ c(z) − ∇_φ c(z̃), which reach the surrogate's parameters, τ and η but not the logits."""
-        link, logits = link_of(dist), stop(logits_of(dist))
-        x, free = draw.astype(logits.dtype), link.free(noise[1])
+        noisy, logits = noisy_logits_of(dist), stop(logits_of(dist))
+        x, free = draw.astype(logits.dtype), noisy.free(noise[1])
 
         def c(z: Array) -> Array:
-            y = link.relaxed(z, self.temperature).astype(draw.dtype)
+            y = noisy.relaxed(z, self.temperature).astype(draw.dtype)
             return self.scale * checks.scalar_cost(
                 "RELAX(fn=…)", surrogate("RELAX", self.fn, self.params, y)
             )
 
         def both(logits: Array) -> tuple[Array, Array]:
-            level = c(link.conditional(logits, x, free))
-            return c(link.perturbed(logits, noise[0])) - level, level
+            level = c(noisy.conditional(logits, x, free))
+            return c(noisy.perturbed(logits, noise[0])) - level, level
 
         paths, level = jax.grad(both, has_aux=True)(*local(both, logits))
         return level, paths

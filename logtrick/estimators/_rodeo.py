@@ -10,7 +10,7 @@ import numpy as np
 from logtrick._core.kernel import stop
 from logtrick._core.module import static
 from logtrick._core.samples import Runs
-from logtrick.distributions import Distribution, Sigmoid
+from logtrick.distributions import Distribution, NoisyBits
 from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._double_cv import check_runs, squared_mean
@@ -112,7 +112,7 @@ class RODEO(Estimator):
         self, features: Callable[[Array], Array], x: Array, logits: Array
     ) -> tuple[Array, Array]:
         """(A h)(x), shaped like x, and (A c)(x), shape ()."""
-        points = jnp.concatenate([x[None], Sigmoid().changes(x)])
+        points = jnp.concatenate([x[None], NoisyBits().changes(x)])
         heads = jax.vmap(lambda y: self._heads(features(y)))(points)
         flips = jax.nn.sigmoid((1 - 2 * x) * logits).reshape(-1) / max(x.size, 1)
         vectors = (points - jax.nn.sigmoid(logits)[None]) * heads[:, 0].reshape(-1, *[1] * x.ndim)

@@ -6,7 +6,7 @@ from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Costs
-from logtrick.estimators._logits import hard_draw, link_of, logits_of, uniforms
+from logtrick.estimators._logits import hard_draw, logits_of, noisy_logits_of, uniforms
 from logtrick.estimators._needs import BitsOrOneHot, DifferentiableCost, Need
 from logtrick.estimators._points import Points
 from logtrick.estimators._relaxed import straight_through
@@ -51,10 +51,10 @@ class StraightThrough(Estimator):
         return uniforms(dist)
 
     def draw(self, noise: Any, dist: Distribution) -> Points:
-        link, logits = link_of(dist), logits_of(dist)
+        noisy, logits = noisy_logits_of(dist), logits_of(dist)
         x = hard_draw(noise, dist)
         return Points(
-            straight_through("StraightThrough", x, link.slope(link.mean(logits), logits)),
+            straight_through("StraightThrough", x, noisy.slope(noisy.mean(logits), logits)),
             dist,
         )
 

@@ -242,7 +242,7 @@ def open_loop(statement: Loop, planned: LoopInfo, noises: Any, of: Sampled) -> t
 
     body = jax.checkpoint(body, prevent_cse=False) if statement.remat else body
     numbers = jnp.arange(planned.length, dtype=jnp.uint32)
-    carry, (ys, items) = mesh.scan(
+    carry, (ys, items) = mesh.scan_varying(
         body, statement.carry, (numbers, statement.xs, noises), planned.length
     )
     return (carry, ys), OpenLoop(items, planned.length)

@@ -172,7 +172,7 @@ class _Finder(Reader):
             return in_abstract_step(step)
 
         xs, length = statement.xs, statement.length
-        carry, (ys, parts, estimators) = mesh.scan(body, statement.carry, xs, length)
+        carry, (ys, parts, estimators) = mesh.scan_varying(body, statement.carry, xs, length)
         items = tuple(_named(inner[0].items))
         if not items:
             raise ValueError(

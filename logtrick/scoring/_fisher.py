@@ -62,7 +62,7 @@ class Scores(Module):
         n, size = self.count, self.chunk_size or self.count
         full = n - n % size
         head = jax.tree.map(lambda a: a[:full].reshape(-1, size, *a.shape[1:]), xs)
-        carry, ys = mesh.scan(body, carry, head, None)
+        carry, ys = mesh.scan_varying(body, carry, head, None)
         ys = jax.tree.map(lambda a: a.reshape(full, *a.shape[2:]), ys)
         if full == n:
             return carry, ys

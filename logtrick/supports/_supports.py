@@ -16,7 +16,7 @@ class Support(Module, abstract=True):
     Attributes:
       discrete: whether the draws are countable, whatever their dtype.
       finite: whether they can be enumerated.
-      everything: whether it is all of Rⁿ, which no shift moves.
+      whole_space: whether it is all of Rⁿ, which no shift moves.
 
     Example:
       >>> import logtrick as lt
@@ -26,7 +26,7 @@ class Support(Module, abstract=True):
 
     discrete = False
     finite = False
-    everything = False
+    whole_space = False
 
     def contains(self, x: Any) -> jax.Array:
         """Whether `x`, one draw, is in the closure of the set (a draw may round onto its edge), shape ().
@@ -46,7 +46,7 @@ class Real(Support):
       (True, False)
     """
 
-    everything = True
+    whole_space = True
 
     def contains(self, x: Any) -> jax.Array:
         return ~jnp.any(jnp.isnan(x))

@@ -1,5 +1,6 @@
 """Averages of the iterates: less noise than the last one has, at the price of one more copy of the parameters."""
 
+import abc
 from typing import Any
 
 import jax
@@ -22,14 +23,15 @@ class Average(Module, abstract=True):
       (0.26, 0.0)
     """
 
+    @abc.abstractmethod
     def start(self, params: Any) -> Any:
         """The state before the first step: a pytree of arrays.
 
         Args:
           params: the initial parameters.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def update(self, state: Any, params: Any, step: Array) -> Any:
         """The state after a step.
 
@@ -38,8 +40,8 @@ class Average(Module, abstract=True):
           params: the parameters after it, in the optimizer's form for evaluation.
           step: its index, from 0.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def value(self, state: Any, params: Any) -> Any:
         """The averaged parameters.
 
@@ -47,7 +49,6 @@ class Average(Module, abstract=True):
           state: the state.
           params: the current parameters, for their dtypes, and in the place of an empty average.
         """
-        raise NotImplementedError
 
 
 class PolyakAverage(Average):

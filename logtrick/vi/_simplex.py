@@ -43,7 +43,7 @@ class IsometricLogRatio(Bijector):
         return jnp.all(y > 0) & jnp.all(jnp.abs(jnp.sum(y, axis=-1) - 1) <= slack)
 
     def image(self, support: Support) -> Support:
-        return Simplex() if support.everything else Unknown()
+        return Simplex() if support.whole_space else Unknown()
 
     def forward_shape(self, shape: Shape) -> Shape:
         return (*shape[:-1], shape[-1] + 1)

@@ -79,7 +79,7 @@ def test_numpyro():
     score_gradient(
         lambda t: adapter(moved(t), fixed_support=True)
     )  # a scale leaves (0, ∞) where it is
-    assert not adapter(moved(A(2.0))).support.everything
+    assert not adapter(moved(A(2.0))).support.whole_space
     with pytest.raises(
         ValueError,
         match="needs a distribution whose log_prob is that of its draws; got a masked one",

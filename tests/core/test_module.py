@@ -67,6 +67,17 @@ def test_a_concrete_class_that_lacks_a_method_raises_where_it_is_defined(base):
     types.new_class("Partial", (base,), {"abstract": True})
 
 
+def test_a_field_with_the_name_of_a_property_of_a_base_raises():
+    said = r"Taken\.quantiles is a field, and Distribution has a property of that name. Rename"
+    with pytest.raises(TypeError, match=said):
+        types.new_class(
+            "Taken",
+            (lt.distributions.Distribution,),
+            {"abstract": True},
+            lambda body: body.update(__annotations__={"quantiles": object}),
+        )
+
+
 def test_unflatten_skips_validation():
     jax.tree.map(lambda _: object(), lt.Normal(0.0, 1.0))
     jax.tree.map(lambda _: -1.0, lt.Normal(0.0, 1.0))

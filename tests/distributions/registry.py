@@ -443,7 +443,7 @@ def quadrature(dist: Distribution) -> tuple[jax.Array, jax.Array]:
     grid = 0.008 * (jnp.arange(-4500.0, 4500.0) + 0.5)  # symmetric about 0, and 0 is no node
     bijector = bijector_to(dist.support)
     if (
-        dist.support.everything
+        dist.support.whole_space
     ):  # sinh t reaches the heavy tails; the median, where there may be a kink, between nodes
         center = dist.inverse_cdf(jnp.asarray(0.5)) if dist.quantiles.inverse else 0.0
         return center + jnp.sinh(grid), jnp.cosh(grid) * (grid[1] - grid[0])

@@ -362,7 +362,7 @@ def test_factors_sum_to_log_prob_and_reflection_keeps_the_law(name: str) -> None
     case = BY_NAME[name]
     dist = case.make(*(np.asarray(p, np.float32) for p in case.params))
     x = dist.sample(jax.random.key(5))
-    if dist.factors:
+    if dist.independent_factors:
         np.testing.assert_allclose(dist.log_prob_factors(x).sum(), dist.log_prob(x), rtol=1e-6)
     else:
         with pytest.raises(ValueError, match="declares no independent factors"):

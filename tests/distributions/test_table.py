@@ -33,7 +33,7 @@ def rows() -> list[tuple[str, ...]]:
             dist.reparameterized,
             dist.has_numeric_noise,
             dist.enumeration is not None,
-            dist.factors is not None,
+            dist.independent_factors is not None,
             dist.quantiles.inverse is not None,
         )
         made.append(

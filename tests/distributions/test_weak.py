@@ -23,7 +23,7 @@ def exact(make, params) -> tuple:
         points, weights = dist.enumerate(), 1.0
     else:
         line = jnp.arange(60.0) if dist.support.discrete else jnp.arange(-12.0, 24.0, 0.02) + 0.01
-        line = line if dist.support.discrete or dist.support.everything else line[line > 0]
+        line = line if dist.support.discrete or dist.support.whole_space else line[line > 0]
         points = jnp.stack(jnp.meshgrid(line, line), -1).reshape(-1, 2)
         weights = 1.0 if dist.support.discrete else 0.02**2
     values = jax.vmap(f)(points)

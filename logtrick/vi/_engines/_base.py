@@ -1,5 +1,6 @@
 """What an engine is, and what it returns."""
 
+import abc
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -84,6 +85,7 @@ class Engine(Module, abstract=True):
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             return self.solve(Density(target, budget, progress), generator(key), q0.host())
 
+    @abc.abstractmethod
     def solve(self, density: Density, rng: np.random.Generator, q0: Gaussian) -> EngineResult:
         """Fit a Gaussian: what a subclass defines.
 
@@ -94,7 +96,6 @@ class Engine(Module, abstract=True):
         Returns:
           An `EngineResult`.
         """
-        raise NotImplementedError
 
 
 def traced(rows: list[tuple[int, float]]) -> dict[str, np.ndarray]:

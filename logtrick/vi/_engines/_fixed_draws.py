@@ -99,8 +99,8 @@ class _Problem:
         """Equal problems share what is compiled."""
         if not isinstance(other, _Problem):
             return NotImplemented
-        mine = (self.log_density, self.mean_field, self.dim)
-        return mine == (other.log_density, other.mean_field, other.dim)
+        own = (self.log_density, self.mean_field, self.dim)
+        return own == (other.log_density, other.mean_field, other.dim)
 
     def inner(self, parameters: Array) -> Gaussian:
         """The Gaussian in the coordinates whitened by the start."""

@@ -1,5 +1,6 @@
 """VIMCO: a baseline for every draw of a k-draw bound, from the other draws of the same bound."""
 
+import abc
 from typing import Any, ClassVar
 
 import jax
@@ -15,9 +16,9 @@ from logtrick.vi._objectives._renyi import log_mean_exp
 class StandIn(Module, abstract=True):
     """What takes the place of a draw's log-weight, from those of the others."""
 
+    @abc.abstractmethod
     def fill(self, others: Array) -> Array:
         """One log-weight from k − 1 others."""
-        raise NotImplementedError
 
 
 class GeometricMean(StandIn):

@@ -1,5 +1,6 @@
 """What an objective is: a function of log-weights."""
 
+import abc
 from typing import ClassVar
 
 import jax
@@ -48,9 +49,9 @@ class Objective(Module, abstract=True):
         """k, the draws of one value; None for all the draws there are."""
         return 1
 
+    @abc.abstractmethod
     def value(self, log_weights: Array) -> Array:
         """φ of k log-weights, shape (k,) to shape ()."""
-        raise NotImplementedError
 
     def held(self, log_weights: Array) -> Array:
         """φ for draws that are held constant, its derivative the gradient's estimate through log q alone.
@@ -58,7 +59,9 @@ class Objective(Module, abstract=True):
         Raises:
           NotImplementedError: the objective has no such form.
         """
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} has no form whose derivative goes through log q alone. Use vi.ELBO(), say."
+        )
 
     def check(self, where: str, num_draws: int) -> None:
         """Raise where `num_draws` log-weights are too few."""

@@ -1,4 +1,4 @@
-"""Links: how logits make the mean of a discrete draw, and how noise makes a draw and its relaxation."""
+"""Bits and one-hot rows from noisy logits: how noise added to logits makes a discrete draw, and its relaxation."""
 
 import abc
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ from logtrick.noise import interior
 Array = jax.Array
 
 
-class Link(Module, abstract=True):
+class NoisyLogits(Module, abstract=True):
     """The noise model behind bits and one-hot rows: a draw is `hard(z)`, z = logits + noise, and y = `relaxed(z, τ)` its
     continuous relaxation.
 
@@ -67,7 +67,7 @@ class Link(Module, abstract=True):
         """log p of each coordinate's value in `x`, then in its `changes`: (coordinates, 1 + changes)."""
 
 
-class Sigmoid(Link):
+class NoisyBits(NoisyLogits):
     """Bits: z = logit + logistic noise, x = 1[z > 0], y = σ(z/τ).
 
     With s = 2x − 1 and ε = logit(v), the conditional z = s · softplus(s ε + softplus(s logit)): Tucker et al. (2017),
@@ -75,7 +75,7 @@ class Sigmoid(Link):
 
     Example:
       >>> import logtrick as lt
-      >>> lt.distributions.Sigmoid().mean(0.0).item()
+      >>> lt.distributions.NoisyBits().mean(0.0).item()
       0.5
     """
 
@@ -121,7 +121,7 @@ class Sigmoid(Link):
         return jnp.stack([log_sigmoid(odds), log_sigmoid(-odds)], axis=1)
 
 
-class Softmax(Link):
+class NoisyRows(NoisyLogits):
     """One-hot rows: z = log p + Gumbel noise, x = one-hot(argmax z), y = softmax(z/τ).
 
     With ε = log E, E exponential: z_k = −log E_k at the one of x, −log(E_j/p_j + E_k) elsewhere: Tucker et al. (2017);
