@@ -8,6 +8,7 @@ import numpy as np
 
 from logtrick.distributions._base import Distribution
 from logtrick.distributions._draw import is_draw
+from logtrick.distributions._parameters import nan_where_any
 
 Array = jax.Array
 
@@ -25,6 +26,10 @@ class Factorized(Distribution, abstract=True):
     @property
     def event_shape(self) -> tuple[int, ...]:
         return np.broadcast_shapes(*(np.shape(leaf) for leaf in jax.tree.leaves(self)))
+
+    def nan_unless_legal(self) -> Array | None:
+        # draws are whole numbers, or a function of them may look at one coordinate only
+        return nan_where_any(self) if self.support.discrete else None
 
     def _log_kernel(self, x: Any) -> Array:
         raise NotImplementedError
