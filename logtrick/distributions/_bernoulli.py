@@ -86,6 +86,16 @@ class Bernoulli(Factorized):
         log_p = x * probabilities.log_success(self) + (1 - x) * probabilities.log_failure(self)
         return where_inside((x == 0) | (x == 1), probabilities.log_of_outcome(log_p))
 
+    @property
+    def slopes_at_zero(self) -> bool:
+        return self.by_probs
+
+    def _prob(self, x: Any) -> Array:
+        if not self.by_probs:
+            return super()._prob(x)
+        p = self.parameter
+        return jnp.prod(jnp.where(x == 1, p, jnp.where(x == 0, 1 - p, 0.0)))
+
     def _mean(self) -> Array:
         return probabilities.success(self)
 

@@ -90,6 +90,17 @@ class Categorical(Factorized):
         log_p = probabilities.log_rows(self)
         return where_inside(inside, jnp.take_along_axis(log_p, index[..., None], axis=-1)[..., 0])
 
+    @property
+    def slopes_at_zero(self) -> bool:
+        return self.by_probs
+
+    def _prob(self, x: Any) -> Array:
+        if not self.by_probs:
+            return super()._prob(x)
+        size, x = self.parameter.shape[-1], jnp.asarray(x)
+        chosen = jnp.expand_dims(x, -1) == jnp.arange(size).reshape(*[1] * x.ndim, size)
+        return jnp.prod(jnp.sum(jnp.where(chosen, probabilities.rows(self), 0.0), axis=-1))
+
     def _entropy(self) -> Array:
         return _entropy(probabilities.log_rows(self))
 
@@ -102,9 +113,6 @@ class Categorical(Factorized):
 
     def _inverse_cdf(self, u: Array) -> Array:
         return inverse_cdf(self.logits, u)
-
-    def nan_unless_legal(self) -> Array | None:
-        return nan_in_rows(self.parameter)
 
     def _weak_noise(self, coupled: bool) -> Uniform:
         return Uniform(self.event_shape, wide(self.parameter.dtype))
@@ -188,6 +196,16 @@ class OneHotCategorical(Factorized):
             log_p = chosen - jax.nn.logsumexp(self.parameter, axis=-1)
         return where_inside(ones == 1, log_p)
 
+    @property
+    def slopes_at_zero(self) -> bool:
+        return self.by_probs
+
+    def _prob(self, x: Any) -> Array:
+        if not self.by_probs:
+            return super()._prob(x)
+        chosen = jnp.where(jnp.asarray(x) == 1, probabilities.rows(self), 0.0)
+        return jnp.prod(jnp.sum(chosen, axis=-1))
+
     def _mean(self) -> Array:
         return probabilities.rows(self)
 
@@ -237,13 +255,6 @@ def check_rows(dist: Any, name: str) -> None:
         legal = lambda l: (l < np.inf) & (l.max(-1, keepdims=True) > -np.inf)
         need = "rows of numbers below inf, not all of them -inf"
     assign(dist, **{name: checks.require(where, said, value, legal, need)})
-
-
-def nan_in_rows(rows: Array) -> Array | None:
-    """0, and nan where traced rows have no possible class: for draws that are whole numbers, which cannot be nan."""
-    if checks.concrete(rows) is not None:
-        return None
-    return jnp.where(jnp.isnan(lax.stop_gradient(rows)).any(), jnp.nan, 0.0)
 
 
 def inverse_cdf(logits: Array, uniform: Array) -> Array:

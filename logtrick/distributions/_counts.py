@@ -104,6 +104,21 @@ class Binomial(Factorized):
         log_p = x * probabilities.log_success(self) + (n - x) * probabilities.log_failure(self)
         return where_inside(inside, log_choose(n, x) + probabilities.log_of_outcome(log_p))
 
+    @property
+    def slopes_at_zero(self) -> bool:
+        return self.by_probs
+
+    def _prob(self, x: Any) -> Array:
+        if not self.by_probs or self.static_count is None:
+            return super()._prob(x)
+        x, n, p = jnp.asarray(x, self.parameter.dtype), self.total_count, self.parameter
+        inside = is_count(x) & ~(x > n)
+        x = jnp.where(inside, x, 0.0)
+        # whole exponents: the derivative of 0.0**0.0 in its base is nan
+        on, off = x.astype(jnp.int32), (n - x).astype(jnp.int32)
+        outcomes = jnp.exp(log_choose(n, x)) * p**on * (1 - p) ** off
+        return jnp.prod(jnp.where(inside, outcomes, 0.0))
+
     def _points(self) -> np.ndarray:
         assert self.static_count is not None
         return grid(np.arange(self.static_count + 1.0), self.event_shape, self.parameter.dtype)

@@ -10,6 +10,7 @@ import numpy as np
 from logtrick.distributions._base import Distribution
 from logtrick.distributions._capabilities import Factors
 from logtrick.distributions._draw import is_draw
+from logtrick.distributions._parameters import nan_where_any
 
 Array = jax.Array
 
@@ -29,6 +30,10 @@ class Factorized(Distribution, abstract=True):
     @property
     def independent_factors(self) -> Factors:
         return Factors(self._log_factors)
+
+    def nan_unless_legal(self) -> Array | None:
+        # draws are whole numbers, or a function of them may look at one coordinate only
+        return nan_where_any(self) if self.support.discrete else None
 
     @abc.abstractmethod
     def _log_kernel(self, x: Any) -> Array:

@@ -117,6 +117,14 @@ class Joint(Distribution):
     def fixed_support(self) -> "Joint":
         return Joint(self._map(lambda part: part.fixed_support()))
 
+    @property
+    def slopes_at_zero(self) -> bool:
+        return any(part.slopes_at_zero for part in self._leaves)
+
+    def _prob(self, x: Any) -> Array:
+        each = jax.tree.leaves(self._map(lambda part, x: part.prob(x), x))
+        return functools.reduce(operator.mul, each)
+
     def nan_unless_legal(self) -> Array | None:
         each = [part.nan_unless_legal() for part in self._leaves]
         return (

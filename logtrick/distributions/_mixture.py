@@ -14,9 +14,16 @@ from logtrick._core.module import assign, replace
 from logtrick.bijectors import is_bijector
 from logtrick.distributions._base import Distribution
 from logtrick.distributions._capabilities import ClosedForms, Enumeration, Quantiles
-from logtrick.distributions._categorical import check_rows, inverse_cdf, nan_in_rows
+from logtrick.distributions._categorical import check_rows, inverse_cdf
 from logtrick.distributions._draw import charts_of, drawn_like, is_draw, same_charts, value_of
-from logtrick.distributions._parameters import Array, is_inexact, parameters, wide, widened
+from logtrick.distributions._parameters import (
+    Array,
+    is_inexact,
+    nan_where_any,
+    parameters,
+    wide,
+    widened,
+)
 from logtrick.noise import Uniform
 from logtrick.supports import Countable, Finite, Support, Unknown, union
 
@@ -248,11 +255,18 @@ class Mixture(Distribution):
         total = jax.nn.logsumexp(jnp.where(inside, terms, 0.0))
         return jnp.where(inside, total, -jnp.inf)
 
+    @property
+    def slopes_at_zero(self) -> bool:
+        return any(part.slopes_at_zero for part in self._list)
+
+    def _prob(self, x: Any) -> Array:
+        return jax.nn.softmax(self.logits) @ self._each(lambda part: part.prob(x))
+
     def nan_unless_legal(self) -> Array | None:
         # components of one family stand in one distribution, whose leaves have a leading axis
         parts = (self.components,) if self._alike else self.components
         each = [part.nan_unless_legal() for part in parts]
-        weights = nan_in_rows(self.logits) if self.support.discrete else None
+        weights = nan_where_any(self.logits)
         said = [one for one in (weights, *each) if one is not None]
         return functools.reduce(operator.add, said) if said else None
 

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from logtrick._core import checks
 from logtrick._core.kernel import as_inexact
@@ -132,3 +133,13 @@ def _standardized_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     z = standardized(*primals)
     dx, dloc, dscale = tangents
     return z, (dx - dloc - z * dscale) / primals[2]
+
+
+def nan_where_any(tree: Any) -> Array | None:
+    """0, and nan where any traced number in `tree` is nan: illegal parameters are. None where all numbers are known."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if is_inexact(leaf)]
+    traced = [leaf for leaf in leaves if checks.concrete(leaf) is None]
+    if not traced:
+        return None
+    illegal = [jnp.any(jnp.isnan(lax.stop_gradient(leaf))) for leaf in traced]
+    return jnp.where(jnp.stack(illegal).any(), jnp.nan, 0.0)

@@ -13,8 +13,8 @@ from logtrick._core import checks
 from logtrick._core.module import static
 from logtrick.distributions._base import Distribution
 from logtrick.distributions._capabilities import Enumeration
-from logtrick.distributions._categorical import check_rows, nan_in_rows
-from logtrick.distributions._parameters import Array, parameters, where_inside, wide
+from logtrick.distributions._categorical import check_rows
+from logtrick.distributions._parameters import Array, nan_where_any, parameters, where_inside, wide
 from logtrick.noise import Uniform, interior
 from logtrick.supports import Permutation, Support
 
@@ -88,7 +88,7 @@ class PlackettLuce(Distribution):
         return Enumeration(self._points)
 
     def nan_unless_legal(self) -> Array | None:
-        return nan_in_rows(self.logits)
+        return nan_where_any(self)
 
     def _transform(self, noise: Array) -> Array:
         # A Gumbel is −log of an exponential; −log1p(−u) keeps the small exponentials, which are the winners.

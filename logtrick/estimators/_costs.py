@@ -92,6 +92,18 @@ class Costs:
             shift={},
         )
 
+    def finite_where(self, needed: Array) -> "Costs":
+        """0 in the place of what is not finite at the points that are not `needed`, shape (points,)."""
+
+        def kept(a: Array) -> Array:
+            if not jnp.issubdtype(a.dtype, jnp.inexact):
+                return a
+            here = needed.reshape(-1, *[1] * (a.ndim - 1))
+            return jnp.where(here | jnp.isfinite(a), a, jnp.zeros((), a.dtype))
+
+        credited, records = jax.tree.map(kept, (self.credited, self.records))
+        return dataclasses.replace(self, credited=credited, records=records)
+
     def centered(self) -> "Costs":
         """The credited costs less their mean over the points, which `averaged` adds back.
 

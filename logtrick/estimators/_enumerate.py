@@ -19,7 +19,9 @@ class Enumerate(Estimator):
 
     Cost: as many evaluations of f as the support has points (2^D for D Bernoullis), in one vmapped
     call, whatever `num_samples`. Points of probability zero contribute 0, value and derivative: f
-    is not evaluated there but at a point of positive probability, and weighted by 0.
+    is not evaluated there but at a point of positive probability, and weighted by 0. Only where
+    probabilities themselves are the parameters (`probs=`), a probability of 0 has a derivative: f
+    is evaluated there, and left out where it is not finite.
 
     Raises:
       ValueError: the support is not finite, or too large.
@@ -41,6 +43,9 @@ class Enumerate(Estimator):
 
     def draw(self, noise: Any, dist: Distribution) -> Points:
         support = dist.enumerate()
+        if dist.slopes_at_zero:
+            weights = jax.vmap(dist.prob)(support)
+            return Points(support, dist, stacked=True, kept=weights)
         log_p = jax.vmap(dist.log_prob)(support)
         empty = log_p == -jnp.inf
         weights = jnp.where(empty, 0.0, jnp.exp(jnp.where(empty, 0.0, log_p)))
@@ -53,4 +58,5 @@ class Enumerate(Estimator):
 
     def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
         # the weights sum to 1 whatever the parameters, so that a constant in f has no derivative
+        costs = costs.finite_where(points.kept != 0) if points.dist.slopes_at_zero else costs
         return costs.centered().averaged(points.kept)

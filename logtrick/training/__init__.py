@@ -8,6 +8,7 @@ from logtrick.training._average import (
 )
 from logtrick.training._checkpoint import Checkpoint as Checkpoint
 from logtrick.training._data import ArrayFeed as ArrayFeed, as_feed as as_feed
+from logtrick.training._forward_mode import forward_mode as forward_mode
 from logtrick.training._gradient_noise import GradientNoise as GradientNoise
 from logtrick.training._history import History as History
 from logtrick.training._host_feed import HostFeed as HostFeed

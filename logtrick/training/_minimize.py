@@ -68,7 +68,8 @@ def minimize(
     Args:
       key: a typed key.
       objective: `objective(params, key) -> value`, or `objective(params, key, batch)` with `data`; a real scalar, or
-        `(value, aux)`. See `lt.training.with_gradient` for one that computes its own gradient.
+        `(value, aux)`. See `lt.training.with_gradient` for one that computes its own gradient, and
+        `lt.training.forward_mode` for one that JAX can differentiate forward only (a `while_loop`).
       params: the initial parameters, a pytree of float arrays; it is copied, and stays usable.
       optimizer: an optax gradient transformation that works on noisy gradients.
       num_steps: how many steps, at least 1.

@@ -42,7 +42,7 @@ def with_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
                 f"lt.training.with_gradient: the gradient must be like the parameters, {jax.tree.map(jnp.shape, params)}; "
                 f"got {jax.tree.map(jnp.shape, gradient)}. Return (value, gradient)."
             )
-        value = _attach(params, value, jax.lax.stop_gradient(gradient))
+        value = attach(params, value, jax.lax.stop_gradient(gradient))
         return value if aux is None else (value, aux)
 
     objective.__wrapped__ = function  # type: ignore[attr-defined]  # as functools.wraps does
@@ -50,7 +50,7 @@ def with_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @jax.custom_vjp
-def _attach(params: Any, value: Any, gradient: Any) -> Any:
+def attach(params: Any, value: Any, gradient: Any) -> Any:
     """`value`, with `gradient` as its derivative in `params`."""
     return value
 
@@ -64,4 +64,4 @@ def _backward(gradient: Any, cotangent: Any) -> tuple[Any, Any, Any]:
     return scaled, jnp.zeros_like(cotangent), jax.tree.map(jnp.zeros_like, gradient)
 
 
-_attach.defvjp(_forward, _backward)
+attach.defvjp(_forward, _backward)

@@ -254,3 +254,89 @@ def test_probabilities_are_logits_under_every_estimator_of_bits() -> None:
         np.testing.assert_allclose(
             jax.grad(by_probs)(p) * p * (1 - p), jax.grad(by_logits)(0.3), rtol=2e-5, atol=1e-7
         )
+
+
+# By probabilities at an end: parameter -> distribution, the end, and E[(x − 0.6)² …] as a polynomial of the parameter.
+SLOPES = {
+    "Bernoulli": (
+        lambda p: lt.Bernoulli(probs=p), jnp.array([0.0, 1.0, 0.3]),
+        lambda p: jnp.sum(0.36 * (1 - p) + 0.16 * p),
+    ),
+    "Binomial": (
+        lambda p: lt.Binomial(3, probs=p), jnp.array([0.0, 1.0, 0.3]),
+        lambda p: jnp.sum(3 * p * (1 - p) + (3 * p - 0.6) ** 2),
+    ),
+    "Categorical": (
+        lambda p: lt.Categorical(probs=p), jnp.array([[0.5, 0.0, 0.5], [0.0, 1.0, 0.0]]),
+        lambda p: jnp.sum(p / p.sum(-1, keepdims=True) @ (COUNT[:3] - 0.6) ** 2),
+    ),
+    "OneHotCategorical": (
+        lambda p: lt.OneHotCategorical(probs=p), jnp.array([[0.5, 0.0, 0.5]]),
+        lambda p: jnp.sum(p / p.sum(-1, keepdims=True) @ jnp.array([0.88, 0.88, 0.88])),
+    ),
+    "Mixture": (
+        lambda p: lt.Mixture(jnp.zeros(2), (lt.Bernoulli(probs=p[0]), lt.Binomial(2, probs=p[1]))),
+        jnp.array([0.0, 1.0]),
+        lambda p: 0.5 * (0.36 * (1 - p[0]) + 0.16 * p[0])
+        + 0.5 * (2 * p[1] * (1 - p[1]) + (2 * p[1] - 0.6) ** 2),
+    ),
+    "Joint": (
+        lambda p: lt.Joint((lt.Bernoulli(probs=p[0]), lt.Bernoulli(0.0 * p[1]))),
+        jnp.array([1.0, 0.0]),
+        lambda p: 0.36 * (1 - p[0]) + 0.16 * p[0] + 0.26,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SLOPES)
+def test_an_enumeration_has_the_derivative_in_a_probability_of_zero(name: str) -> None:
+    make, end, exact = SLOPES[name]
+    f = lambda x: sum(jnp.sum((leaf - 0.6) ** 2) for leaf in jax.tree.leaves(x))
+    value = lambda p: lt.expect(KEY, f, make(p), estimator=lt.Enumerate())
+    want, slope = jax.value_and_grad(exact)(end)
+    got, gradient = jax.jit(jax.value_and_grad(value))(end)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-5, atol=1e-5)
+
+
+def test_a_masked_outcome_without_a_finite_cost_is_left_out() -> None:
+    """Of masked probabilities: the cost of what is masked is nan, its parameters have no derivative."""
+    mask, reward = jnp.array([True, False, True]), jnp.array([1.0, jnp.nan, 3.0])
+
+    def value(p):
+        dist = lt.Categorical(probs=jnp.where(mask, p, 0.0))
+        return lt.expect(KEY, lambda x: reward[x], dist, estimator=lt.Enumerate(), has_aux=True)
+
+    (got, aux), slope = jax.jit(jax.value_and_grad(value, has_aux=True))(jnp.array([0.2, 0.5, 0.3]))
+    assert got == pytest.approx(2.2) and aux.costs[0] == pytest.approx(2.2)
+    np.testing.assert_allclose(slope, [-1.2 / 0.5, 0.0, 0.8 / 0.5], rtol=1e-5)
+
+
+ILLEGAL = {
+    "Bernoulli": lt.Bernoulli,
+    "Bernoulli by probabilities": lambda p: lt.Bernoulli(probs=p),
+    "Binomial": lambda l: lt.Binomial(3, l),
+    "Geometric": lt.Geometric,
+    "NegativeBinomial": lambda l: lt.NegativeBinomial(2.0, l),
+    "Poisson": lt.Poisson,
+    "OneHotCategorical": lt.OneHotCategorical,
+    "PlackettLuce": lt.PlackettLuce,
+    "Mixture": lambda l: lt.Mixture(l, (lt.Normal(0.0, 1.0), lt.Normal(1.0, 1.0))),
+    "Joint": lambda l: lt.Joint({"a": lt.Poisson(l[0]), "b": lt.Bernoulli(l[1])}),
+}
+
+
+@pytest.mark.parametrize("name", ILLEGAL)
+def test_a_traced_nan_is_seen_whatever_f_makes_of_the_draw(name: str) -> None:
+    """Also where a comparison in f, or an estimator's own points, would make a number of it."""
+    make = ILLEGAL[name]
+    f = lambda x: jnp.where(jnp.sum(jax.tree.leaves(x)[0]) > 1, 1.0, 0.0)
+    estimators = [lt.ScoreFunction()]
+    if name == "Bernoulli":
+        estimators += [lt.DisARM(), lt.ARMS(3), lt.StraightThrough(), lt.MeasureValued()]
+    for estimator in estimators:
+        value = lambda p: lt.expect(KEY, f, make(p), estimator=estimator, num_samples=4)
+        got, slope = jax.jit(jax.value_and_grad(value))(jnp.array([0.5, jnp.nan]))
+        assert np.isnan(got)
+        assert np.isnan(slope).any() or not isinstance(estimator, lt.ScoreFunction)
+        assert np.isfinite(jax.jit(value)(jnp.array([0.5, 0.5])))

@@ -1,0 +1,59 @@
+"""Objectives differentiated in forward mode: the same gradients, learned parts included, and loops that reverse mode refuses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import logtrick as lt
+
+KEY = jax.random.key(0)
+
+
+def halvings(x):
+    return jax.lax.while_loop(lambda x: jnp.abs(x) > 1.0, lambda x: 0.5 * x, x)
+
+
+def test_the_gradients_are_those_of_reverse_mode():
+    """Of the value and of the adaptive losses; an integer leaf is left alone."""
+    surrogate = lambda w, y: w * jnp.sum(y**2)
+
+    def objective(params, key):
+        estimator = lt.RELAX(surrogate, params["w"])
+        f = lambda x: (jnp.sum(x) - 0.4) ** 2
+        return lt.expect(
+            key, f, lt.Bernoulli(params["t"]), estimator=estimator, num_samples=4, has_aux=True
+        )
+
+    def loss(objective):
+        def total(floats):
+            value, aux = objective(floats | {"n": 3}, KEY)
+            return value + 0.5 * aux.adaptive_loss
+
+        return jax.jit(jax.grad(total))
+
+    params = {"t": jnp.array([0.3, -0.2]), "w": jnp.array(0.1)}
+    got, want = loss(lt.training.forward_mode(objective))(params), loss(objective)(params)
+    assert abs(want["w"]) > 1e-4
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), got, want)
+
+
+def test_a_loop_whose_length_depends_on_the_draw():
+    def objective(params, key, scale):
+        f = lambda x: (halvings(x) - 0.75) ** 2 * scale
+        dist = lt.Normal(params["mu"], 0.01)
+        return lt.expect(key, f, dist, estimator=lt.Pathwise(), num_samples=16)
+
+    how = {"num_steps": 40, "data": jnp.ones(()).reshape(1), "batch_size": 1}
+    start, sgd = {"mu": jnp.array(1.8)}, optax.sgd(0.5)
+    forward = lt.training.forward_mode(lambda p, k, batch: objective(p, k, batch[0]))
+    fit = lt.minimize(KEY, forward, start, sgd, **how)
+    assert fit.params["mu"] == pytest.approx(1.5, abs=0.02)
+    with pytest.raises(ValueError, match="Reverse-mode differentiation does not work"):
+        lt.minimize(KEY, lambda p, k, b: objective(p, k, b[0]), start, sgd, **how)
+
+
+def test_an_objective_that_is_no_scalar():
+    with pytest.raises(ValueError, match="forward_mode: the objective"):
+        lt.training.forward_mode(lambda p, k: p * jnp.ones(2))(1.0, KEY)
