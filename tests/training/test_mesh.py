@@ -207,6 +207,7 @@ print("equal", len(found))
 """
 
 
+@pytest.mark.full
 def test_one_two_four_and_eight_devices_in_a_process_of_their_own():
     """Gradients of an expectation, a fit's parameters and its gradient norms, equal to 1e-6."""
     done = subprocess.run(
