@@ -9,6 +9,7 @@ import numpy as np
 from logtrick._core.calls import described
 from logtrick._core.compat import is_tracer
 from logtrick._core.kernel import is_array
+from logtrick._core.precision import note_precision
 
 Array = jax.Array
 
@@ -69,6 +70,7 @@ def scalar_cost(where: str, value: Any) -> Array:
         raise ValueError(
             f"{where} {returns} a scalar for one draw; got shape {shape}. Sum or average it; batching is jax.vmap's."
         )
+    note_precision(jnp.result_type(value))
     return real(where, "the cost", value)
 
 
@@ -129,6 +131,9 @@ def require(where: str, name: str, value: Array, legal: Any, need: str) -> Array
         return value / jnp.where(legal(value), jnp.ones((), value.dtype), jnp.nan)
     wrong = ~np.asarray(legal(known))
     if np.any(wrong):
-        first = known[wrong].ravel()[0] if known.ndim else known
+        odd = (
+            known[wrong & np.isnan(known)] if np.issubdtype(known.dtype, np.floating) else known[:0]
+        )
+        first = (odd if odd.size else known[wrong]).ravel()[0] if known.ndim else known
         raise ValueError(f"{where}({name}=…) needs {need}; got {first}.")
     return value

@@ -4,6 +4,7 @@ import contextlib
 import sys
 import time
 
+from logtrick._core.memory import amount
 from logtrick.diagnostics._replicates import Probe
 
 
@@ -47,12 +48,3 @@ class Announcer:
         with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, full, missing
             sys.stderr.write(line)
             sys.stderr.flush()
-
-
-def amount(count: float) -> str:
-    """Bytes in the unit that reads best."""
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:,.0f} TB"

@@ -1,14 +1,13 @@
 """What an objective costs, from its trace alone, before anything is compiled or run."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 import jax
 
 from logtrick._core.keys import as_key
+from logtrick._core.memory import amount, machine_memory
 from logtrick._core.module import Module, static
-from logtrick.diagnostics._announce import amount
 from logtrick.diagnostics._replicates import Probe, replicator
 from logtrick.diagnostics._statistics import as_data
 
@@ -57,12 +56,12 @@ def estimate_cost(objective: Callable[..., Any], params: Any, *, data: Any = Non
     """
     work = replicator("lt.diagnostics.estimate_cost", objective, data is not None)
     probe = work.probe(params, as_key(jax.random.key(0)), as_data(data))
-    return CostEstimate(probe.evaluations, probe.bytes, _memory())
+    return CostEstimate(probe.evaluations, probe.bytes, machine_memory())
 
 
 def too_large(probe: Probe) -> str | None:
     """Why an objective is not run: its largest array would not fit into half of the machine's memory."""
-    memory = _memory()
+    memory = machine_memory()
     if probe.bytes <= memory / 2:
         return None
     count = "" if probe.evaluations is None else f" and {probe.evaluations:,} evaluations of f"
@@ -70,11 +69,3 @@ def too_large(probe: Probe) -> str | None:
         f"MemoryError: one gradient needs an array of {amount(probe.bytes)}{count}; the machine has "
         f"{amount(memory)}. Take chunk_size, or an estimator that samples."
     )
-
-
-def _memory() -> int:
-    """The machine's memory in bytes; 16 GB where it is not told."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not on every system
-        return 2**34

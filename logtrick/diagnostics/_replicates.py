@@ -1,6 +1,6 @@
 """Many independent gradients of one objective, in vmapped blocks of bounded memory."""
 
-import functools
+import collections
 import inspect
 import time
 from collections.abc import Callable, Hashable
@@ -12,6 +12,7 @@ import numpy as np
 
 from logtrick._core import checks, keys
 from logtrick._core.calls import described
+from logtrick._core.fingerprint import fingerprint
 from logtrick._core.jaxprs import largest_bytes
 from logtrick._core.meter import evaluations_of
 from logtrick._core.module import Module
@@ -97,6 +98,7 @@ class Replicator:
             self._probes[kind] = Probe(
                 largest_bytes(jaxpr.jaxpr.eqns), evaluations, biased, seconds
             )
+            _remember(self)
         return self._probes[kind]
 
     def time_single(self, params: Any, key: Array, data: tuple[Any, ...]) -> float:
@@ -114,9 +116,17 @@ class Replicator:
         return time.perf_counter() - began
 
 
-@functools.lru_cache(maxsize=64)
-def _cached(where: str, objective: Callable[..., Any], options: Any) -> Replicator:
-    return Replicator(where, objective, options)
+_KEPT = 64
+_REPLICATORS: collections.OrderedDict[Hashable, Replicator] = collections.OrderedDict()
+
+
+def _remember(work: Replicator) -> None:
+    """Find `work` again by the code and the data of its objective as they are now, which tracing may have changed."""
+    key = (work.where, fingerprint(work.objective), tuple(work.options.items()))
+    _REPLICATORS[key] = work
+    _REPLICATORS.move_to_end(key)
+    while len(_REPLICATORS) > _KEPT:
+        _REPLICATORS.popitem(last=False)
 
 
 def replicator(
@@ -132,12 +142,11 @@ def replicator(
         objective = _of_program(objective)
     elif not options:
         check_objective(where, objective, has_data, argument)
-    if isinstance(objective, Hashable):
-        return _cached(where, objective, tuple(options.items()))
-    return Replicator(where, objective, tuple(options.items()))
+    given = tuple(options.items())
+    found = _REPLICATORS.get((where, fingerprint(objective), given))
+    return found or Replicator(where, objective, given)
 
 
-@functools.lru_cache(maxsize=64)
 def _of_program(program: Callable[..., Any]) -> Callable[..., Any]:
     """The objective of a program: its expectation, by 16 samples where `num_samples` is not swept."""
 
@@ -165,4 +174,5 @@ def moments(
         kept = min(size, count - start)
         value.add(np.asarray(values, np.float64)[:kept])
         gradient.add([np.asarray(g, np.float64)[:kept] for g in jax.tree.leaves(grads)])
+    _remember(work)
     return value, gradient

@@ -140,8 +140,9 @@ def gradient_statistics(
     does not vary, to rounding, z is its error in units of 64 epsilons of its own size if it is beyond that, else 0:
     never 0/0.
 
-    The compiled objective is cached by the function object. A global or an attribute that the function reads is part of
-    what was compiled: after a change, pass a new function, or pass the value through `params` or `data`.
+    The compiled objective is found again by its code and by the data behind it (closed-over values, defaults, globals,
+    attributes), as for `lt.minimize`: one made inline again compiles nothing, and changed data are seen, NumPy arrays above
+    16 MB that are changed in place excepted.
 
     Args:
       key: a typed key; replicate i depends on it and i alone.

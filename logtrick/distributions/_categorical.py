@@ -27,7 +27,8 @@ class Categorical(Factorized):
 
     Args:
       logits: unnormalized log-probabilities, shape (…, K); −inf for impossible classes, not for all of them.
-      probs: probabilities relative to the sum of their row, shape (…, K), instead of logits; 0 for impossible classes.
+      probs: probabilities, shape (…, K), instead of logits; 0 for impossible classes. Rows sum to 1: concrete ones that do
+        not are an error, traced ones are taken relative to their sum.
     Raises:
       TypeError: neither logits nor probs, or both.
       ValueError: a scalar, or a concrete row without a possible class or with an illegal number. (A traced row becomes nan:
@@ -132,7 +133,8 @@ class OneHotCategorical(Factorized):
 
     Args:
       logits: unnormalized log-probabilities, shape (…, K); −inf for impossible classes, not for all of them.
-      probs: probabilities relative to the sum of their row, shape (…, K), instead of logits; 0 for impossible classes.
+      probs: probabilities, shape (…, K), instead of logits; 0 for impossible classes. Rows sum to 1: concrete ones that do
+        not are an error, traced ones are taken relative to their sum.
     Raises:
       TypeError: neither logits nor probs, or both.
       ValueError: a scalar, or a concrete row without a possible class or with an illegal number. (A traced row becomes nan:
@@ -239,6 +241,9 @@ def _set_rows(dist: Any, logits: Any, probs: Any) -> None:
     check_rows(dist, "parameter")
 
 
+_SUM_TOLERANCE = 1e-2  # what rounding to 16 bits, or to two decimals, does to the sum of a row
+
+
 def check_rows(dist: Any, name: str) -> None:
     """Refuse rows that are no distribution: concrete ones raise, traced ones become nan."""
     value, where = getattr(dist, name), type(dist).__name__
@@ -255,6 +260,14 @@ def check_rows(dist: Any, name: str) -> None:
         legal = lambda l: (l < np.inf) & (l.max(-1, keepdims=True) > -np.inf)
         need = "rows of numbers below inf, not all of them -inf"
     assign(dist, **{name: checks.require(where, said, value, legal, need)})
+    if by_probs and (known := checks.concrete(value)) is not None:
+        sums = np.asarray(known, np.float64).sum(-1)
+        off = np.abs(sums - 1) > _SUM_TOLERANCE
+        if np.any(off):
+            raise ValueError(
+                f"{where}(probs=…) needs rows that sum to 1; got one of sum {sums[off].ravel()[0]:.6g}. Divide by the sum, or "
+                "pass logits=jnp.log(weights)."
+            )
 
 
 def inverse_cdf(logits: Array, uniform: Array) -> Array:

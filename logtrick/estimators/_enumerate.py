@@ -11,6 +11,7 @@ from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Costs
 from logtrick.estimators._needs import FiniteSupport, Need
 from logtrick.estimators._points import Points
+from logtrick.estimators._support import claimed
 from logtrick.noise import NoNoise
 
 
@@ -44,9 +45,9 @@ class Enumerate(Estimator):
     def draw(self, noise: Any, dist: Distribution) -> Points:
         support = dist.enumerate()
         if dist.slopes_at_zero:
-            weights = jax.vmap(dist.prob)(support)
+            weights = claimed(self, jax.vmap(dist.prob)(support), support)
             return Points(support, dist, stacked=True, kept=weights)
-        log_p = jax.vmap(dist.log_prob)(support)
+        log_p = claimed(self, jax.vmap(dist.log_prob)(support), support)
         empty = log_p == -jnp.inf
         weights = jnp.where(empty, 0.0, jnp.exp(jnp.where(empty, 0.0, log_p)))
         likely = jnp.argmax(log_p)

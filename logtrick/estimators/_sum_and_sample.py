@@ -15,7 +15,7 @@ from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Costs
 from logtrick.estimators._needs import FiniteSupport, Need, check_needs
 from logtrick.estimators._points import Points
-from logtrick.estimators._support import check_draws, chosen, masses, uniforms_over
+from logtrick.estimators._support import check_draws, chosen, claimed, masses, uniforms_over
 from logtrick.estimators._unordered_set import top_k
 from logtrick.noise import Uniform
 
@@ -78,6 +78,7 @@ class SumAndSample(Estimator):
 
     def draw(self, noise: Any, dist: Distribution) -> Points:
         support, log_p = masses(dist)
+        noise = claimed(self, noise, log_p)
         if self.stochastic:
             summed = top_k(log_p, noise, self.num_draws)[:-1]
         else:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core.kernel import detached
+from logtrick._core.memory import claim, nbytes
 from logtrick.distributions import Distribution
 from logtrick.noise import Uniform
 
@@ -37,6 +38,12 @@ def masses(dist: Distribution) -> tuple[Any, Array]:
     held = detached(dist)
     points = held.enumerate()
     return points, jax.vmap(held.log_prob)(points)
+
+
+def claimed(estimator: Any, log_p: Array, points: Any) -> Array:
+    """`log_p`, refused while tracing where the points of the support, in all batches, would not fit into memory."""
+    count, dist = log_p.shape[0], type(estimator).__name__
+    return claim(log_p, count, nbytes(points), f"{dist}() of a support of {count:,} points")
 
 
 def chosen(dist: Distribution, points: Any, log_p: Array, index: Array) -> tuple[Any, Array]:

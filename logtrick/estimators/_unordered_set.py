@@ -16,7 +16,7 @@ from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._needs import FiniteSupport, Need, check_needs
 from logtrick.estimators._points import Points
-from logtrick.estimators._support import check_draws, chosen, masses, uniforms_over
+from logtrick.estimators._support import check_draws, chosen, claimed, masses, uniforms_over
 from logtrick.noise import Uniform, interior
 
 _MOST = 12
@@ -90,6 +90,9 @@ class UnorderedSet(Estimator):
 
     def draw(self, noise: Any, dist: Distribution) -> Points:
         support, log_p = masses(dist)
+        noise = claimed(
+            self, noise, log_p
+        )  # the Gumbels of every sample are an array of the support's size
         index = top_k(log_p, noise, self.num_draws)
         weights, others = set_weights(log_p, index)
         draws, log_probs = chosen(dist, support, log_p, index)

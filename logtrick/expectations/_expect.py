@@ -1,7 +1,6 @@
 """`lt.expect` and `lt.expect_program`."""
 
 import contextlib
-import inspect
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Literal, cast, overload
 
@@ -9,13 +8,19 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from logtrick._core import checks, meter
-from logtrick._core.calls import described, in_words
+from logtrick._core import meter
+from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.mesh import automatic_mesh
 from logtrick._core.samples import own_key
 from logtrick.distributions import Distribution
 from logtrick.estimators import DifferentiableCost, Estimator, ScoreFunction
+from logtrick.expectations._arguments import (
+    check_counts,
+    check_function,
+    check_program_arguments,
+    takes_key,
+)
 from logtrick.expectations._aux import Aux, aux_of
 from logtrick.programs import (
     CostInfo,
@@ -159,64 +164,6 @@ def expect(
     return value, Aux(aux.standard_error, costs, aux.draws[0], aux.adaptive_loss, aux.estimators)
 
 
-def takes_key(f: Callable[..., Any]) -> bool:
-    """Whether `f` has two required arguments, a draw and a key."""
-    try:
-        parameters = inspect.signature(f).parameters.values()
-    except (TypeError, ValueError):  # a builtin that does not tell
-        return False
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    required = [p for p in parameters if p.kind in positional and p.default is p.empty]
-    return len(required) == 2
-
-
-def check_function(where: str, f: Any) -> None:
-    """`f` is a function of a draw."""
-    if not callable(f):
-        raise TypeError(
-            f"{where}(f=…) needs a function of one draw; got {described(f)}. Call {where}(key, f, dist)."
-        )
-    if inspect.isgeneratorfunction(f):
-        raise TypeError(
-            f"{where}(f=…) needs a function of one draw that returns its cost; got {described(f)}, a program, which "
-            "yields. Call lt.expect_program(key, program, *args)."
-        )
-    try:
-        signature = inspect.signature(f)
-    except (TypeError, ValueError):  # a builtin that does not tell
-        return
-    counts = (1, 2) if takes_key(f) else (1,)
-    if not any(_takes(signature, count) for count in counts):
-        raise TypeError(
-            f"{where}(f=…) is called with one draw, f(x), or with a draw and a key, f(x, key); got a function of "
-            f"{signature}. Let it take everything else from around it."
-        )
-
-
-def _takes(signature: inspect.Signature, count: int) -> bool:
-    """Whether a function can be called with so many positional arguments."""
-    try:
-        signature.bind(*(None,) * count)
-    except TypeError:
-        return False
-    return True
-
-
-def check_program_arguments(where: str, program: Any, args: tuple[Any, ...]) -> None:
-    """The program can be called with the arguments that are passed on to it."""
-    try:
-        signature = inspect.signature(program)
-    except (TypeError, ValueError):  # no function, or a builtin that does not tell
-        return
-    try:
-        signature.bind(*args)
-    except TypeError as error:
-        raise TypeError(
-            f"{where} passes what follows the program on to it, ({', '.join(described(a) for a in args)}); got a program "
-            f"of {signature}: {error}. Its own options, such as num_samples=16, go by name."
-        ) from None
-
-
 @overload
 def expect_program(
     key: Any,
@@ -356,17 +303,6 @@ def _memory_advice(where: str) -> Iterator[None]:
                 f"{where}: the samples do not fit into memory at once. Pass chunk_size=…, fewer than num_samples."
             )
         raise
-
-
-def check_counts(where: str, num_samples: Any, chunk_size: Any) -> None:
-    """Legal numbers of samples, in all and at a time."""
-    checks.positive_int(where, "num_samples", num_samples)
-    if num_samples >= 2**32:
-        raise ValueError(
-            f"{where}(num_samples=…) needs fewer than 2**32 samples; got {num_samples}. Average several keys."
-        )
-    if chunk_size is not None:
-        checks.positive_int(where, "chunk_size", chunk_size)
 
 
 def _check_learning(where: str, structure: Structure, has_aux: bool) -> None:

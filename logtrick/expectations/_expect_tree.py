@@ -13,7 +13,7 @@ from logtrick._core.keys import as_key
 from logtrick._core.samples import Runs, over_samples, own_key
 from logtrick.distributions import Distribution, value_of
 from logtrick.estimators import Costs, Estimator, ScoreFunction, close_limited, draw
-from logtrick.expectations._expect import check_counts, check_function
+from logtrick.expectations._arguments import check_counts, check_function
 from logtrick.programs import (
     Sample,
     Structure,

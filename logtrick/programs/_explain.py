@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from logtrick.estimators import DifferentiableCost
+from logtrick.estimators import ARM, ARMS, DifferentiableCost, DisARM, ScoreFunction
 from logtrick.programs._credit import Sites, dependencies, marked
 from logtrick.programs._infos import (
     CostInfo,
@@ -17,6 +17,7 @@ from logtrick.programs._infos import (
     Structure,
     leaves_of,
 )
+from logtrick.programs._separable import separable
 from logtrick.programs._statements import Program
 from logtrick.programs._structure import structure_of
 from logtrick.programs._walk import start
@@ -96,8 +97,9 @@ def explain(program: Program, *args: Any, num_samples: int = 16) -> Explanation:
 
     Warns of a discontinuity (a comparison, round, floor, argmax, sign) between the draw of an
     estimator that differentiates f and a cost, inside the steps of an `lt.scan` too, which makes
-    the pathwise gradient wrong; of a site that no cost depends on; and of a cost that no site
-    reaches. Nothing is drawn.
+    the pathwise gradient wrong; of a site that no cost depends on; of a cost that no site
+    reaches; and of a site of independent factors whose cost is a sum over them, which `lt.plate`
+    estimates with a fraction of the variance. Nothing is drawn.
 
     Args:
       program: a generator function, as for `lt.expect_program`.
@@ -122,6 +124,10 @@ def explain(program: Program, *args: Any, num_samples: int = 16) -> Explanation:
     found = Explanation(tuple(_rows(structure)), tuple(_warnings(structure)))
     print(found)
     return found
+
+
+_OF_WHOLE_COSTS = (ScoreFunction, ARM, DisARM, ARMS)
+_MANY_FACTORS = 4
 
 
 def _rows(structure: Structure) -> list[SiteRow]:
@@ -195,7 +201,27 @@ def _warnings(structure: Structure) -> list[str]:
             warnings.append(
                 f"cost {name!r} depends on no draw: no site reaches it, and it needs no expectation."
             )
-    return warnings + _discontinuities(structure)
+    return warnings + _separable_sites(structure) + _discontinuities(structure)
+
+
+def _separable_sites(structure: Structure) -> list[str]:
+    """Sites of independent factors whose costs are sums over them, under estimators that use the whole sum."""
+    assert structure.credit is not None
+    warnings = []
+    for index, site in enumerate(structure.sites):
+        if not isinstance(site, SiteInfo) or not site.factorized:
+            continue
+        if not isinstance(site.estimator, _OF_WHOLE_COSTS):
+            continue
+        costs = [i for i, sites in enumerate(structure.credit.costs) if index in sites]
+        count = separable(structure.credit.jaxpr, costs, index)
+        if count >= _MANY_FACTORS:
+            warnings.append(
+                f"site {site.name!r} has {count} independent factors and its costs are sums over them, so every factor's score "
+                f"is multiplied with the terms of all {count}: about {count} times the needed variance. Take one expectation "
+                "for each factor, jax.vmap of lt.expect, or lt.plate(step, xs) in the program."
+            )
+    return warnings
 
 
 def _discontinuities(structure: Structure) -> list[str]:

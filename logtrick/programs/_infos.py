@@ -28,6 +28,7 @@ class SiteInfo:
       evaluations: of f per sample.
       branches: its estimator evaluates the rest of the program at several points, or differentiates
         it.
+      factorized: its distribution is a product over the entries of a draw.
     """
 
     name: Any
@@ -37,6 +38,7 @@ class SiteInfo:
     size: int
     evaluations: int = 0
     branches: bool = False
+    factorized: bool = False
     items: "ClassVar[tuple[Info, ...]]" = ()
 
     @property

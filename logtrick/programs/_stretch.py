@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from logtrick._core import checks
 from logtrick._core.kernel import limited
 from logtrick._core.samples import Runs
+from logtrick._core.watch import watch
 from logtrick.distributions import value_of
 from logtrick.estimators import Costs, Estimator, Points, close_limited, draw, evaluate
 from logtrick.programs._infos import KeyInfo, LoopInfo, PlateInfo, Structure
@@ -97,6 +98,7 @@ class _Opener(Reader):
         self.sites: list[Open] = []
         self.costs: list[Any] = []
         self.tail: Costs | None = None
+        self.last: Any = ()  # the latest draw, for errors
 
     @property
     def site(self) -> int:
@@ -111,9 +113,12 @@ class _Opener(Reader):
 
     def cost(self, statement: Cost) -> None:
         value = wide(checks.scalar_cost("lt.cost", statement.value))
+        watch("cost", value, self.last)
         self.costs.append(value if self.of.scale == 1 else value * self.of.scale)
 
     def whole_cost(self, statement: WholeCost) -> None:
+        for value in jax.tree.leaves(statement.value):
+            watch("cost", value, self.last)
         # a tuple of costs: summed here, recorded one by one
         self.costs.append(jax.tree.map(wide, statement.value))
 
@@ -141,6 +146,7 @@ class _Opener(Reader):
         planned, noise = self._planned()
         planned, estimator = check_site(statement, planned), statement.estimator
         points = draw(estimator, noise, statement.dist)
+        self.last = value_of(points.x)
         if branches(estimator, points):
             self.tail = self._branch(estimator, points)
             return None
@@ -207,6 +213,7 @@ def open_stretch(
 ) -> Stretch:
     """Read a program on from a draw `reply` to its end."""
     opener = _Opener(running, of, site, cost)
+    opener.last = () if reply is None else reply
     value = walk(running, opener, reply)
     if opener.tail is None:
         of.structure.check_end(opener.site, cost + len(opener.costs))

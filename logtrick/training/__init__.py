@@ -7,6 +7,10 @@ from logtrick.training._average import (
     PolyakAverage as PolyakAverage,
 )
 from logtrick.training._checkpoint import Checkpoint as Checkpoint
+from logtrick.training._compare_checkpoints import (
+    CheckpointComparison as CheckpointComparison,
+    compare_checkpoints as compare_checkpoints,
+)
 from logtrick.training._data import ArrayFeed as ArrayFeed, as_feed as as_feed
 from logtrick.training._forward_mode import forward_mode as forward_mode
 from logtrick.training._gradient_noise import GradientNoise as GradientNoise

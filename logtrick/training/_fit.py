@@ -1,9 +1,11 @@
 """From the arguments of a fit to its result: checks, the compiled program, the run."""
 
+import logging
 import pathlib
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 
 from logtrick._core.compat import is_tracer
@@ -23,6 +25,8 @@ from logtrick.training._result import FitResult
 from logtrick.training._run import Run
 from logtrick.training._state import CLIPPED, SKIPPED, FitState
 from logtrick.training._step import Task
+
+_LOG = logging.getLogger("logtrick")
 
 
 def fit(
@@ -56,6 +60,7 @@ def fit(
     arguments.check_functions(where, objective, optimizer)
     arguments.check_options(where, average, freeze_guard, callback=callback, evaluate=evaluate)
     mesh = automatic_mesh(where, mesh)
+    _say_of_double_precision(where, params=params, data=data)
     params = arguments.arrays(where, params)
     feed, data, host = placed(where, data, batch_size, key, mesh)
     check_objective(where, objective, feed.source != "none")
@@ -84,6 +89,19 @@ def fit(
     interrupt = Interrupt(terminates=saver is not None)
     batches = None if host is None else HostBatches(host, mesh, where, chunk)
     return Run(program, state, batches or data, num_steps, chunk, [interrupt, *others], saver)()
+
+
+def _say_of_double_precision(where: str, **given: Any) -> None:
+    """One line at the level INFO where NumPy's float64 becomes float32."""
+    if jax.config.jax_enable_x64:  # type: ignore[attr-defined]  # made at run time
+        return
+    for name, tree in given.items():
+        if any(getattr(x, "dtype", None) == np.float64 for x in jax.tree.leaves(tree)):
+            _LOG.info(
+                "%s(%s=…): float64 is computed as float32; jax.config.update('jax_enable_x64', True) keeps it.",
+                where,
+                name,
+            )
 
 
 def _listeners(

@@ -59,6 +59,8 @@ class History(Module):
     def plot(self, ax: Any = None, window: int | None = None) -> Any:
         """The objective against the step: every step as a faint line, a moving mean on top.
 
+        Where `lt.training.GradientNoise` listened, its signal-to-noise ratio is drawn against a second axis, in gray.
+
         Args:
           ax: a matplotlib axes; a new figure otherwise.
           window: the steps of the moving mean; None: a fiftieth of the fit.
@@ -86,6 +88,12 @@ class History(Module):
             ax.legend(frameon=False)
         ax.set_xlabel("step")
         ax.set_ylabel("objective")
+        noise = self.series.get("gradient_noise")
+        if noise is not None and len(noise["step"]):
+            right = ax.twinx()
+            right.plot(noise["step"], noise["signal_to_noise"], "o-", color="0.5", markersize=3)
+            right.set_yscale("symlog", linthresh=0.1)
+            right.set_ylabel("gradient: signal-to-noise ratio of a step", color="0.4")
         return ax
 
 

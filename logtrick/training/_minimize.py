@@ -74,7 +74,8 @@ def minimize(
       optimizer: an optax gradient transformation that works on noisy gradients.
       num_steps: how many steps, at least 1.
       data: a pytree of arrays with a common leading axis of rows; or, with `batch_size`, a function `epoch -> iterator` of
-        host batches (see `lt.training.as_feed`).
+        host batches (see `lt.training.as_feed`). NumPy's float64 is computed as float32 unless `jax_enable_x64` is set; the
+        logger "logtrick" says so at the level INFO.
       batch_size: rows per step: epochs without replacement in an order of their own each, which depends on `key` alone; the
         rows beyond the last full batch are left out, others in every epoch. None passes all of `data`.
       chunk: steps between visits of callback, progress and other listeners; where steps are slow they come about once a

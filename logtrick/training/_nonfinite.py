@@ -8,6 +8,7 @@ import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
 from logtrick._core.module import replace
+from logtrick._core.watch import draws_watched
 from logtrick.training._program import batch_of, step_key
 from logtrick.training._reductions import lost
 from logtrick.training._state import GRADIENT, UPDATE, VALUE, FitState
@@ -26,10 +27,12 @@ def explanation(task: Task, state: FitState, data: Any, flags: np.ndarray, befor
     """
     index, row = int(state.step) - 1, int(state.skipped_in_a_row)
     bits = int(flags[index])
-    step = _again(task, state, data, index, index - before)
+    with draws_watched() as found:
+        step = _again(task, state, data, index, index - before)
     what = []
     if bits & VALUE:
-        what.append(f"the value was {float(step.value)}{_cost(step.aux)}")
+        where = f" (a cost was {found['cost']})" if "cost" in found else ""
+        what.append(f"the value was {float(step.value)}{_cost(step.aux)}{where}")
     if bits & GRADIENT:
         leaves = tree_flatten_with_path(step.grads)[0]
         first = _first([(path, np.isfinite(g).all()) for path, g in leaves])
@@ -39,7 +42,7 @@ def explanation(task: Task, state: FitState, data: Any, flags: np.ndarray, befor
         first = _first([(path, not x.any()) for path, x in leaves])
         what.append(f"the optimizer's update of {first} was not finite")
     return (
-        f"{task.where} stopped at step {index}: {', and '.join(what)}{_hint(bits)}. It was the last of {row} such steps "
+        f"{task.where} stopped at step {index}: {', and '.join(what)}{_hint(bits, found)}. It was the last of {row} such steps "
         f"in a row; {int(state.skipped)} of {index + 1} were skipped. The parameters before it are in the error's "
         f"`result`; lt.training.replay(key, objective, result.params, {index}) evaluates the step again. Lower the learning "
         "rate, clip gradients (optax.clip_by_global_norm), or start elsewhere."
@@ -52,9 +55,11 @@ def _first(leaves: list[tuple[Any, Any]]) -> str:
     return "params" + keystr(wrong[0]) if wrong else "its own state"
 
 
-def _hint(bits: int) -> str:
+def _hint(bits: int, found: dict[str, str]) -> str:
     if bits & VALUE:
         return ""
+    if bits & GRADIENT and "log_prob" in found:
+        return f" while the value was finite: the log_prob was {found['log_prob']}, its own distribution"
     if bits & GRADIENT:
         return (
             " while the value was finite: either the log_prob of a draw was not finite (a draw of probability zero under "
@@ -83,7 +88,7 @@ def _again(task: Task, state: FitState, data: Any, index: int, i: int) -> Propos
             step.clipped,
         )
 
-    return once(state, data)
+    return jax.block_until_ready(once(state, data))
 
 
 def _cost(aux: Any) -> str:

@@ -14,11 +14,11 @@ from jax.extend.core import jaxpr_as_fun
 
 from logtrick._core import keys
 from logtrick._core.compat import jaxpr_of
+from logtrick._core.fingerprint import fingerprint
 from logtrick._core.module import replace
 from logtrick.training import _guard, _mesh
 from logtrick.training._adaptive import partition
 from logtrick.training._evaluation import evaluates_as_is, evaluation_params
-from logtrick.training._fingerprint import fingerprint
 from logtrick.training._state import STOPPED, FitState, Records, Rows
 from logtrick.training._step import Task, take
 

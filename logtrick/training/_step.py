@@ -12,6 +12,7 @@ from jax import lax
 
 from logtrick._core import checks
 from logtrick._core.module import Module
+from logtrick._core.precision import half_precision_seen
 from logtrick.training import _guard
 from logtrick.training._adaptive import adaptive_loss, advanced_statistics, auxes, merge, partition
 from logtrick.training._average import Average
@@ -81,9 +82,10 @@ def propose(task: Task, state: FitState, key: Array, batch: tuple[Any, ...]) -> 
 
     def loss(trained: Any) -> tuple[Array, Any]:
         params = merge(state.params, trained, statistics)
-        value, aux = split(task.objective(params, key, *batch))
-        value = checks.scalar_cost(f"{task.where}: the objective", value)
-        _warn_of_half_precision(task.where, value)
+        with half_precision_seen() as seen:
+            value, aux = split(task.objective(params, key, *batch))
+            value = checks.scalar_cost(f"{task.where}: the objective", value)
+        _warn_of_half_precision(task.where, seen)
         news = advanced_statistics(task.where, params, aux)
         return task.sign * value + adaptive_loss(task.where, aux), (value, aux, news)
 
@@ -102,12 +104,13 @@ def propose(task: Task, state: FitState, key: Array, batch: tuple[Any, ...]) -> 
     return Proposal(value, aux, grads, new, old, norm, euclidean_norm(updates), clipped)
 
 
-def _warn_of_half_precision(where: str, value: Array) -> None:
+def _warn_of_half_precision(where: str, seen: list[str]) -> None:
     """Once for each compilation: a sum in 16 bits is wrong without a word."""
-    if value.dtype in (jnp.float16, jnp.bfloat16):
+    if seen:
         warnings.warn(
-            f"{where}: the objective is computed in {value.dtype}, whose sums lose digits and overflow early. Return "
-            "value.astype(jnp.float32) of sums that are taken in float32; parameters may stay in 16 bits.",
+            f"{where}: the objective, or a cost of an expectation in it, is computed in {seen[0]}, whose sums "
+            "lose digits and overflow early. Return value.astype(jnp.float32) of sums that are taken in float32; parameters may "
+            "stay in 16 bits.",
             UserWarning,
             stacklevel=2,
         )

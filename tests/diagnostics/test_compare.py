@@ -255,7 +255,7 @@ def test_progress_guesses_the_time_from_those_before(capsys):
 
 
 def test_what_exceeds_the_memory_is_refused_before_it_runs(monkeypatch):
-    monkeypatch.setattr("logtrick.diagnostics._estimate._memory", lambda: 100)
+    monkeypatch.setattr("logtrick.diagnostics._estimate.machine_memory", lambda: 100)
     found = lt.compare_estimators(
         KEY, {"sum": OBJECTIVES["Enumerate"]}, LOGITS, num_replicates=4, num_timings=0
     )

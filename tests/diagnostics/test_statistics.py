@@ -248,3 +248,22 @@ def test_arguments(change, error, match):
     arguments = {"key": KEY, "objective": gaussian, "params": PARAMS, "num_replicates": 4} | change
     with pytest.raises(error, match=match):
         lt.gradient_statistics(arguments.pop("key"), **arguments)
+
+
+def test_changed_data_behind_an_objective_are_seen_and_equal_ones_compile_nothing():
+    traced = []
+
+    class Model:
+        scale = 1.0
+
+        def objective(self, params, key):
+            traced.append(1)
+            return self.scale * params
+
+    model = Model()
+    slope = lambda: lt.gradient_statistics(KEY, model.objective, 1.0, num_replicates=2).mean.item()
+    assert slope() == 1.0
+    count = len(traced)
+    assert slope() == 1.0 and len(traced) == count
+    model.scale = 5.0
+    assert slope() == 5.0

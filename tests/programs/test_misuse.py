@@ -107,9 +107,9 @@ def test_items_of_an_inner_program_are_its_own():
 @pytest.mark.parametrize(
     "value, error, match",
     [
-        (jnp.ones(3), ValueError, r"lt.cost must return a scalar for one draw; got shape \(3,\)"),
+        (jnp.ones(3), ValueError, r"lt.cost needs a scalar for one draw; got shape \(3,\)"),
         (jnp.ones(1), ValueError, r"got shape \(1,\)"),
-        (None, ValueError, "lt.cost must return a scalar or a tuple of scalars; got NoneType"),
+        (None, ValueError, "lt.cost needs a scalar or a tuple of scalars; got None"),
         ((1.0, 2.0), ValueError, "got tuple"),
         (1j, TypeError, "must be real; got complex"),
     ],
@@ -303,7 +303,7 @@ def test_numpy_on_traced_draws_points_to_black_box():
         ({"num_samples": -1}, ValueError, "at least 1; got -1"),
         ({"num_samples": 2.0}, TypeError, r"needs a static positive int; got float 2.0"),
         ({"num_samples": True}, TypeError, "static positive int; got bool True"),
-        ({"num_samples": None}, TypeError, "static positive int; got NoneType"),
+        ({"num_samples": None}, TypeError, "static positive int; got None"),
         ({"num_samples": 2**32}, ValueError, "fewer than 2"),
         ({"num_samples": 2**31, "chunk_size": 2**31}, ValueError, "Pass chunk_size"),
         ({"chunk_size": 0}, ValueError, r"\(chunk_size=…\) needs an int of at least 1; got 0"),
@@ -332,7 +332,7 @@ def test_fault_42_traced():
 def test_fault_46_what_f_returns():
     for f, match in (
         (lambda x: x[None], r"f must return a scalar for one draw; got shape \(1,\)"),
-        (lambda x: None, "f must return a scalar or a tuple of scalars; got NoneType"),
+        (lambda x: None, "f must return a scalar or a tuple of scalars; got None"),
         (lambda x: (x, x[None]), r"got shape \(1,\)"),
         (lambda x: (), "f must return a scalar or a tuple of scalars; got an empty tuple"),
     ):

@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import logtrick as lt
-from logtrick.training._fingerprint import fingerprint
+from logtrick._core.fingerprint import fingerprint
 from logtrick.training._program import PROGRAMS
 
 KEY = jax.random.key(0)

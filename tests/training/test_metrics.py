@@ -230,3 +230,14 @@ def test_signatures():
         lt.minimize(KEY, bowl, 0.0, SGD, 10)
     with pytest.raises(TypeError, match="lt.maximize needs to know how many steps"):
         lt.maximize(KEY, bowl, 0.0, SGD)
+
+
+def test_the_plot_shows_the_noise_of_the_gradient():
+    plt = pytest.importorskip("matplotlib.pyplot")
+    noise = lt.training.GradientNoise(every=10, num_replicates=4)
+    fit = lt.minimize(KEY, noisy, START, ADAM, num_steps=40, listeners=(noise,))
+    axes = fit.history.plot()
+    other = next(a for a in axes.figure.axes if a is not axes)
+    assert "signal-to-noise" in other.get_ylabel()
+    assert other.lines[0].get_xdata().tolist() == [10, 20, 30, 40]
+    plt.close(axes.figure)

@@ -181,3 +181,21 @@ def test_float64_gradients_beyond_float32_are_finite():
             jax.random.key(0), lambda p, key: 1e60 * p, jnp.ones(()), optax.sgd(1e-60), num_steps=1
         )
         assert abs(fit.params.item()) < 1e-15 and fit.history.gradient_norm[0] == 1e60
+
+
+def test_the_draw_is_named():
+    """FAULTS 17 and 18: which draw had no density, and at which draw a cost was not a number."""
+    masked = lt.distribution(
+        lambda p, x: jnp.where(x > 0, -p * x, -jnp.inf), lambda key, p: -jnp.ones(())
+    )
+    value = lambda p, key: lt.expect(key, lambda x: x, masked(p), num_samples=2)
+    with pytest.raises(lt.NonFiniteError, match="the log_prob was -inf at the draw -1 of Custom"):
+        lt.minimize(KEY, value, 1.0, optax.sgd(0.1), num_steps=1, nonfinite="raise")
+
+    def program(p):
+        x = yield lt.sample(lt.Normal(p, 1.0))
+        yield lt.cost(jnp.log(x - 100.0))
+
+    value = lambda p, key: lt.expect_program(key, program, p, num_samples=2)
+    with pytest.raises(lt.NonFiniteError, match=r"was nan.*a cost was nan at the draw -?\d"):
+        lt.minimize(KEY, value, 1.0, optax.sgd(0.1), num_steps=1, nonfinite="raise")
