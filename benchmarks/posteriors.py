@@ -5,13 +5,14 @@ stochastic finish), the largest errors of means and standard deviations in refer
 the first call (compilation included) and of a second one, k-hat, ESS and the verdict, and whether the verdict is right: a fit is
 good if its gap is below 0.5 nats and its means are within 0.3 standard deviations.
 
-`python benchmarks/posteriors.py [--only mesquite] [--seeds 3] [--refine]`, in double precision. About a minute a seed on two
-idle cores. With --refine the fits are continued by a flow (minutes).
+`python benchmarks/posteriors.py [--only mesquite] [--seeds 3] [--refine] [--markdown FILE]`, in double precision. About
+a minute a seed on two idle cores. With --refine the fits are continued by a flow (minutes).
 """
 
 import argparse
 import dataclasses
 import os
+import pathlib
 import platform
 import statistics
 import time
@@ -130,6 +131,38 @@ def line(row: Row) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
+CONDENSED = (
+    "posterior",
+    "d",
+    "gap",
+    "excess",
+    "mean err",
+    "sd err",
+    "gradients",
+    "first s",
+    "second s",
+    "verdict",
+)
+
+
+def condensed(rows: list[Row]) -> str:
+    """One line for each posterior: the worst of the seeds, medians of gradients and seconds, and the very first call."""
+    lines = [f"| {' | '.join(CONDENSED)} |", "|---" + "|--:" * 8 + "|---|"]
+    for name in dict.fromkeys(row.name for row in rows):
+        mine = [row for row in rows if row.name == name]
+        verdicts = [row.verdict + ("" if row.right else " (wrong)") for row in mine]
+        counted = [f"{verdicts.count(v)} × {v}" for v in dict.fromkeys(verdicts)]
+        cells = [name, mine[0].dim, f"{max(r.gap for r in mine):.3f}"]
+        cells += [f"{max(r.excess for r in mine):.4f}", f"{max(r.mean_error for r in mine):.2f}"]
+        cells += [f"{max(r.sd_error for r in mine):.2f}"]
+        cells += [f"{statistics.median(r.evaluations for r in mine):,.0f}"]
+        cells += [f"{mine[0].first_seconds:.1f}"]
+        cells += [f"{statistics.median(r.second_seconds for r in mine):.2f}"]
+        cells += [verdicts[0] if len(counted) == 1 else ", ".join(counted)]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
 def setting() -> str:
     """The date, the versions, the machine."""
     day = time.strftime("%d %B %Y").lstrip("0")
@@ -161,6 +194,7 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--refine", action="store_true")
+    parser.add_argument("--markdown", help="a file for a table of one line for each posterior")
     arguments = parser.parse_args()
     print(setting(), end="\n\n")
     print(f"| {' | '.join(COLUMNS)} |")
@@ -171,6 +205,9 @@ def main() -> None:
             rows.append(measure(posterior, seed, "flow" if arguments.refine else None))
             print(line(rows[-1]), flush=True)
     print("\n" + summary(rows))
+    if arguments.markdown:
+        text = f"{setting()}\n\n{condensed(rows)}\n\n{summary(rows)}\n"
+        pathlib.Path(arguments.markdown).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

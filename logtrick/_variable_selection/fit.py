@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 import logtrick as lt
+from logtrick import vi
 from logtrick._variable_selection.guides import Guide
 from logtrick._variable_selection.model import Model
 from logtrick._variable_selection.progress import Progress
@@ -28,26 +28,19 @@ _SAME = 5e-4
 def elbo(
     model: Model, guide: Guide, estimator: lt.Estimator, constant: float | Array = 0.0
 ) -> Objective:
-    """ELBO(θ) = E_{γ∼q_θ}[log p(y, γ) − log q_θ(γ)] as an objective: `(params, key) -> scalar`.
-
-    f depends on θ through log q; the expectation of that direct term, −E[∇ log q], is 0, and its samples would only add
-    their variance. So log q is held constant in f: right for the first derivative, the only one taken here.
+    """The ELBO as an objective, `(params, key) -> scalar`, by `vi.loss`, which holds log q constant inside of the expectation.
 
     Args:
       model: log p(y, γ), relative to the null model.
       guide: q and the number of draws.
       estimator: of the gradient.
-      constant: subtracted from f; the gradient does not depend on it, some estimators' variance does.
+      constant: subtracted from log p; the gradient does not depend on it, some estimators' variance does.
     """
 
     def objective(params: Any, key: Array) -> Array:
         q = guide.family(params)
-        held = lax.stop_gradient(q)
-
-        def f(inclusion: Array) -> Array:
-            return model.log_joint(inclusion) - held.log_prob(inclusion) - constant
-
-        return lt.expect(key, f, q, estimator=estimator, num_samples=guide.num_samples)
+        log_density = lambda inclusion: model.log_joint(inclusion) - constant
+        return -vi.loss(key, log_density, q, estimator=estimator, num_samples=guide.num_samples)
 
     return objective
 

@@ -10,6 +10,7 @@ import optax
 from jax import lax
 
 import logtrick as lt
+from logtrick import vi
 
 Array = jax.Array
 
@@ -72,7 +73,7 @@ def _clipped(optimizer: optax.GradientTransformation) -> optax.GradientTransform
 
 INDEPENDENT = Guide(
     "independent",
-    lt.Bernoulli,
+    lambda logits: vi.BernoulliProduct(logits=logits),
     jnp.zeros,
     num_samples=16,
     num_steps=2000,
