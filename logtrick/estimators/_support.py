@@ -42,8 +42,8 @@ def masses(dist: Distribution) -> tuple[Any, Array]:
 
 def claimed(estimator: Any, log_p: Array, points: Any) -> Array:
     """`log_p`, refused while tracing where the points of the support, in all batches, would not fit into memory."""
-    count, dist = log_p.shape[0], type(estimator).__name__
-    return claim(log_p, count, nbytes(points), f"{dist}() of a support of {count:,} points")
+    count, name = log_p.shape[0], type(estimator).__name__
+    return claim(log_p, count, nbytes(points), f"{name}() of a support of {count:,} points")
 
 
 def chosen(dist: Distribution, points: Any, log_p: Array, index: Array) -> tuple[Any, Array]:

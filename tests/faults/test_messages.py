@@ -260,7 +260,7 @@ def test_45_a_mesh_as_jax_makes_it():
         ("reinforce", r"lt.ScoreFunction\(\)"),
         ("gumbel_softmax", "lt.GumbelSoftmax"),
         ("Bernouli", "lt.Bernoulli"),
-        ("minimise", "lt.minimize"),
+        ("minimze", "lt.minimize"),
         ("TruncatedNormal", "lt.adapters"),
     ],
 )
