@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from logtrick._core import checks
-from logtrick._core.mesh import scan
+from logtrick._core.mesh import scan_varying
 from logtrick._core.module import static
 from logtrick.distributions._base import Distribution
 from logtrick.distributions._capabilities import Enumeration
@@ -162,7 +162,7 @@ def _log_sums_from_here_on(x: Array) -> Array:
         return total, total
 
     none = jnp.full_like(x, least, shape=())
-    return scan(step, none, x[::-1], None)[1][::-1]
+    return scan_varying(step, none, x[::-1], None)[1][::-1]
 
 
 def _log_sums_by_blocks(x: Array) -> Array:

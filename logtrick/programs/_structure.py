@@ -49,7 +49,9 @@ def site_info(statement: Sample, index: int, num_samples: int) -> SiteInfo:
     noise = estimator.noise(dist)
     leaves = jax.tree.leaves(noise, is_leaf=_noise.is_noise)
     size = max(_event_size(dist), sum(leaf.size for leaf in leaves))
-    return SiteInfo(name, family, estimator, noise, size, factorized=dist.factorized)
+    return SiteInfo(
+        name, family, estimator, noise, size, factorized=dist.independent_factors is not None
+    )
 
 
 def _event_size(dist: Distribution) -> int:
