@@ -9,7 +9,7 @@ from logtrick.bijectors import Exp
 from logtrick.distributions._capabilities import ClosedForms, Quantiles
 from logtrick.distributions._draw import Draw
 from logtrick.distributions._factorized import Factorized
-from logtrick.distributions._normal import LOG_ROOT_2PI
+from logtrick.distributions._normal import LOG_ROOT_2PI, divergence_of_normals
 from logtrick.distributions._parameters import (
     Array,
     broadcasting,
@@ -91,8 +91,7 @@ class LogNormal(Factorized):
         return jnp.sum(jnp.broadcast_to(per, self.event_shape))
 
     def _kl_divergence(self, other: Any) -> Array:
-        ratio, shift = self.scale / other.scale, (self.loc - other.loc) / other.scale
-        return jnp.sum(0.5 * (ratio**2 + shift**2 - 1) - jnp.log(ratio))
+        return divergence_of_normals(self, other)
 
     def _cdf(self, x: Any) -> Array:
         inside = jnp.asarray(x) > 0

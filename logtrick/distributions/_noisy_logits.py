@@ -126,6 +126,13 @@ class NoisyRows(NoisyLogits):
 
     With ε = log E, E exponential: z_k = −log E_k at the one of x, −log(E_j/p_j + E_k) elsewhere: Tucker et al. (2017);
     Maddison, Tarlow & Minka (2014).
+
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> rows = lt.distributions.NoisyRows()
+      >>> z = rows.perturbed(jnp.zeros((1, 3)), jnp.array([[0.9, 0.2, 0.4]]))
+      >>> rows.hard(z).tolist(), rows.relaxed(z, 0.1).round(2).tolist()
+      ([[1.0, 0.0, 0.0]], [[1.0, 0.0, 0.0]])
     """
 
     def mean(self, logits: Array) -> Array:

@@ -68,8 +68,7 @@ class Normal(LocationScale):
         return self.loc, self.scale
 
     def _kl_divergence(self, other: Any) -> Array:
-        ratio, shift = self.scale / other.scale, (self.loc - other.loc) / other.scale
-        return jnp.sum(0.5 * (ratio**2 + shift**2 - 1) - jnp.log(ratio))
+        return divergence_of_normals(self, other)
 
     def _weak_noise(self, coupled: bool) -> dict[str, Any]:
         shape, dtype = self.event_shape, wide(self.loc.dtype)
@@ -97,6 +96,12 @@ class Normal(LocationScale):
         one = jnp.ones(self.event_shape, self.loc.dtype)
         in_loc = (one / (self.scale * math.sqrt(2 * math.pi)), at(above), at(-below))
         return {"loc": in_loc, "scale": (one / self.scale, at(wide_z), at(z))}
+
+
+def divergence_of_normals(p: Any, q: Any) -> Array:
+    """KL(N(p.loc, p.scale²) ‖ N(q.loc, q.scale²)), summed over coordinates; that of their exponentials, too."""
+    ratio, shift = p.scale / q.scale, (p.loc - q.loc) / q.scale
+    return jnp.sum(0.5 * (ratio**2 + shift**2 - 1) - jnp.log(ratio))
 
 
 class MultivariateNormal(Distribution):
