@@ -113,6 +113,7 @@ from logtrick.estimators import (
     StraightThroughGumbelSoftmax as StraightThroughGumbelSoftmax,
     SumAndSample as SumAndSample,
     UnorderedSet as UnorderedSet,
+    WithControlVariate as WithControlVariate,
     cite as cite,
 )
 from logtrick.expectations import (

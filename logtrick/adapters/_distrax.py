@@ -12,6 +12,7 @@ from logtrick.adapters._foreign import (
     load,
     moved,
     names,
+    own_family,
     parts_of,
     whole_shape,
 )
@@ -96,8 +97,9 @@ def from_distrax(
     Distrax declares neither reparameterization nor support, so the adapter's own list of its classes does; a class that is
     not listed (a subclass too: the straight-through wrapper's) counts as not reparameterized unless `reparameterized` says
     so. `Enumerate` is legal for Bernoulli and the categorical classes. Derivatives reach the distribution's own parameters.
-    Log-probs are Distrax's own, outside the support too (its Bernoulli gives 7 the log-prob +1.2 at some logits): only draws
-    and listed values are ever scored here.
+    Beta, Gamma and Dirichlet are logtrick's own families, whose draws have a score also where they round to an end of the
+    support. Other log-probs are Distrax's own, outside the support too (its Bernoulli gives 7 the log-prob +1.2 at some
+    logits): only draws and listed values are ever scored here.
 
     Args:
       dist: a `distrax.Distribution`; build it inside the differentiated function.
@@ -128,6 +130,9 @@ def from_distrax(
     shape = whole_shape(
         _WHERE, "distrax.Independent", dist.batch_shape, dist.event_shape, event_ndims
     )
+    own = own_family(_base(dist), shape)
+    if own is not None:
+        return own
     pathwise = _is_reparameterized(dist) if reparameterized is None else bool(reparameterized)
     return _Distrax(*apart(dist), shape, pathwise, fixed_support)
 

@@ -14,9 +14,19 @@ from logtrick._core.compat import is_tracer
 from logtrick._core.kernel import refuse
 from logtrick._core.module import replace, static
 from logtrick.adapters._pushed import ARRAY, Pushed, is_parameter
-from logtrick.distributions import Distribution, Draw, Enumeration, is_draw, value_of, widened
+from logtrick.distributions import (
+    Beta,
+    Dirichlet,
+    Distribution,
+    Draw,
+    Enumeration,
+    Gamma,
+    is_draw,
+    value_of,
+    widened,
+)
 from logtrick.noise import KeyPerRun
-from logtrick.supports import Boolean, IntegerBelow, OneHot, Support, grid
+from logtrick.supports import Boolean, IntegerBelow, OneHot, Positive, Support, UnitInterval, grid
 
 Array = jax.Array
 
@@ -74,7 +84,7 @@ class Foreign(Distribution, abstract=True):
         return ("leaves",) if self._moving() else ()
 
     def fixed_support(self) -> Distribution:
-        return replace(self, guarded=True) if self._moving() else self
+        return replace(self, guarded=True)
 
     @property
     def enumeration(self) -> Enumeration | None:
@@ -115,6 +125,17 @@ class Foreign(Distribution, abstract=True):
             inside = self.support.contains(x)
             inside = inside if low is None else inside & jnp.all(x >= low)
             return inside if high is None else inside & jnp.all(x <= high)
+
+    def _rounded_inside(self, x: Any) -> Array | bool:
+        """Whether a draw lies where libraries move those that round to an open end: its score would be another's."""
+        kind = type(self.support)
+        if kind not in (Positive, UnitInterval):
+            return False
+        info = jnp.finfo(jnp.result_type(x))
+        rounded = (x > 0) & (x <= info.tiny)
+        if kind is UnitInterval:
+            rounded = rounded | ((x >= 1 - info.eps) & (x < 1))
+        return jnp.any(rounded)
 
     def _pushed(self) -> Pushed | None:
         """The base distribution and the bijectors through which its draws go, where the object is made so."""
@@ -163,6 +184,8 @@ class Foreign(Distribution, abstract=True):
             log_p = jnp.where(jnp.any(jnp.isnan(value)), jnp.nan, log_p)
         if not self.guarded:
             return log_p
+        if not is_draw(x):
+            log_p = jnp.where(self._rounded_inside(value), jnp.nan, log_p)
         held = refuse(self._moving(), self._moving_message(), ValueError)
         return log_p + sum(jnp.sum(jnp.where(b == b, 0.0, 0.0)).astype(log_p.dtype) for b in held)
 
@@ -276,6 +299,28 @@ def whole_shape(
             f"{event}; got {event_ndims}. Pass event_ndims={len(shape)}; for a batch of expectations use jax.vmap."
         )
     return shape
+
+
+# What a family of ours is made of, by the class of another library: the names of its parameters there.
+_OWN = {
+    "Beta": (Beta, (("concentration1", "concentration0"), ("alpha", "beta"))),
+    "Gamma": (Gamma, (("concentration", "rate"),)),
+    "Dirichlet": (Dirichlet, (("concentration",),)),
+}
+
+
+def own_family(dist: Any, shape: tuple[int, ...]) -> Distribution | None:
+    """The family of ours that a foreign distribution is, where its draws may round to an end of their support.
+
+    Ours are the same draws from the same key, and carry the coordinates in which they were made, for
+    which the score is finite and right. (TFP draws others.)
+    """
+    family, names = _OWN.get(type(dist).__name__, (None, ()))
+    for each in names:
+        values = [getattr(dist, name, None) for name in each]
+        if family is not None and all(value is not None for value in values):
+            return family(*(jnp.broadcast_to(jnp.asarray(value), shape) for value in values))
+    return None
 
 
 def moved(whole_space: bool, bijectors: Sequence[Any], onto: Callable[[Any], bool]) -> list[Any]:

@@ -14,6 +14,7 @@ from logtrick.adapters._foreign import (
     instance,
     load,
     moved,
+    own_family,
     parts_of,
     whole_shape,
 )
@@ -84,7 +85,9 @@ def from_numpyro(
     read logits (`DisARM`, `ARM`, …) want `lt.Bernoulli(dist.logits)`.
 
     NumPyro's log-prob of Bernoulli and Binomial by logits has a wrong derivative at logits of exactly 0 (scores 0 and 1 for
-    ∓½); these two go by logtrick's own formula.
+    ∓½); these two go by logtrick's own formula. NumPyro rounds draws of Beta, Gamma and Dirichlet that are too close to an
+    end of their support to a number inside, which has another score; these are logtrick's own families here. Of other
+    draws on the unit interval or the positive half-line, those that are so rounded have the score nan.
 
     Args:
       dist: a `numpyro.distributions.Distribution`; build it inside the differentiated function.
@@ -119,7 +122,18 @@ def from_numpyro(
         dist.event_shape,
         event_ndims,
     )
+    own = own_family(_inside(dist), shape)
+    if own is not None:
+        return own
     return _NumPyro(*apart(dist), shape, _is_reparameterized(dist), fixed_support)
+
+
+def _inside(dist: Any) -> Any:
+    """The distribution inside `.to_event`."""
+    nd = load(_WHERE, "numpyro", "numpyro.distributions")
+    while isinstance(dist, nd.Independent):
+        dist = dist.base_dist
+    return dist
 
 
 def _parts(dist: Any) -> list[Any]:

@@ -7,7 +7,10 @@ from logtrick.baselines._base import (
     live_leaves as live_leaves,
     with_leaves as with_leaves,
 )
-from logtrick.baselines._control_variate import ControlVariate as ControlVariate
+from logtrick.baselines._control_variate import (
+    ControlVariate as ControlVariate,
+    regression as regression,
+)
 from logtrick.baselines._learned import LearnedBaseline as LearnedBaseline
 from logtrick.baselines._moving_average import MovingAverage as MovingAverage
 from logtrick.baselines._optimal import OptimalBaseline as OptimalBaseline

@@ -70,13 +70,33 @@ class ControlVariate(Baseline):
     def term(self, site: Site) -> Array:
         h, mean = site.seen
         centered, runs = h - stop(mean), site.runs
-        a = _regression(site.total, centered, runs)
+        a = regression(site.total, centered, runs)
         b = runs.leave_one_out(site.total) - a * runs.leave_one_out(centered)
         return (b + a * centered) * (1 - site.box) + a * (mean - stop(mean))
 
 
-def _regression(f: Array, h: Array, runs: Runs) -> Array:
-    """The slope of f on h over the other samples; 0 where their h are all alike."""
+def regression(f: Array, h: Array, runs: Runs) -> Array:
+    """The slope of f on h over the other samples; 0 where their h are all alike.
+
+    Args:
+      f: one sample's number, held constant.
+      h: another number of the same sample, held constant.
+      runs: the samples.
+    Returns:
+      The coefficient for this sample, which does not depend on it.
+    Example:
+      >>> import jax, jax.numpy as jnp, logtrick as lt
+      >>> class Linear(lt.Baseline):                           # f less its regression on x, in a user's own file
+      ...     least_samples = 3
+      ...     def term(self, site):
+      ...         slope = lt.baselines.regression(site.total, site.x, site.runs)
+      ...         mean = site.runs.leave_one_out(site.total) - slope * site.runs.leave_one_out(site.x)
+      ...         return mean * (1 - site.box)
+      >>> value = lambda mu: lt.expect(jax.random.key(0), lambda x: x**2, lt.Normal(mu, 1.0), num_samples=100_000,
+      ...                              estimator=lt.ScoreFunction(Linear()))
+      >>> round(jax.grad(value)(1.0).item(), 1)                # exact: 2
+      2.0
+    """
     f, h = (
         f - runs.sum(f) / runs.count,
         h - runs.sum(h) / runs.count,

@@ -63,6 +63,7 @@ from logtrick.distributions._location_scale import (
     LocationScale as LocationScale,
 )
 from logtrick.distributions._log_normal import LogNormal as LogNormal
+from logtrick.distributions._mass import probability as probability
 from logtrick.distributions._mixture import Mixture as Mixture
 from logtrick.distributions._negative_binomial import NegativeBinomial as NegativeBinomial
 from logtrick.distributions._noisy_logits import (

@@ -248,26 +248,8 @@ class Distribution(Module, abstract=True):
         """Whether a probability of 0 can have a derivative: where parameters are probabilities, and not logits."""
         return False
 
-    def prob(self, x: Any) -> Array:
-        """p(x) of one draw, shape (); its derivative is right also where p(x) = 0, if `slopes_at_zero`.
-
-        Example:
-          >>> import jax, logtrick as lt
-          >>> jax.grad(lambda p: lt.Bernoulli(probs=p).prob(1.0))(0.0).item()
-          1.0
-        """
-        return widened(self)._prob(value_of(x))
-
-    def _prob(self, x: Any) -> Array:
-        log_p = self._log_prob(x)
-        empty = log_p == -jnp.inf
-        return jnp.where(empty, 0.0, jnp.exp(jnp.where(empty, 0.0, log_p)))
-
     def nan_unless_legal(self) -> Array | None:
-        """0, or nan where traced parameters are illegal and draws, whole numbers, cannot show that: add it to the value.
-
-        None where nothing is to be added: parameters are known, or illegal ones make draws that are nan.
-        """
+        """0, or nan where traced parameters are illegal, to be added to the value; None where nothing is to be added."""
         return None
 
     def fixed_support(self) -> "Distribution":

@@ -91,8 +91,6 @@ class Bernoulli(Factorized):
         return self.by_probs
 
     def _prob(self, x: Any) -> Array:
-        if not self.by_probs:
-            return super()._prob(x)
         p = self.parameter
         return jnp.prod(jnp.where(x == 1, p, jnp.where(x == 0, 1 - p, 0.0)))
 

@@ -96,8 +96,6 @@ class Categorical(Factorized):
         return self.by_probs
 
     def _prob(self, x: Any) -> Array:
-        if not self.by_probs:
-            return super()._prob(x)
         size, x = self.parameter.shape[-1], jnp.asarray(x)
         chosen = jnp.expand_dims(x, -1) == jnp.arange(size).reshape(*[1] * x.ndim, size)
         return jnp.prod(jnp.sum(jnp.where(chosen, probabilities.rows(self), 0.0), axis=-1))
@@ -203,8 +201,6 @@ class OneHotCategorical(Factorized):
         return self.by_probs
 
     def _prob(self, x: Any) -> Array:
-        if not self.by_probs:
-            return super()._prob(x)
         chosen = jnp.where(jnp.asarray(x) == 1, probabilities.rows(self), 0.0)
         return jnp.prod(jnp.sum(chosen, axis=-1))
 

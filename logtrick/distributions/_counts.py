@@ -106,11 +106,9 @@ class Binomial(Factorized):
 
     @property
     def slopes_at_zero(self) -> bool:
-        return self.by_probs
+        return self.by_probs and self.static_count is not None
 
     def _prob(self, x: Any) -> Array:
-        if not self.by_probs or self.static_count is None:
-            return super()._prob(x)
         x, n, p = jnp.asarray(x, self.parameter.dtype), self.total_count, self.parameter
         inside = is_count(x) & ~(x > n)
         x = jnp.where(inside, x, 0.0)

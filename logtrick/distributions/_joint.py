@@ -11,6 +11,7 @@ import numpy as np
 
 from logtrick.distributions._base import Distribution
 from logtrick.distributions._capabilities import ClosedForms, Enumeration
+from logtrick.distributions._mass import probability
 from logtrick.distributions._parameters import Array
 from logtrick.supports import Product, Support
 
@@ -122,7 +123,7 @@ class Joint(Distribution):
         return any(part.slopes_at_zero for part in self._leaves)
 
     def _prob(self, x: Any) -> Array:
-        each = jax.tree.leaves(self._map(lambda part, x: part.prob(x), x))
+        each = jax.tree.leaves(self._map(probability, x))
         return functools.reduce(operator.mul, each)
 
     def nan_unless_legal(self) -> Array | None:

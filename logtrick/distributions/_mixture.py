@@ -16,6 +16,7 @@ from logtrick.distributions._base import Distribution
 from logtrick.distributions._capabilities import ClosedForms, Enumeration, Quantiles
 from logtrick.distributions._categorical import check_rows, inverse_cdf
 from logtrick.distributions._draw import charts_of, drawn_like, is_draw, same_charts, value_of
+from logtrick.distributions._mass import probability
 from logtrick.distributions._parameters import (
     Array,
     is_inexact,
@@ -260,7 +261,7 @@ class Mixture(Distribution):
         return any(part.slopes_at_zero for part in self._list)
 
     def _prob(self, x: Any) -> Array:
-        return jax.nn.softmax(self.logits) @ self._each(lambda part: part.prob(x))
+        return jax.nn.softmax(self.logits) @ self._each(lambda part: probability(part, x))
 
     def nan_unless_legal(self) -> Array | None:
         # components of one family stand in one distribution, whose leaves have a leading axis

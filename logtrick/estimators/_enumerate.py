@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core.samples import Runs
-from logtrick.distributions import Distribution
+from logtrick.distributions import Distribution, probability
 from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Costs
 from logtrick.estimators._needs import FiniteSupport, Need
@@ -45,7 +45,8 @@ class Enumerate(Estimator):
     def draw(self, noise: Any, dist: Distribution) -> Points:
         support = dist.enumerate()
         if dist.slopes_at_zero:
-            weights = claimed(self, jax.vmap(dist.prob)(support), support)
+            weights = jax.vmap(lambda x: probability(dist, x))(support)
+            weights = claimed(self, weights, support)
             return Points(support, dist, stacked=True, kept=weights)
         log_p = claimed(self, jax.vmap(dist.log_prob)(support), support)
         empty = log_p == -jnp.inf

@@ -62,6 +62,7 @@ _heads = lambda w, u: jnp.tanh(w @ u)
 _W = np.array([0.2, 0.3], np.float32)
 _AVERAGE = lt.MovingAverage(0.9, average=np.float32(0.2), weight=np.float32(0.4))
 _TWO = (lt.ScoreFunction(), lt.ScoreFunction(lt.ConstantBaseline(0.3)))
+_FIRST = lambda x: jnp.ravel(x)[0]
 _FINITE = ("bits", "index", "bit", "one hot")
 _LINKED = ("one hot", "bits", "bit")
 
@@ -74,6 +75,10 @@ REGISTRY = {
     ),
     "ScoreFunction, MuProp": Entry(lt.ScoreFunction(lt.MuProp()), ("bits", "bit")),
     "MeasureValued": Entry(lt.MeasureValued(), ("bits", "index", "one hot", "bit")),
+    "WithControlVariate": Entry(
+        lt.WithControlVariate(lt.MeasureValued(), _FIRST, lambda dist: jnp.ravel(dist.mean())[0]),
+        ("bits", "bit", "one hot"),
+    ),
     "Combination": Entry(lt.Combination(_TWO, (0.3, 0.7)), ("bits", "index"), shift=False),
     "Combination, learned": Entry(
         lt.Combination(_TWO, (0.3, 0.7), learn=True), ("index", "bits"), shift=False
