@@ -93,7 +93,8 @@ def magic_box(log_prob: Any) -> Array:
 
 def as_inexact(x: Any) -> Array:
     """`x` as an array of floats; what is a float already keeps its dtype."""
-    x = jnp.asarray(x)
+    if not isinstance(x, jax.Array):
+        x = jnp.asarray(x)
     return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(float)
 
 

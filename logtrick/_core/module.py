@@ -1,6 +1,8 @@
 """The base of every configurable object: a frozen dataclass that is a pytree, abstract or final."""
 
 import dataclasses
+import operator
+from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
@@ -107,8 +109,11 @@ def _register(cls: type) -> None:
     leaves = tuple(f.name for f in fields if not f.metadata.get("static"))
     statics = tuple(f.name for f in fields if f.metadata.get("static"))
 
+    values_of, count = _getter(leaves + statics), len(leaves)
+
     def flatten(self: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        return tuple(getattr(self, n) for n in leaves), tuple(getattr(self, n) for n in statics)
+        values = values_of(self)
+        return values[:count], values[count:]
 
     def flatten_with_keys(self: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         children, aux = flatten(self)
@@ -121,6 +126,16 @@ def _register(cls: type) -> None:
         return self
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+
+
+def _getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """A function that gives the fields `names` of an object as a tuple; flattening is what eager calls do most."""
+    if len(names) > 1:
+        return operator.attrgetter(*names)
+    if not names:
+        return lambda self: ()
+    only = operator.attrgetter(names[0])
+    return lambda self: (only(self),)
 
 
 def assign(module: Module, **values: Any) -> None:

@@ -30,10 +30,11 @@ class SampleAxis:
 
     Attributes:
       start: the position of its first sample among all samples; traced inside a scan over chunks.
+      shared: whether it is the axis of every unchunked expectation at its depth of nesting.
     """
 
-    def __init__(self, start: Any = 0) -> None:
-        self.start = start
+    def __init__(self, start: Any = 0, shared: bool = False) -> None:
+        self.start, self.shared = start, shared
 
     def __repr__(self) -> str:
         return "logtrick.samples"
@@ -75,7 +76,7 @@ def _step_at(depth: int) -> StepAxis:
 @functools.cache
 def _axis_at(depth: int) -> SampleAxis:
     """One axis for every expectation or plate at the same depth of nesting, so that the caches find what is traced inside."""
-    return SampleAxis()
+    return SampleAxis(shared=True)
 
 
 _ENCLOSING: contextvars.ContextVar[tuple[SampleAxis | StepAxis, ...]] = contextvars.ContextVar(
@@ -135,11 +136,20 @@ class Runs(Module):
 
     def leave_one_out(self, x: Any) -> Array:
         """The mean of (stopped) `x` over the samples that are independent of this one."""
-        if self.block == 1:
-            own = stop(as_inexact(x))
-        else:
-            own = sample_sum(x, self.index, self.axis, self.block)
-        return (self.sum(x) - own) / (self.count - self.block)
+        mean = _jitted_mean_of_others if self.axis.shared else _mean_of_others
+        return mean(self, x)
+
+
+def _mean_of_others(runs: Runs, x: Any) -> Array:
+    if runs.block == 1:
+        own = stop(as_inexact(x))
+    else:
+        own = sample_sum(x, runs.index, runs.axis, runs.block)
+    return (runs.sum(x) - own) / (runs.count - runs.block)
+
+
+# Called eagerly it is one call. An axis of a chunk's own would be a new entry in JAX's cache at every call.
+_jitted_mean_of_others = jax.jit(_mean_of_others, inline=True)
 
 
 def over_samples(one_sample: Callable[..., Any], count: int, *rows: Any, start: Any = 0) -> Any:

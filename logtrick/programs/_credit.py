@@ -75,8 +75,8 @@ def dependencies(jaxpr: Any, inputs: list[Sites], refine: Refine | None = None) 
         return _NONE if isinstance(v, core.Literal) else env.get(v, _NONE)
 
     for eqn in jaxpr.eqns:
-        ins = [read(v) for v in eqn.invars]
-        if any(type(effect).__name__ not in _HARMLESS for effect in eqn.effects):
+        ins = [_NONE if isinstance(v, core.Literal) else env.get(v, _NONE) for v in eqn.invars]
+        if eqn.effects and any(type(e).__name__ not in _HARMLESS for e in eqn.effects):
             hidden = _union([hidden, *ins])
             outs = [hidden] * len(eqn.outvars)
         else:
@@ -94,18 +94,16 @@ def _fixed_point(step: Callable[[list[Sites]], list[Sites]], carry: list[Sites])
 def _through(eqn: Any, ins: list[Sites], refine: Refine | None) -> list[Sites]:
     if eqn.primitive is _mark_p:
         return [frozenset([eqn.params["site"]])]
-    rule = {"scan": _scan, "while": _while, "cond": _cond}.get(eqn.primitive.name)
+    rule = _RULES.get(eqn.primitive.name)
     if rule is not None:
         return rule(eqn.params, ins, refine)
-    for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-        inner = _open(eqn.params.get(key))
-        if (
-            inner is not None
-            and len(inner.invars) == len(ins)
-            and len(inner.outvars) == len(eqn.outvars)
-        ):
+    for key in _INNER:
+        if key not in eqn.params:
+            continue
+        inner = _open(eqn.params[key])
+        if len(inner.invars) == len(ins) and len(inner.outvars) == len(eqn.outvars):
             return dependencies(inner, ins, refine)
-    return [_union(ins)] * len(eqn.outvars)
+    return [_NONE.union(*ins)] * len(eqn.outvars)
 
 
 def _open(jaxpr: Any) -> Any:
@@ -136,6 +134,10 @@ def _while(params: Any, ins: list[Sites], refine: Refine | None) -> list[Sites]:
 def _cond(params: Any, ins: list[Sites], refine: Refine | None) -> list[Sites]:
     branches = [dependencies(_open(branch), ins[1:], refine) for branch in params["branches"]]
     return [ins[0] | _union(outs) for outs in zip(*branches)]
+
+
+_INNER = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+_RULES = {"scan": _scan, "while": _while, "cond": _cond}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Descriptions of a program's parts: sites, costs, keys, loops and plates, and the credit between sites and costs."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -151,7 +152,7 @@ class Structure:
     credit: Credit | None = None
     nests: bool = False
 
-    @property
+    @functools.cached_property
     def sites(self) -> list[Any]:
         """The items that draw, in order: a loop, a plate and a key are one site each. Credit refers to these positions."""
         return [item for item in self.items if not isinstance(item, CostInfo)]
@@ -179,6 +180,10 @@ class Structure:
 
     def all_sites(self) -> list[tuple[Any, SiteInfo]]:
         """Every site by its full name, those of loops and plates as "loop.site"."""
+        return self._all_sites
+
+    @functools.cached_property
+    def _all_sites(self) -> list[tuple[Any, SiteInfo]]:
         found = list(leaves_of(self.items, SiteInfo))
         unique("lt.sample", [name for name, _ in found])
         return found
@@ -191,7 +196,7 @@ class Structure:
             found += [(name, leaf.block) for leaf in leaves]
         return found
 
-    @property
+    @functools.cached_property
     def random(self) -> bool:
         """Whether anything is drawn."""
         keys = any(isinstance(item, KeyInfo) or _has_keys(item) for item in self.items)
