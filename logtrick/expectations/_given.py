@@ -132,14 +132,18 @@ def expect_given(
     log_w = jnp.zeros_like(costs) if given is None else given
     if normalized:
         weights, clipped = _clip(jnp.exp(log_w), max_weight)
+        # of the logs, which do not overflow where the weights do
+        most = jnp.inf if max_weight is None else max_weight
+        shares = jax.nn.softmax(jnp.minimum(log_w, jnp.log(most)), axis=None)
         value = _scored(weights, costs, log_probs, baseline)
     else:
         relative, clipped = _clip(jax.nn.softmax(log_w, axis=None) * log_w.size, max_weight)
         weights = relative / jnp.mean(relative)
+        shares = weights / weights.size
         value = _centered(weights / weights.size, costs, log_probs)
     if not has_aux:
         return value
-    return value, detached(_aux(weights, costs, normalized, clipped, lead))
+    return value, detached(_aux(weights, shares, costs, normalized, clipped, lead))
 
 
 def _log_prob_of(dist: Any) -> Callable[[Any], Any]:
@@ -229,7 +233,12 @@ def _centered(weights: Array, costs: Array, log_probs: Array) -> Array:
 
 
 def _aux(
-    weights: Array, costs: Array, normalized: bool, clipped: Array, lead: tuple[int, ...]
+    weights: Array,
+    shares: Array,
+    costs: Array,
+    normalized: bool,
+    clipped: Array,
+    lead: tuple[int, ...],
 ) -> GivenAux:
     size = weights.size
     mean = jnp.sum(weights * costs) / size
@@ -240,7 +249,7 @@ def _aux(
     else:
         tau, spread = _autocorrelation(terms)
     error = jnp.sqrt(spread * tau / size)
-    effective = jnp.sum(weights) ** 2 / jnp.sum(weights**2) / tau
+    effective = 1 / jnp.sum(shares**2) / tau
     return GivenAux(error, effective, tau, clipped, costs.reshape(lead))
 
 

@@ -39,6 +39,9 @@ class BlackBox:
         self.name = getattr(f, "__name__", type(f).__name__)
         self.last_error: BlackBoxError | None = None
 
+    def __repr__(self) -> str:
+        return f"lt.black_box({self.name})"
+
     def __call__(self, *args: Any) -> jax.Array:
         called = _CALLED.get()
         if called is not None:

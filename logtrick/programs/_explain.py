@@ -1,6 +1,7 @@
 """`lt.explain`: what a program does with its gradient, and what looks wrong."""
 
 import dataclasses
+import html
 import math
 from typing import Any
 
@@ -40,7 +41,7 @@ class SiteRow:
     evaluations: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Explanation:
     """What `lt.explain` found; prints as a table.
 
@@ -56,6 +57,14 @@ class Explanation:
 
     sites: tuple[SiteRow, ...]
     warnings: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        counts = [(len(self.sites), "site"), (len(self.warnings), "warning")]
+        told = ", ".join(f"{n} {what}{'' if n == 1 else 's'}" for n, what in counts)
+        return f"Explanation of {told}: print it for the table"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     def __str__(self) -> str:
         head = (

@@ -273,5 +273,7 @@ def test_arguments():
         TypeError, match=r"ControlVariate\(expected_h=…\) needs a function; got 0.5"
     ):
         lt.ControlVariate(lambda x: x, 0.5)
-    with pytest.raises(TypeError, match=r"ScoreFunction\(baseline=…\) needs a baseline; got 3.0"):
+    with pytest.raises(
+        TypeError, match=r"ScoreFunction\(baseline=…\) needs a baseline; got float 3.0"
+    ):
         lt.ScoreFunction(3.0)

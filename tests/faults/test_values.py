@@ -89,3 +89,18 @@ class TestMemory:
 
         with pytest.raises(ValueError, match=r"Enumerate\(\) of a support of 32,768 points"):
             lt.expect_program(KEY, program, jnp.zeros(15))
+
+
+def test_22_weights_beyond_the_range_of_floats_have_an_effective_sample_size():
+    """It depends on their ratios alone; the mean of the weights themselves is inf, and says so."""
+    draws = jnp.arange(1.0, 4.0)
+    size = lambda shift: lt.expect_given(
+        draws,
+        total,
+        lt.Normal(0.0, 1.0),
+        log_weights=jnp.log(jnp.array([1.0, 1.0, 2.0])) + shift,
+        has_aux=True,
+    )[1].effective_sample_size.item()
+    assert size(0.0) == pytest.approx(16 / 6, rel=1e-6)
+    assert size(1000.0) == pytest.approx(16 / 6, rel=1e-4)
+    assert size(-1000.0) == pytest.approx(16 / 6, rel=1e-4)

@@ -296,3 +296,14 @@ def test_the_variance_that_the_word_promises(x64):
         ).total_variance
     )
     assert variance(apart) < variance(whole) / 4
+
+
+def test_what_it_prints_in_a_prompt_and_in_a_notebook(capsys):
+    def program():
+        x = yield lt.sample(lt.Normal(0.0, 1.0), name="z<")
+        yield lt.cost(x)
+
+    found = lt.explain(program)
+    assert repr(found) == "Explanation of 1 site, 0 warnings: print it for the table"
+    assert "z&lt;" in found._repr_html_()
+    assert repr(lt.black_box(abs)) == "lt.black_box(abs)"

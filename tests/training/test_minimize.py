@@ -263,7 +263,7 @@ def test_none_leaves_are_allowed():
     [
         (lambda p: p + 1j, TypeError, "must be real"),  # fault 38
         (lambda p: jnp.stack([p, p]), ValueError, r"got shape \(2,\)"),
-        (lambda p: None, ValueError, "got NoneType"),
+        (lambda p: None, ValueError, "got None"),
     ],
 )
 def test_objectives_that_are_no_scalar(value, error, match):
@@ -301,7 +301,7 @@ def test_objectives_that_are_no_scalar(value, error, match):
         (
             {"optimizer": optax.adam},
             TypeError,
-            "needs an optax gradient transformation; got function",
+            "needs an optax gradient transformation; got the function adam. Call it",
         ),
         ({"objective": 3}, TypeError, "needs a function"),
         ({"key": 0}, TypeError, "PRNG key"),
