@@ -25,10 +25,10 @@ import optax
 HERE = pathlib.Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from found import has, versions  # noqa: E402  # the folder above is on the path only now
-from posterior_models import Posterior, posteriors  # noqa: E402  # the folder above is on the path only now
+from found import has, versions  # noqa: E402  # needs the path above
+from posterior_models import Posterior, posteriors  # noqa: E402  # needs the path above
 
-from logtrick import vi  # noqa: E402  # the folder above is on the path only now
+from logtrick import vi  # noqa: E402  # needs the path above
 
 NAMES = (
     "kidscore_interaction_z",

@@ -172,7 +172,7 @@ class ScoreFunction(Estimator):
     def draw(self, noise: Any, dist: Distribution) -> Points:
         x = self.plan.draw(dist, noise)
         name = type(dist).__name__.lstrip("_")
-        log_prob_of = _log_prob if dist.opaque else _jitted_log_prob
+        log_prob_of = _log_prob if dist.may_hide_parameters else _jitted_log_prob
         log_prob = checks.scalar_log_prob(name, log_prob_of(dist, x))
         kept = (nan_unless_finite(log_prob, dist), self.baseline.look(value_of(x), dist))
         order = self.baseline.expansion_order

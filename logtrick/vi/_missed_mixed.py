@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from logtrick._core import checks
 from logtrick.vi._engines._curvature import newton
 from logtrick.vi._engines._density import Density, generator
 from logtrick.vi._engines._gaussian import Gaussian
@@ -39,7 +40,8 @@ class _Joint:
         self.discrete = np.concatenate(flags)
 
         def one(u: jax.Array) -> jax.Array:
-            return log_density(layout.constrain(u)).astype(u.dtype) + layout.log_det(u)
+            value = checks.scalar_log_prob("vi: log_density", log_density(layout.constrain(u)))
+            return value.astype(u.dtype) + layout.log_det(u)
 
         still = jnp.asarray(self.discrete)
 

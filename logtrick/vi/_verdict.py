@@ -17,7 +17,7 @@ _SPREAD = 0.15  # of a standard deviation, relative; the change that the weights
 _KHAT = 1.0
 _RELIABLE_KHAT = 0.7  # with fewer effective draws than _ESS the gap is believed only below this
 _ESS = 0.1  # of the number of draws
-_MANY = 0.5  # with more effective draws than this share, the tail of the weights carries next to nothing
+_MANY = 0.8  # with more effective draws than this share, the tail of the weights carries next to nothing
 
 
 class Report(Module):
@@ -173,7 +173,7 @@ def judge(
 
     `good` needs all of: every weight finite; gap + 2 standard errors < 0.5 nats; mean shift < 0.25; standard deviations changed
     by < 15 %; no missed mode; and k-hat
-    < 1 unless at least half of the draws are effective, < 0.7 unless a tenth are (the gap of a heavy-tailed p is
+    < 1 unless four fifths of the draws are effective, < 0.7 unless a tenth are (the gap of a heavy-tailed p is
     underestimated otherwise; among nearly equal weights k-hat means nothing).
     Else `usable after reweighting` where no mode is missed and the effective sample size is at least a tenth of the draws.
     """

@@ -191,6 +191,13 @@ def test_the_other_labeling_of_a_mixture_is_missed():
     assert vi.diagnose(KEY, told, one_labeling()).verdict == "good"
 
 
+def test_what_cannot_be_searched_is_said():
+    host = lt.black_box(lambda z: np.float32(-0.5 * np.sum(z["x"] ** 2) - np.sum(z["b"])))
+    q = vi.Blocks(b=vi.BernoulliProduct(logits=-jnp.ones(2)), x=vi.MeanFieldNormal(like=0.0))
+    report = vi.diagnose(KEY, lambda z: host(z), q, num_draws=200)
+    assert not report.searched and "not searched for" in repr(report)
+
+
 def test_without_gradients_modes_are_searched_for_by_values(two_modes):
     host = lt.black_box(lambda z: np.float32(_two_modes(np.asarray(z))))
     missed = vi.diagnose(KEY, lambda z: host(z), vi.FullRankNormal(like=jnp.zeros(2), loc=-4.0 * jnp.ones(2)))  # fmt: skip
