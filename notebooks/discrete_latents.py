@@ -305,7 +305,7 @@ axes[0].axhline(entropy, color="black", lw=1, label="entropy of the bars")
 axes[0].set(xlabel="step", ylabel="nats for an image", title="Code length", ylim=(0, 40))
 axes[0].legend(frameon=False)
 for ax, (title, images) in zip(axes[1:], pictures.items()):
-    ax.imshow(mosaic(images), cmap="Greys", vmin=0, vmax=1)
+    ax.imshow(mosaic(images), cmap="gray_r", vmin=0, vmax=1)
     ax.set(title=title, xticks=[], yticks=[])
 
 # %% [markdown]

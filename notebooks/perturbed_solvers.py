@@ -247,7 +247,7 @@ for ax, y, title in (
         "expected path at the learned costs",
     ),
 ):
-    image = ax.imshow(COSTS[shown], cmap="Greys", vmin=0, vmax=4)
+    image = ax.imshow(COSTS[shown], cmap="gray_r", vmin=0, vmax=4)
     for (r, c), share in np.ndenumerate(np.asarray(y)):
         ax.plot(c, r, "o", color="C1", ms=14 * float(share) ** 0.5)
     ax.set(title=title, xticks=[], yticks=[], xlabel="darker fields cost more")
