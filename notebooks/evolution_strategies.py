@@ -97,8 +97,8 @@ def gradient_by(baseline, theta, key, n=64):
 
 theta, key = jnp.array([-0.5, 0.8, 0.3]), jax.random.key(1)
 ours, aux = gradient_by(lt.NoBaseline(), theta, key)
-eps = (aux.draws - theta) / SIGMA
-published = (jax.vmap(rosenbrock)(theta + SIGMA * eps)[:, None] * eps).mean(0) / SIGMA
+eps = (aux.draws - theta[None]) / SIGMA
+published = (jax.vmap(rosenbrock)(theta[None] + SIGMA * eps)[:, None] * eps).mean(0) / SIGMA
 with_baseline, _ = gradient_by(lt.LeaveOneOut(), theta, key)
 print("mirrored pairs:", bool(jnp.allclose(eps[0::2], -eps[1::2], atol=1e-5)))
 for name, g in (

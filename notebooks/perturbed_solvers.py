@@ -11,6 +11,7 @@
 # `lt.expect_tree`: every entry is a cost of its own, with its own baseline, all from the same draws.
 
 # %%
+import functools
 import itertools
 import os
 
@@ -137,20 +138,16 @@ def fields_of(down):
 PATHS = jnp.array([fields_of(down) for down in WAYS])  # all 70 paths: only to check the solver
 
 
-def solver(score):
-    """The path of the largest total score, by dynamic programming: 1 on its fields, shape (5, 5)."""
-    best = np.full((SIDE, SIDE), None, object)
+def optimum(score):
+    """The largest total score of a path, by dynamic programming."""
+    best = {}
     for r, c in itertools.product(range(SIDE), range(SIDE)):
-        before = [best[r - 1, c]] if r else []
-        before += [best[r, c - 1]] if c else []
-        here = jnp.zeros((SIDE, SIDE)).at[r, c].set(1.0)
-        if not before:
-            best[r, c] = (score[r, c], here)
-            continue
-        values, paths = jnp.stack([v for v, _ in before]), jnp.stack([p for _, p in before])
-        k = jnp.argmax(values)
-        best[r, c] = (values[k] + score[r, c], paths[k] + here)
-    return best[-1, -1][1]
+        before = [best[field] for field in ((r - 1, c), (r, c - 1)) if field in best]
+        best[r, c] = score[r, c] + (functools.reduce(jnp.maximum, before) if before else 0.0)
+    return best[SIDE - 1, SIDE - 1]
+
+
+solver = jax.grad(optimum)  # 1 on the fields of the best path: what the optimum depends on
 
 
 by_search = lambda score: PATHS[jnp.argmax(jnp.tensordot(PATHS, score, 2))]
@@ -170,7 +167,6 @@ WIDTH = 0.3
 
 def fenchel_young(score, path, key, estimator, n):
     """E max ⟨x, y⟩ − ⟨score, path⟩, up to a constant."""
-    optimum = lambda x: jnp.sum(x * jax.lax.stop_gradient(solver(x)))
     noisy = lt.Normal(score, WIDTH)
     return lt.expect(key, optimum, noisy, estimator=estimator, num_samples=n) - jnp.sum(
         score * path

@@ -34,7 +34,8 @@ def test_there_are_some():
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebook(path):
+def test_notebook(path, monkeypatch):
+    monkeypatch.setenv("LOGTRICK_FAST", "1")  # long fits take fewer steps
     foreign = imported(ast.parse(path.read_text())) & FOREIGN
     require(*foreign)
     with jax.numpy_rank_promotion("allow" if foreign else "raise"):
