@@ -30,6 +30,11 @@ from logtrick.supports import Support
 Array = jax.Array
 
 
+def is_ours(obj: Any) -> bool:
+    """Whether the class of `obj` stands in this package: its functions read leaves and static fields and nothing else."""
+    return type(obj).__module__.startswith("logtrick.")
+
+
 class Distribution(Module, abstract=True):
     """A distribution over ONE draw: a frozen pytree with `sample(key)` and `log_prob(x)`.
 
@@ -44,7 +49,7 @@ class Distribution(Module, abstract=True):
     Attributes:
       reparameterized: a derivative through `transform` is the pathwise derivative; otherwise it raises.
       moving_support: names of the parameters that move the support; the score function refuses their derivative.
-      may_hide_parameters: its functions are a user's and may close over what is not in its leaves.
+      may_hide_parameters: its functions are a user's and may read what is not in its leaves.
       charts: the bijectors from the coordinates in which draws are made to their values; None: no coordinates.
       closed_forms: `ClosedForms`, mean, variance, entropy and Kullback–Leibler divergence.
       quantiles: `Quantiles`, the distribution function and its inverse.
@@ -112,8 +117,8 @@ class Distribution(Module, abstract=True):
 
     @property
     def may_hide_parameters(self) -> bool:
-        """Whether its functions are a user's, which may close over arrays that are no leaves."""
-        return False
+        """Whether its functions may read what is not in its leaves: those of a class outside of the package may."""
+        return not is_ours(self)
 
     @property
     def charts(self) -> Any:

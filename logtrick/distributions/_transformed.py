@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from logtrick._core.kernel import refuse
 from logtrick._core.module import replace
 from logtrick.bijectors import Bijector, chained, steps_of
-from logtrick.distributions._base import Distribution
+from logtrick.distributions._base import Distribution, is_ours
 from logtrick.distributions._draw import Draw, is_draw, value_of
 from logtrick.distributions._parameters import Array, widened
 from logtrick.distributions._refusals import moving_support_message
@@ -66,7 +66,8 @@ class Transformed(Distribution):
 
     @property
     def may_hide_parameters(self) -> bool:
-        return self.base.may_hide_parameters
+        steps = steps_of(self.bijector)
+        return self.base.may_hide_parameters or not all(is_ours(step) for step in steps)
 
     def fixed_support(self) -> Distribution:
         if not self.moving_support:
