@@ -12,7 +12,7 @@ from logtrick._core.threefry import threefry
 
 # Purposes. A key that is folded with one of these is never split as well: split(k, n)[i] is
 # fold_in(k, i).
-SAMPLE, ESTIMATOR, DATA, REPLICATE, NESTED = 1, 2, 3, 4, 5
+SAMPLE, ESTIMATOR, DATA, REPLICATE, NESTED, NESTED_STEP = 1, 2, 3, 4, 5, 6
 
 
 def key(seed: int) -> jax.Array:

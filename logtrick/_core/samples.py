@@ -29,9 +29,13 @@ class SampleAxis:
     """The name of a vmapped axis of samples or elements, compared by identity: JAX's caches of traced functions depend on it.
 
     Attributes:
+      purpose: folded into the keys of nested expectations; another one than of loops, so that an element and a step of
+        the same number have different noise.
       start: the position of its first sample among all samples; traced inside a scan over chunks.
       shared: whether it is the axis of every unchunked expectation at its depth of nesting.
     """
+
+    purpose = keys.NESTED
 
     def __init__(self, start: Any = 0, shared: bool = False) -> None:
         self.start, self.shared = start, shared
@@ -51,10 +55,13 @@ class StepAxis:
     """What stands for one step of a loop; see `in_step`.
 
     Attributes:
+      purpose: as of `SampleAxis`.
       number: which step it is, a uint32, traced; None in an abstract run, where the place of the
         number is marked.
       name: under which the caches of JAX keep what is traced inside.
     """
+
+    purpose = keys.NESTED_STEP
 
     def __init__(self, number: Array | None) -> None:
         self.number, self.name = number, SampleAxis()
@@ -102,7 +109,7 @@ def enclosed(axis: SampleAxis | StepAxis) -> Iterator[None]:
 def own_key(key: Array) -> Array:
     """`key` for an expectation or program that may be nested: each enclosing sample, element or step has its own."""
     for axis in _ENCLOSING.get():
-        key = keys.fold_in(keys.fold_in(key, keys.NESTED), axis.position())
+        key = keys.fold_in(keys.fold_in(key, axis.purpose), axis.position())
     return key
 
 
