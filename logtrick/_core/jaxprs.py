@@ -3,17 +3,18 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import jax
-
 
 def inner_jaxprs(eqn: Any) -> Iterator[Any]:
     """The jaxprs in the parameters of one equation."""
-    for value in jax.tree.leaves(
-        eqn.params, is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")
-    ):
-        inner = getattr(value, "jaxpr", value)
-        if hasattr(inner, "eqns"):
-            yield inner
+    # An inner jaxpr is a parameter, or one of a tuple or dictionary of them: looked at without jax.tree, since every
+    # equation of every program comes by here.
+    for value in eqn.params.values():
+        if isinstance(value, dict):
+            value = tuple(value.values())
+        for part in value if isinstance(value, tuple | list) else (value,):
+            inner = getattr(part, "jaxpr", part)
+            if hasattr(inner, "eqns"):
+                yield inner
 
 
 def equations(eqns: Iterable[Any]) -> Iterator[Any]:

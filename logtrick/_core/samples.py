@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import keys
-from logtrick._core.jaxprs import equations
+from logtrick._core.jaxprs import inner_jaxprs
 from logtrick._core.kernel import as_inexact, sample_index, sample_sum, stop
 from logtrick._core.module import Module, static
 
@@ -226,8 +226,12 @@ def _named(axis: StepAxis, run: Callable[[], Any]) -> Any:
 
 def depends_on_step(jaxpr: Any) -> bool:
     """Whether anything in the jaxpr of an abstract run depends on the number of a step."""
-    marks = (eqn.params.get("axis") for eqn in equations(jaxpr.eqns))
-    return any(isinstance(mark, StepAxis) for mark in marks)
+    for eqn in jaxpr.eqns:
+        if isinstance(eqn.params.get("axis"), StepAxis):
+            return True
+        if any(map(depends_on_step, inner_jaxprs(eqn))):
+            return True
+    return False
 
 
 def standard_error(values: Array) -> Array:

@@ -45,7 +45,7 @@ def python_calls(function: Callable[..., Any], *args: Any) -> int:
     return count
 
 
-@pytest.mark.parametrize(("value", "size", "most"), [(of_expect, 10, 330), (of_two_sites, 2, 1300)])
+@pytest.mark.parametrize(("value", "size", "most"), [(of_expect, 10, 350), (of_two_sites, 2, 1600)])
 def test_an_eager_gradient_runs_little_python_and_compiles_nothing(
     value: Callable[..., Any], size: int, most: int
 ) -> None:
