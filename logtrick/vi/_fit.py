@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 
 from logtrick._core.keys import as_key
 from logtrick._core.module import replace
@@ -16,7 +17,7 @@ from logtrick.vi._engines import Engine
 from logtrick.vi._families._blocks import Blocks
 from logtrick.vi._families._coupling_flow import flow_over
 from logtrick.vi._families._framed import Framed, FramedNormal, framed_normal
-from logtrick.vi._families._normal import full_rank
+from logtrick.vi._families._normal import FullRankNormal, MeanFieldNormal, full_rank
 from logtrick.vi._families._wrapped import as_guide
 from logtrick.vi._guide import Guide
 from logtrick.vi._minibatch import Minibatch
@@ -116,6 +117,8 @@ def fit(
         other = optimizer is None and not objective.linear and whole and q.normal() is not None
         if (smooth or other) and init is None:
             q, before = _framed_start(key, log_density, q, budget)
+        elif optimizer is None:
+            q = _in_own_frame(key, q)
         result = fit_stochastic(jax.random.fold_in(key, TRAIN), log_density, q, wanted)
         result = replace(
             result, q=_as_given(own, result.q), evaluations=before + result.evaluations
@@ -153,6 +156,19 @@ def _framed_start(key: Any, log_density: Any, q: Guide, budget: int | None) -> t
         return framed_normal(q.layout, *normal), found.evaluations
     framed = q.at_normal(*normal).at_modes(found.report.get("modes", ()))
     return framed, found.evaluations
+
+
+def _in_own_frame(key: Any, q: Guide) -> Guide:
+    """A normal guide whose scale was given, in the coordinates that it whitens: Adam's steps are then small for it.
+
+    In the variables' own coordinates a first step of Adam moves a mean of deviation 1e-3 by fifty deviations.
+    """
+    if not isinstance(q, MeanFieldNormal | FullRankNormal) or is_traced(key, q):
+        return q
+    mean, scale = normal_of(q)
+    scale = np.asarray(scale)
+    unit = np.ones(q.dim) if scale.ndim == 1 else np.eye(q.dim)
+    return q if np.array_equal(scale, unit) else framed_normal(q.layout, mean, scale)
 
 
 def _as_given(own: Guide, fitted: Guide) -> Guide:

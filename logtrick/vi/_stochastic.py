@@ -15,7 +15,7 @@ from logtrick.vi._amortized import Amortized, PerRow
 from logtrick.vi._conditioned import Conditioned
 from logtrick.vi._estimators._base import WeightEstimator
 from logtrick.vi._families._coupling_flow import CouplingFlow
-from logtrick.vi._families._framed import Framed
+from logtrick.vi._families._framed import Framed, FramedNormal
 from logtrick.vi._guide import Guide
 from logtrick.vi._loss import estimator_name, grouping
 from logtrick.vi._minibatch import Minibatch
@@ -171,7 +171,7 @@ def rule_of(key: Any, log_density: Any, q: Guide, wanted: Wanted, traced: bool) 
         raise TypeError(f'vi.fit(stop=…) needs "auto", None or a vi.StopRule; got {wanted.stop!r}.')
     if not wanted.objective.linear or isinstance(log_density, Minibatch) or traced:
         return None
-    if q.normal() is None or isinstance(q, Framed):
+    if q.normal() is None or (isinstance(q, Framed) and not isinstance(q, FramedNormal)):
         return StopRule(None)
     target = Target(log_density, q)
     if not target.differentiable:

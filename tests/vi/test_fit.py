@@ -252,3 +252,13 @@ def test_a_density_whose_gradient_is_nan_is_fitted_by_its_values():
     fit = vi.fit(KEY, log_density, vi.FullRankNormal(like=jnp.zeros(2)))
     assert fit.status == "converged" and "values alone" in fit.report["stages"][-1]
     np.testing.assert_allclose(fit.q.mean(), [1.0, 1.0], atol=0.01)
+
+
+def test_stochastic_fits_of_a_narrow_start_take_steps_of_its_own_size():
+    """In raw coordinates the first step of Adam would be fifty standard deviations."""
+    log_density = lambda z: norm.logpdf(z, 5.0, 1e-3).sum()
+    start = vi.FullRankNormal(like=jnp.zeros(2), loc=jnp.full(2, 5.001), scale=2e-3)
+    fit = vi.fit(KEY, log_density, start, num_samples=16, max_steps=600)
+    assert isinstance(fit.q, vi.FullRankNormal)
+    np.testing.assert_allclose(fit.q.mean(), 5.0, atol=2e-4)
+    np.testing.assert_allclose(fit.q.stddev(), 1e-3, rtol=0.1)
