@@ -3,6 +3,9 @@
 import inspect
 from typing import Any
 
+import jax
+import numpy as np
+
 from logtrick._core.calls import described
 from logtrick._core.compat import is_key
 
@@ -59,3 +62,23 @@ def check_objective(where: str, objective: Any, has_data: bool, name: str = "obj
     first, second = list(signature.parameters)[:2] if len(signature.parameters) > 1 else ("", "")
     if first in _KEYS and second not in _KEYS:
         raise TypeError(f"{got}. The parameters come first in an objective.")
+
+
+def value_and_aux(where: str, out: Any) -> tuple[Any, Any]:
+    """What an objective returned, as (value, aux); aux is None where it returned the value alone.
+
+    Args:
+      where: the public function, for the message.
+      out: what the objective returned.
+    Raises:
+      ValueError: it returned two numbers, of which the second would be lost.
+    """
+    if not (isinstance(out, tuple) and len(out) == 2):
+        return out, None
+    value, aux = out
+    if isinstance(aux, jax.Array | np.ndarray | np.generic | float | int) and not np.ndim(aux):
+        raise ValueError(
+            f'{where}: the objective returned two numbers. Return their sum, or (value, {{"name": number}}) to record the '
+            "second in the history."
+        )
+    return value, aux

@@ -16,7 +16,7 @@ from logtrick._core.fingerprint import fingerprint
 from logtrick._core.jaxprs import largest_bytes
 from logtrick._core.meter import evaluations_of
 from logtrick._core.module import Module
-from logtrick._core.objectives import check_objective
+from logtrick._core.objectives import check_objective, value_and_aux
 from logtrick.diagnostics._moments import GradientMoments, Moments
 from logtrick.expectations import expect_program
 from logtrick.programs import host_errors_surface
@@ -68,7 +68,7 @@ class Replicator:
     def value(self, params: Any, key: Array, data: tuple[Any, ...]) -> Array:
         """The objective's value, shape ()."""
         out = self.objective(params, key, *data, **self.options)
-        value = out[0] if isinstance(out, tuple) and len(out) == 2 else out
+        value, _ = value_and_aux(self.where, out)
         return checks.scalar_cost(f"{self.where}: the objective", value)
 
     def _value_and_grad(self, params: Any, key: Array, data: tuple[Any, ...]) -> tuple[Array, Any]:

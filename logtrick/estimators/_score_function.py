@@ -20,7 +20,7 @@ from logtrick.estimators._points import Points
 from logtrick.plans import IID, Plan
 
 
-def nan_unless_finite(log_prob: Array, dist: Distribution) -> Array:
+def nan_unless_finite(log_prob: Array, dist: Any) -> Array:
     """log p for a box, whose derivative is nan where log p of the estimator's own draw is not finite.
 
     The factor reaches what the log-prob depends on; the sum over the distribution's parameters reaches these also where
@@ -29,7 +29,7 @@ def nan_unless_finite(log_prob: Array, dist: Distribution) -> Array:
 
     Args:
       log_prob: log p of the estimator's own draw, shape ().
-      dist: the distribution of the draw.
+      dist: the distribution of the draw, or the arrays that are its parameters.
     Returns:
       log p, or nan where it is not finite.
     Example:

@@ -116,13 +116,14 @@ def expect_given(
     _check(lead, log_weights, normalized, baseline, num_chains, max_weight)
 
     def one(x: Any, absent: Array) -> tuple[Array, Array]:
-        value, lp = f(x), checks.scalar_log_prob(_WHERE, log_prob(x))
+        value, (lp, parameters) = f(x), log_prob(x)
+        lp = checks.scalar_log_prob(_WHERE, lp)
         costs = [
             checks.scalar_cost("f", c) for c in (value if isinstance(value, tuple) else (value,))
         ]
         # weight 0 is p_θ(x) = 0, where ∇p = p ∇log p is 0; a draw that counts and that p_θ cannot
         # make is a mistake
-        return sum(costs[1:], costs[0]), nan_unless_finite(jnp.where(absent, 0.0, lp), dist)
+        return sum(costs[1:], costs[0]), nan_unless_finite(jnp.where(absent, 0.0, lp), parameters)
 
     shape = jax.tree.leaves(blocks)[0].shape[:2]
     given = None if log_weights is None else stop(jnp.asarray(log_weights)).reshape(shape)
@@ -146,11 +147,18 @@ def expect_given(
     return value, detached(_aux(weights, shares, costs, normalized, clipped, lead))
 
 
-def _log_prob_of(dist: Any) -> Callable[[Any], Any]:
+def _log_prob_of(dist: Any) -> Callable[[Any], tuple[Any, Any]]:
+    """A function of a draw that gives its log-prob and the parameters on which this depends."""
     if isinstance(dist, Distribution):
-        return dist.fixed_support().log_prob
+        held = dist.fixed_support()
+        return lambda x: (held.log_prob(x), dist)
     if callable(dist):
-        return dist
+
+        def of_function(x: Any) -> tuple[Any, Any]:
+            converted, outside = jax.closure_convert(dist, x)
+            return converted(x, *outside), outside
+
+        return of_function
     raise TypeError(
         f"{_WHERE}(dist=…) needs a distribution, or a function x -> log p(x); got {type(dist).__name__}. Pass lt.Normal(…)."
     )

@@ -12,8 +12,8 @@ from logtrick._core import checks, keys
 from logtrick._core.calls import described, in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, static
+from logtrick._core.objectives import value_and_aux
 from logtrick.training._folder import entries
-from logtrick.training._step import split
 from logtrick.training._store import read_params
 
 _BLOCK = 64  # replicates evaluated at once
@@ -111,7 +111,8 @@ def compare_checkpoints(
     @jax.jit
     def values(params: Any, extra: tuple[Any, ...]) -> Any:
         def one(i: Any) -> Any:
-            value, _ = split(objective(params, jax.random.fold_in(base, i), *extra))
+            out = objective(params, jax.random.fold_in(base, i), *extra)
+            value, _ = value_and_aux(where, out)
             return checks.scalar_cost(f"{where}: the objective", value)
 
         return jax.lax.map(one, indices, batch_size=min(_BLOCK, num_replicates))

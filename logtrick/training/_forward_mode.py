@@ -9,8 +9,8 @@ from jax.flatten_util import ravel_pytree
 
 from logtrick._core import checks
 from logtrick._core.module import replace
+from logtrick._core.objectives import value_and_aux
 from logtrick.expectations import Aux
-from logtrick.training._step import split
 from logtrick.training._with_gradient import attach
 
 
@@ -48,7 +48,7 @@ def forward_mode(objective: Callable[..., Any]) -> Callable[..., Any]:
         def numbers(flat: Any) -> tuple[Any, Any]:
             given = dict(zip(moved, unravel(flat)))
             at = tree.unflatten([given.get(i, leaf) for i, leaf in enumerate(leaves)])
-            value, aux = split(objective(at, key, *batch))
+            value, aux = value_and_aux("lt.training.forward_mode", objective(at, key, *batch))
             value = checks.scalar_cost("lt.training.forward_mode: the objective", value)
             each = [value, *(found.adaptive_loss for found in _found(aux))]
             return jnp.stack([jnp.asarray(number, flat.dtype) for number in each]), (value, aux)

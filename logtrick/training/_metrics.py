@@ -16,7 +16,7 @@ Array = jax.Array
 def columns(aux: Any, opt_state: Any) -> dict[str, Array]:
     """Scalars by name, stopped: of the user's aux, of the expectations in it, and the learning rate.
 
-    Names are paths joined by "/"; a scalar that is the whole aux is called "aux".
+    Names are paths joined by "/".
     """
     found: dict[str, Array] = {}
     for path, leaf in tree_flatten_with_path(aux, is_leaf=lambda x: isinstance(x, Aux))[0]:
@@ -24,7 +24,7 @@ def columns(aux: Any, opt_state: Any) -> dict[str, Array]:
         if isinstance(leaf, Aux):
             found |= {f"{name}/{k}" if name else k: x for k, x in _of_expectation(leaf).items()}
         elif is_array(leaf) and jnp.ndim(leaf) == 0 and _is_real(leaf):
-            found[name or "aux"] = leaf
+            found[name] = leaf
     rate = _learning_rate(opt_state)
     if rate is not None:
         found["learning_rate"] = rate

@@ -7,10 +7,10 @@ import jax
 
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module
+from logtrick._core.objectives import value_and_aux
 from logtrick.training._adaptive import merge, partition
 from logtrick.training._feed import placed
 from logtrick.training._program import step_key
-from logtrick.training._step import split
 
 
 class Replay(Module):
@@ -75,7 +75,9 @@ def replay(
     trained, statistics = partition(jax.tree.map(jax.numpy.asarray, params))
 
     def value(trained: Any) -> Any:
-        return split(objective(merge(params, trained, statistics), step_key_, *batch))
+        return value_and_aux(
+            "lt.training.replay", objective(merge(params, trained, statistics), step_key_, *batch)
+        )
 
     (number, aux), gradient = jax.value_and_grad(value, has_aux=True)(trained)
     return Replay(number, gradient, aux, step_key_, batch[0] if batch else None)

@@ -12,6 +12,7 @@ from jax import lax
 
 from logtrick._core import checks
 from logtrick._core.module import Module
+from logtrick._core.objectives import value_and_aux
 from logtrick._core.precision import half_precision_seen
 from logtrick.training import _guard
 from logtrick.training._adaptive import adaptive_loss, advanced_statistics, auxes, merge, partition
@@ -83,7 +84,7 @@ def propose(task: Task, state: FitState, key: Array, batch: tuple[Any, ...]) -> 
     def loss(trained: Any) -> tuple[Array, Any]:
         params = merge(state.params, trained, statistics)
         with half_precision_seen() as seen:
-            value, aux = split(task.objective(params, key, *batch))
+            value, aux = value_and_aux(task.where, task.objective(params, key, *batch))
             value = checks.scalar_cost(f"{task.where}: the objective", value)
         _warn_of_half_precision(task.where, seen)
         news = advanced_statistics(task.where, params, aux)
@@ -114,11 +115,6 @@ def _warn_of_half_precision(where: str, seen: list[str]) -> None:
             UserWarning,
             stacklevel=2,
         )
-
-
-def split(out: Any) -> tuple[Any, Any]:
-    """What an objective returned as (value, aux)."""
-    return out if isinstance(out, tuple) and len(out) == 2 else (out, None)
 
 
 def take(

@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from logtrick._core.objectives import value_and_aux
+
 
 def with_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     """An objective for `lt.minimize` from a function that returns its value and its gradient.
@@ -36,7 +38,7 @@ def with_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def objective(params: Any, key: Any, *batch: Any) -> Any:
         out, gradient = function(jax.lax.stop_gradient(params), key, *batch)
-        value, aux = out if isinstance(out, tuple) and len(out) == 2 else (out, None)
+        value, aux = value_and_aux("lt.training.with_gradient", out)
         if jax.tree.map(jnp.shape, gradient) != jax.tree.map(jnp.shape, params):
             raise ValueError(
                 f"lt.training.with_gradient: the gradient must be like the parameters, {jax.tree.map(jnp.shape, params)}; "

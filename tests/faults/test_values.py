@@ -104,3 +104,35 @@ def test_22_weights_beyond_the_range_of_floats_have_an_effective_sample_size():
     assert size(0.0) == pytest.approx(16 / 6, rel=1e-6)
     assert size(1000.0) == pytest.approx(16 / 6, rel=1e-4)
     assert size(-1000.0) == pytest.approx(16 / 6, rel=1e-4)
+
+
+def test_two_numbers_of_an_objective():
+    """The second would be lost, or be an auxiliary value that nobody asked for."""
+
+    def objective(p, key):
+        return (p - 1.0) ** 2, 9.0 * (p - 9.0) ** 2
+
+    for call in (
+        lambda: lt.minimize(KEY, objective, 0.0, SGD, num_steps=2),
+        lambda: lt.gradient_statistics(KEY, objective, 0.0, num_replicates=4),
+    ):
+        with pytest.raises(ValueError, match="returned two numbers. Return their sum, or"):
+            call()
+    recorded = lambda p, key: ((p - 1.0) ** 2, {"far": 9.0 * (p - 9.0) ** 2})
+    assert lt.minimize(KEY, recorded, 0.0, SGD, num_steps=2).history.metrics["far"].shape == (2,)
+
+
+@pytest.mark.parametrize("draws", [[0.5, 0.2], [0.5, -1.0, 0.2]])
+def test_given_draws_that_a_plain_log_prob_masks(draws):
+    """A draw that counts and that p cannot make is a mistake: nan, though `where` masks the derivative; else exact."""
+    x = jnp.array(draws)
+
+    def value(p):
+        log_prob = lambda x: jnp.where(x > 0, -p * x + jnp.log(p), -jnp.inf)
+        return lt.expect_given(x, lambda x: x, log_prob)
+
+    slope = jax.grad(value)(2.0)
+    if -1.0 in draws:
+        assert jnp.isnan(slope)
+    else:  # leave-one-out of two: half the difference of the values times half that of the scores
+        np.testing.assert_allclose(slope, 0.5 * (0.5 - 0.2) * (-0.5 + 0.2), rtol=1e-6)

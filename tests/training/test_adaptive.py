@@ -201,6 +201,7 @@ def test_aux_without_learning_parts_and_other_aux_are_ignored():
 def test_an_int_that_is_no_statistic_stays_an_error():
     class Odd(lt.Estimator):
         count: int = 0
+        draw = close = lambda *_: None
 
     with pytest.raises(TypeError, match=r"params\['estimator'\].count is int32"):
         lt.minimize(

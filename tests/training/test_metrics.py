@@ -22,8 +22,6 @@ def test_scalars_of_the_aux_become_columns():
     metrics = lt.minimize(KEY, objective, 0.0, SGD, num_steps=3).history.metrics
     assert sorted(metrics) == ["a", "deep/b", "deep/list/0", "on"]
     assert metrics["deep/b"].tolist() == [0.0, 3.0, 4.5] and metrics["on"].tolist() == [0, 1, 1]
-    alone = lt.minimize(KEY, lambda p, k: (bowl(p, k), 3 * p), 0.0, SGD, num_steps=2)
-    assert alone.history.metrics["aux"].tolist() == [0.0, 4.5]
 
 
 def test_norms_and_the_learning_rate():
