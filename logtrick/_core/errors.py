@@ -1,8 +1,9 @@
-"""The named refusals. Every one is a `TypeError` or a `ValueError` where it is raised at trace time."""
+"""The named refusals. Every one is a `TypeError` or a `ValueError` where it is raised at trace time.
+
+Nothing of JAX is imported here: checkpoints are written without it.
+"""
 
 from typing import Any
-
-import jax
 
 
 class UnaccountedRandomnessError(TypeError):
@@ -80,19 +81,3 @@ class CheckpointError(RuntimeError):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
-
-
-# What JAX raises where Python or NumPy meets a traced value.
-TRACED_ERRORS = (
-    jax.errors.ConcretizationTypeError,
-    jax.errors.TracerArrayConversionError,
-    jax.errors.TracerIntegerConversionError,
-)
-
-
-def explain_tracing(error: BaseException, fact: str) -> None:
-    """Say once, beside JAX's own words, what is traced and what to write instead."""
-    if not any(note.startswith("logtrick:") for note in getattr(error, "__notes__", ())):
-        error.add_note(
-            f"logtrick: {fact}. Write them with jax.numpy and lax.cond, or wrap a NumPy function in lt.black_box(f, …)."
-        )

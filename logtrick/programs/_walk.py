@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from logtrick._core.calls import described
-from logtrick._core.errors import TRACED_ERRORS, explain_tracing
+from logtrick._core.tracing import TRACED_ERRORS, explain_tracing
 from logtrick.programs._lost import check_sub_programs
 from logtrick.programs._statements import (
     MADE,

@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from logtrick._core.errors import TRACED_ERRORS, NonFiniteError, explain_tracing
+from logtrick._core.errors import NonFiniteError
 from logtrick._core.module import replace
+from logtrick._core.tracing import TRACED_ERRORS, explain_tracing
 from logtrick.programs import host_errors_surface
 from logtrick.training._columns import Columns
 from logtrick.training._feed import HostBatches, on_host

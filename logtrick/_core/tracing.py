@@ -1,0 +1,18 @@
+"""Python or NumPy met a traced value: what to say beside JAX's own words."""
+
+import jax
+
+# What JAX raises where Python or NumPy meets a traced value.
+TRACED_ERRORS = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+
+
+def explain_tracing(error: BaseException, fact: str) -> None:
+    """Say once, beside JAX's own words, what is traced and what to write instead."""
+    if not any(note.startswith("logtrick:") for note in getattr(error, "__notes__", ())):
+        error.add_note(
+            f"logtrick: {fact}. Write them with jax.numpy and lax.cond, or wrap a NumPy function in lt.black_box(f, …)."
+        )
