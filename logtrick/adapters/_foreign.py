@@ -312,8 +312,8 @@ _OWN = {
 def own_family(dist: Any, shape: tuple[int, ...]) -> Distribution | None:
     """The family of ours that a foreign distribution is, where its draws may round to an end of their support.
 
-    Ours are the same draws from the same key, and carry the coordinates in which they were made, for
-    which the score is finite and right. (TFP draws others.)
+    Ours are of the same law, and carry the coordinates in which they were made, for which the score
+    is finite and right. The numbers from one key are the same too, but for NumPyro's Beta.
     """
     family, names = _OWN.get(type(dist).__name__, (None, ()))
     for each in names:

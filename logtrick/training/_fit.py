@@ -60,10 +60,10 @@ def fit(
     arguments.check_functions(where, objective, optimizer)
     arguments.check_options(where, average, freeze_guard, callback=callback, evaluate=evaluate)
     mesh = automatic_mesh(where, mesh)
-    given = {"params": params, "data": data}
+    given_params, given_data = params, data
     params = arguments.arrays(where, params)
     feed, data, host = placed(where, data, batch_size, key, mesh)
-    _say_of_double_precision(where, **given)
+    _say_of_double_precision(where, params=given_params, data=given_data)
     check_objective(where, objective, feed.source != "none")
     task = Task(
         where=where,

@@ -59,7 +59,7 @@ class History(Module):
     def plot(self, ax: Any = None, window: int | None = None) -> Any:
         """The objective against the step: every step as a faint line, a moving mean on top.
 
-        Where `lt.training.GradientNoise` listened, its signal-to-noise ratio is drawn against a second axis, in gray.
+        Where `lt.training.GradientNoise` listened, its signal-to-noise ratio is drawn against a second axis, as gray diamonds.
 
         Args:
           ax: a matplotlib axes; a new figure otherwise.
@@ -91,9 +91,10 @@ class History(Module):
         noise = self.series.get("gradient_noise")
         if noise is not None and len(noise["step"]):
             right = ax.twinx()
-            right.plot(noise["step"], noise["signal_to_noise"], "o-", color="0.5", markersize=3)
+            right.plot(noise["step"], noise["signal_to_noise"], "D", color="0.4", markersize=4)
             right.set_yscale("symlog", linthresh=0.1)
-            right.set_ylabel("gradient: signal-to-noise ratio of a step", color="0.4")
+            right.set_ylim(0.0, None)
+            right.set_ylabel("◆ gradient: signal-to-noise ratio of a step", color="0.4")
         return ax
 
 

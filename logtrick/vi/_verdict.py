@@ -171,10 +171,9 @@ def judge(
 ) -> tuple[str, tuple[str, ...]]:
     """The verdict and its reasons.
 
-    `good` needs all of: every weight finite; gap + 2 standard errors < 0.5 nats; mean shift < 0.25; standard deviations changed
-    by < 15 %; no missed mode; and k-hat
-    < 1 unless four fifths of the draws are effective, < 0.7 unless a tenth are (the gap of a heavy-tailed p is
-    underestimated otherwise; among nearly equal weights k-hat means nothing).
+    `good` needs all of: every weight finite; gap + 2 standard errors < 0.5 nats; mean shift < 0.25; standard deviations
+    changed by < 15 %; no missed mode; and k-hat < 1 unless four fifths of the draws are effective, < 0.7 unless a tenth are
+    (the gap of a heavy-tailed p is underestimated otherwise; among nearly equal weights k-hat means nothing).
     Else `usable after reweighting` where no mode is missed and the effective sample size is at least a tenth of the draws.
     """
     reasons = []

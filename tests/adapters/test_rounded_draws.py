@@ -39,3 +39,21 @@ def test_what_is_moved_inside_has_no_score() -> None:
     make = lambda p: lt.adapters.from_numpyro(nd.Kumaraswamy(*jnp.exp(p)))
     assert np.isnan(gradients(make, jnp.array([-3.0, -3.0]))).all()
     assert np.isfinite(gradients(make, jnp.array([0.5, 0.5]))).all()
+
+
+@pytest.mark.parametrize("library", ["numpyro.distributions", "distrax"])
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("Beta", (0.5, 2.0)), ("Gamma", (0.5, 2.0)), ("Dirichlet", (np.array([0.5, 1.0, 2.0]),))],
+)
+def test_families_of_ours_have_the_law_of_the_foreign_ones(library, name, parameters) -> None:
+    """The same log-prob; the same numbers from one key too, but for NumPyro's Beta, which takes them from a Dirichlet."""
+    foreign = getattr(pytest.importorskip(library), name)(*map(jnp.asarray, parameters))
+    numpyro, key = library.startswith("numpyro"), jax.random.key(3)
+    adapt = lt.adapters.from_numpyro if numpyro else lt.adapters.from_distrax
+    ours = adapt(foreign)
+    draw = foreign.sample(key) if numpyro else foreign.sample(seed=key)
+    assert isinstance(ours, getattr(lt, name))
+    np.testing.assert_allclose(ours.log_prob(draw), foreign.log_prob(draw), rtol=1e-5)
+    if (library, name) != ("numpyro.distributions", "Beta"):
+        np.testing.assert_allclose(ours.sample(key), draw, rtol=1e-6)
