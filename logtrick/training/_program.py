@@ -150,13 +150,13 @@ def _advance(
 
     def body(i: Array, carry: tuple[FitState, Array, Array]) -> tuple[FitState, Array, Array]:
         state, counters, rows = carry
-        at = i.astype(jnp.uint32)  # an index without a sign is not checked for negative values
-        key = lax.dynamic_index_in_dim(step_keys, at, keepdims=False)
+        # An index without a sign is not checked for negative values. (To write at one is lost under vmap in jax 0.7.)
+        key = lax.dynamic_index_in_dim(step_keys, i.astype(jnp.uint32), keepdims=False)
         leaves = jax.tree.leaves((_with_counters(state, counters), key, data, i))
         state, records = tree.unflatten(jaxpr_as_fun(closed)(*leaves))
         state, counters = _without_counters(state)
-        row = _as_row(records)
-        return state, counters, lax.dynamic_update_index_in_dim(rows, row, at, 0)
+        rows = lax.dynamic_update_index_in_dim(rows, _as_row(records), i, 0)
+        return state, counters, rows
 
     width = len(jax.tree.leaves(kinds))
     rows = jnp.full((capacity, width), STOPPED, float)

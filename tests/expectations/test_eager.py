@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 import logtrick as lt
+from tests.core.compilations import compilations
 
 KEY = jax.random.key(0)
 PACKAGE = str(pathlib.Path(lt.__file__).parent)
@@ -52,12 +53,7 @@ def test_an_eager_gradient_runs_little_python_and_compiles_nothing(
     gradient, at = jax.grad(value), jnp.zeros(size)
     gradient(at)
     gradient(at)
-    compiled: list[str] = []
-    listen = lambda name, _, **__: compiled.append(name) if "backend_compile" in name else None
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
+    with compilations() as compiled:
         calls = python_calls(gradient, at)
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
     assert 50 < calls <= most
     assert compiled == []

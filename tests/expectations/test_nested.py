@@ -154,7 +154,7 @@ def test_a_key_of_each_samples_own(chunk_size):
     aux = jax.jit(lambda: run(lambda x, key: jax.random.normal(key)))()
     assert distinct(aux.costs) == N
     without = jax.jit(lambda: run(lambda x: x))()
-    np.testing.assert_array_equal(aux.draws, without.draws)
+    np.testing.assert_allclose(aux.draws, without.draws, rtol=1e-6)  # two programs: to rounding
 
 
 def test_the_gradient_of_a_nested_expectation(x64):

@@ -10,6 +10,7 @@ from jax.scipy.stats import norm
 import logtrick as lt
 from logtrick import vi
 from logtrick.vi._stop import StopRule, normal_decrement
+from tests.core.compilations import compilations
 
 KEY = jax.random.key(0)
 PRECISION = jnp.array([[2.0, 0.6], [0.6, 1.0]])
@@ -34,28 +35,12 @@ def test_a_second_fit_compiles_nothing():
     density = lambda z: gaussian(z) + 1.0
     q0 = vi.MeanFieldNormal(like=jnp.zeros(2))
     for options in ({}, {"max_steps": 60, "estimator": vi.STL()}):
-        with lowerings() as count:
+        with compilations() as compiled:
             vi.fit(KEY, density, q0, **options)
-        assert count[0] > 0
-        with lowerings() as count:
+        assert compiled
+        with compilations() as compiled:
             vi.fit(jax.random.key(1), density, q0, **options)
-        assert count[0] == 0
-
-
-class lowerings:
-    """Counts the programs that are compiled inside."""
-
-    def __enter__(self):
-        self.count = [0]
-        self.heard = lambda name, *_, **__: self._hear(name)
-        jax.monitoring.register_event_duration_secs_listener(self.heard)
-        return self.count
-
-    def _hear(self, name):
-        self.count[0] += "backend_compile" in name
-
-    def __exit__(self, *_):
-        jax.monitoring.unregister_event_duration_listener(self.heard)
+        assert not compiled
 
 
 def test_any_optimizer():
