@@ -113,6 +113,7 @@ from logtrick.estimators import (
     StraightThroughGumbelSoftmax as StraightThroughGumbelSoftmax,
     SumAndSample as SumAndSample,
     UnorderedSet as UnorderedSet,
+    VariableElimination as VariableElimination,
     WithControlVariate as WithControlVariate,
     cite as cite,
 )

@@ -67,4 +67,5 @@ from logtrick.estimators._straight_through import StraightThrough as StraightThr
 from logtrick.estimators._sum_and_sample import SumAndSample as SumAndSample
 from logtrick.estimators._surrogate import surrogate as surrogate
 from logtrick.estimators._unordered_set import UnorderedSet as UnorderedSet
+from logtrick.estimators._variable_elimination import VariableElimination as VariableElimination
 from logtrick.estimators._with_control_variate import WithControlVariate as WithControlVariate

@@ -38,6 +38,9 @@ class Estimator(Module, abstract=True):
         that is not held constant). Otherwise the engine refuses them.
       evaluations: of f per sample, where it is the same for every distribution; None where the
         engine is to count.
+      sums_out: the points are the whole support, with their probabilities in `points.kept`, so that
+        the engine may sum the draw out: in loops by a forward recursion, and with evaluations
+        counted by what depends on which draw.
       needs: classes of `lt.estimators`, what is needed of the distribution and of f.
       derivatives_of_rest: the highest derivative of the rest that `close` uses, as
         `costs.derivatives`; 0 for none.
@@ -65,6 +68,7 @@ class Estimator(Module, abstract=True):
     max_order: ClassVar[float] = math.inf
     mixed_orders: ClassVar[bool] = False
     evaluations: ClassVar[int | None] = None
+    sums_out: ClassVar[bool] = False
     needs: ClassVar[frozenset[type[Need]]] = frozenset()
     derivatives_of_rest: ClassVar[int] = 0
     statistics: ClassVar[tuple[str, ...]] = ()

@@ -82,8 +82,13 @@ def evaluate(estimator: Any, points: Points, rest: Callable[[Any], Costs]) -> Co
         costs,
         name=name,
         expansions=tuple(expansions),
-        evaluations=costs.evaluations * (points.count + len(points.centers)),
+        evaluations=costs.evaluations * _times(estimator, points),
     )
+
+
+def _times(estimator: Any, points: Points) -> int:
+    """How often the rest is evaluated for this site; 1 where that is counted over all sites, by `Structure.largest_table`."""
+    return 1 if estimator.sums_out else points.count + len(points.centers)
 
 
 def close(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:

@@ -151,6 +151,7 @@ class Credit:
       unknown: for each site, whether its estimator was made inside the program, from traced
         values.
       reply: the sites that what the program returns depends on.
+      scopes: for each cost, and each site together with its distribution, the draws that it depends on directly.
       jaxpr: the abstract run; its outputs are of the structure `tree`.
     """
 
@@ -158,6 +159,7 @@ class Credit:
     sites: list[tuple[int, ...]]
     unknown: list[bool]
     reply: tuple[int, ...]
+    scopes: list[Sites]
     jaxpr: Any
     tree: Any
 
@@ -193,14 +195,17 @@ def credit(run: Callable[[], tuple[Any, ...]]) -> Credit:
     inside = [not _from_outside(closed.jaxpr, v, known) for v in closed.jaxpr.outvars]
     unknown = [any(jax.tree.leaves(leaves)) for leaves in jax.tree.unflatten(tree, inside)[2]]
     ancestors: list[Sites] = []
+    scopes: list[Sites] = list(costs)
     for site, parts in enumerate(made_of):
         parents = _union(jax.tree.leaves(parts)) - {site}
+        scopes.append(parents | {site})
         ancestors.append(_union([frozenset([site]), *(ancestors[j] for j in parents)]))
     return Credit(
         [tuple(sorted(_union(ancestors[j] for j in c))) for c in costs],
         [tuple(sorted(a)) for a in ancestors],
         unknown,
         tuple(sorted(_union(ancestors[j] for j in _union(reply)))),
+        scopes,
         closed.jaxpr,
         tree,
     )

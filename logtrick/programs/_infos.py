@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -43,6 +44,11 @@ class SiteInfo:
     items: "ClassVar[tuple[Info, ...]]" = ()
 
     @property
+    def table(self) -> int:
+        """At how many points what depends on this draw is evaluated, and only that; 1 where `evaluations` counts everything."""
+        return self.evaluations if self.estimator.sums_out else 1
+
+    @property
     def random(self) -> bool:
         """Whether the site draws anything."""
         leaves = jax.tree.leaves(self.noise, is_leaf=_noise.is_noise)
@@ -65,6 +71,7 @@ class KeyInfo:
     noise: Any
     size: int = 2
     items: "ClassVar[tuple[Info, ...]]" = ()
+    table: ClassVar[int] = 1
 
 
 def key_info(index: int) -> KeyInfo:
@@ -74,16 +81,37 @@ def key_info(index: int) -> KeyInfo:
 
 @dataclasses.dataclass(frozen=True)
 class LoopInfo:
-    """One loop over time: the draws and costs of each step, in the order of its statements."""
+    """One loop over time: the draws and costs of each step, in the order of its statements.
+
+    Attributes:
+      remembered: in a loop whose draws are summed out, for each leaf of the carry whether it depends on them; None for
+        other loops.
+    """
 
     name: Any
     length: int
     items: "tuple[Info, ...]"
+    remembered: tuple[bool, ...] | None = None
+
+    @property
+    def outcomes(self) -> int:
+        """How many outcomes a step has, in a loop whose draws are summed out."""
+        return math.prod(item.table for item in self.items if isinstance(item, SiteInfo))
+
+    @property
+    def branches(self) -> bool:
+        """Whether the rest of the program is evaluated at several points: the outcomes of the last step."""
+        return self.remembered is not None
+
+    @property
+    def table(self) -> int:
+        """As `SiteInfo.table`: each outcome of the step before with each of the step."""
+        return 1 if self.remembered is None else self.outcomes**2
 
     @property
     def noise(self) -> list[Any]:
         """The noise of all steps, for each item that draws."""
-        return repeated(self.items, self.length)
+        return [] if self.remembered is not None else repeated(self.items, self.length)
 
     @property
     def size(self) -> int:
@@ -106,6 +134,7 @@ class PlateInfo:
     used: int
     element: "Structure"
     branches: bool = False
+    table: ClassVar[int] = 1
 
     @property
     def items(self) -> "tuple[Info, ...]":
@@ -173,6 +202,12 @@ class Structure:
     def ancestors(self, site: int) -> Path:
         """A site, and those whose draws its distribution depends on: all are credited with costs that depend on its draw."""
         return (0,) if self.credit is None else self.credit.sites[site]
+
+    def largest_table(self) -> int:
+        """The evaluations that draws that are summed out take: of what depends on the largest table of them."""
+        scopes = [frozenset({0})] if self.credit is None else self.credit.scopes
+        tables = [site.table for site in self.sites]
+        return max(1, *(math.prod(tables[site] for site in scope) for scope in scopes))
 
     def reply_depends_on(self, site: int) -> bool:
         """Whether what the program returns depends on the draw of a site."""

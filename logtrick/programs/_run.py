@@ -55,7 +55,7 @@ def run_block(
         nonlocal evaluations
         of = Sampled(structure, noises, runs, collect, open_loop, open_plate)
         costs = close_stretch(of, open_stretch(Running(begin()), of))
-        evaluations = costs.evaluations
+        evaluations = costs.evaluations * structure.largest_table()
         paid, zero = total_of(costs)
         total = paid if zero is None else (zero if paid is None else paid + zero)
         if total is None:

@@ -70,7 +70,8 @@ def scan(
     per step, over the samples: Σ_t Σ_{u≥t} (c_u − b_t) ∇log p_t. Right at every order. Discount and
     mask by scaling the costs: a step past the end of its episode costs 0. Only estimators that
     evaluate one point are legal inside (`ScoreFunction`, `Pathwise`, …): k points in each of T
-    steps would cost k^T. An `lt.expect` inside has noise of its own in every step, also under one
+    steps would cost k^T. `VariableElimination` sums the draws of a Markov chain out exactly, by the
+    forward recursion, where the carry depends on the last draw alone. An `lt.expect` inside has noise of its own in every step, also under one
     key. Loops nest.
 
     Args:

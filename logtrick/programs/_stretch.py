@@ -23,7 +23,8 @@ from logtrick._core.samples import Runs
 from logtrick._core.watch import watch
 from logtrick.distributions import value_of
 from logtrick.estimators import Costs, Estimator, Points, close_limited, draw, evaluate
-from logtrick.programs._infos import KeyInfo, LoopInfo, PlateInfo, Structure
+from logtrick.programs._forward import sum_out
+from logtrick.programs._infos import CostInfo, KeyInfo, LoopInfo, PlateInfo, Structure
 from logtrick.programs._open import Open, OpenKey, OpenSite, Settled, open_site, sum_of
 from logtrick.programs._records import Record, Records
 from logtrick.programs._statements import Cost, FreshKey, Loop, Plate, Sample, WholeCost
@@ -129,6 +130,9 @@ class _Opener(Reader):
 
     def loop(self, statement: Loop) -> Any:
         planned, noises = self._planned(LoopInfo)
+        if planned.branches:
+            self.tail = self._summed_out(statement, planned)
+            return None
         reply, opened = self.of.open_loop(statement, planned, noises, self.of)
         self.sites.append(opened)
         return reply
@@ -157,6 +161,24 @@ class _Opener(Reader):
         """A site whose estimator evaluates the rest of the program at several points, or differentiates it."""
         found = evaluate(estimator, points, self._rest(record_draw=True))
         return _closed(close_limited(estimator, found, points, self.of.runs), self.site)
+
+    def _summed_out(self, statement: Loop, planned: LoopInfo) -> Costs:
+        """A loop whose draws are summed out; the rest of the program is evaluated at every outcome of its last step."""
+        of, site = self.of, self.site
+        loop = sum_out(statement, planned, of.scale, of.structure.nests)
+        rest = self._rest(record_draw=False)
+        if loop.last:
+            costs = jax.vmap(lambda last: rest(loop.reply(last)))(loop.last)
+            costs = costs.centered().averaged(loop.weights)
+        else:
+            costs = rest(loop.reply([]))
+        costs = _closed(_with_paid(of, site, costs, loop.paid).plus(loop.zero), site)
+        if not of.collect:
+            return costs
+        is_cost = [isinstance(item, CostInfo) for item in planned.items]
+        draws = [None if c else mean for c, mean in zip(is_cost, loop.means)]
+        paid = [mean if c else None for c, mean in zip(is_cost, loop.means)]
+        return _with_record(costs, site, Record(draws, paid))
 
     def _rest(self, record_draw: bool) -> Callable[[Any], Costs]:
         """The rest of the program after the site at hand, a function of its reply."""
@@ -259,12 +281,21 @@ def _close(of: Sampled, site: int, opened: Open, costs: Costs) -> Costs:
         # without a weight, a derivative of the later costs would go on in these parameters and find nothing
         credited = {k: limited(name, c, watched) for k, c in costs.credited.items()}
         costs = dataclasses.replace(costs, credited=credited)
-    if settled.paid is not None:
-        own = of.structure.ancestors(site)
-        groups = dict(costs.credited)
-        groups[own] = groups[own] + settled.paid if own in groups else settled.paid
-        costs = dataclasses.replace(costs, credited=groups)
-    return costs.plus(settled.zero).learned(settled.loss, settled.observed)
+    return (
+        _with_paid(of, site, costs, settled.paid)
+        .plus(settled.zero)
+        .learned(settled.loss, settled.observed)
+    )
+
+
+def _with_paid(of: Sampled, site: int, costs: Costs, paid: Array | None) -> Costs:
+    """The costs, with those inside of a loop or plate, to be credited to it and to what its draws depend on."""
+    if paid is None:
+        return costs
+    own = of.structure.ancestors(site)
+    groups = dict(costs.credited)
+    groups[own] = groups[own] + paid if own in groups else paid
+    return dataclasses.replace(costs, credited=groups)
 
 
 def _with_own_costs(of: Sampled, stretch: Stretch) -> Costs:

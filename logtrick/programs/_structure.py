@@ -13,9 +13,10 @@ from logtrick._core import checks, mesh
 from logtrick._core.compat import is_tracer
 from logtrick._core.samples import depends_on_step, in_abstract_step
 from logtrick.distributions import Distribution, value_of
-from logtrick.estimators import Estimator, Points, draw
+from logtrick.estimators import Estimator, FiniteSupport, Points, draw
 from logtrick.noise import INDEPENDENT
 from logtrick.programs._credit import Credit, credit, mark, mark_inside
+from logtrick.programs._forward import remembered, sums_out
 from logtrick.programs._infos import (
     CostInfo,
     Info,
@@ -50,7 +51,13 @@ def site_info(statement: Sample, index: int, num_samples: int) -> SiteInfo:
     leaves = jax.tree.leaves(noise, is_leaf=_noise.is_noise)
     size = max(_event_size(dist), sum(leaf.size for leaf in leaves))
     return SiteInfo(
-        name, family, estimator, noise, size, factorized=dist.independent_factors is not None
+        name,
+        family,
+        estimator,
+        noise,
+        size,
+        evaluations=estimator.count_evaluations(dist) if estimator.sums_out else 0,
+        factorized=dist.independent_factors is not None,
     )
 
 
@@ -114,6 +121,7 @@ class _Finder(Reader):
     ) -> None:
         self.num_samples, self.marked = num_samples, marked
         self.inside, self.path = inside, path
+        self.is_step = False
         self.items: list[Info] = []
         self.parts: list[Any] = []
         self.estimators: list[Any] = []
@@ -132,7 +140,9 @@ class _Finder(Reader):
         index = self._sites
         info = site_info(statement, index, self.num_samples)
         points = draw(statement.estimator, _noise.example(info.noise), statement.dist)
-        if self.inside:
+        if self.is_step and statement.estimator.sums_out:
+            pass  # whether the loop can sum its draws out is known at the end of the step
+        elif self.inside:
             check_in_loop(self.inside, statement, points)
         elif self.path:
             check_independent("lt.plate", statement)
@@ -165,6 +175,7 @@ class _Finder(Reader):
 
         def body(carry: Any, x: Any) -> tuple[Any, Any]:
             finder = self._nested(index, "lt.scan")
+            finder.is_step = True
             inner[:] = [finder]
 
             def step() -> tuple[Any, Any]:
@@ -184,10 +195,21 @@ class _Finder(Reader):
         length = length if not steps else jnp.shape(steps[0])[0]
         assert length is not None  # lax.scan has checked it
         name = index if statement.name is None else statement.name
-        info = LoopInfo(name, length, items)
+        info = LoopInfo(name, length, items, self._remembered(statement, items))
         reply = self.marked((carry, ys), index)
         self._add(info, self._with_reply((carry, ys), parts), estimators)
         return reply
+
+    def _remembered(self, statement: Loop, items: tuple[Info, ...]) -> tuple[bool, ...] | None:
+        """Which leaves of the carry depend on draws, where these are summed out."""
+        if not sums_out(items):
+            return None
+        if self.inside:
+            raise ValueError(
+                f"{self.inside}: the last carry of a loop whose draws are summed out by VariableElimination() is known at "
+                "several points: in each of T steps that would be k^T. Write one loop over all steps, or use ScoreFunction()."
+            )
+        return remembered(statement)
 
     def plate(self, statement: Plate) -> Any:
         index = self._sites
@@ -242,6 +264,8 @@ def check_in_loop(where: str, statement: Sample, points: Any) -> None:
     estimator, name = statement.estimator, type(statement.estimator).__name__
     instead = "Use ScoreFunction() or Pathwise() inside the step, or draw outside of the loop."
     if points.stacked:
+        if where == "lt.scan" and FiniteSupport in estimator.needs:
+            instead = f"VariableElimination() sums a Markov chain out exactly. Else: {instead[0].lower()}{instead[1:]}"
         raise ValueError(
             f"{where}: {name} evaluates the rest of the program at {points.count} points: in each of T steps that would "
             f"be {points.count}^T in all. {instead}"
@@ -304,12 +328,14 @@ def _check_reply(plate: PlateInfo) -> None:
     """
     branched = None
     for position, item in enumerate(plate.element.sites):
-        if branched is None and isinstance(item, SiteInfo | PlateInfo) and item.branches:
+        if branched is None and isinstance(item, SiteInfo | LoopInfo | PlateInfo) and item.branches:
             branched = item
         if not plate.element.reply_depends_on(position):
             continue
         if branched is not None:
             what = "lt.plate(stand_in=…)"
+            if isinstance(branched, LoopInfo):
+                what = "VariableElimination"
             if isinstance(branched, SiteInfo):
                 what = type(branched.estimator).__name__
             raise ValueError(

@@ -84,6 +84,7 @@ REGISTRY = {
         lt.Combination(_TWO, (0.3, 0.7), learn=True), ("index", "bits"), shift=False
     ),
     "Enumerate": Entry(lt.Enumerate(), _FINITE),
+    "VariableElimination": Entry(lt.VariableElimination(), _FINITE),
     "DisARM": Entry(lt.DisARM(), ("bits", "bit")),
     "ARM": Entry(lt.ARM(), ("bits", "bit")),
     "ARMS": Entry(lt.ARMS(3), ("bits", "bit")),

@@ -140,7 +140,7 @@ def check_count(estimator, dist_of, cost_of, params):
         return out[0] + out[1].adaptive_loss if estimator.adaptive else out
 
     declared = estimator.count_evaluations(dist_of(params)) * (
-        1 if isinstance(estimator, lt.Enumerate) else RUNS
+        1 if isinstance(estimator, lt.Enumerate | lt.VariableElimination) else RUNS
     )
     with evaluations_counted() as counts:
         jax.block_until_ready(jax.jit(jax.value_and_grad(call))(params))
