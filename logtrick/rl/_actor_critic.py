@@ -32,9 +32,9 @@ def actor_critic(
       log_probs: log π(a_t | s_t) of the actions taken, shape (T,).
       rewards: r_t, shape (T,); held constant.
       values: v_t, the critic's prediction of G_t from the state before the action, shape (T,).
-      discount: γ.
+      discount: γ, one number.
       mask: True where a step counts, shape (T,).
-      critic_weight: w.
+      critic_weight: w, one number.
     Returns:
       The loss, shape (). Use `jax.vmap` over episodes, and take the mean.
     Raises:
@@ -52,8 +52,9 @@ def actor_critic(
       ([-0.5, -0.5], [-1.0, -1.0])
     """
     where = "lt.rl.actor_critic"
-    _arrays.steps(where, log_probs=log_probs, rewards=rewards, values=values)
-    values = jnp.asarray(values)
+    _, _, values = _arrays.steps(where, log_probs=log_probs, rewards=rewards, values=values)
+    critic_weight = _arrays.number(where, "critic_weight", critic_weight)
+    discount = _arrays.number(where, "discount", discount)
     counts = _arrays.mask_like(where, values, mask)
     actor = reinforce(log_probs, rewards, discount=discount, mask=mask, baselines=values)
     returns = stop(reward_to_go(rewards, discount=discount, mask=mask))

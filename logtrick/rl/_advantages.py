@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from logtrick._core import checks
 from logtrick._core.module import Module
 from logtrick.rl import _arrays
 
@@ -31,6 +30,11 @@ class Advantage(Module, abstract=True):
         """The advantages, shape (G,), of the rewards, shape (G,)."""
 
 
+def _differences(rewards: Array) -> Array:
+    """Rewards relative to the first: an offset that all share leaves no rounding errors."""
+    return rewards - rewards[0]
+
+
 class LeaveOneOutAdvantage(Advantage):
     """rᵢ − mean_{j≠i} r_j, which leaves the gradient unbiased.
 
@@ -45,8 +49,9 @@ class LeaveOneOutAdvantage(Advantage):
     unbiased: ClassVar[bool] = True
 
     def __call__(self, rewards: Array) -> Array:
-        others = (jnp.sum(rewards) - rewards) / (len(rewards) - 1)
-        return rewards - others
+        differences = _differences(rewards)
+        others = (jnp.sum(differences) - differences) / (len(rewards) - 1)
+        return differences - others
 
 
 class MeanCenteredAdvantage(Advantage):
@@ -61,7 +66,8 @@ class MeanCenteredAdvantage(Advantage):
     """
 
     def __call__(self, rewards: Array) -> Array:
-        return rewards - jnp.mean(rewards)
+        differences = _differences(rewards)
+        return differences - jnp.mean(differences)
 
 
 class StandardizedAdvantage(Advantage):
@@ -83,10 +89,10 @@ class StandardizedAdvantage(Advantage):
     epsilon: Any = 0.0
 
     def __call__(self, rewards: Array) -> Array:
-        centered = rewards - jnp.mean(rewards)
+        differences = _differences(rewards)
+        centered = differences - jnp.mean(differences)
         spread = jnp.sqrt(jnp.mean(centered**2)) + self.epsilon
-        # Equal rewards leave rounding errors, which the division would blow up to advantages of size 1.
-        informative = jnp.any(rewards != rewards[0])
+        informative = jnp.any(differences != 0)
         return jnp.where(informative, centered / jnp.where(informative, spread, 1.0), 0.0)
 
 
@@ -98,7 +104,7 @@ def fraction_without_signal(rewards: Any) -> Array:
     Args:
       rewards: shape (groups, G).
     Returns:
-      A number between 0 and 1, shape ().
+      A number between 0 and 1, shape (); nan where a reward is nan.
     Raises:
       ValueError: rewards of another rank, or groups of one.
     Example:
@@ -107,10 +113,11 @@ def fraction_without_signal(rewards: Any) -> Array:
       0.5
     """
     where = "lt.rl.fraction_without_signal"
-    rewards = checks.real(where, "rewards", rewards)
+    rewards = _arrays.real(where, "rewards", rewards)
     if rewards.ndim != 2:
         raise ValueError(
             f"{where}(rewards=…) needs the rewards of all groups, shape (groups, G); got {rewards.shape}. Stack them."
         )
     _arrays.at_least_two(where, "rewards", rewards.T)
-    return jnp.mean(jnp.all(rewards == rewards[:, :1], axis=1), dtype=rewards.dtype)
+    fraction = jnp.mean(jnp.all(rewards == rewards[:, :1], axis=1), dtype=rewards.dtype)
+    return jnp.where(jnp.any(jnp.isnan(rewards)), jnp.nan, fraction)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from logtrick._core.compat import is_tracer
 from logtrick._core.module import Module
 
 Array = jax.Array
@@ -79,6 +80,12 @@ class FixedDenominator(Aggregation):
 
     denominator: Any = 1.0
     unbiased: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not is_tracer(self.denominator) and not self.denominator > 0:
+            raise ValueError(
+                f"FixedDenominator(denominator=…) needs a positive number; got {self.denominator}. Pass 1.0, say."
+            )
 
     def weights(self, mask: Array) -> Array:
         return mask.astype(float) / (len(mask) * self.denominator)

@@ -6,13 +6,35 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
+from logtrick._core.kernel import stop
 
 Array = jax.Array
 
 
+def real(where: str, name: str, value: Any) -> Array:
+    """A real array in at least float32, in which log-probs and rewards are summed."""
+    array = checks.real(where, name, jnp.asarray(value))
+    return array if array.dtype.itemsize >= 4 else array.astype(jnp.float32)
+
+
+def number(where: str, name: str, value: Any) -> Array:
+    """One number for all steps."""
+    value = real(where, name, value)
+    if value.ndim != 0:
+        raise ValueError(
+            f"{where}({name}=…) needs one number; got shape {value.shape}. Pass a float, or use jax.vmap."
+        )
+    return value
+
+
+def nan_unless_finite(log_probs: Array) -> Array:
+    """The log-probs, with nan and a derivative of nan where one is not finite: no policy drew that."""
+    return log_probs * stop(jnp.where(jnp.isfinite(log_probs), 1.0, jnp.nan))
+
+
 def steps(where: str, **named: Any) -> list[Array]:
     """One episode's arrays: real, all of the same shape (T,)."""
-    arrays = [checks.real(where, name, value) for name, value in named.items()]
+    arrays = [real(where, name, value) for name, value in named.items()]
     shape = arrays[0].shape
     for name, array in zip(named, arrays):
         if array.ndim != 1 or array.shape != shape:
@@ -25,7 +47,7 @@ def steps(where: str, **named: Any) -> list[Array]:
 
 def group(where: str, log_probs: Any, rewards: Any, mask: Any) -> tuple[Array, Array, Array]:
     """Log-probs (G, T), rewards (G,) held constant and mask (G, T) of one group; padding has log-prob 0."""
-    rewards = jax.lax.stop_gradient(group_rewards(where, rewards))
+    rewards = stop(group_rewards(where, rewards))
     log_probs, mask = draws(where, "log_probs", log_probs, mask)
     if len(log_probs) != len(rewards):
         raise ValueError(
@@ -37,7 +59,7 @@ def group(where: str, log_probs: Any, rewards: Any, mask: Any) -> tuple[Array, A
 
 def group_rewards(where: str, rewards: Any) -> Array:
     """The rewards of one group: rank 1, at least two."""
-    rewards = checks.real(where, "rewards", rewards)
+    rewards = real(where, "rewards", rewards)
     if rewards.ndim != 1:
         raise ValueError(
             f"{where}(rewards=…) needs one reward for each sequence of ONE group, shape (G,); got {rewards.shape}."
@@ -49,7 +71,7 @@ def group_rewards(where: str, rewards: Any) -> Array:
 
 def draws(where: str, name: str, log_probs: Any, mask: Any) -> tuple[Array, Array]:
     """Log-probs of sequences as (n, T) with their mask, from (n,) or (n, T); padding has log-prob 0."""
-    log_probs = checks.real(where, name, log_probs)
+    log_probs = real(where, name, log_probs)
     if log_probs.ndim not in (1, 2):
         raise ValueError(
             f"{where}({name}=…) needs log-probs of sequences, shape (n,), or of their tokens, shape (n, T);"

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from logtrick._core.calls import described
 from logtrick._core.kernel import first_order
 from logtrick.rl import _arrays
 from logtrick.rl._advantages import Advantage, StandardizedAdvantage
@@ -38,6 +39,7 @@ def grpo(
       The loss, shape (). Use `jax.vmap` over groups, and take the mean.
     Raises:
       ValueError: a group of one, rewards of another rank than 1, arrays that do not fit.
+      TypeError: a class, or another object, where an advantage or an aggregation is needed.
       DerivativeOrderError: a second derivative.
     References:
       Shao et al. (2024), "DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models".
@@ -48,7 +50,18 @@ def grpo(
       >>> value.item(), grad[:, 0].tolist()
       (-0.5, [-0.125, 0.125])
     """
-    tokens, rewards, counts = _arrays.group("lt.rl.grpo", log_probs, rewards, mask)
+    where = "lt.rl.grpo"
+    _check("advantage", advantage, Advantage, "lt.rl.LeaveOneOutAdvantage()")
+    _check("aggregation", aggregation, Aggregation, "lt.rl.FixedDenominator(1.0)")
+    tokens, rewards, counts = _arrays.group(where, log_probs, rewards, mask)
     weights = aggregation.weights(counts).astype(tokens.dtype)
     advantages = advantage(rewards).astype(tokens.dtype)
-    return -jnp.mean(rewards) - first_order("lt.rl.grpo", advantages[:, None] * weights, tokens)
+    tokens = _arrays.nan_unless_finite(tokens)
+    return -jnp.mean(rewards) - first_order(where, advantages[:, None] * weights, tokens)
+
+
+def _check(name: str, value: Any, kind: type, example: str) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"lt.rl.grpo({name}=…) needs an lt.rl.{kind.__name__}; got {described(value)}. Pass {example}, say."
+        )

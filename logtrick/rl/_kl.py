@@ -109,6 +109,7 @@ def _checked(where: str, log_probs: Any, reference: Any, mask: Any) -> tuple[Arr
     log_probs, counts = _arrays.draws(where, "log_probs", log_probs, mask)
     _arrays.at_least_two(where, "log_probs", log_probs)
     reference, _ = _arrays.draws(where, "reference_log_probs", reference, mask)
+    log_probs = _arrays.nan_unless_finite(log_probs)
     return log_probs, log_probs - stop(reference), counts
 
 

@@ -29,8 +29,9 @@ def reinforce(
     Args:
       log_probs: log π(a_t | s_t) of the actions taken, shape (T,); the derivative with respect to them is what counts.
       rewards: r_t, shape (T,); held constant.
-      discount: γ.
-      mask: True where a step counts, shape (T,); log-probs and rewards of padding may be anything, nan included.
+      discount: γ, one number.
+      mask: True where a step counts, shape (T,). The others (padding, before or after the episode) are as if they were
+        not there, whatever their log-probs and rewards are, nan included.
       baselines: b_t in the units of the return from t on, shape (T,), held constant; None for 0.
     Returns:
       The loss, shape (). Use `jax.vmap` over episodes, and take the mean.
@@ -52,7 +53,10 @@ def reinforce(
     given = {} if baselines is None else {"baselines": baselines}
     log_probs, rewards, *rest = _arrays.steps(where, log_probs=log_probs, rewards=rewards, **given)
     counts = _arrays.mask_like(where, log_probs, mask)
-    factors = jnp.asarray(discount, log_probs.dtype) ** jnp.arange(len(log_probs))
+    discount = _arrays.number(where, "discount", discount).astype(log_probs.dtype)
+    time = jnp.cumsum(counts) - counts  # how many steps came before: left out ones take no time
+    factors = discount**time
     costs = -factors * jnp.where(counts, stop(rewards), 0.0)
     offsets = -factors * jnp.where(counts, rest[0], 0.0) if rest else jnp.zeros_like(costs)
-    return trajectory_sum(jnp.where(counts, log_probs, 0.0), costs, offsets)
+    log_probs = _arrays.nan_unless_finite(jnp.where(counts, log_probs, 0.0))
+    return trajectory_sum(log_probs, costs, offsets)

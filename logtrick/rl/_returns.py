@@ -13,10 +13,12 @@ Array = jax.Array
 def reward_to_go(rewards: Any, *, discount: Any = 1.0, mask: Any = None) -> Array:
     """The discounted sum of this and all later rewards, G_t = r_t + γ G_{t+1}.
 
+    Steps that the mask leaves out are as if they were not there: they have no reward, and no time passes in them.
+
     Args:
       rewards: r, shape (T,), of one episode; use `jax.vmap` for a batch.
-      discount: γ.
-      mask: True where a step counts, shape (T,); padding after the end of the episode has False.
+      discount: γ, one number.
+      mask: True where a step counts, shape (T,); padding has False.
     Returns:
       G, shape (T,).
     Raises:
@@ -28,10 +30,12 @@ def reward_to_go(rewards: Any, *, discount: Any = 1.0, mask: Any = None) -> Arra
     """
     where = "lt.rl.reward_to_go"
     (rewards,) = _arrays.steps(where, rewards=rewards)
-    counted = jnp.where(_arrays.mask_like(where, rewards, mask), rewards, 0.0)
+    counts = _arrays.mask_like(where, rewards, mask)
+    discount = _arrays.number(where, "discount", discount).astype(rewards.dtype)
 
-    def step(later: Array, reward: Array) -> tuple[Array, Array]:
-        total = reward + discount * later
+    def step(later: Array, this: tuple[Array, Array]) -> tuple[Array, Array]:
+        reward, counted = this
+        total = jnp.where(counted, reward + discount * later, later)
         return total, total
 
-    return jax.lax.scan(step, jnp.zeros_like(counted[0]), counted, reverse=True)[1]
+    return jax.lax.scan(step, jnp.zeros((), rewards.dtype), (rewards, counts), reverse=True)[1]

@@ -39,7 +39,7 @@ def rloo(
     Returns:
       The loss, shape (). Use `jax.vmap` over groups, and take the mean.
     Raises:
-      ValueError: a group of one, rewards of another rank than 1, arrays that do not fit, `max_weight` alone.
+      ValueError: a group of one, rewards of another rank than 1, arrays that do not fit, `max_weight` alone or not positive.
     References:
       Kool, van Hoof & Welling (2019), "Buy 4 REINFORCE Samples, Get a Baseline for Free!"; Ahmadian et al. (2024), "Back
       to Basics: Revisiting REINFORCE Style Optimization for Learning from Human Feedback in LLMs"; Ionides (2008),
@@ -58,6 +58,10 @@ def rloo(
             f"{where}(max_weight={max_weight}) needs behavior_log_probs, from which the weights are made; got None."
             " Pass them, or leave max_weight out."
         )
+    if max_weight is not None and not max_weight > 0:
+        raise ValueError(
+            f"{where}(max_weight=…) needs a positive number; got {max_weight}. Pass 2.0, say."
+        )
     totals = tokens.sum(1)
     log_weights = None
     if behavior_log_probs is not None:
@@ -67,7 +71,7 @@ def rloo(
                 f"{where}(behavior_log_probs=…) needs the shape of log_probs, {jnp.shape(log_probs)};"
                 f" got {jnp.shape(behavior_log_probs)}. Pass log-probs of the same tokens."
             )
-        log_weights = stop(totals - behavior.sum(1))
+        log_weights = stop((tokens - behavior).sum(1))  # differences first: both sums are large
     return expect_given(
         jnp.arange(len(rewards)),
         lambda i: -rewards[i],

@@ -28,9 +28,9 @@ def all_episodes(theta):
     return jnp.exp(log_probs.sum(1)), log_probs, rewards, states
 
 
-def expected_return(theta):
+def expected_return(theta, discount=DISCOUNT):
     probabilities, _, rewards, _ = all_episodes(theta)
-    return probabilities @ (rewards @ DISCOUNT ** jnp.arange(3.0))
+    return probabilities @ (rewards @ jnp.array([1.0, discount, discount**2]))
 
 
 def expected_loss(loss):
@@ -60,6 +60,90 @@ def test_reinforce_at_orders_0_to_2(loss, x64):
     np.testing.assert_allclose(
         jax.hessian(ours)(theta), -jax.hessian(exact)(theta), rtol=1e-9, atol=1e-12
     )
+
+
+@pytest.mark.parametrize("discount", [0.0, 0.5, 1.0])
+def test_discounts(discount, x64):
+    theta = jnp.array(THETA)
+    ours = jax.jacobian(expected_loss(lambda lp, r, s: loss_of_all(lp, r, s, discount)))(theta)
+    exact = jax.grad(lambda theta: expected_return(theta, discount))(theta)
+    np.testing.assert_allclose(ours, [-exact, -exact], rtol=1e-10, atol=1e-14)
+
+
+def loss_of_all(log_probs, rewards, states, discount):
+    """Two losses with the same expected derivative."""
+    return jnp.stack(
+        [
+            lt.rl.reinforce(log_probs, rewards, discount=discount, baselines=0.3 - states),
+            lt.rl.actor_critic(
+                log_probs, rewards, jax.lax.stop_gradient(states), discount=discount
+            ),
+        ]
+    )
+
+
+def test_episodes_of_random_length(x64):
+    """An episode ends after its first action 0; what follows is padding of nan."""
+    theta = jnp.array(THETA)
+
+    def goes_on(actions):
+        return jnp.concatenate([jnp.ones(1), jnp.cumprod(actions)[:-1]]) > 0
+
+    def loss(theta, actions):
+        log_probs, rewards, _ = episode(theta, actions)
+        counts = goes_on(actions)
+        padding = jnp.where(counts, 0.0, jnp.nan)
+        return lt.rl.reinforce(
+            log_probs + padding, rewards + padding, discount=DISCOUNT, mask=counts
+        )
+
+    def exact(theta):
+        log_probs, rewards, _ = jax.vmap(episode, (None, 0))(theta, ACTIONS)
+        counts = jax.vmap(goes_on)(jnp.asarray(ACTIONS))
+        return jnp.exp(log_probs.sum(1)) @ ((rewards * counts) @ DISCOUNT ** jnp.arange(3.0))
+
+    probabilities = all_episodes(theta)[0]
+    ours = jax.value_and_grad(
+        lambda theta: probabilities @ jax.vmap(loss, (None, 0))(theta, ACTIONS)
+    )
+    value, grad = ours(theta)
+    np.testing.assert_allclose(value, -exact(theta), rtol=1e-10)
+    np.testing.assert_allclose(grad, -jax.grad(exact)(theta), rtol=1e-10)
+
+
+@pytest.mark.parametrize("counts", [(0, 0, 1, 1, 1), (1, 0, 1, 0, 1), (1, 1, 1, 0, 0)])
+def test_steps_that_are_left_out_are_as_if_they_were_not_there(counts, x64):
+    counts = np.array(counts, bool)
+    log_probs, rewards, values = np.random.default_rng(0).normal(size=(3, 5))
+
+    def loss(log_probs, values, rewards, mask=None):
+        return lt.rl.actor_critic(log_probs, rewards, values, discount=0.5, mask=mask)
+
+    there = [x[counts] for x in (log_probs, values, rewards)]
+    value, grads = jax.value_and_grad(loss, (0, 1))(*there)
+    wide, wide_grads = jax.value_and_grad(loss, (0, 1))(log_probs, values, rewards, counts)
+    np.testing.assert_allclose(wide, value, rtol=1e-12)
+    for grad, wide_grad in zip(grads, wide_grads):
+        np.testing.assert_allclose(wide_grad[counts], grad, rtol=1e-12)
+        assert not wide_grad[~counts].any()
+    to_go = lt.rl.reward_to_go(rewards, discount=0.5, mask=counts)
+    np.testing.assert_allclose(
+        to_go[counts], lt.rl.reward_to_go(rewards[counts], discount=0.5), rtol=1e-12
+    )
+
+
+def test_half_precision_is_summed_in_single():
+    ones = jnp.ones(300, jnp.bfloat16)  # a sum in bfloat16 stays at 256
+    assert lt.rl.reward_to_go(ones)[0] == 300.0
+    value, grad = jax.value_and_grad(lambda lp: lt.rl.reinforce(lp, ones))(-ones)
+    assert value == -300.0 and value.dtype == jnp.float32
+    assert grad.dtype == jnp.bfloat16
+
+
+def test_the_log_prob_of_an_action_that_the_policy_cannot_take():
+    log_probs, ones = jnp.array([-0.5, -jnp.inf]), jnp.ones(2)
+    grad = jax.grad(lambda lp: lt.rl.reinforce(lp, ones))(log_probs)
+    assert jnp.isnan(grad[1])
 
 
 def test_the_derivative_is_reward_to_go_minus_baseline(x64):
@@ -115,6 +199,12 @@ def test_padding_changes_nothing_even_if_it_is_nan(x64):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-12), a, b)
 
 
+def test_no_steps_at_all():
+    nothing = jnp.zeros(0)
+    assert lt.rl.reward_to_go(nothing).shape == (0,)
+    assert lt.rl.actor_critic(nothing, nothing, nothing) == 0.0
+
+
 def test_integer_rewards_and_float32():
     grad = jax.grad(lambda lp: lt.rl.reinforce(lp, jnp.array([0, 1]), discount=0.5))(jnp.zeros(2))
     assert grad.dtype == jnp.float32
@@ -133,3 +223,8 @@ def test_refusals():
         lt.rl.actor_critic(three, three, jnp.zeros(2))
     with pytest.raises(ValueError, match=r"\(mask=…\) needs one entry"):
         lt.rl.reinforce(three, three, mask=jnp.ones(2))
+    for loss in (lt.rl.reinforce, lambda lp, r, **how: lt.rl.reward_to_go(r, **how)):
+        with pytest.raises(ValueError, match=r"\(discount=…\) needs one number; got shape \(3,\)"):
+            loss(three, three, discount=jnp.full(3, 0.9))
+    with pytest.raises(ValueError, match=r"actor_critic\(critic_weight=…\) needs one number"):
+        lt.rl.actor_critic(three, three, three, critic_weight=three)

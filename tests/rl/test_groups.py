@@ -1,5 +1,6 @@
 """RLOO and GRPO: exact means, variances and biases over all groups of a small policy."""
 
+import itertools
 import json
 import pathlib
 
@@ -118,6 +119,33 @@ def test_the_token_mean_of_one_group_by_hand(x64):
     np.testing.assert_allclose(jax.grad(loss)(logit(P)), by_hand, rtol=1e-10)
 
 
+def test_the_bias_of_the_token_mean(x64):
+    """Over all 27 groups of three answers, each weighted by its probability, in NumPy."""
+
+    def grpo(log_probs, rewards, mask):
+        return lt.rl.grpo(
+            log_probs,
+            rewards,
+            mask=mask,
+            advantage=lt.rl.LeaveOneOutAdvantage(),
+            aggregation=lt.rl.TokenMean(),
+        )
+
+    scores, lengths = np.sum((TOKENS - P) * COUNTS, 1), COUNTS.sum(1)
+    probabilities = np.asarray(sequence_probabilities(P))
+    by_hand = 0.0
+    for group in itertools.product(range(3), repeat=3):
+        group = list(group)
+        rewards = REWARD[group]
+        advantages = rewards - (rewards.sum() - rewards) / 2
+        estimate = advantages @ scores[group] / lengths[group].sum()
+        by_hand += probabilities[group].prod() * estimate
+    mean_length = probabilities @ lengths
+    unbiased_up_to_a_factor = 2 * P * (1 - P) ** 2 / mean_length
+    assert by_hand > 1.02 * unbiased_up_to_a_factor  # the bias: .1778 for .1729
+    np.testing.assert_allclose(-of_sequences(grpo)[1], by_hand, rtol=1e-10)
+
+
 def off_policy(theta, index, max_weight=None):
     behavior = jnp.log(jnp.array([0.5, 0.5]))[index]
     return lt.rl.rloo(
@@ -163,12 +191,61 @@ def test_equal_rewards_have_no_signal():
         np.testing.assert_allclose(
             jax.grad(lambda lp: loss(lp, rewards))(jnp.zeros(7)), 0, atol=1e-7
         )
+    assert jnp.isnan(lt.rl.fraction_without_signal(jnp.array([[jnp.nan] * 2, [0.0, 1.0]])))
     stacked = jnp.stack([rewards, rewards.at[0].set(1.0), rewards, rewards])
     assert lt.rl.fraction_without_signal(stacked) == 0.75
 
 
+def test_an_offset_of_the_rewards_leaves_no_rounding_errors():
+    rewards = jnp.array([1e8, 1e8, 1e8 + 8])  # float32 has no number in between
+    assert lt.rl.LeaveOneOutAdvantage()(rewards).tolist() == [-4.0, -4.0, 8.0]
+    mean_centered = lt.rl.MeanCenteredAdvantage()(rewards)
+    np.testing.assert_allclose(mean_centered, [-8 / 3, -8 / 3, 16 / 3], rtol=1e-6)
+
+
+def test_half_precision_is_summed_in_single():
+    """Weights of long sequences: in bfloat16 a sum of 300 log-probs is known to 2 only."""
+    rng = np.random.default_rng(0)
+    log_probs = rng.normal(-1.2, 0.4, (4, 300))
+    given = [
+        jnp.array(x, jnp.bfloat16) for x in (log_probs, log_probs + rng.normal(0, 0.03, (4, 300)))
+    ]
+    rewards = jnp.array([1.0, 0.0, 0.0, 1.0])
+
+    def gradient(log_probs, behavior):
+        loss = lambda lp: lt.rl.rloo(lp, rewards, behavior_log_probs=behavior)
+        return jax.grad(loss)(log_probs)[:, 0].astype(jnp.float32)
+
+    exact = gradient(*(x.astype(jnp.float32) for x in given))
+    np.testing.assert_allclose(
+        gradient(*given), exact, rtol=0.005
+    )  # the result is rounded to bfloat16
+
+
+@pytest.mark.parametrize("loss", [lt.rl.rloo, lt.rl.grpo])
+def test_an_answer_that_the_policy_cannot_give(loss):
+    rewards = jnp.array([1.0, 0.0])
+    for bad in (jnp.nan, -jnp.inf):
+        assert jnp.isnan(jax.grad(lambda lp: loss(lp, rewards))(jnp.array([bad, -1.0]))[0])
+
+
+def test_rewards_as_people_have_them():
+    exact = jax.grad(lambda lp: lt.rl.rloo(lp, jnp.array([1.0, 0.0])))(jnp.zeros(2))
+    for rewards in ([True, False], [1, 0], np.array([1, 0]), jnp.array([True, False])):
+        grad = jax.grad(lambda lp: lt.rl.rloo(lp, rewards))(jnp.zeros(2))
+        np.testing.assert_array_equal(grad, exact)
+
+
 def test_refusals():
     two, square = jnp.zeros(2), jnp.zeros((2, 2))
+    with pytest.raises(TypeError, match=r"\(advantage=…\) needs an lt.rl.Advantage; got the class"):
+        lt.rl.grpo(two, two, advantage=lt.rl.LeaveOneOutAdvantage)
+    with pytest.raises(TypeError, match=r"\(aggregation=…\) needs an lt.rl.Aggregation; got"):
+        lt.rl.grpo(two, two, aggregation="token mean")
+    with pytest.raises(ValueError, match=r"FixedDenominator\(denominator=…\) needs a positive"):
+        lt.rl.FixedDenominator(0.0)
+    with pytest.raises(ValueError, match=r"rloo\(max_weight=…\) needs a positive number"):
+        lt.rl.rloo(two, two, behavior_log_probs=two, max_weight=-1.0)
     for loss in (lt.rl.rloo, lt.rl.grpo):
         with pytest.raises(ValueError, match=r"\(rewards=…\) needs at least two draws"):
             loss(jnp.zeros(1), jnp.ones(1))

@@ -110,3 +110,21 @@ def test_padding_and_refusals(term, x64):
         term(jnp.zeros(1), jnp.zeros(1))
     with pytest.raises(ValueError, match=r"\(reference_log_probs=…\) needs the shape"):
         term(jnp.zeros(2), jnp.zeros(3))
+
+
+@pytest.mark.parametrize("term", [lt.rl.kl_k1, lt.rl.kl_k2, lt.rl.kl_k3])
+def test_half_precision_is_summed_in_single(term):
+    rng = np.random.default_rng(0)
+    log_probs = rng.normal(-1.2, 0.4, (4, 300))
+    given = [
+        jnp.array(x, jnp.bfloat16) for x in (log_probs, log_probs + rng.normal(0, 0.03, (4, 300)))
+    ]
+    exact = term(*(x.astype(jnp.float32) for x in given))
+    np.testing.assert_allclose(term(*given), exact, rtol=1e-6)
+
+
+@pytest.mark.parametrize("term", [lt.rl.kl_k1, lt.rl.kl_k2, lt.rl.kl_k3])
+def test_a_draw_that_the_policy_cannot_make(term):
+    log_probs, reference = jnp.array([-jnp.inf, -1.0]), jnp.array([-1.0, -1.0])
+    value, grad = jax.value_and_grad(lambda lp: term(lp, reference))(log_probs)
+    assert jnp.isnan(value) and jnp.isnan(grad[0])
