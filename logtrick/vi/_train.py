@@ -157,9 +157,12 @@ def _objective(
     """One function for equal settings, so that a second fit compiles nothing."""
     sign = -1 if objective.value.maximize else 1
     fixed = {"objective": objective.value, "num_samples": num_samples}
+    own = (
+        estimator.value
+    )  # the function closes over this and not over its wrapper, which is compared by identity
 
     def value(params: Any, key: Any, batch: Any = None) -> Any:
-        q, used, density = params, estimator.value, log_density
+        q, used, density = params, own, log_density
         if isinstance(log_density, PerRow):
             return sign * amortized_loss(key, log_density, q, batch, estimator=used, **fixed)
         if batch is not None:

@@ -247,3 +247,39 @@ def test_stochastic_fits_of_a_narrow_start_take_steps_of_its_own_size():
     assert isinstance(fit.q, vi.FullRankNormal)
     np.testing.assert_allclose(fit.q.mean(), 5.0, atol=2e-4)
     np.testing.assert_allclose(fit.q.stddev(), 1e-3, rtol=0.1)
+
+
+def test_changed_data_behind_a_log_density_are_seen_and_equal_ones_compile_nothing():
+    """A global, an attribute, a closed-over number: JAX's own cache would go on with the old one, and call the fit good."""
+
+    class Model:
+        center = 1.0
+
+        def log_density(self, z):
+            return -0.5 * jnp.sum((z - self.center) ** 2)
+
+    def closed(center):
+        return lambda z: -0.5 * jnp.sum((z - center) ** 2)
+
+    model, q0 = Model(), vi.FullRankNormal(like=jnp.zeros(2))
+    for center in (1.0, 5.0):
+        model.center = center
+        for log_density in (model.log_density, closed(center)):
+            fit = vi.fit(KEY, log_density, q0)
+            np.testing.assert_allclose(fit.q.mean(), center, atol=1e-3)
+            assert vi.Target(log_density, q0).batch(jnp.zeros((1, 2))).item() == -(center**2)
+    with compilations() as compiled:
+        vi.fit(KEY, closed(5.0), q0)
+    assert not compiled
+
+
+def test_changed_data_behind_a_simulator_are_seen():
+    shift = {"by": 1.0}
+
+    def simulate(key, z):
+        return z + shift["by"]
+
+    q = vi.MeanFieldNormal(like=0.0, scale=1e-6)
+    for by in (1.0, 5.0):
+        shift["by"] = by
+        np.testing.assert_allclose(vi.predict(KEY, q, simulate, 10), by, atol=1e-4)
