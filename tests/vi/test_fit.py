@@ -69,6 +69,24 @@ def test_the_stop_rule_needs_both_conditions():
     assert [alone.met(flat, None) for _ in range(3)] == [False, False, True]
 
 
+def test_the_stop_rule_says_what_it_saw():
+    log_density = lambda bits: jnp.sum(bits)
+    q0 = vi.BernoulliProduct(like=jnp.zeros(2))
+    settings = {"estimator": lt.ScoreFunction(), "optimizer": optax.adam(0.1), "num_samples": 4}
+    fit = vi.fit(KEY, log_density, q0, max_steps=400, **settings)
+    assert fit.status == "converged"
+    assert fit.report["stop"].startswith("the last 1")
+    gained, margin = map(
+        float, fit.report["stop"].split("gained ")[1].split(" nats")[0].split(" ± ")
+    )
+    assert gained + margin < 0.02
+    assert (
+        vi.fit(KEY, log_density, q0, max_steps=50, **settings).report["stop"]
+        == "fewer than 200 steps"
+    )
+    assert "stop" not in vi.fit(KEY, log_density, q0, max_steps=50, stop=None, **settings).report
+
+
 def test_the_decrement_is_zero_at_the_optimum_only():
     q = vi.FullRankNormal(
         like=jnp.zeros(2), loc=MEAN, scale=jnp.linalg.inv(jnp.linalg.cholesky(PRECISION)).T
