@@ -14,8 +14,9 @@ import hashlib
 import pathlib
 import sys
 import types
-from collections.abc import Hashable, Iterator
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, Generic, TypeVar
 
 import jax
 import numpy as np
@@ -49,6 +50,35 @@ class _Same:
 def fingerprint(x: Any) -> Hashable:
     """A key that is equal for functions and data that compile to the same program."""
     return _Reader().read(x, 0)
+
+
+T = TypeVar("T")
+
+
+class Compiled(Generic[T]):
+    """What was compiled for a function and the data behind it: made once, found again while both are equal.
+
+    Bounded, since each entry keeps what its function closes over.
+
+    Args:
+      make: `make(function, *settings)`, called where nothing equal is known.
+      most: entries that are kept, those used last.
+    """
+
+    def __init__(self, make: Callable[..., T], most: int = 16) -> None:
+        self.make, self.most = make, most
+        self.kept: OrderedDict[Hashable, T] = OrderedDict()
+
+    def find(self, function: Callable[..., Any], *settings: Hashable) -> T:
+        """What is compiled for a function and its settings."""
+        key = (fingerprint(function), settings)
+        found = self.kept.pop(key, None)
+        if found is None:
+            found = self.make(function, *settings)
+        self.kept[key] = found
+        while len(self.kept) > self.most:
+            self.kept.popitem(last=False)
+        return found
 
 
 class _Reader:

@@ -1,4 +1,4 @@
-"""Count what expectations do while they are traced: evaluations of f, and the estimators that are declared biased.
+"""Count what expectations do while they are traced: evaluations of f, estimators that are declared biased, and hints.
 
 An expectation inside a user's `vmap` or `scan` is traced once and computed many times. So while
 somebody counts, each expectation leaves a marker in the traced program: an equation that carries
@@ -12,7 +12,7 @@ import contextlib
 import contextvars
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.extend.core import Primitive
@@ -27,12 +27,29 @@ class Counts(list[int]):
     Attributes:
       unmarked: the evaluations among them that left no marker.
       biased: the names of the estimators that are declared biased.
+      hints: what would make the variance smaller, in words.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.unmarked = 0
         self.biased: list[str] = []
+        self.hints: list[str] = []
+
+
+class Seen(NamedTuple):
+    """What the expectations in a function do.
+
+    Attributes:
+      evaluations: of f in one call: None where no expectation is computed, or where one is in a loop of unknown length. Of
+        the branches of a `cond`, the one with the most counts.
+      biased: the names of its estimators that are declared biased.
+      hints: what would make the variance smaller, in words.
+    """
+
+    evaluations: int | None
+    biased: tuple[str, ...]
+    hints: tuple[str, ...]
 
 
 _COUNTS: contextvars.ContextVar[Counts | None] = contextvars.ContextVar(
@@ -58,21 +75,18 @@ def evaluations_counted() -> Iterator[Counts]:
         _COUNTS.reset(token)
 
 
-def evaluations_of(function: Callable[..., Any], *args: Any) -> tuple[int | None, tuple[str, ...]]:
-    """How often f is evaluated in one call of `function`, and the names of its estimators that are declared biased.
+def seen_in(function: Callable[..., Any], *args: Any) -> Seen:
+    """What the expectations in a function do.
 
     Args:
       function: a function of `args`; it is traced, not run.
       args: its arguments, arrays or their shapes.
-    Returns:
-      The evaluations: None where no expectation is computed, or where one is in a loop of unknown
-      length. Of the branches of a `cond`, the one with the most counts.
     """
     with evaluations_counted() as counts:
         jaxpr = jax.make_jaxpr(function)(*args)
     marked = _marked(jaxpr.jaxpr)
     total = None if marked is None else marked + counts.unmarked
-    return total or None, tuple(counts.biased)
+    return Seen(total or None, tuple(counts.biased), tuple(counts.hints))
 
 
 def report(evaluations: int, value: Any = None) -> None:
@@ -98,6 +112,23 @@ def report_biased(names: Iterable[str]) -> None:
     counts = _COUNTS.get()
     if counts is not None:
         counts.biased += [name for name in names if name not in counts.biased]
+
+
+def report_hints(hints: Callable[[], Iterable[str]]) -> None:
+    """Called by an expectation; `hints` is called only while somebody counts, since it takes an abstract run.
+
+    Args:
+      hints: gives what would make the variance smaller, in words.
+    """
+    counts = _COUNTS.get()
+    if counts is None:
+        return
+    token = _COUNTS.set(None)
+    try:
+        found = list(hints())
+    finally:
+        _COUNTS.reset(token)
+    counts.hints += [hint for hint in found if hint not in counts.hints]
 
 
 # --- the marker

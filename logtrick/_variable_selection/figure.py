@@ -88,9 +88,9 @@ def _curves(fit: Fitted, exact: Posterior | None) -> tuple[np.ndarray, np.ndarra
     """The noisy values at the steps, their running mean, and the value at the end."""
     smooth = _smooth(fit.history)
     if exact is None:
-        return fit.history, smooth, fit.elbo
+        return fit.history, smooth, fit.worth.elbo
     top = exact.log_evidence
-    return top - fit.history, top - smooth, top - fit.elbo
+    return top - fit.history, top - smooth, top - fit.worth.elbo
 
 
 def _band(noisy: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -152,7 +152,7 @@ def _inclusion(axes: Any, result: Result) -> None:
     for fit, color, marker, shift in zip(result.fits, _GUIDES, "so", (-0.13, 0.13)):
         axes.plot(
             where + shift,
-            fit.inclusion,
+            fit.worth.inclusion,
             marker,
             color=color,
             ms=7,

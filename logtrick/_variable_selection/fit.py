@@ -1,8 +1,8 @@
-"""Fitting a guide, and what the fit is worth."""
+"""Fitting a guide by `vi.fit`, and what the fit is worth by `vi.diagnose` and, where there is one, the exact posterior."""
 
 import dataclasses
 import math
-from collections.abc import Callable
+import re
 from typing import Any
 
 import jax
@@ -14,35 +14,30 @@ from logtrick import vi
 from logtrick._variable_selection.guides import Guide
 from logtrick._variable_selection.model import Model
 from logtrick._variable_selection.progress import Progress
-from logtrick._variable_selection.verdict import Verdict, judge
 
 Array = jax.Array
-Objective = Callable[[Any, Array], Array]
 
-# Draws that stand for the enumeration where there are too many models.
-_DRAWS = 2**16
+# Numbers in the arrays of the draws that a fit is judged by, and the fewest and the most of these draws.
+_NUMBERS, _FEWEST, _MOST = 2**26, 2**12, 2**16
 # ELBOs this close, in nats, are the same to the reader.
 _SAME = 5e-4
 
 
-def elbo(
-    model: Model, guide: Guide, estimator: lt.Estimator, constant: float | Array = 0.0
-) -> Objective:
-    """The ELBO as an objective, `(params, key) -> scalar`, by `vi.loss`, which holds log q constant inside of the expectation.
+@dataclasses.dataclass(frozen=True)
+class Worth:
+    """What a distribution over inclusion vectors is worth.
 
-    Args:
-      model: log p(y, γ), relative to the null model.
-      guide: q and the number of draws.
-      estimator: of the gradient.
-      constant: subtracted from log p; the gradient does not depend on it, some estimators' variance does.
+    Attributes:
+      report: of `vi.diagnose`, which knows nothing of the exact posterior.
+      elbo: by enumeration where the models are enumerated, else by Monte Carlo.
+      standard_error: of `elbo`; 0 for the enumeration.
+      inclusion: q(γ_j = 1), shape (p,).
     """
 
-    def objective(params: Any, key: Array) -> Array:
-        q = guide.family(params)
-        log_density = lambda inclusion: model.log_joint(inclusion) - constant
-        return -vi.loss(key, log_density, q, estimator=estimator, num_samples=guide.num_samples)
-
-    return objective
+    report: vi.Report
+    elbo: float
+    standard_error: float
+    inclusion: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,58 +46,45 @@ class Fitted:
 
     Attributes:
       guide: what was fitted.
-      params: its parameters.
+      q: the fitted distribution.
+      status: of `vi.fit`: "converged" by its stop rule, or "max_steps".
+      reason: what the stop rule saw, in words.
       history: the ELBO's estimate at every step.
-      elbo: by enumeration where the models are enumerated, else by Monte Carlo.
-      standard_error: of `elbo`; 0 for the enumeration.
-      inclusion: q(γ_j = 1), shape (p,).
-      verdict: on the convergence of the fit.
+      worth: what q is worth.
       kept: how far below the fit that it contains the training ended, in nats, where that fit was kept instead; else 0.
     """
 
     guide: Guide
-    params: Any
+    q: Any
+    status: str
+    reason: str
     history: np.ndarray
-    elbo: float
-    standard_error: float
-    inclusion: np.ndarray
-    verdict: Verdict
+    worth: Worth
     kept: float = 0.0
 
+    @property
+    def convergence(self) -> str:
+        """Whether the fit has converged, in words."""
+        if self.kept:
+            return f"not converged (training ended {self.kept:.3f} nats below its start)"
+        if self.status == "converged":
+            return f"converged ({self.reason})"
+        return f"not converged, more --steps or --draws would help ({self.reason})"
 
-def assess(key: Array, model: Model, guide: Guide, fitted: lt.training.FitResult) -> Fitted:
-    """The ELBO and the inclusion probabilities of a guide, and the verdict on its fit."""
-    params, history = fitted.params, np.asarray(fitted.history.value)
-    if model.enumerable:
-        found = _exactly(model, guide, params)
-    else:
-        found = _by_draws(key, model, guide, params)
-    return Fitted(guide, params, history, *found, judge(history, fitted.status))
 
-
-def _exactly(model: Model, guide: Guide, params: Any) -> tuple[float, float, np.ndarray]:
+def assess(key: Array, model: Model, q: Any) -> Worth:
+    """What a distribution is worth."""
+    size = (model.num_predictors + 1) ** 2
+    count = _FEWEST if model.enumerable else min(max(_FEWEST, _NUMBERS // size), _MOST)
+    report = vi.diagnose(key, model.log_joint, q, count)
+    if not model.enumerable:
+        return Worth(report, report.elbo, report.elbo_se, report.draws.mean(axis=0))
     posterior = model.posterior
-    log_q = jax.jit(jax.vmap(guide.family(params).log_prob))(
-        jnp.asarray(posterior.points, jnp.float32)
-    )
+    log_q = jax.jit(jax.vmap(q.log_prob))(jnp.asarray(posterior.points, jnp.float32))
     log_q = np.asarray(log_q, np.float64)
-    q = np.exp(log_q)
-    return float(q @ (posterior.log_joint - log_q)), 0.0, q @ posterior.points
-
-
-def _by_draws(
-    key: Array, model: Model, guide: Guide, params: Any
-) -> tuple[float, float, np.ndarray]:
-    q = guide.family(params)
-
-    @jax.jit
-    def estimate(key: Array) -> Any:
-        f = lambda inclusion: model.log_joint(inclusion) - q.log_prob(inclusion)
-        value, aux = lt.expect(key, f, q, num_samples=_DRAWS, chunk_size=4096, has_aux=True)
-        return value, aux.standard_error, jnp.mean(aux.draws, axis=0)
-
-    value, error, inclusion = estimate(key)
-    return float(value), float(error), np.asarray(inclusion, np.float64)
+    weights = np.exp(log_q)
+    elbo = float(weights @ (posterior.log_joint - log_q))
+    return Worth(report, elbo, 0.0, weights @ posterior.points)
 
 
 def fit(
@@ -117,39 +99,43 @@ def fit(
       progress: where the steps are reported.
       poorer: a fit of a guide that this one contains: the start, and the least that is returned.
     """
-    start = guide.initial(model.num_predictors)
+    start = guide.start(model.num_predictors)
     if poorer is not None and guide.containing is not None:
-        start = guide.containing(poorer.params)
-
-    def report(so_far: lt.training.FitResult) -> None:
-        step, values = int(so_far.state.step), so_far.history.value
-        progress.reach(step / guide.num_steps, f"step {step:,}, ELBO {values[-1]:.1f}")
-
-    result = lt.maximize(
+        start = guide.containing(poorer.q)
+    found = vi.fit(
         jax.random.fold_in(key, 0),
-        elbo(model, guide, lt.ScoreFunction(lt.LeaveOneOut())),
+        model.log_joint,
         start,
-        guide.optimizer(guide.num_steps),
-        num_steps=guide.num_steps,
-        callback=report,
+        estimator=lt.ScoreFunction(lt.LeaveOneOut()),
+        optimizer=guide.optimizer(guide.num_steps),
+        num_samples=guide.num_samples,
+        max_steps=guide.num_steps,
+        progress=progress,
     )
-    if result.status == "interrupted":
+    if found.status == "interrupted":
         raise KeyboardInterrupt
-    found = assess(jax.random.fold_in(key, 1), model, guide, result)
-    return found if poorer is None else _no_worse(found, poorer, start)
+    worth = assess(jax.random.fold_in(key, 1), model, found.q)
+    fitted = Fitted(
+        guide, found.q, found.status, found.report["stop"], np.asarray(found.history.value), worth
+    )
+    return fitted if poorer is None else _no_worse(fitted, poorer, start)
 
 
 def _no_worse(found: Fitted, poorer: Fitted, start: Any) -> Fitted:
     """`found`, or the fit it started from where training ended below that by more than the standard errors."""
-    below = poorer.elbo - found.elbo
-    if below <= _SAME + 2 * math.hypot(found.standard_error, poorer.standard_error):
+    new, old = found.worth, poorer.worth
+    below = old.elbo - new.elbo
+    if below <= _SAME + 2 * math.hypot(new.standard_error, old.standard_error):
         return found
-    return dataclasses.replace(
-        found,
-        params=start,
-        elbo=poorer.elbo,
-        standard_error=poorer.standard_error,
-        inclusion=poorer.inclusion,
-        verdict=Verdict("max_steps", f"training ended {below:.3f} nats below its start"),
-        kept=below,
-    )
+    return dataclasses.replace(found, q=start, status="max_steps", worth=old, kept=below)
+
+
+def reasons(model: Model, worth: Worth) -> list[str]:
+    """Why the verdict on a fit is not better, with the predictors' names, and the models that the guide misses."""
+    names = model.names
+    named = [
+        re.sub(r"\bz\[(\d+)\]", lambda found: names[int(found[1])], reason)
+        for reason in worth.report.reasons
+    ]
+    missed = [model.described(mode.mean > 0.5) for mode in worth.report.missed_modes]
+    return named + [f"it misses the model {included}" for included in missed]

@@ -61,7 +61,12 @@ def run(
         200, int(REPLICATES * min(1.0, DEAR / model.num_predictors) ** 3)
     )
     points = race.run(
-        jax.random.fold_in(key, len(guides)), model, fits[0], num_replicates, progress
+        jax.random.fold_in(key, len(guides)),
+        model,
+        fits[0].q.logits,
+        guides[0].num_samples,
+        num_replicates,
+        progress,
     )
     progress.end()
     return Result(table, model, posterior, fits, points, num_replicates)

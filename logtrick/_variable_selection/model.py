@@ -43,6 +43,10 @@ class Model:
     def num_predictors(self) -> int:
         return len(self.names)
 
+    def described(self, included: np.ndarray) -> str:
+        """A model by the names of its predictors."""
+        return "+".join(name for name, on in zip(self.names, included) if on) or "none"
+
     @property
     def correlation(self) -> np.ndarray:
         """The correlations of the predictors, shape (p, p)."""

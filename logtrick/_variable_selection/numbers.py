@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 import logtrick as lt
-from logtrick._variable_selection.fit import Fitted
+from logtrick._variable_selection.fit import Fitted, reasons
 from logtrick._variable_selection.job import Result
+from logtrick._variable_selection.model import Model
 
 _PACKAGES = ("jax", "jaxlib", "numpy", "optax")
 
@@ -32,7 +33,7 @@ def as_json(result: Result, options: dict[str, Any]) -> dict[str, Any]:
             "changes": list(table.changes),
         },
         "log_evidence": None if posterior is None else posterior.log_evidence,
-        "guides": {fit.guide.name: _guide(names, fit) for fit in result.fits},
+        "guides": {fit.guide.name: _guide(result.model, fit) for fit in result.fits},
         "exact_inclusion": exact,
         "race": {
             point.where: {name: row.as_json() for name, row in point.rows.items()}
@@ -46,15 +47,21 @@ def _versions() -> dict[str, str]:
     return {"logtrick": lt.__version__, "python": platform.python_version(), **packages}
 
 
-def _guide(names: tuple[str, ...], fit: Fitted) -> dict[str, Any]:
+def _guide(model: Model, fit: Fitted) -> dict[str, Any]:
+    worth, report = fit.worth, fit.worth.report
     return {
-        "elbo": fit.elbo,
-        "elbo_standard_error": fit.standard_error,
-        "status": fit.verdict.status,
-        "verdict": fit.verdict.words,
+        "elbo": worth.elbo,
+        "elbo_standard_error": worth.standard_error,
+        "status": fit.status,
+        "convergence": fit.convergence,
         "steps": len(fit.history),
         "draws": fit.guide.num_samples,
-        "inclusion": _by_name(names, fit.inclusion),
+        "verdict": report.verdict,
+        "reasons": reasons(model, worth),
+        "gap": report.gap if np.isfinite(report.gap) else None,
+        "effective_draws": report.ess,
+        "judged_by_draws": report.num_draws,
+        "inclusion": _by_name(model.names, worth.inclusion),
     }
 
 

@@ -2,13 +2,17 @@
 
 import shutil
 import time
-from typing import TextIO
+from typing import Any, TextIO
+
+import logtrick as lt
 
 _WIDTH = 16
 
 
-class Progress:
+class Progress(lt.training.Listener):
     """How much of a job of several stages is done: redrawn in place on a terminal, else a line a third of a stage.
+
+    It is a listener of the fits, each of which is a stage.
 
     Args:
       stages: the stages' names with their shares of the whole, in order.
@@ -41,6 +45,11 @@ class Progress:
         elif 3 * fraction >= self._lines:
             self._lines = int(3 * fraction) + 1
             self._write(line + "\n")
+
+    def after_chunk(self, run: Any) -> None:
+        """The fit of this stage has taken some steps."""
+        text = f"step {run.step:,}, ELBO {run.history.value[-1]:.1f}"
+        self.reach(run.step / run.num_steps, text)
 
     def end(self) -> None:
         """The job is over, for whatever reason: leave the line."""

@@ -1,6 +1,7 @@
 """The race: the estimators' bias, variance and cost on the independent guide's ELBO, at three points of its way."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,12 +10,12 @@ import numpy as np
 from jax import lax
 
 import logtrick as lt
-from logtrick._variable_selection.fit import Fitted, Objective, elbo
-from logtrick._variable_selection.guides import Guide
+from logtrick import vi
 from logtrick._variable_selection.model import Model, Posterior
 from logtrick._variable_selection.progress import Progress
 
 Array = jax.Array
+Objective = Callable[[Any, Array], Array]
 
 # Who races: an estimator that lands in the library takes one line here.
 RACERS: dict[str, lt.Estimator] = {
@@ -86,10 +87,24 @@ class RacePoint:
 
 
 def run(
-    key: Array, model: Model, fitted: Fitted, num_replicates: int, progress: Progress
+    key: Array,
+    model: Model,
+    fitted: Array,
+    num_samples: int,
+    num_replicates: int,
+    progress: Progress,
 ) -> list[RacePoint]:
-    """The race at every point, against the exact gradient where the models are enumerated."""
-    objectives = objectives_of(model, fitted.guide)
+    """The race at every point, against the exact gradient where the models are enumerated.
+
+    Args:
+      key: of all draws.
+      model: the posterior.
+      fitted: the logits of the fitted independent guide.
+      num_samples: draws of one gradient.
+      num_replicates: gradients of every estimator at every point.
+      progress: where the points are reported.
+    """
+    objectives = objectives_of(model, num_samples)
     still = [name for name in objectives if name in EXACT]
     moving = [name for name in objectives if name not in EXACT]
     rounds = [
@@ -99,7 +114,7 @@ def run(
     rounds += [(still, 0.0, 2, "")] if still else []
     points = []
     for i, (where, scale) in enumerate(POINTS.items()):
-        logits = scale * fitted.params
+        logits = scale * fitted
         exact = exact_gradient(model.posterior, logits) if model.enumerable else None
         found: dict[str, Row] = {}
         for names, constant, count, suffix in rounds:
@@ -144,20 +159,28 @@ def _row(name: str, measured: Any, exact: np.ndarray | None) -> Row:
     return dataclasses.replace(row, bias_z=0.0 if same else float(z.max()), exact=same)
 
 
-def objectives_of(model: Model, guide: Guide) -> dict[str, Objective]:
-    """The ELBO of (parameters, f's constant) by every estimator; no enumeration where it is too large."""
+def objectives_of(model: Model, num_samples: int) -> dict[str, Objective]:
+    """The ELBO of (logits, f's constant) by every estimator; no enumeration where it is too large."""
     return {
-        name: _objective(model, guide, estimator)
+        name: elbo(model, estimator, num_samples)
         for name, estimator in RACERS.items()
         if model.enumerable or name not in EXACT
     }
 
 
-def _objective(model: Model, guide: Guide, estimator: lt.Estimator) -> Objective:
-    # the constant is an argument, so that both constants are one compiled program; its gradient is 0
-    def objective(params: tuple[Any, Array], key: Array) -> Array:
-        guide_params, constant = params
-        return elbo(model, guide, estimator, lax.stop_gradient(constant))(guide_params, key)
+def elbo(model: Model, estimator: lt.Estimator, num_samples: int) -> Objective:
+    """The ELBO of the independent guide by `vi.loss`, which holds log q constant inside of the expectation.
+
+    The objective's parameters are the logits and a constant that is subtracted from log p. The gradient in the logits does
+    not depend on it, the variance of some estimators does. It is an argument, so that both constants are one compiled
+    program; its own gradient is 0.
+    """
+
+    def objective(params: tuple[Array, Array], key: Array) -> Array:
+        logits, constant = params
+        log_density = lambda inclusion: model.log_joint(inclusion) - lax.stop_gradient(constant)
+        q = vi.BernoulliProduct(logits=logits)
+        return -vi.loss(key, log_density, q, estimator=estimator, num_samples=num_samples)
 
     return objective
 

@@ -6,7 +6,7 @@ import textwrap
 import numpy as np
 
 from logtrick._variable_selection.data import Table
-from logtrick._variable_selection.fit import Fitted
+from logtrick._variable_selection.fit import Fitted, reasons
 from logtrick._variable_selection.guides import GUIDES
 from logtrick._variable_selection.job import Result
 from logtrick._variable_selection.model import MAX_ENUMERATED, Model, Posterior
@@ -50,27 +50,36 @@ def evidence(posterior: Posterior | None, fits: list[Fitted]) -> str:
     else:
         lines.append(f"  {'exact log evidence':<21}{posterior.log_evidence:10.3f}")
     for fit in fits:
+        worth = fit.worth
         if posterior is None:
-            note = f"ELBO ± {fit.standard_error:.3f}, by Monte Carlo"
+            note = f"ELBO ± {worth.standard_error:.3f}, by Monte Carlo"
         else:
-            below = max(0.0, posterior.log_evidence - fit.elbo)
+            below = max(0.0, posterior.log_evidence - worth.elbo)
             note = f"ELBO, by enumeration, {below:.3f} below"
-        lines.append(f"  {fit.guide.name + ' guide':<21}{fit.elbo:10.3f}   {note}")
-    lines += ["", *map(_convergence, fits)]
+        lines.append(f"  {fit.guide.name + ' guide':<21}{worth.elbo:10.3f}   {note}")
     return "\n".join(lines)
 
 
+def fits_in_words(model: Model, fits: list[Fitted]) -> str:
+    """Whether each fit has converged, and its verdict, in sentences."""
+    return "\n".join(_wrap(f"{_convergence(fit)} {_verdict(model, fit)}") for fit in fits)
+
+
 def _convergence(fit: Fitted) -> str:
-    """What is known about the convergence of a fit, in a sentence."""
     words = (
         f"The {fit.guide.name} guide, {len(fit.history):,} steps of {fit.guide.num_samples} draws"
     )
     if fit.guide.containing is not None:
         words += f" from the fitted {GUIDES[0].name} guide"
-    words += f": {fit.verdict.words}."
-    if fit.kept:
-        words += " The start is reported in its place."
-    return _wrap(words)
+    words += f": {fit.convergence}."
+    return words + " The start is reported in its place." if fit.kept else words
+
+
+def _verdict(model: Model, fit: Fitted) -> str:
+    report = fit.worth.report
+    words = f"Its verdict by {report.num_draws:,} draws of its own (vi.diagnose): {report.verdict}"
+    why = reasons(model, fit.worth)
+    return f"{words}, because {'; '.join(why)}." if why else f"{words}."
 
 
 def inclusions(model: Model, posterior: Posterior | None, fits: list[Fitted]) -> str:
@@ -85,8 +94,8 @@ def inclusions(model: Model, posterior: Posterior | None, fits: list[Fitted]) ->
     for j, name in enumerate(model.names):
         cells = [] if exact is None else [f"{exact[j]:15.3f} "]
         for fit in fits:
-            off = exact is not None and abs(fit.inclusion[j] - exact[j]) > _OFF
-            cells.append(f"{fit.inclusion[j]:15.3f}{'*' if off else ' '}")
+            off = exact is not None and abs(fit.worth.inclusion[j] - exact[j]) > _OFF
+            cells.append(f"{fit.worth.inclusion[j]:15.3f}{'*' if off else ' '}")
         lines.append(f"  {name:<{width}}" + "".join(cells))
     return "\n".join(line.rstrip() for line in lines)
 
@@ -103,14 +112,14 @@ def explanation(model: Model, posterior: Posterior | None, fits: list[Fitted]) -
 
 def _best(model: Model, posterior: Posterior) -> str:
     listed = ", ".join(
-        f"{'+'.join(name for name, on in zip(model.names, chosen) if on) or 'none'} ({probability:.2f})"
+        f"{model.described(chosen)} ({probability:.2f})"
         for chosen, probability in posterior.best(4)
     )
     return _wrap(f"Most probable models: {listed}.")
 
 
 def _words(model: Model, posterior: Posterior, fit: Fitted) -> str:
-    error = np.abs(fit.inclusion - posterior.inclusion)
+    error = np.abs(fit.worth.inclusion - posterior.inclusion)
     worst = int(np.argmax(error))
     off = [j for j in range(len(error)) if error[j] > _OFF]
     if not off:
@@ -120,9 +129,9 @@ def _words(model: Model, posterior: Posterior, fit: Fitted) -> str:
     names = model.names
     apart = (
         f"The {fit.guide.name} guide is off (*) at {_listed([names[j] for j in off])}: {names[worst]} is "
-        f"{fit.inclusion[worst]:.2f}, exact {posterior.inclusion[worst]:.2f}."
+        f"{fit.worth.inclusion[worst]:.2f}, exact {posterior.inclusion[worst]:.2f}."
     )
-    if not fit.guide.factorized or len(off) < 2:
+    if fit.guide.containing is not None or len(off) < 2:
         return _wrap(apart + " More steps or draws would bring it nearer.")
     return _wrap(f"{apart} {_limit(model, posterior, off)}")
 
@@ -223,6 +232,7 @@ def results(result: Result) -> str:
     model, posterior, fits = result.model, result.posterior, result.fits
     parts = [
         evidence(posterior, fits),
+        fits_in_words(model, fits),
         inclusions(model, posterior, fits),
         explanation(model, posterior, fits),
         race(model, result.race, result.num_replicates),

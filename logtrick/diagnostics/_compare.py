@@ -96,7 +96,8 @@ def compare_estimators(
       progress: say on standard error which objective is being measured, and what it costs.
     Returns:
       A `Comparison`. Estimators that are declared biased say so beside their bias. An objective that raises TypeError or
-      ValueError when traced, or whose arrays exceed the machine's memory, is a row "refused" with the error.
+      ValueError when traced, or whose arrays exceed the machine's memory, is a row "refused" with the error. What would make
+      a variance smaller is noted below the table, as by `lt.explain`: a draw of N factors whose cost is a sum over them.
     Raises:
       TypeError: parameters that have no gradient; no mapping of functions.
       ValueError: no objectives, one replicate, a reference unlike the parameters.
@@ -249,6 +250,7 @@ def _row(
         compile_seconds=contender.work.compile_seconds if timed else None,
         bytes=probe.bytes,
         biased=probe.biased,
+        hints=probe.hints,
         num_samples=contender.num_samples,
         statistics=statistics(contender.found, params, reference),
     )

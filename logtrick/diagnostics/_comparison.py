@@ -65,7 +65,7 @@ class Comparison(Module):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences on what the table alone would not say: heavy tails, zero gradients, an interruption."""
+        """Sentences on what the table alone would not say: heavy tails, zero gradients, hints, an interruption."""
         lines = []
         for m in self.measurements:
             if m.statistics is None:
@@ -80,6 +80,11 @@ class Comparison(Module):
                     f"{m.name}: every gradient is exactly 0. Is the path to the parameters cut, "
                     "by a stop_gradient or a step function?"
                 )
+        named: dict[str, list[str]] = {}
+        for m in self.measurements:
+            for hint in m.hints:
+                named.setdefault(hint, []).append(m.name)
+        lines += [f"{', '.join(names)}: {hint}" for hint, names in named.items()]
         if self.interrupted:
             lines.append("Interrupted: the objectives that are missing were not measured.")
         return tuple(lines)

@@ -24,6 +24,7 @@ class Measurement(Module):
         JAX's compilation cache on disk shortens it.
       bytes: of the largest intermediate array of one gradient, before XLA fuses; None where refused.
       biased: the names of its estimators that are declared biased.
+      hints: what would make its variance smaller, in words.
       num_samples: where it was swept.
       error: why there are no numbers; None where there are.
       statistics: the `GradientStatistics`; None where there are no numbers.
@@ -35,6 +36,7 @@ class Measurement(Module):
     compile_seconds: float | None = static(default=None)
     bytes: int | None = static(default=None)
     biased: tuple[str, ...] = static(default=())
+    hints: tuple[str, ...] = static(default=())
     num_samples: int | None = static(default=None)
     error: str | None = static(default=None)
     statistics: GradientStatistics | None = None
@@ -131,6 +133,7 @@ class Measurement(Module):
             "evaluations": self.evaluations,
             "bytes": self.bytes,
             "declared_biased": list(self.biased),
+            "hints": list(self.hints),
             "seconds": self.seconds,
             "compile_seconds": self.compile_seconds,
             "variance_x_evaluations": _finite(self.variance_x_evaluations),

@@ -14,7 +14,7 @@ from logtrick._core import checks, keys
 from logtrick._core.calls import described
 from logtrick._core.fingerprint import fingerprint
 from logtrick._core.jaxprs import largest_bytes
-from logtrick._core.meter import evaluations_of
+from logtrick._core.meter import Seen, seen_in
 from logtrick._core.module import Module
 from logtrick._core.objectives import check_objective, value_and_aux
 from logtrick.diagnostics._moments import GradientMoments, Moments
@@ -34,14 +34,13 @@ class Probe:
       bytes: of the largest intermediate array of one gradient.
       evaluations: of f in one gradient; None where not known.
       biased: the names of the estimators that are declared biased.
+      hints: what would make the variance smaller, in words.
       seconds: what tracing took.
     """
 
-    def __init__(
-        self, bytes: int, evaluations: int | None, biased: tuple[str, ...], seconds: float
-    ) -> None:
-        self.bytes, self.evaluations, self.biased = bytes, evaluations, biased
-        self.seconds = seconds
+    def __init__(self, bytes: int, seen: Seen, seconds: float) -> None:
+        self.bytes, self.seconds = bytes, seconds
+        self.evaluations, self.biased, self.hints = seen
 
 
 class Replicator:
@@ -94,10 +93,8 @@ class Replicator:
                 jaxpr = self.single.trace(params, key, data).jaxpr
             seconds = time.perf_counter() - began
             # the value alone: what reverse mode computes anew is no further evaluation
-            evaluations, biased = evaluations_of(self.value, params, key, data)
-            self._probes[kind] = Probe(
-                largest_bytes(jaxpr.jaxpr.eqns), evaluations, biased, seconds
-            )
+            seen = seen_in(self.value, params, key, data)
+            self._probes[kind] = Probe(largest_bytes(jaxpr.jaxpr.eqns), seen, seconds)
             _remember(self)
         return self._probes[kind]
 

@@ -35,6 +35,7 @@ from logtrick.programs import (
     host_errors_surface,
     key_info,
     run_all,
+    separable_sites,
     site_info,
     start,
     structure_of,
@@ -269,13 +270,17 @@ def expectation(
     key = own_key(as_key(key))
     check_counts(where, num_samples, chunk_size)
     mesh = automatic_mesh(where, mesh)
-    structure = structure_for(min(block_sizes(num_samples, chunk_size)))
+    together = min(block_sizes(num_samples, chunk_size))
+    structure = structure_for(together)
     _check_learning(where, structure, has_aux)
     _check_blocks(where, structure, num_samples, chunk_size)
     sites = structure.all_sites()
     meter.report_biased(
         type(site.estimator).__name__ for _, site in sites if not site.estimator.unbiased
     )
+    # of a single site the credit is known without an abstract run, which the hints need
+    whole = lambda: structure_of(begin, together) if structure.credit is None else structure
+    meter.report_hints(lambda: separable_sites(whole()))
     random = structure.random
     count, chunk = (num_samples, chunk_size) if random else (1, None)
     if random and chunk is None:

@@ -25,6 +25,7 @@ from logtrick.programs._run import (
     scan_blocks as scan_blocks,
 )
 from logtrick.programs._scan import scan as scan
+from logtrick.programs._separable import separable_sites as separable_sites
 from logtrick.programs._statements import (
     Cost as Cost,
     FreshKey as FreshKey,

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from logtrick.estimators import ARM, ARMS, DifferentiableCost, DisARM, ScoreFunction
+from logtrick.estimators import DifferentiableCost
 from logtrick.programs._credit import Sites, dependencies, marked
 from logtrick.programs._infos import (
     CostInfo,
@@ -18,7 +18,7 @@ from logtrick.programs._infos import (
     Structure,
     leaves_of,
 )
-from logtrick.programs._separable import separable
+from logtrick.programs._separable import separable_sites
 from logtrick.programs._statements import Program
 from logtrick.programs._structure import structure_of
 from logtrick.programs._walk import start
@@ -135,10 +135,6 @@ def explain(program: Program, *args: Any, num_samples: int = 16) -> Explanation:
     return found
 
 
-_OF_WHOLE_COSTS = (ScoreFunction, ARM, DisARM, ARMS)
-_MANY_FACTORS = 4
-
-
 def _rows(structure: Structure) -> list[SiteRow]:
     credited = _credited_costs(structure)
     rows = []
@@ -210,27 +206,7 @@ def _warnings(structure: Structure) -> list[str]:
             warnings.append(
                 f"cost {name!r} depends on no draw: no site reaches it, and it needs no expectation."
             )
-    return warnings + _separable_sites(structure) + _discontinuities(structure)
-
-
-def _separable_sites(structure: Structure) -> list[str]:
-    """Sites of independent factors whose costs are sums over them, under estimators that use the whole sum."""
-    assert structure.credit is not None
-    warnings = []
-    for index, site in enumerate(structure.sites):
-        if not isinstance(site, SiteInfo) or not site.factorized:
-            continue
-        if not isinstance(site.estimator, _OF_WHOLE_COSTS):
-            continue
-        costs = [i for i, sites in enumerate(structure.credit.costs) if index in sites]
-        count = separable(structure.credit.jaxpr, costs, index)
-        if count >= _MANY_FACTORS:
-            warnings.append(
-                f"site {site.name!r} has {count} independent factors and its costs are sums over them, so every factor's score "
-                f"is multiplied with the terms of all {count}: about {count} times the needed variance. Take one expectation "
-                "for each factor, jax.vmap of lt.expect, or lt.plate(step, xs) in the program."
-            )
-    return warnings
+    return warnings + separable_sites(structure) + _discontinuities(structure)
 
 
 def _discontinuities(structure: Structure) -> list[str]:

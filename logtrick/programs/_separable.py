@@ -12,7 +12,12 @@ from typing import Any
 
 from jax.extend import core
 
+from logtrick.estimators import ARM, ARMS, DisARM, ScoreFunction
 from logtrick.programs._credit import marked
+from logtrick.programs._infos import SiteInfo, Structure
+
+_OF_WHOLE_COSTS = (ScoreFunction, ARM, DisARM, ARMS)
+_MANY_FACTORS = 4
 
 LOCAL, SUM, MIXED = "local", "sum", "mixed"
 
@@ -32,6 +37,30 @@ _LINEAR = frozenset(
     {"add", "sub", "neg", "convert_element_type", "copy", "copy_p", "stop_gradient"}
 )
 _SCALED = frozenset({"mul", "div"})
+
+
+def separable_sites(structure: Structure) -> list[str]:
+    """A sentence for each site of independent factors whose costs are sums over them, where its estimator uses whole costs.
+
+    Args:
+      structure: of a program, with its credit.
+    """
+    assert structure.credit is not None
+    found = []
+    for index, site in enumerate(structure.sites):
+        if not isinstance(site, SiteInfo) or not site.factorized:
+            continue
+        if not isinstance(site.estimator, _OF_WHOLE_COSTS):
+            continue
+        costs = [i for i, sites in enumerate(structure.credit.costs) if index in sites]
+        count = separable(structure.credit.jaxpr, costs, index)
+        if count >= _MANY_FACTORS:
+            found.append(
+                f"site {site.name!r} has {count} independent factors and its costs are sums over them, so every factor's score "
+                f"is multiplied with the terms of all {count}: about {count} times the needed variance. Take one expectation "
+                "for each factor, jax.vmap of lt.expect, or lt.plate(step, xs) in the program."
+            )
+    return found
 
 
 def kinds(jaxpr: Any, site: int, inputs: tuple[str | None, ...] = ()) -> list[str | None]:

@@ -29,7 +29,7 @@ from logtrick.programs._infos import (
     leaves_of,
     unique,
 )
-from logtrick.programs._statements import Cost, FreshKey, Loop, Plate, Sample
+from logtrick.programs._statements import Cost, FreshKey, Loop, Plate, Sample, WholeCost
 from logtrick.programs._walk import (
     Reader,
     Running,
@@ -163,6 +163,10 @@ class _Finder(Reader):
         number = len(self.items) - self._sites
         name = number if statement.name is None else statement.name
         self._add(CostInfo(name), checks.scalar_cost("lt.cost", statement.value), None)
+
+    def whole_cost(self, statement: WholeCost) -> None:
+        parts = jax.tree.leaves(statement.value)
+        self._add(CostInfo(0), sum(parts[1:], jnp.asarray(parts[0])), None)
 
     def fresh_key(self, statement: FreshKey) -> Any:
         index = self._sites

@@ -1,6 +1,5 @@
 """Beyond the fit: to ArviZ, to MCMC, and predictions."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks
+from logtrick._core.fingerprint import Compiled
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module
 from logtrick.vi._families._wrapped import as_guide
@@ -153,12 +153,18 @@ def predict(
     key, q = as_key(key), as_guide("vi.predict", q)
     checks.positive_int("vi.predict", "num_draws", num_draws)
     checks.positive_int("vi.predict", "chunk_size", chunk_size)
-    return _predicted(simulate, q, jax.random.split(key, num_draws), chunk_size)
+    return _PREDICTORS.find(simulate, chunk_size)(q, jax.random.split(key, num_draws))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def _predicted(simulate: Callable[[Any, Any], Any], q: Guide, keys: Array, chunk_size: int) -> Any:
-    def one(key: Array) -> Any:
-        return simulate(jax.random.fold_in(key, 1), q.sample(jax.random.fold_in(key, 0)))
+def _predictor(simulate: Callable[[Any, Any], Any], chunk_size: int) -> Callable[..., Any]:
+    @jax.jit
+    def predicted(q: Guide, keys: Array) -> Any:
+        def one(key: Array) -> Any:
+            return simulate(jax.random.fold_in(key, 1), q.sample(jax.random.fold_in(key, 0)))
 
-    return jax.lax.map(one, keys, batch_size=chunk_size)
+        return jax.lax.map(one, keys, batch_size=chunk_size)
+
+    return predicted
+
+
+_PREDICTORS = Compiled(_predictor)

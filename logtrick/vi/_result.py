@@ -27,7 +27,8 @@ class Fit(Module):
         under a transformation. It speaks of the optimization only: `vi.diagnose` says what the fit is worth.
       history: a `History`.
       evaluations: of the log density.
-      report: what was chosen and why, by name: "engine", "estimator", "reason", the engine's own findings (modes).
+      report: what was chosen and why, by name: "engine", "estimator", "reason", "stop" (what the stop rule saw), the engine's own
+        findings (modes).
       log_density: what was fitted.
 
     Example:

@@ -89,6 +89,8 @@ def fit_stochastic(key: Any, log_density: Any, q: Guide, wanted: Wanted) -> Fit:
         "reason": reason,
         "skipped": trained.skipped,
     }
+    if rule is not None and not traced:
+        report["stop"] = rule.told(trained.accepted)
     taken = np.shape(trained.values)[0]
     history = History(trained.values, spent + each * np.arange(1, taken + 1))
     evaluations = spent + each * taken

@@ -43,11 +43,24 @@ class StopRule:
         self.looks += 1
         return self.looks >= 3
 
+    def told(self, values: np.ndarray) -> str:
+        """What the rule sees in these values of the ELBO, in words."""
+        if len(values) < _FIRST:
+            return f"fewer than {_FIRST} steps"
+        gained, margin, size = _change(values)
+        return f"the last {size:,} steps gained {gained:+.3f} ± {margin:.3f} nats"
+
     def _flat(self, values: np.ndarray) -> bool:
-        size = min(max(100, len(values) // 4), len(values) // 2)
-        before, after = values[-2 * size : -size], values[-size:]
-        error = np.hypot(von_neumann_error(before), von_neumann_error(after))
-        return bool(after.mean() - before.mean() + _Z * error < self.gain)
+        gained, margin, _ = _change(values)
+        return gained + margin < self.gain
+
+
+def _change(values: np.ndarray) -> tuple[float, float, int]:
+    """The gain between the last two windows, its one-sided 95 % margin, and how many steps a window has."""
+    size = min(max(100, len(values) // 4), len(values) // 2)
+    before, after = values[-2 * size : -size], values[-size:]
+    error = np.hypot(von_neumann_error(before), von_neumann_error(after))
+    return float(after.mean() - before.mean()), float(_Z * error), size
 
 
 def von_neumann_error(values: np.ndarray) -> float:

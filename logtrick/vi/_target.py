@@ -1,12 +1,13 @@
 """The target of a fit: a log density over named variables, seen as one over the flat unconstrained vector."""
 
 import functools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
 import jax
 
 from logtrick._core import checks
+from logtrick._core.fingerprint import Compiled
 from logtrick._core.jaxprs import equations
 from logtrick.vi._guide import Guide
 
@@ -45,15 +46,14 @@ class Target:
         self.guide = guide
         self.dim = guide.dim
         self.evaluations = 0
-        hashable = isinstance(log_density, Hashable) and isinstance(guide.layout, Hashable)
-        make = _compiled if hashable else _compiled.__wrapped__
-        self._functions = make(log_density, guide.layout)
+        self._functions = _COMPILED.find(log_density, guide.layout)
         self.dtype = guide.layout.dtype
         self.names = guide.layout.names
 
-    def log_density(self, u: Array) -> Array:
-        """log p̃(u), shape (); not counted."""
-        return self._functions.one(u)
+    @property
+    def log_density(self) -> Callable[[Array], Array]:
+        """The function u ↦ log p̃(u), shape (); the same object for equal targets. Its evaluations are not counted."""
+        return self._functions.one
 
     def batch(self, us: Array) -> Array:
         """log p̃ of every row of `us`, shape (n,)."""
@@ -91,10 +91,8 @@ class _Functions:
         return not calls_host(self.one, u)
 
 
-@functools.lru_cache(maxsize=16)
-def _compiled(log_density: LogDensity, layout: Any) -> _Functions:
-    """A second fit of the same log density compiles nothing; bounded, since it keeps what the function closes over."""
-    return _Functions(log_density, layout)
+# A second fit of an equal log density compiles nothing; one whose globals, attributes or closed-over data changed does.
+_COMPILED = Compiled(_Functions)
 
 
 def calls_host(function: Callable[..., Any], *args: Any) -> bool:

@@ -44,11 +44,21 @@ class Plan(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What a stochastic fit found: the guide, its status, the objective at every step, and the estimators as trained."""
+    """What a stochastic fit found.
+
+    Attributes:
+      q: the guide.
+      status: why it ended.
+      values: the objective at every step.
+      accepted: the objective at the steps that were not skipped; None where numbers cannot be looked at.
+      skipped: how many were.
+      estimator: the estimators as trained; None where none learns.
+    """
 
     q: Any
     status: str
     values: Any
+    accepted: Any
     skipped: int
     estimator: Any
 
@@ -88,8 +98,16 @@ def train(key: Any, log_density: Any, q: Any, plan: Plan) -> Trained:
         status = "converged"
     values, skipped = result.history.value, result.history.skipped
     found = result.params["q"] if learns else result.params
-    count = skipped if traced else int(np.sum(np.asarray(skipped)))
-    return Trained(found, status, values, count, result.params if learns else None)
+    estimator = result.params if learns else None
+    if traced:
+        return Trained(found, status, values, None, skipped, estimator)
+    accepted = _accepted(result.history)
+    return Trained(found, status, values, accepted, len(values) - len(accepted), estimator)
+
+
+def _accepted(history: Any) -> np.ndarray:
+    """The objective at the steps that were not skipped."""
+    return np.asarray(history.value)[~np.asarray(history.skipped)]
 
 
 class _Watch:
@@ -99,7 +117,7 @@ class _Watch:
         self.rule, self.unpack, self.met = rule, unpack, False
 
     def __call__(self, result: Any) -> None:
-        values = np.asarray(result.history.value)[~np.asarray(result.history.skipped)]
+        values = _accepted(result.history)
         params = result.params["q"] if self.unpack else result.params
         if self.rule.met(values, params):
             self.met = True
@@ -157,9 +175,12 @@ def _objective(
     """One function for equal settings, so that a second fit compiles nothing."""
     sign = -1 if objective.value.maximize else 1
     fixed = {"objective": objective.value, "num_samples": num_samples}
+    own = (
+        estimator.value
+    )  # the function closes over this and not over its wrapper, which is compared by identity
 
     def value(params: Any, key: Any, batch: Any = None) -> Any:
-        q, used, density = params, estimator.value, log_density
+        q, used, density = params, own, log_density
         if isinstance(log_density, PerRow):
             return sign * amortized_loss(key, log_density, q, batch, estimator=used, **fixed)
         if batch is not None:

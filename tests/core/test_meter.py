@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import logtrick as lt
-from logtrick._core.meter import evaluations_counted, evaluations_of
+from logtrick._core.meter import evaluations_counted, seen_in
 
 KEY, LOGITS = jax.random.key(0), jnp.zeros(3)
 
@@ -70,12 +70,12 @@ CASES = {
 @pytest.mark.parametrize("name", list(CASES))
 def test_as_often_as_it_is_computed(name):
     function, count = CASES[name]
-    assert evaluations_of(function, LOGITS, KEY) == (count, ())
+    assert seen_in(function, LOGITS, KEY) == (count, (), ())
 
 
 def test_what_was_traced_before_is_counted_and_later_programs_hold_no_markers():
     jitted(LOGITS, KEY)
-    assert evaluations_of(lambda l, k: jitted(l, k) + jitted(2 * l, k), LOGITS, KEY)[0] == 6
+    assert seen_in(lambda l, k: jitted(l, k) + jitted(2 * l, k), LOGITS, KEY)[0] == 6
     for function in (one, jitted):
         assert "logtrick_evaluated" not in str(jax.make_jaxpr(function)(LOGITS, KEY))
     with evaluations_counted():
@@ -85,7 +85,7 @@ def test_what_was_traced_before_is_counted_and_later_programs_hold_no_markers():
 def test_biased_estimators_are_named_once():
     biased = lambda l, k: lt.expect(k, jnp.sum, lt.Bernoulli(l), estimator=lt.StraightThrough())
     twice = lambda l, k: biased(l, k) + biased(l, k)
-    assert evaluations_of(twice, LOGITS, KEY)[1] == ("StraightThrough",)
+    assert seen_in(twice, LOGITS, KEY)[1] == ("StraightThrough",)
 
 
 def test_counting_under_a_derivative_and_in_eager_calls():
@@ -104,4 +104,4 @@ def test_every_device_of_a_shard_map_counts():
 
     sharded = jax.shard_map(body, mesh=mesh, in_specs=(spec(), spec("draws")), out_specs=spec())
     value = lambda logits, key: sharded(logits, split(key, count))
-    assert evaluations_of(value, LOGITS, KEY)[0] == 3 * count
+    assert seen_in(value, LOGITS, KEY)[0] == 3 * count

@@ -242,13 +242,14 @@ def test_progress_names_the_objective_and_what_it_costs(capsys, monkeypatch):
 
 
 def test_progress_guesses_the_time_from_those_before(capsys):
+    from logtrick._core.meter import Seen
     from logtrick.diagnostics._announce import Announcer
     from logtrick.diagnostics._replicates import Probe
 
     announcer = Announcer("here", 2, True)
-    announcer.begin("small", Probe(8, 2, (), 0.0), 100, refused=False)
-    announcer.end(Probe(8, 2, (), 0.0), 100, seconds=0.4)
-    announcer.begin("large", Probe(2**20, 2**14, (), 0.0), 100, refused=False)
+    announcer.begin("small", Probe(8, Seen(2, (), ()), 0.0), 100, refused=False)
+    announcer.end(Probe(8, Seen(2, (), ()), 0.0), 100, seconds=0.4)
+    announcer.begin("large", Probe(2**20, Seen(2**14, (), ()), 0.0), 100, refused=False)
     first, second = capsys.readouterr().err.splitlines()
     assert "about" not in first
     assert "16,384 evaluations of f per gradient, largest array 1 MB, about 3277 s" in second
@@ -376,3 +377,48 @@ def test_declared_bias_is_said():
         "declared biased" in repr(race).splitlines()[1]
         and "declared biased" not in repr(race).splitlines()[2]
     )
+
+
+def test_a_site_of_many_factors_whose_cost_is_a_sum_over_them_gives_a_hint():
+    """The score of each factor meets the terms of all: the table says so, with what to do, once for all estimators."""
+    logits = jnp.zeros(8)
+    terms = lambda x: (x - 0.45) ** 2
+
+    def whole(estimator):
+        return lambda p, key: lt.expect(
+            key, lambda x: jnp.sum(terms(x)), lt.Bernoulli(p), estimator=estimator, num_samples=4
+        )
+
+    def each(p, key):
+        one = lambda p, key: lt.expect(key, terms, lt.Bernoulli(p), num_samples=4)
+        return jnp.sum(jax.vmap(one)(p, jax.random.split(key, 8)))
+
+    def program(p):
+        x = yield lt.sample(lt.Bernoulli(p), name="bits")
+        yield lt.cost(jnp.sum(terms(x)))
+
+    mixed = lambda p, key: lt.expect(key, lambda x: jnp.prod(x), lt.Bernoulli(p), num_samples=4)
+    found = lt.compare_estimators(
+        KEY,
+        {
+            "whole": whole(lt.ScoreFunction()),
+            "DisARM": whole(lt.DisARM()),
+            "exact": whole(lt.Enumerate()),
+            "each": each,
+            "product": mixed,
+            "program": program,
+        },
+        logits,
+        num_replicates=500,
+        num_timings=0,
+    )
+    hinted = [m.name for m in found.measurements if m.hints]
+    assert hinted == ["whole", "DisARM", "program"]
+    notes = [note for note in found.notes if "independent factors" in note]
+    assert notes[0].startswith(
+        "whole, DisARM: site 0 has 8 independent factors and its costs are sums"
+    )
+    assert notes[1].startswith("program: site 'bits' has 8 independent factors")
+    assert "jax.vmap of lt.expect, or lt.plate" in notes[0]
+    assert found["each"].variance < 0.3 * found["whole"].variance
+    assert found.to_dict()["whole"]["hints"] == list(found["whole"].hints)

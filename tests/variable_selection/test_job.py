@@ -39,10 +39,10 @@ def test_a_small_job_from_end_to_end(small, tmp_path):
     posterior = result.posterior
     for fit in result.fits:
         assert fit.history.shape == (60,)
-        assert fit.elbo < posterior.log_evidence + 1e-5
-        assert fit.elbo > fit.history[:5].mean()
-        assert fit.standard_error == 0
-    assert result.fits[1].elbo > result.fits[0].elbo - 5e-4
+        assert fit.worth.elbo < posterior.log_evidence + 1e-5
+        assert fit.worth.elbo > fit.history[:5].mean()
+        assert fit.worth.standard_error == 0
+    assert result.fits[1].worth.elbo > result.fits[0].worth.elbo - 5e-4
     text = " ".join(report.results(result).split())
     for words in (
         "exact log evidence",
@@ -74,11 +74,14 @@ def test_the_json_has_the_promised_keys(small):
     assert set(numbers["guides"]) == {"independent", "autoregressive"}
     for fit in result.fits:
         guide = numbers["guides"][fit.guide.name]
-        assert guide["elbo"] == fit.elbo
+        assert guide["elbo"] == fit.worth.elbo
         assert (guide["steps"], guide["draws"]) == (60, fit.guide.num_samples)
         assert guide["status"] == "max_steps"
-        assert guide["verdict"] == "not converged, more --steps would help (fewer than 400 steps)"
-        assert guide["inclusion"] == dict(zip(("age", "sex", "bmi"), fit.inclusion))
+        expected = "not converged, more --steps or --draws would help (fewer than 200 steps)"
+        assert guide["convergence"] == expected
+        assert guide["verdict"] == fit.worth.report.verdict
+        assert guide["judged_by_draws"] == 4096
+        assert guide["inclusion"] == dict(zip(("age", "sex", "bmi"), fit.worth.inclusion))
     assert numbers["exact_inclusion"] == dict(
         zip(("age", "sex", "bmi"), result.posterior.inclusion)
     )
@@ -162,6 +165,7 @@ def test_more_than_sixteen_predictors_have_no_exact_column(capsys, tmp_path, mon
     assert numbers["log_evidence"] is None
     assert numbers["exact_inclusion"] is None
     for guide in numbers["guides"].values():
+        assert guide["judged_by_draws"] == 2**16
         assert 0 < guide["elbo_standard_error"] < 0.1
         chosen = {name for name, probability in guide["inclusion"].items() if probability > 0.9}
         assert {"x0", "x5", "x16"} <= chosen
@@ -180,8 +184,8 @@ def test_a_richer_guide_that_ends_below_its_start_is_not_taken(capsys):
     result = job.run(table(3), lt.key(1), io.StringIO(), (good, wild), num_replicates=2)
     independent, autoregressive = result.fits
     assert autoregressive.kept > 0.01
-    assert autoregressive.elbo == independent.elbo
-    np.testing.assert_array_equal(autoregressive.params["bias"], independent.params)
+    assert autoregressive.worth is independent.worth
+    np.testing.assert_array_equal(autoregressive.q.bias, independent.q.logits)
     words = " ".join(report.results(result).split())
     assert f"training ended {autoregressive.kept:.3f} nats below its start" in words
     assert "not converged" in words
@@ -209,8 +213,13 @@ def test_the_whole_job_on_the_diabetes_data(capsys, tmp_path):
     assert independent["inclusion"]["s3"] > 0.97
     assert abs(exact["s3"] - 0.57) < 0.005
     assert 0 < numbers["log_evidence"] - autoregressive["elbo"] < 0.05
-    assert autoregressive["status"] == "converged"
-    assert "The autoregressive guide, 3,000 steps of 32 draws from the fitted independent" in words
+    assert independent["status"] == autoregressive["status"] == "converged"
+    assert autoregressive["verdict"] == "good"
+    assert autoregressive["reasons"] == []
+    # by draws of its own alone, the independent guide is seen to be bad, and what it misses is named
+    assert independent["verdict"] == "do not trust"
+    assert independent["reasons"][-1] == "it misses the model sex+bmi+bp+s1+s2+s5"
+    assert "steps of 32 draws from the fitted independent guide: converged (the last" in words
     assert numbers["data"]["file"] == "diabetes.csv (shipped)"
     for name, probability in exact.items():
         assert abs(autoregressive["inclusion"][name] - probability) < 0.03

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import logtrick as lt
-from logtrick._variable_selection import data, fit, race
-from logtrick._variable_selection.guides import AUTOREGRESSIVE, INDEPENDENT
+from logtrick import vi
+from logtrick._variable_selection import data, race
+from logtrick._variable_selection.guides import AutoregressiveBits
 from logtrick._variable_selection.model import Model
-from logtrick._variable_selection.verdict import Verdict
 
 # Four of the predictors: 16 models.
 FULL = data.diabetes()
@@ -24,18 +24,17 @@ def model():
     return Model(TABLE)
 
 
-def exact_elbo(model, guide, params):
+def exact_elbo(model, q):
     """Σ_γ q(γ) (log p(y, γ) − log q(γ)), to be differentiated."""
     points = lt.Bernoulli(jnp.zeros(model.num_predictors)).enumerate()
-    log_q = jax.vmap(guide.family(params).log_prob)(points)
+    log_q = jax.vmap(q.log_prob)(points)
     return jnp.sum(jnp.exp(log_q) * (jax.vmap(model.log_joint)(points) - log_q))
 
 
 def test_the_exact_gradient_is_the_derivative_of_the_exact_elbo(model):
     with jax.enable_x64(True):
-        expected = jax.grad(lambda logits: exact_elbo(model, INDEPENDENT, logits))(
-            jnp.asarray(LOGITS)
-        )
+        elbo = lambda logits: exact_elbo(model, vi.BernoulliProduct(logits=logits))
+        expected = jax.grad(elbo)(jnp.asarray(LOGITS))
     np.testing.assert_allclose(race.exact_gradient(model.posterior, LOGITS), expected, atol=5e-5)
 
 
@@ -43,36 +42,35 @@ def test_the_objective_without_its_direct_term_has_the_gradient_of_the_elbo(mode
     """Exact, in float64: by enumeration for the independent guide, over all draws of one run for the other."""
     with jax.enable_x64(True):
         key, logits = jax.random.key(0), jnp.asarray(LOGITS)
-        by_lt = jax.value_and_grad(fit.elbo(model, INDEPENDENT, lt.Enumerate(), 3.0))(logits, key)
-        by_hand = jax.value_and_grad(lambda p: exact_elbo(model, INDEPENDENT, p))(logits)
-        np.testing.assert_allclose(by_lt[0] + 3.0, by_hand[0], rtol=1e-12)
-        np.testing.assert_allclose(by_lt[1], by_hand[1], atol=1e-11)
+        objective = race.elbo(model, lt.Enumerate(), 16)
+        value, (gradient, of_constant) = jax.value_and_grad(objective)((logits, 3.0), key)
+        exact = lambda p: exact_elbo(model, vi.BernoulliProduct(logits=p))
+        by_hand = jax.value_and_grad(exact)(logits)
+        np.testing.assert_allclose(value + 3.0, by_hand[0], rtol=1e-12)
+        np.testing.assert_allclose(gradient, by_hand[1], atol=1e-11)
+        assert of_constant == 0
 
-        params = AUTOREGRESSIVE.initial(4)
-        params = {"bias": params["bias"] + 0.3, "weights": params["weights"] - 0.7}
-        q, points = (
-            AUTOREGRESSIVE.family(params),
-            lt.Bernoulli(jnp.zeros(model.num_predictors)).enumerate(),
-        )
+        q = AutoregressiveBits(jnp.full(4, 0.3), jnp.full((4, 4), -0.7))
+        points = lt.Bernoulli(jnp.zeros(model.num_predictors)).enumerate()
         weights = jnp.exp(jax.vmap(q.log_prob)(points))
 
-        def total(params):
+        def total(q):
             """Over all draws, held, the score-function surrogate: its derivative is the estimator's mean."""
-            log_q = jax.vmap(AUTOREGRESSIVE.family(params).log_prob)(points)
+            log_q = jax.vmap(q.log_prob)(points)
             held = jax.lax.stop_gradient(log_q)
             return jnp.sum(weights * (jax.vmap(model.log_joint)(points) - held) * log_q)
 
-        got = jax.grad(total)(params)
-        expected = jax.grad(lambda p: exact_elbo(model, AUTOREGRESSIVE, p))(params)
+        got, expected = jax.grad(total)(q), jax.grad(lambda q: exact_elbo(model, q))(q)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10), got, expected)
 
 
 def test_at_a_perfect_fit_leave_one_out_has_no_variance(model):
     """Because log q is held in f: its direct term is a gradient at every draw, though not in the mean."""
     uniform = type("Flat", (), {"log_joint": lambda self, x: -4 * np.log(2) + 0 * x.sum()})()
-    gradient = jax.grad(fit.elbo(uniform, INDEPENDENT, lt.ScoreFunction()))
+    gradient = jax.grad(race.elbo(uniform, lt.ScoreFunction(), 16))
     for i in range(3):
-        np.testing.assert_allclose(gradient(jnp.zeros(4), jax.random.key(i)), 0, atol=1e-6)
+        of_logits, _ = gradient((jnp.zeros(4), 0.0), jax.random.key(i))
+        np.testing.assert_allclose(of_logits, 0, atol=1e-6)
 
 
 class Silent:
@@ -81,16 +79,8 @@ class Silent:
 
 
 def test_the_race_on_sixteen_models(model):
-    fitted = fit.Fitted(
-        INDEPENDENT,
-        jnp.asarray(LOGITS, jnp.float32),
-        np.zeros(1),
-        0.0,
-        0.0,
-        np.zeros(4),
-        Verdict("converged", ""),
-    )
-    points = race.run(lt.key(0), model, fitted, 2000, Silent())
+    fitted = jnp.asarray(LOGITS, jnp.float32)
+    points = race.run(lt.key(0), model, fitted, 16, 2000, Silent())
     assert [point.where for point in points] == ["at the start", "at 0.3 × the fit", "at the fit"]
     for point in points:
         assert list(point.rows) == [
@@ -157,7 +147,7 @@ def test_the_other_constant_is_the_difference_of_the_two_models(model):
 
 def test_no_enumeration_where_it_is_too_large(model):
     large = type("Large", (), {"enumerable": False, "log_joint": model.log_joint})()
-    assert list(race.objectives_of(large, INDEPENDENT)) == [
+    assert list(race.objectives_of(large, 16)) == [
         "no baseline",
         "leave-one-out",
         "DisARM",

@@ -69,6 +69,24 @@ def test_the_stop_rule_needs_both_conditions():
     assert [alone.met(flat, None) for _ in range(3)] == [False, False, True]
 
 
+def test_the_stop_rule_says_what_it_saw():
+    log_density = lambda bits: jnp.sum(bits)
+    q0 = vi.BernoulliProduct(like=jnp.zeros(2))
+    settings = {"estimator": lt.ScoreFunction(), "optimizer": optax.adam(0.1), "num_samples": 4}
+    fit = vi.fit(KEY, log_density, q0, max_steps=400, **settings)
+    assert fit.status == "converged"
+    assert fit.report["stop"].startswith("the last 1")
+    gained, margin = map(
+        float, fit.report["stop"].split("gained ")[1].split(" nats")[0].split(" ± ")
+    )
+    assert gained + margin < 0.02
+    assert (
+        vi.fit(KEY, log_density, q0, max_steps=50, **settings).report["stop"]
+        == "fewer than 200 steps"
+    )
+    assert "stop" not in vi.fit(KEY, log_density, q0, max_steps=50, stop=None, **settings).report
+
+
 def test_the_decrement_is_zero_at_the_optimum_only():
     q = vi.FullRankNormal(
         like=jnp.zeros(2), loc=MEAN, scale=jnp.linalg.inv(jnp.linalg.cholesky(PRECISION)).T
@@ -247,3 +265,39 @@ def test_stochastic_fits_of_a_narrow_start_take_steps_of_its_own_size():
     assert isinstance(fit.q, vi.FullRankNormal)
     np.testing.assert_allclose(fit.q.mean(), 5.0, atol=2e-4)
     np.testing.assert_allclose(fit.q.stddev(), 1e-3, rtol=0.1)
+
+
+def test_changed_data_behind_a_log_density_are_seen_and_equal_ones_compile_nothing():
+    """A global, an attribute, a closed-over number: JAX's own cache would go on with the old one, and call the fit good."""
+
+    class Model:
+        center = 1.0
+
+        def log_density(self, z):
+            return -0.5 * jnp.sum((z - self.center) ** 2)
+
+    def closed(center):
+        return lambda z: -0.5 * jnp.sum((z - center) ** 2)
+
+    model, q0 = Model(), vi.FullRankNormal(like=jnp.zeros(2))
+    for center in (1.0, 5.0):
+        model.center = center
+        for log_density in (model.log_density, closed(center)):
+            fit = vi.fit(KEY, log_density, q0)
+            np.testing.assert_allclose(fit.q.mean(), center, atol=1e-3)
+            assert vi.Target(log_density, q0).batch(jnp.zeros((1, 2))).item() == -(center**2)
+    with compilations() as compiled:
+        vi.fit(KEY, closed(5.0), q0)
+    assert not compiled
+
+
+def test_changed_data_behind_a_simulator_are_seen():
+    shift = {"by": 1.0}
+
+    def simulate(key, z):
+        return z + shift["by"]
+
+    q = vi.MeanFieldNormal(like=0.0, scale=1e-6)
+    for by in (1.0, 5.0):
+        shift["by"] = by
+        np.testing.assert_allclose(vi.predict(KEY, q, simulate, 10), by, atol=1e-4)
