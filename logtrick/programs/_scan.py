@@ -71,8 +71,8 @@ def scan(
     mask by scaling the costs: a step past the end of its episode costs 0. Only estimators that
     evaluate one point are legal inside (`ScoreFunction`, `Pathwise`, …): k points in each of T
     steps would cost k^T. `VariableElimination` sums the draws of a Markov chain out exactly, by the
-    forward recursion, where the carry depends on the last draw alone. An `lt.expect` inside has noise of its own in every step, also under one
-    key. Loops nest.
+    forward recursion, where the carry depends on the last draw alone. An `lt.expect`
+    inside has noise of its own in every step, also under one key. Loops nest.
 
     Args:
       step: a generator function `step(carry, x)` that yields `lt.sample`, `lt.cost` or `lt.scan`

@@ -122,12 +122,12 @@ def test_a_long_loop():
 
 
 def test_evaluations_are_those_of_the_largest_table():
-    count = lambda program: meter.evaluations_of(value(program), THETA)[0]
+    count = lambda program: meter.seen_in(value(program), THETA).evaluations
     assert count(unrolled(ENUMERATE, 4)) == 81
     assert count(unrolled(VE, 4)) == 9
     assert count(looped(4)) == 9
     bits = lambda t: lt.expect(KEY, jnp.sum, lt.Bernoulli(t), estimator=VE, num_samples=1)
-    assert meter.evaluations_of(bits, THETA)[0] == 8
+    assert meter.seen_in(bits, THETA).evaluations == 8
 
 
 def test_a_tree():
@@ -149,7 +149,7 @@ def test_a_tree():
     # a cost of a, b and c, 8 numbers, which leaving the vmap over d repeats twice
     assert largest(jax.make_jaxpr(jax.grad(found))(THETA).jaxpr) <= 16
     close(up_to(1, found)(THETA), up_to(1, right)(THETA), rtol=1e-5)
-    assert meter.evaluations_of(found, THETA)[0] == 8
+    assert meter.seen_in(found, THETA).evaluations == 8
 
 
 def two_a_step(estimator, loop):
