@@ -52,6 +52,12 @@ def fingerprint(x: Any) -> Hashable:
     return _Reader().read(x, 0)
 
 
+def fingerprint_and_tracers(x: Any) -> tuple[Hashable, bool]:
+    """The key of `x`, and whether `x` refers to values of a trace of JAX (`vmap`, `grad`, `jit`) that is going on."""
+    reader = _Reader()
+    return reader.read(x, 0), reader.traced
+
+
 T = TypeVar("T")
 
 
@@ -86,12 +92,14 @@ class _Reader:
 
     def __init__(self) -> None:
         self.seen: dict[int, int] = {}
+        self.traced = False
 
     def read(self, x: Any, depth: int) -> Hashable:
         if isinstance(x, _PLAIN):
             return (type(x), repr(x))  # repr tells 0.0 from −0.0, and nan is equal to itself
         if id(x) in self.seen:
             return ("again", self.seen[id(x)])
+        self.traced = self.traced or is_tracer(x)
         if depth > _DEEP or len(self.seen) > _ITEMS or is_tracer(x):
             return _Same(x)
         if isinstance(x, types.ModuleType | type | types.BuiltinFunctionType):

@@ -10,7 +10,7 @@ import optax
 from logtrick._core import checks
 from logtrick._core.calls import described, in_words
 from logtrick.training._adaptive import partition
-from logtrick.training._average import Average
+from logtrick.training._average import Average, PolyakAverage
 from logtrick.training._checkpoint import Checkpoint
 from logtrick.training._feed import as_array
 from logtrick.training._listener import Listener
@@ -19,6 +19,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 LIMIT = 10
+_MOST_STEPS = 2**31 - 1
 
 
 def checked_call(
@@ -37,8 +38,13 @@ def checked_call(
 
 
 def check_counts(where: str, num_steps: Any, chunk: Any) -> None:
-    """Positive ints."""
+    """Positive ints; steps are counted in 32 bits."""
     checks.positive_int(where, "num_steps", num_steps)
+    if num_steps > _MOST_STEPS:
+        raise ValueError(
+            f"{where}(num_steps=…) needs at most {_MOST_STEPS} steps; got {num_steps}. Pass fewer, and go on from "
+            "`result.params` in a second fit."
+        )
     checks.positive_int(where, "chunk", chunk)
 
 
@@ -57,20 +63,31 @@ def check_functions(where: str, objective: Any, optimizer: Any) -> None:
         )
 
 
-def check_options(where: str, average: Any, freeze_guard: Any, **functions: Any) -> None:
+def check_options(where: str, freeze_guard: Any, **functions: Any) -> None:
     """The types of what is rarely given."""
     for name, function in functions.items():
         if function is not None and not callable(function):
             raise TypeError(f"{where}({name}=…) needs a function; got {described(function)}.")
-    if average is not None and not isinstance(average, Average):
-        raise TypeError(
-            f"{where}(average=…) needs an lt.training.Average; got {type(average).__name__}. Pass "
-            "lt.training.PolyakAverage(), say."
-        )
     guard = freeze_guard
     if guard is not None and not (isinstance(guard, int | float) and guard > 1):
         raise ValueError(
             f"{where}(freeze_guard=…) needs a number above 1, or None; got {guard!r}. Leave it out for 1e3."
+        )
+
+
+def check_average(where: str, average: Any, num_steps: int) -> None:
+    """An average, of at least one step."""
+    if average is None:
+        return
+    if not isinstance(average, Average):
+        raise TypeError(
+            f"{where}(average=…) needs an lt.training.Average; got {type(average).__name__}. Pass "
+            "lt.training.PolyakAverage(), say."
+        )
+    if isinstance(average, PolyakAverage) and average.first >= num_steps:
+        raise ValueError(
+            f"{where}(average=PolyakAverage(start={average.first})) averages nothing in {num_steps} steps. Pass a smaller "
+            f"start, {num_steps // 2} say."
         )
 
 
@@ -105,7 +122,15 @@ def listeners(where: str, given: Any, stop: Any) -> list[Listener]:
             )
         if isinstance(listener, Checkpoint):
             raise TypeError(f"{where}({name}=…) got a Checkpoint. Pass it as checkpoint=….")
-    return [*given, *([stop] if stop is not None else [])]
+    all_of_them = [*given, *([stop] if stop is not None else [])]
+    named = [listener.name for listener in all_of_them if listener.name is not None]
+    for name in named:
+        if named.count(name) > 1:
+            raise ValueError(
+                f"{where}(listeners=…) got {named.count(name)} listeners of the name {name!r}, whose records would be mixed. "
+                "Give one of them another name: listener.name = …"
+            )
+    return all_of_them
 
 
 def _for_listener(given: Any) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from logtrick._core import checks
 from logtrick._core.module import Module, static
 
 Array = jax.Array
@@ -58,6 +59,9 @@ class PolyakAverage(Average):
 
     Args:
       start: s, the number of steps that are left out.
+    Raises:
+      TypeError: a start that is no int.
+      ValueError: a negative start.
     References:
       Polyak & Juditsky (1992), "Acceleration of Stochastic Approximation by Averaging".
     Example:
@@ -69,7 +73,8 @@ class PolyakAverage(Average):
     first: int = static()
 
     def __init__(self, start: int = 0) -> None:
-        object.__setattr__(self, "first", int(start))
+        first = checks.positive_int("lt.training.PolyakAverage", "start", start, least=0)
+        object.__setattr__(self, "first", first)
 
     def start(self, params: Any) -> Any:
         """See `Average.start`."""

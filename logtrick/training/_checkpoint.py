@@ -74,7 +74,7 @@ class Checkpoint(Listener):
     def start(self, run: Any) -> None:
         """See `Listener.start`."""
         self._ready, self._saved, self._last = False, -1, time.monotonic()
-        if jax.process_index() == 0:
+        if run.writes:
             self._store = Store(self.folder, keep=self.keep)
         if self.resume:
             self._resume(run)
@@ -95,6 +95,12 @@ class Checkpoint(Listener):
                     raise
                 warnings.warn(f"{error} An older one is tried.", RuntimeWarning, stacklevel=2)
                 continue
+            if manifest["step"] > run.num_steps:
+                raise CheckpointError(
+                    self.folder,
+                    f"has a checkpoint of step {manifest['step']}, beyond num_steps={run.num_steps}. Pass at least as many "
+                    "steps, resume=False to start again, or another folder.",
+                )
             run.resume(state)
             self._saved = run.step
             return

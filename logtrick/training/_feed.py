@@ -70,6 +70,7 @@ def placed(
             )
         return NO_DATA, None, None
     elif batch_size is None and not callable(data) and not hasattr(data, "__next__"):
+        _check_not_empty(where, data)
         whole = _mesh.put_rows(where, mesh, jax.tree.map(as_array, data), divide=True)
         return Feed("all"), whole, None
     else:
@@ -89,6 +90,18 @@ def as_array(x: Any) -> jax.Array:
     if isinstance(x, jax.Array):
         return jnp.asarray(x, x.dtype)
     return jax.device_put(np.asarray(x, jnp.result_type(x)))
+
+
+def _check_not_empty(where: str, data: Any) -> None:
+    """Sums over no rows are 0: a fit to no data would look like any other."""
+    leaves = jax.tree_util.tree_flatten_with_path(data)[0]
+    for path, leaf in leaves:
+        if np.shape(leaf)[:1] == (0,):
+            raise ValueError(
+                f"{where}(data=…) needs data; got shape {np.shape(leaf)} at data{jax.tree_util.keystr(path)}."
+            )
+    if not leaves:
+        raise ValueError(f"{where}(data=…) needs arrays; got none in {data!r}. Leave data out.")
 
 
 def _check_batch(where: str, batch_size: int, mesh: Any) -> None:

@@ -58,7 +58,8 @@ def fit(
     key = as_key(key)
     arguments.check_counts(where, num_steps, chunk)
     arguments.check_functions(where, objective, optimizer)
-    arguments.check_options(where, average, freeze_guard, callback=callback, evaluate=evaluate)
+    arguments.check_options(where, freeze_guard, callback=callback, evaluate=evaluate)
+    arguments.check_average(where, average, num_steps)
     mesh = automatic_mesh(where, mesh)
     given_params, given_data = params, data
     params = arguments.arrays(where, params)
@@ -84,7 +85,7 @@ def fit(
     params = _mesh.put_replicated(mesh, params)
     position = feed.position(host or data)
     state = program.begin(params, key_data, position, key_impl=jax.random.key_impl(key))
-    if any(is_tracer(leaf) for leaf in jax.tree.leaves((state, data))):
+    if program.traced or any(is_tracer(leaf) for leaf in jax.tree.leaves((state, data))):
         arguments.refuse_host(where, others, saver, host)
         return _traced(program, state, data, num_steps)
     interrupt = Interrupt(terminates=saver is not None)

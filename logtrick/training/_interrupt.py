@@ -13,6 +13,9 @@ from logtrick.training._listener import Listener
 from logtrick.training._output import write
 
 
+_TERMINATED = "SIGTERM"
+
+
 class Interrupt(Listener):
     """Turn a first Ctrl-C into the status "interrupted", a second one into a `KeyboardInterrupt` that carries `.result`.
 
@@ -30,7 +33,6 @@ class Interrupt(Listener):
     def __init__(self, terminates: bool = False) -> None:
         self.terminates = terminates
         self.presses = 0
-        self.terminated = False
         self._before: dict[int, Any] = {}
 
     def start(self, run: Any) -> None:
@@ -59,8 +61,7 @@ class Interrupt(Listener):
             raise KeyboardInterrupt
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
-        self.terminated = True
-        self._run.stop("interrupted", "SIGTERM")
+        self._run.stop("interrupted", _TERMINATED)
         write(sys.stderr, "SIGTERM: finishing the running steps, then saving.\n")
 
     def translate(self, run: Any, error: Exception) -> None:
@@ -77,7 +78,10 @@ class Interrupt(Listener):
         """See `Listener.close`; ends the process after a SIGTERM, once everything else is closed."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if self.terminated and error is None:
+        if run.reason == _TERMINATED and error is None:  # here, or in another process of the fit
+            if run.several_processes and signal.SIGTERM in self._before:
+                # This process may get its own only now. It ends already, and the others wait for it to part in order.
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
             raise SystemExit(128 + signal.SIGTERM)
 
 

@@ -14,7 +14,7 @@ class JSONLines(Listener):
     """Append the means since the last line to a file, as one JSON object a line.
 
     Keys: "step", "seconds", "value", "gradient_norm", "update_norm", "skipped" and "clipped" (counts), and those of
-    `history.metrics`. A fit that is resumed goes on in the same file, lines beyond its checkpoint removed. What cannot be
+    `history.metrics`; a metric of one of these names is written as "metrics/value" and so on. A fit that is resumed goes on in the same file, lines beyond its checkpoint removed. What cannot be
     written ends the fit with an `OSError` that carries `.result`.
 
     Args:
@@ -29,6 +29,8 @@ class JSONLines(Listener):
       >>> [(line["step"], round(line["value"], 3)) for line in map(json.loads, path.read_text().splitlines())]
       [(2, 5.625), (4, 0.352)]
     """
+
+    first_process_only = True
 
     def __init__(self, path: str | pathlib.Path, every: int | None = None) -> None:
         self.path, self.every = pathlib.Path(path), every
@@ -53,19 +55,17 @@ class JSONLines(Listener):
 
     def _line(self, run: Any) -> dict[str, Any]:
         history, since = run.history, slice(self._written, run.step)
-        means = {
-            "value": history.value,
-            "gradient_norm": history.gradient_norm,
-            "update_norm": history.update_norm,
-            **history.metrics,
-        }
-        return {
+        line = {
             "step": run.step,
             "seconds": round(run.seconds, 3),
-            **{name: _mean(column[since]) for name, column in means.items()},
+            "value": _mean(history.value[since]),
+            "gradient_norm": _mean(history.gradient_norm[since]),
+            "update_norm": _mean(history.update_norm[since]),
             "skipped": int(np.sum(history.skipped[since])),
             "clipped": int(np.sum(history.clipped[since])),
         }
+        metrics = {name: _mean(column[since]) for name, column in history.metrics.items()}
+        return line | {f"metrics/{k}" if k in line else k: x for k, x in metrics.items()}
 
 
 def _mean(values: Any) -> float | None:

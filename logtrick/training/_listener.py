@@ -14,7 +14,9 @@ class Listener:
 
     Attributes:
       every: visit at all multiples of this number of steps; None: at the fit's own `chunk`.
-      name: the key of the listener's arrays in `FitState.listeners`.
+      name: the key of the listener's arrays in `FitState.listeners`; different names for different listeners of a fit.
+      first_process_only: whether, of several processes that share a fit (`mesh`), only the first one visits it: for what
+        writes to a file or a screen.
 
     Example:
       >>> import jax, optax, logtrick as lt
@@ -29,6 +31,7 @@ class Listener:
 
     every: int | None = None
     name: ClassVar[str | None] = None
+    first_process_only: ClassVar[bool] = False
 
     def start(self, run: "Run") -> None:
         """The fit begins, or goes on from a checkpoint: `run.step` steps were taken before.

@@ -13,21 +13,31 @@ from logtrick.expectations import Aux
 Array = jax.Array
 
 
-def columns(aux: Any, opt_state: Any) -> dict[str, Array]:
-    """Scalars by name, stopped: of the user's aux, of the expectations in it, and the learning rate.
+def columns(where: str, aux: Any, opt_state: Any) -> dict[str, Array]:
+    """Scalars by name, stopped: the learning rate, those of the user's aux, and those of the expectations in it.
 
     Names are paths joined by "/".
     """
     found: dict[str, Array] = {}
-    for path, leaf in tree_flatten_with_path(aux, is_leaf=lambda x: isinstance(x, Aux))[0]:
-        name = keystr(path, simple=True, separator="/")
-        if isinstance(leaf, Aux):
-            found |= {f"{name}/{k}" if name else k: x for k, x in _of_expectation(leaf).items()}
-        elif is_array(leaf) and jnp.ndim(leaf) == 0 and _is_real(leaf):
-            found[name] = leaf
     rate = _learning_rate(opt_state)
     if rate is not None:
         found["learning_rate"] = rate
+    given: dict[str, Array] = {}
+    for path, leaf in tree_flatten_with_path(aux, is_leaf=lambda x: isinstance(x, Aux))[0]:
+        name = keystr(path, simple=True, separator="/")
+        scalars = {}
+        if isinstance(leaf, Aux):
+            scalars = {f"{name}/{k}" if name else k: x for k, x in _of_expectation(leaf).items()}
+        elif is_array(leaf) and jnp.ndim(leaf) == 0 and _is_real(leaf):
+            scalars = {name: leaf}
+        twice = given.keys() & scalars.keys()
+        if twice:
+            raise ValueError(
+                f"{where}: two scalars of the objective's aux have the name {min(twice)!r} in the history. Name one of them "
+                "differently."
+            )
+        given |= scalars
+    found |= given
     as_float = lambda x: jax.lax.stop_gradient(jnp.asarray(x)).astype(float)
     return {name: as_float(x) for name, x in found.items()}
 

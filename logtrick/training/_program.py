@@ -14,7 +14,7 @@ from jax.extend.core import jaxpr_as_fun
 
 from logtrick._core import keys
 from logtrick._core.compat import jaxpr_of
-from logtrick._core.fingerprint import fingerprint
+from logtrick._core.fingerprint import fingerprint_and_tracers
 from logtrick._core.module import replace
 from logtrick.training import _guard, _mesh
 from logtrick.training._adaptive import partition
@@ -34,13 +34,14 @@ class Program:
     """The compiled functions of a task.
 
     Attributes:
+      traced: whether the task refers to values of a trace of JAX that is going on.
       boxes: the black boxes that the objective calls, found while tracing.
       compiled_for: the shapes for which `advance` was compiled.
       step_seconds: how long a step took when last seen, by those shapes.
     """
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    def __init__(self, task: Task, traced: bool = False) -> None:
+        self.task, self.traced = task, traced
         self.boxes: list[Any] = []
         self.step_seconds: dict[Hashable, float | None] = {}
         self.begin = jax.jit(functools.partial(_begin, task), static_argnames=("key_impl",))
@@ -69,14 +70,18 @@ class Programs:
 
     def find(self, task: Task) -> Program:
         """The program of an equal task, else a new one."""
-        key = _key(task)
+        key, traced = _key(task)
+        if traced:  # not to be kept beyond its trace
+            return Program(task, traced=True)
         program = self.kept.get(key) or Program(task)
         self.keep(key, program)
         return program
 
     def traced(self, task: Task, program: Program) -> None:
         """Tracing may have changed what the objective refers to (a list it appends to): known under that key as well."""
-        self.keep(_key(task), program)
+        key, traced = _key(task)
+        if not traced:
+            self.keep(key, program)
 
     def keep(self, key: Hashable, program: Program) -> None:
         """Remember `program` as the one used last."""
@@ -89,8 +94,11 @@ class Programs:
 PROGRAMS = Programs()
 
 
-def _key(task: Task) -> Hashable:
-    return tuple(fingerprint(getattr(task, field.name)) for field in dataclasses.fields(task))
+def _key(task: Task) -> tuple[Hashable, bool]:
+    """What an equal task has in common with this one, and whether values of a trace are among it."""
+    parts = [getattr(task, field.name) for field in dataclasses.fields(task)]
+    found = [fingerprint_and_tracers(part) for part in parts]
+    return tuple(key for key, _ in found), any(traced for _, traced in found)
 
 
 def _begin(
@@ -151,7 +159,8 @@ def _advance(
     def body(i: Array, carry: tuple[FitState, Array, Array]) -> tuple[FitState, Array, Array]:
         state, counters, rows = carry
         # An index without a sign is not checked for negative values. (To write at one is lost under vmap in jax 0.7.)
-        key = lax.dynamic_index_in_dim(step_keys, i.astype(jnp.uint32), keepdims=False)
+        index = jnp.asarray(i, jnp.uint32)
+        key = lax.dynamic_index_in_dim(step_keys, index, keepdims=False)
         leaves = jax.tree.leaves((_with_counters(state, counters), key, data, i))
         state, records = tree.unflatten(jaxpr_as_fun(closed)(*leaves))
         state, counters = _without_counters(state)

@@ -36,6 +36,8 @@ class ProgressBar(Listener):
       fit: 4/4 steps, objective 9 → 0.351562, ... s
     """
 
+    first_process_only = True
+
     def __init__(
         self, total: int | None = None, label: str = "", file: TextIO | None = None
     ) -> None:

@@ -17,16 +17,15 @@ from logtrick.training._feed import HostBatches, on_host
 from logtrick.training._history import History
 from logtrick.training._interrupt import wait
 from logtrick.training._listener import Listener
-from logtrick.training._memory import size_in_bytes, suggest_chunks
 from logtrick.training._mesh import copied, put_replicated, uncommitted
 from logtrick.training._nonfinite import explanation
+from logtrick.training._pace import PATIENCE, Pace
+from logtrick.training._processes import Agreed, Processes
 from logtrick.training._program import CAPACITY, PROGRAMS, Program, kinds
 from logtrick.training._result import FitResult
-from logtrick.training._state import FitState, Records
+from logtrick.training._state import FitState, Rows
 
-_PATIENCE = 1.0  # seconds between visits of the host where steps are slow
-_SLOW = 0.05  # seconds of a call from which on it can be interrupted within
-_KEPT_BYTES = 2**28  # of a state that is copied before a slow call, to have it when the call fails
+_KEPT_BYTES = 2**28  # of a state that is copied before slow steps, to have it when they fail
 
 
 class Run:
@@ -44,7 +43,9 @@ class Run:
       data: what batches are taken from.
       state: the device's part of the state; its memory goes to the next chunk, so keep `result().state` instead.
       in_flight: whether compiled steps are running now; then an exception may be raised at once only if `abortable`.
-      abortable: whether the state before the running chunk is still there.
+      abortable: whether the state before the running steps is still there.
+      several_processes: whether other processes share the fit.
+      writes: whether this process is the one of them that writes to files and screens.
     """
 
     def __init__(
@@ -58,12 +59,15 @@ class Run:
         saver: Listener | None = None,
     ) -> None:
         self.program, self.task, self.where = program, program.task, program.task.where
+        self._processes = Processes(self.task.mesh)
+        self.writes, self.several_processes = self._processes.writes, self._processes.several
         self._batches = data if isinstance(data, HostBatches) else None
         self.data = None if self._batches else data
         self.state, self.num_steps, self.chunk = state, num_steps, chunk
-        # A checkpoint is read before the other listeners start, and written when they have seen the same step.
-        self._starting = [*listeners[:1], *([saver] if saver else []), *listeners[1:]]
         self.listeners = [*listeners, *([saver] if saver else [])]
+        self._visited = [x for x in self.listeners if self.writes or not x.first_process_only]
+        # A checkpoint is read before the other listeners start, and written when they have seen the same step.
+        self._starting = sorted(self._visited[1:], key=lambda listener: listener is not saver)
         self.step = self.first_step = 0
         self.status: str | None = None
         self.reason = ""
@@ -71,10 +75,9 @@ class Run:
         self.in_flight = self.abortable = False
         self.columns = Columns(num_steps)
         self.series: dict[str, dict[str, Any]] = {}
-        self._kinds = kinds((state, self.data))
-        self._pace = program.step_seconds.get(self._kinds)
-        self._last_count = 0
-        self._compiled = False
+        stacked = {} if self._batches is None else {"most": self._batches.most}
+        self._pace = Pace(program, kinds((state, self.data)), **stacked)
+        self._compiled = self._together = False
         self._before_call = 0
         self._position = on_host(state.position)
 
@@ -92,7 +95,7 @@ class Run:
         """End the fit after this visit; the first call counts.
 
         Args:
-          status: one of the statuses of `FitResult`.
+          status: one of the statuses of `FitResult`, or a word of the listener's own.
           reason: what led to it, in words.
         """
         if self.status is None:
@@ -133,30 +136,41 @@ class Run:
         begun: list[Listener] = []
         failure: BaseException | None = None
         try:
-            for listener in self._starting:
+            self._together = True
+            for listener in (*self._visited[:1], *self._starting):
                 begun.append(listener)
                 listener.start(self)
             self._steps()
             if self.status is None:
                 self.status = "max_steps"
-            if self.step > self.first_step and bool(
-                np.all(self.columns.history(self.step, {}).skipped)
-            ):
+            if self.step > self.first_step and bool(np.all(self.history.skipped)):
                 self._give_up()
         except BaseException as error:
             failure = error
-            if self.status is None:
-                self.status = "failed"
-            suggest_chunks(self.where, error)
-            if self._compiled and getattr(error, "result", None) is None:
-                self._attach(error)
+            self._fail(error)
             raise
         finally:
             self._close(begun, failure)
-        result = self.result()
-        kept = self.full_state()
-        history, listeners = jax.device_put((kept.history, kept.listeners))
-        return replace(result, state=replace(result.state, history=history, listeners=listeners))
+        try:
+            return self._final()
+        except BaseException as error:
+            self._attach(error)
+            raise
+
+    def _fail(self, error: BaseException) -> None:
+        """The steps ended by `error`: tell the other processes, and keep what there is."""
+        if self._together:
+            with contextlib.suppress(Exception):  # of a process that is gone
+                self._processes.agree(0, False, "failed", f"{type(error).__name__}: {error}")
+        if self.status is None:
+            self.status = "failed"
+        if "RESOURCE_EXHAUSTED" in str(error):
+            error.add_note(
+                f"{self.where}: the step does not fit into memory. Pass chunk_size=… to lt.expect, which bounds the memory of "
+                "its draws, or use fewer samples or a smaller batch_size."
+            )
+        if self._compiled and getattr(error, "result", None) is None:
+            self._attach(error)
 
     def _close(self, begun: list[Listener], failure: BaseException | None) -> None:
         """Close every listener, the last one first; what one of them raises does not keep the others from it."""
@@ -172,36 +186,61 @@ class Run:
             self._attach(raised)
             raise raised
 
+    def _final(self) -> FitResult[Any]:
+        """The result, which takes the state over: no step follows that needs its memory."""
+        params, averaged = self.program.shown(self.state)
+        state = self.full_state()
+        history, listeners = jax.device_put((state.history, state.listeners))
+        state = replace(state, history=history, listeners=listeners)
+        assert self.status is not None
+        return FitResult(params, averaged, self.history, self.status, state, self.reason)
+
     def _attach(self, error: BaseException) -> None:
         """Put the fit so far into an exception as `.result`."""
-        # Not for an exception without attributes, nor when the state was lost with the chunk that failed.
+        # Not for an exception without attributes, nor when the state was lost with the steps that failed.
         with contextlib.suppress(AttributeError, RuntimeError):
             error.result = self.result()  # type: ignore[attr-defined]  # for whoever catches it
 
     def _steps(self) -> None:
         self._compile()
         visited = time.monotonic()
-        while self.status is None and self.step < self.num_steps:
+        while self.step < self.num_steps:
             boundary = self._boundary()
-            self._call(self._count(boundary - self.step))
+            count = self._agree(self._pace.steps(boundary - self.step)).count
+            if self.status is not None:
+                break
+            self._call(count)
             if int(self._in_a_row) >= self.task.limit:
                 self._give_up()
-            for listener in self.listeners:
+            for listener in self._visited:
                 listener.after_call(self)
-            now = time.monotonic()
-            if self.step == boundary or now - visited >= _PATIENCE:
-                visited = now
-                for listener in self.listeners:
+            overdue = time.monotonic() - visited >= PATIENCE
+            if self.step == boundary or self._agree(visit=overdue).visit:
+                visited = time.monotonic()
+                for listener in self._visited:
                     listener.after_chunk(self)
+        self._agree()
+        self._together = False
+
+    def _agree(self, count: int = 0, visit: bool = False) -> Agreed:
+        """What all processes do next; a status of one of them is the status of all."""
+        agreed = self._processes.agree(count, visit, self.status, self.reason)
+        if agreed.status is not None:
+            self.status, self.reason = agreed.status, agreed.reason
+        if agreed.status == "failed":
+            self._together = False
+            raise RuntimeError(
+                f"{self.where}: process {agreed.process} of the fit failed, {agreed.reason}"
+            )
+        return agreed
 
     def _compile(self) -> None:
         """Compile by a call of no steps, so that no step is timed together with the compiler."""
         for box in self.program.boxes:
             box.last_error = None
-        if self._kinds not in self.program.step_seconds:
+        if not self._agree(self._pace.compiled).count:
             self._call(0)
             PROGRAMS.traced(self.task, self.program)
-        self.program.step_seconds[self._kinds] = self._pace
         self._compiled = True
 
     def _boundary(self) -> int:
@@ -210,57 +249,64 @@ class Run:
         nearest = min((every - self.step % every for every in visits), default=self.num_steps)
         return min(self.step + nearest, self.num_steps)
 
-    def _count(self, most: int) -> int:
-        """The steps of the next call: about a second's, found carefully where nothing is known of their time."""
-        if self._pace is None:
-            return 1
-        wanted = max(1, int(_PATIENCE / max(self._pace, 1e-9)))
-        grown = 10 * self._last_count or CAPACITY
-        capacity = CAPACITY if self._batches is None else self._batches.most
-        return min(most, capacity, wanted, grown)
-
     def _call(self, count: int) -> None:
-        """`count` compiled steps."""
-        expected = None if self._pace is None else count * self._pace
-        slow = expected is None or expected > _SLOW or bool(self.program.boxes)
-        self.abortable = slow and size_in_bytes(self.state) <= _KEPT_BYTES
-        given = copied(self.task.mesh, self.state) if self.abortable else self.state
+        """`count` compiled steps, in one call or several that the device works off one after the other."""
+        slow = self._pace.is_slow(count) or bool(self.program.boxes)
+        size = sum(x.nbytes for x in jax.tree.leaves(self.state))
+        self.abortable = slow and size <= _KEPT_BYTES
+        state = copied(self.task.mesh, self.state) if self.abortable else self.state
         if self._batches is not None:
             self.data, after = self._batches.take(self._position, count)
         began = time.monotonic()
         self.in_flight = True
+        together, self._together = self._together, False
         try:
             with host_errors_surface([], boxes=self.program.boxes):
-                state, rows, in_a_row = self.program.advance(given, self.data, np.int32(count))
-                if self.abortable:
-                    wait(in_a_row)
-                rows, self._in_a_row = jax.device_get((rows, in_a_row))
+                state, rows, self._in_a_row = self._advance(state, count)
         except Exception as error:
             if isinstance(error, TRACED_ERRORS):
                 explain_tracing(error, "objectives and optimizers are traced by JAX")
-            for listener in self.listeners:
+            for listener in self._visited:
                 listener.translate(self, error)
             raise
         finally:
             self.in_flight = False
+        self._together = together
         if self._batches is not None:
             position = put_replicated(self.task.mesh, jax.device_put(after))
             state, self._position = replace(state, position=position), after
-        self._accept(state, rows.columns(), count)
-        if count:
-            elapsed = time.monotonic() - began
-            self.seconds += elapsed
-            self._pace, self._last_count = elapsed / count, count
-            self.program.step_seconds[self._kinds] = self._pace
+        self._accept(state, rows, count)
+        elapsed = time.monotonic() - began
+        self.seconds += elapsed if count else 0.0
+        self._pace.seen(elapsed, count)
 
-    def _accept(self, state: FitState, records: Records, count: int) -> None:
-        """Take over what a call gave; the state comes last, so that an interruption leaves the older one whole."""
+    def _advance(self, state: FitState, count: int) -> tuple[FitState, list[Rows], Any]:
+        """The state after `count` steps, the rows of each call, and the number of steps skipped in a row."""
+        pieces = [CAPACITY] * (count // CAPACITY)
+        if count % CAPACITY or not count:
+            pieces.append(count % CAPACITY)
+        found = []
+        for piece in pieces:
+            # The next call is handed to the device before this one is done, which then never waits for the host.
+            state, rows, in_a_row = self.program.advance(state, self.data, np.int32(piece))
+            found.append(rows)
+        if self.abortable:
+            wait(in_a_row)
+        found, in_a_row = jax.device_get((found, in_a_row))
+        return state, found, in_a_row
+
+    def _accept(self, state: FitState, rows: list[Rows], count: int) -> None:
+        """Take over what calls gave; the state comes last, so that an interruption leaves the older one whole."""
         self.columns.filled = self._before_call = self.step
-        self.columns.append(records, count)
+        for part in rows:
+            self.columns.append(
+                part.columns(), min(count + self.step - self.columns.filled, CAPACITY)
+            )
         self.state = state
         self.step += count
 
     def _give_up(self) -> None:
+        self._together = False  # every process does so
         self.step = int(self.state.step)  # a fit that reached its limit stands still
         flags = self.columns.flags(self.step)
         self.status = "diverged"

@@ -96,7 +96,8 @@ def propose(task: Task, state: FitState, key: Array, batch: tuple[Any, ...]) -> 
     if task.freeze_guard is not None:
         most = _guard.bound(state.gradient_scale, task.freeze_guard)
         clipped = (norm > most) & jnp.isfinite(norm)
-        scale = jnp.where(clipped, most / norm, 1.0)
+        # Stopped, since a derivative of the whole fit is not taken through the norm's root, whose slope at 0 is infinite.
+        scale = lax.stop_gradient(jnp.where(clipped, most / norm, 1.0))
         kept = jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
     updates, opt_state = _update(task, state, trained, task.sign * value, kept)
     trained = optax.apply_updates(trained, updates)
@@ -150,7 +151,7 @@ def take(
         key_impl=state.key_impl,
     )
     flags = jnp.where(running, wrong | CLIPPED * clipped, STOPPED)
-    metrics = columns(step.aux, opt_state)
+    metrics = columns(task.where, step.aux, opt_state)
     records = Records(
         value=step.value.astype(float),
         gradient_norm=step.gradient_norm.astype(float),

@@ -91,6 +91,12 @@ def test_a_resumed_fit_compiles_no_second_loop(tmp_path, caplog):
     assert not any("_advance" in message or "_begin" in message for message in compiled)
 
 
+def test_fewer_steps_than_were_taken(tmp_path):
+    fit(tmp_path, 20)
+    with pytest.raises(lt.CheckpointError, match="of step 20, beyond num_steps=10. Pass at least"):
+        fit(tmp_path, 10)
+
+
 def test_resume_false_starts_again(tmp_path):
     fit(tmp_path, 30)
     short = fit(tmp_path, 10, resume=False)

@@ -11,6 +11,7 @@ import time
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 import logtrick as lt
@@ -57,6 +58,31 @@ def test_listeners_are_closed_whatever_happens():
         lt.minimize(KEY, noisy, START, ADAM, num_steps=25, chunk=10, listeners=listeners)
     assert recorder.seen[-1] == ("close", "failed", "OSError")
     assert caught.value.result.status == "failed" and int(caught.value.result.state.step) == 10
+
+
+class Named(lt.training.Listener):
+    name = "named"
+
+    def arrays(self):
+        raise OSError("nothing to keep")
+
+
+def test_what_goes_wrong_at_the_very_end_keeps_the_fit():
+    with pytest.raises(OSError, match="nothing to keep") as caught:
+        lt.minimize(KEY, noisy, START, ADAM, num_steps=3, listeners=(Named(),))
+    assert caught.value.result.status == "max_steps" and len(caught.value.result.history.value) == 3
+
+
+def test_two_listeners_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="2 listeners of the name 'named', whose records"):
+        lt.minimize(KEY, noisy, START, ADAM, num_steps=3, listeners=(Named(), Named()))
+
+
+def test_many_calls_at_once_are_the_same_steps():
+    """Without a listener in between, calls are handed over one after the other: more steps than one call has."""
+    run = lambda **how: lt.minimize(KEY, bowl, 0.0, optax.sgd(1e-3), num_steps=2500, **how)
+    kept = []
+    assert leaves_equal(run().history, run(callback=kept.append).history) and len(kept) == 25
 
 
 def test_callbacks_see_the_fit_so_far_and_may_keep_it():
@@ -300,3 +326,8 @@ def test_json_lines(tmp_path):
     assert lines[0]["half"] == pytest.approx((0 + 0.75) / 2) and lines[2]["inner/one"] == 1.0
     assert set(lines[0]) >= {"seconds", "gradient_norm", "update_norm", "skipped", "clipped"}
     assert re.fullmatch(r"[0-9.]+", str(lines[0]["seconds"]))
+    objective = lambda p, key: (bowl(p, key), {"value": 7.0, "step": 0.5})
+    lt.minimize(KEY, objective, 0.0, SGD, num_steps=2, listeners=(writer,))
+    line = json.loads(path.read_text())
+    assert (line["step"], line["value"]) == (2, pytest.approx((9 + 2.25) / 2))
+    assert (line["metrics/value"], line["metrics/step"]) == (7.0, 0.5)

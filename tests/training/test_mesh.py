@@ -125,38 +125,44 @@ def _bytes(shapes):
 
 
 CHILD = """
-    import json, sys
+    import json, os, signal, sys
     import jax
-    address, process, folder, steps = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+    address, process, folder, how = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", 2)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(address, num_processes=2, process_id=process, initialization_timeout=60)
+    import logtrick as lt
     import tests.training.test_mesh as problem
+
+    def only_the_second(result):
+        if process == 1 and int(result.state.step) == 6:
+            if how == "stop":
+                return True
+            if how == "terminate":
+                os.kill(os.getpid(), signal.SIGTERM)
+            if how == "raise":
+                raise ValueError("no more coffee")
+
     mesh = jax.make_mesh((jax.device_count(),), ("rows",))
-    fit = problem.fit(mesh, num_steps=steps, checkpoint=folder)
-    print("RESULT", json.dumps([fit.status, fit.history.value.tolist(), fit.params.tolist()]))
+    options = {"chunk": 2, "listeners": (lt.training.JSONLines(folder + "/metrics.jsonl"),), "callback": only_the_second}
+    try:
+        fit = problem.fit(mesh, checkpoint=folder, **options)
+        print("RESULT", json.dumps([fit.status, fit.history.value.tolist(), fit.params.tolist()]))
+    except Exception as error:
+        print("RESULT", json.dumps([type(error).__name__, str(error), int(error.result.state.step)]))
 """
 
 
-def two_processes(folder, steps):
-    """The same fit in two processes of two devices each."""
+def two_processes(folder, how, code=0):
+    """The same fit in two processes of two devices each; what they print."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(CHILD)]
     children = [
         subprocess.Popen(
-            [
-                sys.executable,
-                "-W",
-                "ignore",
-                "-c",
-                textwrap.dedent(CHILD),
-                address,
-                str(i),
-                str(folder),
-                str(steps),
-            ],
+            [*command, address, str(i), str(folder), how],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -167,18 +173,45 @@ def two_processes(folder, steps):
     results = []
     for process in children:
         out, error = process.communicate(timeout=240)
-        assert process.returncode == 0, error[-3000:]
-        results.append(json.loads(re.findall(r"RESULT (.*)", out)[0]))
+        assert process.returncode == code, error[-3000:]
+        results += [json.loads(line) for line in re.findall(r"RESULT (.*)", out)]
     return results
 
 
-def test_two_processes_are_one_fit_and_resume_together(tmp_path):
-    first = two_processes(tmp_path, 6)
-    assert first[0] == first[1] and first[0][0] == "max_steps"
-    second = two_processes(tmp_path, 12)
-    assert second[0] == second[1] and second[0][1][:6] == first[0][1]
+def test_two_processes_are_one_fit_end_together_and_resume_together(tmp_path):
+    """One of them wants to stop, and both do, at the same step; only the first one writes."""
+    first = two_processes(tmp_path, "stop")
+    assert first[0] == first[1] and first[0][0] == "stopped" and len(first[0][1]) == 6
+    second = two_processes(tmp_path, "go on")
+    assert second[0] == second[1] and second[0][0] == "max_steps"
+    assert second[0][1][:6] == first[0][1]
     np.testing.assert_allclose(second[0][1], alone().history.value, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(second[0][2], alone().params, rtol=1e-5, atol=1e-6)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6, 8, 10, 12]
+
+
+@pytest.mark.full
+def test_a_signal_and_an_exception_in_one_process_end_both(tmp_path):
+    """SIGTERM (preemption) reaches one process first: both save and exit with 143; the fit goes on with the same bits."""
+    assert two_processes(tmp_path, "terminate", code=143) == []
+    other, own = two_processes(tmp_path / "other", "raise")
+    assert own == ["ValueError", "no more coffee", 6]
+    assert other[0] == "RuntimeError" and other[2] == 6
+    assert "process 1 of the fit failed, ValueError: no more coffee" in other[1]
+    rest = two_processes(tmp_path, "go on")[0]
+    np.testing.assert_allclose(rest[1], alone().history.value, rtol=1e-6, atol=1e-7)
+
+
+def test_without_a_mesh_every_process_has_a_fit_of_its_own():
+    from logtrick.training._processes import Agreed, Processes
+
+    for mesh in (None, mesh_of(4)):
+        processes = Processes(mesh)
+        assert processes.writes and not processes.several
+        assert processes.agree(3, True, "stopped", "by hand") == Agreed(
+            3, True, "stopped", "by hand"
+        )
 
 
 _EIGHT = """

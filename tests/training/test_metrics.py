@@ -24,6 +24,12 @@ def test_scalars_of_the_aux_become_columns():
     assert metrics["deep/b"].tolist() == [0.0, 3.0, 4.5] and metrics["on"].tolist() == [0, 1, 1]
 
 
+def test_two_columns_of_one_name_are_refused():
+    objective = lambda p, key: (bowl(p, key), {"a/b": p, "a": {"b": 2 * p}})
+    with pytest.raises(ValueError, match="two scalars of the objective's aux have the name 'a/b'"):
+        lt.minimize(KEY, objective, 0.0, SGD, num_steps=1)
+
+
 def test_norms_and_the_learning_rate():
     schedule = optax.linear_schedule(0.25, 0.0, 4)
     optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=schedule)
@@ -86,8 +92,12 @@ def test_averages_are_those_of_the_iterates():
     want = np.average(iterates(), axis=0, weights=weights)
     np.testing.assert_allclose(exponential, want, rtol=1e-5)
     assert exponential.dtype == jnp.float32
-    early = run(average=T.PolyakAverage(start=100))
-    assert leaves_equal(early.averaged_params, early.params)
+    with pytest.raises(
+        ValueError, match=r"averages nothing in 8 steps. Pass a smaller start, 4 say"
+    ):
+        run(average=T.PolyakAverage(start=8))
+    with pytest.raises(ValueError, match="start=.*at least 0; got -1"):
+        T.PolyakAverage(-1)
     with pytest.raises(ValueError, match=r"in \(0, 1\); got 1"):
         T.ExponentialAverage(1.0)
 

@@ -193,6 +193,28 @@ def test_a_whole_fit_under_vmap_is_the_loop_over_fits():
         )
 
 
+def final(rate, target):
+    """A fit whose optimizer and objective refer to numbers of the caller."""
+    objective = lambda p, key: (p - target) ** 2
+    return lt.minimize(KEY, objective, 1.0, optax.sgd(rate), num_steps=3).params
+
+
+def test_a_fit_may_refer_to_values_of_a_trace():
+    """Of vmap, grad and jit: a learning rate in the optimizer, a number behind the objective. θ₃ = t + (1 − 2r)³ (1 − t)."""
+    rates, targets = jnp.array([0.25, 0.125]), jnp.array([3.0, 5.0])
+    want = targets + (1 - 2 * rates) ** 3 * (1 - targets)
+    np.testing.assert_allclose(jax.vmap(final)(rates, targets), want, rtol=1e-6)
+    slopes = jax.jit(jax.grad(final, (0, 1)))(0.25, 3.0)
+    np.testing.assert_allclose(slopes, [3.0, 1 - 0.5**3], rtol=1e-6)
+    with jax.checking_leaks():
+        jax.vmap(final)(rates, targets)
+
+
+def test_a_fit_works_without_jit():
+    with jax.disable_jit():
+        assert lt.minimize(KEY, bowl, 0.0, SGD, num_steps=2).history.value.tolist() == [9.0, 2.25]
+
+
 def test_x64_keeps_the_dtypes():
     with jax.enable_x64(True) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64():
         start = {"w": jnp.zeros(2, jnp.float32), "b": jnp.ones((), jnp.float64)}
@@ -276,6 +298,9 @@ def test_objectives_that_are_no_scalar(value, error, match):
     [
         ({"num_steps": 0}, ValueError, "at least 1; got 0"),
         ({"num_steps": 2.0}, TypeError, "static positive int; got float"),
+        ({"num_steps": 2**31}, ValueError, "needs at most 2147483647 steps; got 2147483648"),
+        ({"data": np.zeros((0, 3))}, ValueError, r"needs data; got shape \(0, 3\) at data"),
+        ({"data": {}}, ValueError, "needs arrays; got none in {}"),
         ({"chunk": 0}, ValueError, "chunk=…"),
         ({"batch_size": 2}, ValueError, "needs data to draw from"),
         ({"objective": lambda p: p}, TypeError, r"called with \(params, key\); got a function of"),

@@ -1,0 +1,74 @@
+"""What the processes of one fit agree on between compiled calls: JAX needs the same calls, in the same order, in all of them.
+
+Their clocks and their signals differ: without agreement one process would take nine steps where another takes eight, or end
+the fit while the others wait for it for ever.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+_NOBODY = np.int32(2**31 - 1)
+_LONGEST = 512  # bytes of a status and its reason
+
+
+class Agreed(NamedTuple):
+    """What all processes do next.
+
+    Attributes:
+      count: the steps of the next call, the fewest that one of them proposed.
+      visit: whether the listeners are visited, which one of them wanted.
+      status, reason: why the fit ends, from the first process that says so; None where it goes on.
+      process: that process.
+    """
+
+    count: int
+    visit: bool
+    status: str | None = None
+    reason: str = ""
+    process: int = 0
+
+
+class Processes:
+    """The processes whose devices a fit's mesh has.
+
+    Attributes:
+      several: whether there are more than this one.
+      writes: whether this process is the one that writes to files and screens: the first.
+    """
+
+    def __init__(self, mesh: Mesh | None) -> None:
+        devices = [] if mesh is None else list(mesh.devices.flat)
+        owners = {device.process_index for device in devices}
+        self.several = len(owners) > 1
+        self.writes = not self.several or jax.process_index() == min(owners)
+        if self.several:
+            flat = Mesh(np.array(devices), ("all",))
+            self._spread = NamedSharding(flat, PartitionSpec("all"))
+            everywhere = NamedSharding(flat, PartitionSpec())
+            self._smallest = jax.jit(lambda rows: rows.min(0), out_shardings=everywhere)
+
+    def agree(self, count: int, visit: bool, status: str | None, reason: str) -> Agreed:
+        """Exchange what this process proposes; every process calls this at the same place of its fit."""
+        if not self.several:
+            return Agreed(count, visit, status, reason)
+        me = _NOBODY if status is None else np.int32(jax.process_index())
+        count, not_visit, first = map(int, self._least([count, not visit, me]))
+        if first == _NOBODY:
+            return Agreed(count, not not_visit)
+        text = np.full(_LONGEST, 255)
+        if first == me:
+            raw = f"{status}\n{reason}".encode("ascii", "replace")[:_LONGEST]
+            text[:] = 0
+            text[: len(raw)] = list(raw)
+        status, reason = bytes(self._least(text)).rstrip(b"\0").decode("ascii").split("\n", 1)
+        return Agreed(count, not not_visit, status, reason, first)
+
+    def _least(self, numbers: Any) -> list[int]:
+        """The smallest of every number over all processes."""
+        row = np.asarray(numbers, np.int32)[None]
+        shape = (self._spread.mesh.size, row.shape[1])
+        rows = jax.make_array_from_callback(shape, self._spread, lambda _: row)
+        return np.asarray(self._smallest(rows).addressable_data(0)).tolist()
