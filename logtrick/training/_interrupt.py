@@ -12,7 +12,6 @@ import jax
 from logtrick.training._listener import Listener
 from logtrick.training._output import write
 
-
 _TERMINATED = "SIGTERM"
 
 

@@ -14,7 +14,8 @@ class JSONLines(Listener):
     """Append the means since the last line to a file, as one JSON object a line.
 
     Keys: "step", "seconds", "value", "gradient_norm", "update_norm", "skipped" and "clipped" (counts), and those of
-    `history.metrics`; a metric of one of these names is written as "metrics/value" and so on. A fit that is resumed goes on in the same file, lines beyond its checkpoint removed. What cannot be
+    `history.metrics`; a metric of one of these names is written as "metrics/value" and so on. A fit that is resumed goes
+    on in the same file, lines beyond its checkpoint removed. What cannot be
     written ends the fit with an `OSError` that carries `.result`.
 
     Args:

@@ -4,7 +4,8 @@ Their clocks and their signals differ: without agreement one process would take 
 the fit while the others wait for it for ever.
 """
 
-from typing import Any, NamedTuple
+import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,7 +15,8 @@ _NOBODY = np.int32(2**31 - 1)
 _LONGEST = 512  # bytes of a status and its reason
 
 
-class Agreed(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Agreed:
     """What all processes do next.
 
     Attributes:
