@@ -26,6 +26,7 @@ class State(NamedTuple):
       log_density: (n,).
       scores: u, shape (n, d).
       elbo: on these draws.
+      shrunk: what is charged for draws that had to be shrunk, in nats; taken off `elbo`.
     """
 
     gaussian: Gaussian
@@ -33,6 +34,7 @@ class State(NamedTuple):
     log_density: np.ndarray
     scores: np.ndarray
     elbo: float
+    shrunk: float = 0.0
 
     @property
     def shift(self) -> np.ndarray:
@@ -91,15 +93,20 @@ def antithetic(rng: np.random.Generator, count: int, dim: int) -> np.ndarray:
     return np.concatenate([half, -half])
 
 
-def look(density: Density, gaussian: Gaussian, noise: np.ndarray) -> State:
-    """Evaluate the draws of a Gaussian."""
+def look(density: Density, gaussian: Gaussian, noise: np.ndarray, shrunk: float = 0.0) -> State:
+    """Evaluate the draws of a Gaussian; `shrunk` is what is charged for noise that has been shrunk before."""
     values, gradients = density(gaussian.push(noise))
-    elbo = float(values.mean()) + gaussian.entropy() if np.isfinite(values).all() else -np.inf
-    return State(gaussian, noise, values, gaussian.pull(gradients), elbo)
+    finite = np.isfinite(values).all()
+    elbo = float(values.mean()) + gaussian.entropy() - shrunk if finite else -np.inf
+    return State(gaussian, noise, values, gaussian.pull(gradients), elbo, shrunk)
 
 
 def finite_draws(density: Density, gaussian: Gaussian, noise: np.ndarray) -> State:
-    """Like `look`; a draw whose density is not finite is shrunk, with its antithetic partner, until it is."""
+    """Like `look`; a draw whose density is not finite is shrunk, with its antithetic partner, until it is.
+
+    A draw that is halved comes from a Gaussian half as wide, whose entropy is d log 2 less; one nat more is charged for it, so
+    that of Gaussians that reach beyond an edge of p the narrower is the better one.
+    """
     state = look(density, gaussian, noise)
     half = len(noise) // 2
     for _ in range(_SHRINKINGS):
@@ -114,8 +121,9 @@ def finite_draws(density: Density, gaussian: Gaussian, noise: np.ndarray) -> Sta
         log_density, scores = state.log_density.copy(), state.scores.copy()
         log_density[both], scores[both] = values, gaussian.pull(gradients)
         finite = np.isfinite(log_density).all()
-        elbo = float(log_density.mean()) + gaussian.entropy() if finite else -np.inf
-        state = State(gaussian, noise, log_density, scores, elbo)
+        shrunk = state.shrunk + float(both.mean()) * (1 + gaussian.dim * np.log(2))
+        elbo = float(log_density.mean()) + gaussian.entropy() - shrunk if finite else -np.inf
+        state = State(gaussian, noise, log_density, scores, elbo, shrunk)
     return state
 
 
@@ -148,7 +156,7 @@ def _step(density: Density, state: State, fraction: float) -> tuple[State | None
     """The largest of fraction, fraction/3, … of the step that raises the ELBO on the same draws."""
     move = mean_field_move(state) if state.gaussian.mean_field else full_rank_move(state)
     while fraction > _SMALLEST:
-        new = look(density, move.taken(fraction), state.noise)
+        new = look(density, move.taken(fraction), state.noise, state.shrunk)
         if new.elbo > state.elbo:
             return new, fraction
         fraction /= 3

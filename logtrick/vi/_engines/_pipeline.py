@@ -173,13 +173,18 @@ class _Work:
     def _levels(self, state: State) -> State:
         """Fresh draws say whether the fixed ones sufficed; where not, four times as many."""
         for level, count in enumerate(self.counts):
+            before = state.gaussian
             if level:
                 noise = antithetic(self.rng, count, self.q0.dim)
-                state = finite_draws(self.density, state.gaussian, noise)
+                state = finite_draws(self.density, before, noise)
                 state = climb(self.density, state, trace=self.trace)
                 self._keep(state)
             fresh = antithetic(self.rng, count, self.q0.dim)
             state = finite_draws(self.density, state.gaussian, fresh)
+            if level and state.shrunk:
+                # Newton's method has widened q until its draws touch an edge of p: fresh ones lie beyond.
+                state = max(state, finite_draws(self.density, before, fresh), key=lambda s: s.elbo)
+                self._keep(state)
             self.decrement = state.decrement
             self._note(f"decrement {self.decrement:.3g} nats on {count} fresh draws")
             large = self.q0.dim > _LARGE and level >= 1

@@ -56,8 +56,14 @@ def polish(
     for _ in range(num_steps):
         inner, logs = _inner(parameters, dim, below, start.mean_field)
         # `finite_draws` gives the scores in the coordinates of its Gaussian: (C₀T)ᵀ ∇log p = Tᵀ C₀ᵀ ∇log p.
-        state = finite_draws(density, _compose(start, inner), antithetic(rng, num_draws, dim))
+        noise = antithetic(rng, num_draws, dim)
+        state = finite_draws(density, _compose(start, inner), noise)
         pulled = state.scores + state.noise
+        outside = (state.noise != noise).any(1)
+        if outside.any():
+            # Beyond an edge of p there is no gradient: these draws pull q back towards its mean.
+            pulled = np.where(outside[:, None], -noise, pulled)
+            state = state._replace(noise=noise)
         if start.mean_field:
             score = pulled / inner.scale
             spread = (score * state.noise).mean(0) * np.exp(logs)
