@@ -6,12 +6,13 @@ import numpy as np
 
 from logtrick.vi._engines._density import Density, generator
 from logtrick.vi._engines._gaussian import Gaussian, triangular
-from logtrick.vi._engines._natural_newton import antithetic, finite_draws
+from logtrick.vi._engines._natural_newton import State, antithetic, finite_draws
 from logtrick.vi._engines._quadratic_regression import QuadraticRegression
 from logtrick.vi._engines._starts import elsewhere, modes
 
 _NATS = 3.0  # a mode matters whose ELBO is no more than this below that of q
 _NEAR = 0.05  # the share of q's draws near a mode from which q counts as being there
+_UNSEEN = 5.0  # nats: q gives a mode e⁻⁵ of its mass, so that few or none of its draws fall there
 _DRAWS = 256
 _SCREENED = 1000  # points at which a gradient is taken
 _SAME = 3.0  # standard deviations within which two searches have found one mode
@@ -34,20 +35,31 @@ class MissedMode(NamedTuple):
     log_ratio: float
 
 
-def missed_modes(key: Any, target: Any, draws: np.ndarray, elbo: float) -> list[MissedMode]:
-    """Search for modes outside of q, from q widened and from N(0, I), both near and far.
+def missed_modes(
+    key: Any,
+    target: Any,
+    draws: np.ndarray,
+    elbo: float,
+    bound: float = np.inf,
+    *,
+    normal: bool = False,
+) -> list[MissedMode]:
+    """Search for modes outside of q, from q, q widened and N(0, I), both near and far.
 
-    Starts are twelve draws of q widened three times, N(0, I) and N(0, 3² I), and points from these and from still wider ones
-    at which the density rises away from q's mean. What is found counts as missed where it is farther than √d + 2 from q,
-    measured by q's covariance and by its own, q's draws hardly ever come near it, and the ELBO of its Gaussian is no more than
-    3 nats below that of q. That ELBO is a lower bound of the mass there, whether or not the Hessian is negative definite: the far
-    side of a ring has no strict maximum.
+    Starts are twelve draws of q widened three times, N(0, I) and N(0, 3² I), and points from these, from q and from still
+    wider ones at which the density rises away from q's mean. What is found counts as missed where the ELBO of its Gaussian is no
+    more than 3 nats below that of q, and either it is farther than √d + 2 from q, measured by q's covariance and by its own,
+    and q's draws hardly ever come near it; or q is normal and gives it less than e⁻⁵ of its mass, as happens to a spike
+    inside of q. That ELBO is a lower bound of the mass there, whether or not the Hessian is negative definite: the far side of
+    a ring has no strict maximum.
 
     Args:
       key: a typed key.
       target: the log density; has gradients.
       draws: of q, shape (n, d).
       elbo: of q.
+      bound: about log Z, from q's draws.
+      normal: whether q is a normal in the flat space.
     Returns:
       The missed modes, largest mass first.
     """
@@ -59,17 +71,26 @@ def missed_modes(key: Any, target: Any, draws: np.ndarray, elbo: float) -> list[
         g.push(width * rng.standard_normal((4, density.dim)))
         for g, width in ((q, 3), (standard, 1), (standard, 3))
     ]
-    wide = [(q, 3.0), (q, 10.0), (standard, 1.0), (standard, 3.0), (standard, 10.0)]
+    wide = [(q, 1.0), (q, 3.0), (q, 10.0), (standard, 1.0), (standard, 3.0), (standard, 10.0)]
     away = elsewhere(density, rng, wide, [q.mean], screened=_SCREENED, most=24)
     found = modes(density, np.concatenate([*random, away]), standard)
     missed = []
     for mode in found:
-        if not far_apart(mode.laplace, q, draws):
+        apart = far_apart(mode.laplace, q, draws)
+        if not apart and not normal:
             continue
-        mass = finite_draws(density, mode.laplace, antithetic(rng, _DRAWS, density.dim)).elbo
-        if mass > elbo - _NATS:
+        state = finite_draws(density, mode.laplace, antithetic(rng, _DRAWS, density.dim))
+        mass = state.elbo
+        if mass > elbo - _NATS and (apart or _unseen(state, q, bound)):
             missed.append(MissedMode(mode.point, mode.laplace.stddev(), mass, mass - elbo))
     return sorted(missed, key=lambda mode: -mode.elbo)
+
+
+def _unseen(state: State, q: Gaussian, bound: float) -> bool:
+    """Whether p/q is on average e⁵ times as large around a mode as its mean under q."""
+    whitened = q.whiten(state.gaussian.push(state.noise))
+    log_q = -0.5 * (whitened**2).sum(1) - q.entropy() + 0.5 * q.dim
+    return float((state.log_density - log_q).mean()) > bound + _UNSEEN
 
 
 def moments(draws: np.ndarray) -> Gaussian:

@@ -17,6 +17,9 @@ _SPREAD = 0.15  # of a standard deviation, relative; the change that the weights
 _KHAT = 1.0
 _RELIABLE_KHAT = 0.7  # with fewer effective draws than _ESS the gap is believed only below this
 _ESS = 0.1  # of the number of draws
+_UNDEFINED = (
+    0.01  # of the draws: with more weights that are no numbers there is nothing to reweight by
+)
 _MANY = 0.8  # with more effective draws than this share, the tail of the weights carries next to nothing
 
 
@@ -167,18 +170,26 @@ def judge(
     spread_shift: float,
     respread: str,
     num_missed: int,
-    num_bad: int,
+    num_impossible: int = 0,
+    num_undefined: int = 0,
+    num_draws: int = 1,
 ) -> tuple[str, tuple[str, ...]]:
     """The verdict and its reasons.
 
     `good` needs all of: every weight finite; gap + 2 standard errors < 0.5 nats; mean shift < 0.25; standard deviations
     changed by < 15 %; no missed mode; and k-hat < 1 unless four fifths of the draws are effective, < 0.7 unless a tenth are
     (the gap of a heavy-tailed p is underestimated otherwise; among nearly equal weights k-hat means nothing).
-    Else `usable after reweighting` where no mode is missed and the effective sample size is at least a tenth of the draws.
+    Else `usable after reweighting` where no mode is missed, the effective sample size is at least a tenth of the draws, and at
+    most one draw in a hundred has a log density of nan or +∞. (At −∞ the weight is 0, as it should be.)
     """
     reasons = []
-    if num_bad:
-        reasons.append(f"{num_bad} draws of q have a log density that is not finite")
+    if num_impossible:
+        reasons.append(
+            f"{num_impossible} draws of q have a log density of -inf: p ends at an edge that no support= declares, "
+            "or rules states out"
+        )
+    if num_undefined:
+        reasons.append(f"{num_undefined} draws of q have a log density of nan or +inf")
     if not gap + 2 * gap_se < _GAP:
         reasons.append(
             f"the gap plus two standard errors, {gap + 2 * gap_se:.2f} nats, is not below {_GAP}"
@@ -202,7 +213,7 @@ def judge(
         reasons.append(f"p has {num_missed} mode(s) with a comparable mass outside of q")
     if not reasons:
         return GOOD, ()
-    if ess_share >= _ESS and not num_missed:
+    if ess_share >= _ESS and not num_missed and num_undefined <= _UNDEFINED * num_draws:
         return USABLE, tuple(reasons)
     if not ess_share >= _ESS:
         reasons.append(

@@ -21,7 +21,6 @@ FINE = {
     "spread_shift": 0.05,
     "respread": "y",
     "num_missed": 0,
-    "num_bad": 0,
 }
 
 
@@ -33,7 +32,9 @@ FINE = {
         ({"gap": 2.0, "ess_share": 0.05}, "do not trust", "5.0 % of the draws"),
         ({"mean_shift": 0.3}, "usable after reweighting", "the mean of x by 0.30"),
         ({"spread_shift": 0.2}, "usable after reweighting", "deviation of y by 20 %"),
-        ({"num_bad": 3}, "usable after reweighting", "3 draws of q have a log density that is not"),
+        ({"num_impossible": 900, "num_draws": 1000}, "usable after reweighting", "900 draws of q"),
+        ({"num_undefined": 10, "num_draws": 1000}, "usable after reweighting", "10 draws of q"),
+        ({"num_undefined": 11, "num_draws": 1000}, "do not trust", "nan or +inf"),
         ({"num_missed": 1}, "do not trust", "comparable mass outside"),
         ({"khat": 1.5}, "good", ""),
         ({"khat": 1.5, "ess_share": 0.4}, "usable after reweighting", "k-hat is 1.50"),
@@ -83,6 +84,21 @@ def test_a_missed_mode_is_found(two_modes):
     assert mode.log_ratio == pytest.approx(-0.5, abs=0.1)
 
 
+def test_a_spike_inside_of_q_is_a_missed_mode():
+    """Half of the mass is in a spike that three of a thousand draws of q come near, and its weights say nothing of it."""
+    log_half = float(np.log(0.5))
+    spiked = lambda z: jnp.logaddexp(
+        norm.logpdf(z, 0.0, 3.0).sum() + log_half, norm.logpdf(z, 3.0, 0.15).sum() + log_half
+    )
+    q = vi.FullRankNormal(like=jnp.zeros(2), scale=3.0)
+    report = vi.diagnose(KEY, spiked, q)
+    assert report.verdict == "do not trust" and len(report.missed_modes) == 1
+    np.testing.assert_allclose(report.missed_modes[0].mean, [3.0, 3.0], atol=0.05)
+    assert report.missed_modes[0].elbo == pytest.approx(log_half, abs=0.05)
+    alone = vi.diagnose(KEY, lambda z: norm.logpdf(z, 0.0, 3.0).sum(), q)
+    assert alone.verdict == "good" and alone.missed_modes == ()
+
+
 def test_an_arc_of_a_ring_is_not_good():
     """log Z = log(2π · 3 · 0.3 √(2π)) = 2.65; a Gaussian on an arc is 1.75 nats below, and its own weights say less."""
     ring = lambda z: -0.5 * ((jnp.sqrt(jnp.sum(z**2) + 1e-12) - 3.0) / 0.3) ** 2
@@ -102,7 +118,7 @@ def test_a_mixture_that_covers_both_has_missed_none(two_modes):
     target = vi.Target(two_modes, vi.FullRankNormal(like=jnp.zeros(2)))
     arrays = np.asarray(draws, float), np.asarray(log_weights, float)
     guide = vi.FullRankNormal(like=jnp.zeros(2))
-    found = report(KEY, Weighed(*arrays, 0, 1e-3, target, ("a", "b"), guide, two_modes))
+    found = report(KEY, Weighed(*arrays, 0, 0, 1e-3, target, ("a", "b"), guide, two_modes))
     assert found.missed_modes == () and found.verdict == "good"
 
 
