@@ -13,6 +13,7 @@ from logtrick.vi._families._wrapped import as_guide
 from logtrick.vi._guide import Guide
 from logtrick.vi._loss import loss
 from logtrick.vi._minibatch import checked_rows
+from logtrick.vi._program import OverData
 
 Array = jax.Array
 
@@ -47,13 +48,14 @@ class Amortized(Module):
         return as_guide("vi.Amortized", self.encode(self.params, x))
 
 
-class PerRow:
+class PerRow(OverData):
     """Σ over rows of log p(zᵢ, xᵢ), each row with latents of its own; made by `vi.per_row`.
 
     Args:
-      log_joint: `log_joint(z, x) -> scalar` of one row's latents and the row.
+      log_joint: `log_joint(z, x) -> scalar` of one row's latents and the row; `log_joint(z, x, model)` with a model.
       data: a pytree of arrays with a common leading axis of N rows.
       size: B rows a step; None takes all.
+      model: the model's own parameters, which `vi.fit` trains beside the guide; None where there are none.
     Example:
       >>> import jax.numpy as jnp
       >>> from logtrick import vi
@@ -61,27 +63,47 @@ class PerRow:
       20
     """
 
-    def __init__(self, log_joint: Callable[[Any, Any], Any], data: Any, size: int | None) -> None:
-        self.log_joint, self.data, self.batch_size = log_joint, data, size
+    def __init__(
+        self, log_joint: Callable[..., Any], data: Any, size: int | None, model: Any = None
+    ) -> None:
+        self.log_joint, self.data, self.batch_size, self.model = log_joint, data, size, model
         self.num_rows = jax.tree.leaves(data)[0].shape[0]
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """All that it consists of but the data and the model's parameters."""
+        return (self.log_joint, self.num_rows, self.batch_size)
+
+    def of_row(self, row: Any, model: Any = None) -> Callable[[Any], Array]:
+        """The log density of one row's latents, given the model's parameters (None for none)."""
+        further = () if model is None else (model,)
+        joint = lambda z: self.log_joint(z, row, *further)
+        return lambda z: checks.scalar_log_prob("vi.per_row: log_joint", joint(z))
 
 
 def per_row(
-    log_joint: Callable[[Any, Any], Any], data: Any, batch_size: int | None = None
+    log_joint: Callable[..., Any], data: Any, batch_size: int | None = None, *, model: Any = None
 ) -> PerRow:
     """A log density over latents of every row of data, for `vi.fit` of a `vi.Amortized` guide.
 
     The ELBO is a sum over rows; a step sees N/B times the sum over B rows, each with draws and estimator of its own, which
     keeps the variance of score functions that of one row.
 
+    A model with parameters of its own (the decoder of an autoencoder, the means of a mixture) is passed as `model`: the same
+    fit trains them by the same ELBO, and `fit.model` has them.
+
     Args:
-      log_joint: `log_joint(z, x) -> scalar` of one row's latents and the row.
+      log_joint: `log_joint(z, x) -> scalar` of one row's latents and the row; `log_joint(z, x, model)` with a model.
       data: a pytree of arrays with a common leading axis of N rows.
       batch_size: B rows a step, drawn with replacement; None takes all.
+      model: a pytree of float arrays, the model's parameters to start from; None where it has none.
     Returns:
       What stands in the place of `log_density` in `vi.fit`.
     Raises:
       ValueError: rows that do not match; a batch larger than the data.
+    References:
+      Kingma & Welling (2014), "Auto-Encoding Variational Bayes"; Mnih & Gregor (2014), "Neural Variational Inference and
+      Learning in Belief Networks".
     Example:
       >>> import jax, jax.numpy as jnp, optax, logtrick as lt
       >>> from logtrick import vi
@@ -91,19 +113,30 @@ def per_row(
       >>> fit = vi.fit(jax.random.key(0), density, q0, max_steps=300)
       >>> round(fit.q.params.item(), 2)
       0.5
+
+      Two clusters, their means unknown, the hidden label of every point with an encoder:
+
+      >>> x = jnp.array([-2.2, -2.0, -1.8, 2.8, 3.0, 3.2])
+      >>> log_joint = lambda z, x, means: -0.5 * (x - means[z]) ** 2                     # z is 0 or 1
+      >>> density = vi.per_row(log_joint, x, model=jnp.array([-1.0, 1.0]))
+      >>> q0 = vi.Amortized(lambda w, x: lt.Categorical(jnp.stack([0.0 * x, w * x])), jnp.array(0.0))
+      >>> fit = vi.fit(jax.random.key(0), density, q0, optimizer=optax.adam(0.05), max_steps=500)
+      >>> fit.model.round(1).tolist(), bool(fit.q.params > 2)
+      ([-2.0, 3.0], True)
     """
     data = checked_rows("vi.per_row", data, batch_size)
-    return PerRow(log_joint, data, batch_size)
+    return PerRow(log_joint, data, batch_size, model)
 
 
-def amortized_loss(key: Any, density: PerRow, q: Amortized, batch: Any, **options: Any) -> Array:
+def amortized_loss(
+    key: Any, density: PerRow, q: Amortized, model: Any, batch: Any, **options: Any
+) -> Array:
     """N/B Σ over the batch of `vi.loss` of each row, shape (); options as of `vi.loss`."""
     key = as_key(key)
     size = jax.tree.leaves(batch)[0].shape[0]
 
     def one(index: Array, row: Any) -> Array:
-        inner = lambda z: checks.scalar_log_prob("vi.per_row: log_joint", density.log_joint(z, row))
-        return loss(jax.random.fold_in(key, index), inner, q(row), **options)
+        return loss(jax.random.fold_in(key, index), density.of_row(row, model), q(row), **options)
 
     rows = jnp.arange(size, dtype=jnp.uint32)
     return density.num_rows / size * jnp.sum(jax.vmap(one)(rows, batch))

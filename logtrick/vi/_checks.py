@@ -1,9 +1,12 @@
 """What `vi.fit` refuses, and what it says instead."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import optax
 
+from logtrick.estimators import Estimator
+from logtrick.vi._amortized import PerRow
 from logtrick.vi._engines import Engine
 from logtrick.vi._guide import Guide
 from logtrick.vi._minibatch import Minibatch
@@ -12,23 +15,18 @@ from logtrick.vi._objectives._log_variance import LogVariance
 
 
 def check_fit(objective: Any, optimizer: Any, log_density: Any, refine: Any, q: Guide) -> None:
-    if not isinstance(objective, Objective):
+    """What does not go together, for guides that are not amortized."""
+    _check_objective(objective)
+    if isinstance(log_density, PerRow):
         raise TypeError(
-            f"vi.fit(objective=…) needs an objective; got {objective!r}. Pass vi.ELBO(), say."
+            f"vi.fit(log_density=vi.per_row(…)) needs a guide for every row; got {type(q).__name__}. Pass "
+            "vi.Amortized(encode, params)."
         )
     if not callable(log_density):
         raise TypeError(
             f"vi.fit(log_density=…) needs a function of one draw; got {type(log_density).__name__}."
         )
-    if isinstance(optimizer, type) and issubclass(optimizer, Engine):
-        raise TypeError(
-            f"vi.fit(optimizer=…) needs an instance; got the class. Write vi.{optimizer.__name__}()."
-        )
-    if not isinstance(optimizer, Engine | optax.GradientTransformation | None):
-        raise TypeError(
-            f"vi.fit(optimizer=…) needs an optax optimizer or an engine; got {type(optimizer).__name__}. Pass "
-            "optax.adam(1e-2) or vi.Pipeline(), say."
-        )
+    _check_optimizer(optimizer)
     if isinstance(optimizer, Engine):
         check_engine(objective, optimizer, log_density, q)
     if refine not in (None, "flow"):
@@ -61,4 +59,56 @@ def check_engine(objective: Objective, engine: Engine, log_density: Any, q: Guid
     if q.normal() is None:
         raise ValueError(
             f"vi.fit(optimizer=vi.{name}()) needs a normal guide; got {type(q).__name__}. Use an optax optimizer."
+        )
+
+
+def check_amortized(objective: Any, optimizer: Any, density: Any, init: Any, refine: Any) -> None:
+    """What does not go together, for amortized guides."""
+    _check_objective(objective)
+    if not isinstance(density, PerRow):
+        raise TypeError(
+            f"vi.fit: an amortized guide needs a log density of rows; got {type(density).__name__}. Pass "
+            "vi.per_row(log_joint, data)."
+        )
+    _check_optimizer(optimizer)
+    if isinstance(optimizer, Engine):
+        raise ValueError(
+            f"vi.fit(optimizer=vi.{type(optimizer).__name__}()) needs a normal guide; got Amortized, which has one for every "
+            "row. Use an optax optimizer."
+        )
+    for name, value in (("init", init), ("refine", refine)):
+        if value is not None:
+            raise ValueError(
+                f"vi.fit({name}=…) needs a guide that is not amortized; got Amortized. Start from its params="
+                " instead, and put more into its encoder."
+            )
+
+
+def check_no_learning(estimator: Any) -> None:
+    """Estimators that learn have no place among the parameters of an amortized fit."""
+    used = estimator.values() if isinstance(estimator, Mapping) else (estimator,)
+    for one in used:
+        if isinstance(one, Estimator) and one.adaptive:
+            raise ValueError(
+                f"vi.fit(estimator=…) of an amortized guide needs an estimator that does not learn; got {type(one).__name__}. "
+                "Use lt.ScoreFunction(), or train by lt.minimize on vi.loss."
+            )
+
+
+def _check_objective(objective: Any) -> None:
+    if not isinstance(objective, Objective):
+        raise TypeError(
+            f"vi.fit(objective=…) needs an objective; got {objective!r}. Pass vi.ELBO(), say."
+        )
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    if isinstance(optimizer, type) and issubclass(optimizer, Engine):
+        raise TypeError(
+            f"vi.fit(optimizer=…) needs an instance; got the class. Write vi.{optimizer.__name__}()."
+        )
+    if not isinstance(optimizer, Engine | optax.GradientTransformation | None):
+        raise TypeError(
+            f"vi.fit(optimizer=…) needs an optax optimizer or an engine; got {type(optimizer).__name__}. Pass "
+            "optax.adam(1e-2) or vi.Pipeline(), say."
         )

@@ -11,8 +11,7 @@ from logtrick._core.module import replace
 from logtrick.vi._amortized import Amortized
 from logtrick.vi._auto import resolve
 from logtrick.vi._by_engine import by_engine, default_engine, normal_of
-from logtrick.vi._checks import check_fit
-from logtrick.vi._conditioned import Conditioned
+from logtrick.vi._checks import check_amortized, check_fit
 from logtrick.vi._engines import Engine
 from logtrick.vi._families._blocks import Blocks
 from logtrick.vi._families._coupling_flow import flow_over
@@ -92,6 +91,7 @@ def fit(
         objective, estimator, optimizer, num_samples, max_steps, budget, stop, progress, True
     )
     if isinstance(q0, Amortized):
+        check_amortized(objective, optimizer, log_density, init, refine)
         return fit_amortized(key, log_density, q0, wanted)
     q = as_guide("vi.fit", q0)
     check_fit(objective, optimizer, log_density, refine, q)
@@ -104,7 +104,7 @@ def fit(
     wanted = wanted._replace(estimator=asked, race=isinstance(estimator, str))
     defaults = optimizer is None and num_samples is None and max_steps is None
     plain = defaults and objective.linear and isinstance(estimator, str)
-    whole = not isinstance(log_density, Minibatch | Conditioned) and not is_traced(key, q)
+    whole = not isinstance(log_density, Minibatch) and not is_traced(key, q, log_density)
     smooth = plain and whole and q.normal() is not None
     engine = optimizer if isinstance(optimizer, Engine) else None
     if smooth and not isinstance(q, Framed):
@@ -163,7 +163,7 @@ def _in_own_frame(key: Any, q: Guide) -> Guide:
 
     In the variables' own coordinates a first step of Adam moves a mean of deviation 1e-3 by fifty deviations.
     """
-    if not isinstance(q, MeanFieldNormal | FullRankNormal) or is_traced(key, q):
+    if not isinstance(q, MeanFieldNormal | FullRankNormal) or is_traced(key, q, None):
         return q
     mean, scale = normal_of(q)
     scale = np.asarray(scale)

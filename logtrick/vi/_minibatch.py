@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks
+from logtrick.vi._program import OverData
 
 Array = jax.Array
 
 
-class Minibatch:
+class Minibatch(OverData):
     """log p(z, data) = log_prior(z) + Σ over rows of log_lik; made by `vi.minibatch`.
 
     Called with z alone it is the whole log density, for diagnosis.
@@ -40,9 +41,18 @@ class Minibatch:
         self.log_prior, self.log_lik, self.data, self.batch_size = log_prior, log_lik, data, size
         self.num_rows = jax.tree.leaves(data)[0].shape[0]
 
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """All that it consists of but the data."""
+        return (self.log_prior, self.log_lik, self.num_rows, self.batch_size)
+
     def __call__(self, z: Any) -> Array:
         """The log density given all rows, shape ()."""
-        return self._prior(z) + self.rows(z, self.data)
+        return self.given(z, self.data)
+
+    def given(self, z: Any, data: Any) -> Array:
+        """The log density given all rows of some data, shape ()."""
+        return self._prior(z) + self.rows(z, data)
 
     def on(self, z: Any, batch: Any) -> Array:
         """The estimate from a batch of rows: log_prior(z) + N/B Σ over the batch, shape ()."""

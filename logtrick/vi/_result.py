@@ -30,6 +30,7 @@ class Fit(Module):
       report: what was chosen and why, by name: "engine", "estimator", "reason", "stop" (what the stop rule saw), the engine's own
         findings (modes).
       log_density: what was fitted.
+      model: the parameters of an amortized fit's model (`vi.per_row(model=…)`), as trained; None where there are none.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -46,6 +47,7 @@ class Fit(Module):
     evaluations: int = static()
     report: Any = static()
     log_density: Any = static()
+    model: Any = None
 
 
 class Findings(dict[str, Any]):

@@ -11,8 +11,11 @@ import optax
 
 from logtrick._core import checks
 from logtrick._core.compat import is_tracer
+from logtrick._core.errors import NonFiniteError
 from logtrick.vi._amortized import Amortized, PerRow
-from logtrick.vi._conditioned import Conditioned
+from logtrick.vi._auto import automatic, resolve
+from logtrick.vi._checks import check_no_learning
+from logtrick.vi._edges import Floored, floored
 from logtrick.vi._estimators._base import WeightEstimator
 from logtrick.vi._families._coupling_flow import CouplingFlow
 from logtrick.vi._families._framed import Framed, FramedNormal
@@ -20,6 +23,8 @@ from logtrick.vi._guide import Guide
 from logtrick.vi._loss import estimator_name, grouping
 from logtrick.vi._minibatch import Minibatch
 from logtrick.vi._objectives._base import Objective
+from logtrick.vi._objectives._log_variance import LogVariance
+from logtrick.vi._program import OverData
 from logtrick.vi._race import race
 from logtrick.vi._result import Findings, Fit, History
 from logtrick.vi._starts import best_start, shrunk
@@ -58,31 +63,67 @@ class Wanted(NamedTuple):
 
 
 def fit_stochastic(key: Any, log_density: Any, q: Guide, wanted: Wanted) -> Fit:
-    """A guide fitted by stochastic gradients."""
+    """A guide fitted by stochastic gradients.
+
+    Where draws of the guide, at the start or where the training met too many of them, have a log density of −inf, the
+    training sees a floor instead.
+    """
+    whole = not isinstance(log_density, Minibatch) and not is_traced(key, q, log_density)
+    start_key = jax.random.fold_in(key, START)
+    if whole and q.normal() is not None:
+        q = shrunk(start_key, log_density, q)
+    if not whole or not _needs_floor(wanted.objective):
+        return _fitted(key, log_density, log_density, q, wanted, 0)
+    density, impossible = floored(start_key, log_density, q)
+    try:
+        return _fitted(key, log_density, density, q, wanted, impossible)
+    except NonFiniteError as error:
+        density, impossible = floored(start_key, log_density, _guide_of(error))
+        if not isinstance(density, Floored):
+            raise
+    return _fitted(key, log_density, density, q, wanted, impossible)
+
+
+def _needs_floor(objective: Objective) -> bool:
+    """Weights of 0 are no trouble to objectives that normalize them among the draws."""
+    return objective.maximize or isinstance(objective, LogVariance)
+
+
+def _guide_of(error: NonFiniteError) -> Guide:
+    """The guide of the last step before a training broke off."""
+    params = error.result.params
+    return params["q"] if isinstance(params, Mapping) else params
+
+
+def _fitted(key: Any, given: Any, density: Any, q: Guide, wanted: Wanted, impossible: int) -> Fit:
+    """One stochastic fit.
+
+    Args:
+      key: a typed key.
+      given: the caller's log density.
+      density: what is trained on: `given`, or with a floor.
+      q: the guide to start from.
+      wanted: the caller's wishes.
+      impossible: how many of 256 draws have a log density of −inf.
+    """
     count = default_samples(q) if wanted.num_samples is None else wanted.num_samples
     checks.positive_int("vi.fit", "num_samples", count)
     groups, size = grouping("vi.fit", wanted.objective, count)
-    estimator, reason, traced = wanted.estimator, "given", is_traced(key, q)
-    if wanted.race:
-        still = traced or isinstance(log_density, Minibatch | Conditioned)
-        run_key = jax.random.fold_in(key, RACE)
-        estimator, reason = race(run_key, log_density, q, wanted.objective, estimator, count, still)
+    traced = is_traced(key, q, given)
+    estimator, reason = _estimator(key, density, q, wanted, count, impossible)
     each = groups * size * evaluations_of(estimator, q)
     steps = default_steps(wanted.max_steps, wanted.budget, each)
     checks.positive_int("vi.fit", "max_steps", steps)
     optimizer = (
         default_optimizer(rate_of(q), steps) if wanted.optimizer is None else wanted.optimizer
     )
-    rule = rule_of(key, log_density, q, wanted, traced)
+    rule = rule_of(key, density, q, wanted, traced)
     plan = Plan(wanted.objective, estimator, optimizer, count, steps, rule, wanted.progress)
     spent = 0
-    whole = not traced and not isinstance(log_density, Minibatch | Conditioned)
-    if whole and q.normal() is not None:
-        q = shrunk(jax.random.fold_in(key, START), log_density, q)
     if wanted.optimizer is None and has_discrete(q) and not traced:
-        q, tried = best_start(jax.random.fold_in(key, START), log_density, q, plan)
+        q, tried = best_start(jax.random.fold_in(key, START), density, q, plan)
         spent = tried * each
-    trained = train(jax.random.fold_in(key, TRAIN), log_density, q, plan)
+    trained = train(jax.random.fold_in(key, TRAIN), density, q, plan)
     report = {
         "engine": "stochastic",
         "estimator": estimator_name(estimator),
@@ -91,41 +132,65 @@ def fit_stochastic(key: Any, log_density: Any, q: Guide, wanted: Wanted) -> Fit:
     }
     if rule is not None and not traced:
         report["stop"] = rule.told(trained.accepted)
+    if isinstance(density, Floored):
+        report["floor"] = float(density.data[0])
     taken = np.shape(trained.values)[0]
     history = History(trained.values, spent + each * np.arange(1, taken + 1))
-    evaluations = spent + each * taken
-    return Fit(trained.q, trained.status, history, evaluations, Findings(report), log_density)
+    return Fit(trained.q, trained.status, history, spent + each * taken, Findings(report), given)
 
 
-def fit_amortized(key: Any, density: Any, q: Amortized, wanted: Wanted) -> Fit:
-    """An amortized guide fitted by stochastic gradients of the sum over rows."""
-    if not isinstance(density, PerRow):
-        raise TypeError(
-            f"vi.fit: an amortized guide needs a log density of rows; got {type(density).__name__}. Pass "
-            "vi.per_row(log_joint, data)."
-        )
+def _estimator(
+    key: Any, density: Any, q: Guide, wanted: Wanted, count: int, impossible: int
+) -> tuple[Any, str]:
+    """The estimator to use, and why."""
+    first = wanted.estimator
+    if not wanted.race:
+        return first, "given"
+    if isinstance(density, Floored) and not q.discrete:
+        step = automatic(wanted.objective, q, smooth=False)
+        return step, f"log p is −inf at {impossible} of 256 draws: a step, which has no derivative"
+    still = is_traced(key, q, density) or isinstance(density, Minibatch)
+    return race(jax.random.fold_in(key, RACE), density, q, wanted.objective, first, count, still)
+
+
+def fit_amortized(key: Any, density: PerRow, q: Amortized, wanted: Wanted) -> Fit:
+    """An amortized guide, and the model's own parameters, fitted by stochastic gradients of the sum over rows."""
+    first = jax.tree.map(lambda a: a[0], density.data)
+    guide, joint = q(first), density.of_row(first, density.model)
+    estimator = resolve(
+        "vi.fit", wanted.objective, guide, wanted.estimator, lambda x: joint(guide.constrain(x))
+    )
+    check_no_learning(estimator)
     count = 1 if wanted.num_samples is None else wanted.num_samples
     if wanted.objective.num_draws is None:
         count = max(count, 2)
-    steps = default_steps(wanted.max_steps, None, 1)
-    optimizer = default_optimizer(0.01, steps) if wanted.optimizer is None else wanted.optimizer
-    plan = Plan(wanted.objective, wanted.estimator, optimizer, count, steps, None, wanted.progress)
-    trained = train(jax.random.fold_in(key, TRAIN), density, q, plan)
+    checks.positive_int("vi.fit", "num_samples", count)
     groups, size = grouping("vi.fit", wanted.objective, count)
-    each = groups * size * (density.batch_size or density.num_rows)
+    rows = density.batch_size or density.num_rows
+    each = groups * size * rows * evaluations_of(estimator, guide)
+    steps = default_steps(wanted.max_steps, wanted.budget, each)
+    checks.positive_int("vi.fit", "max_steps", steps)
+    optimizer = default_optimizer(0.01, steps) if wanted.optimizer is None else wanted.optimizer
+    rule = wanted.stop if isinstance(wanted.stop, StopRule) else None
+    plan = Plan(wanted.objective, estimator, optimizer, count, steps, rule, wanted.progress)
+    trained = train(jax.random.fold_in(key, TRAIN), density, q, plan)
     taken = np.shape(trained.values)[0]
     history = History(trained.values, each * np.arange(1, taken + 1))
+    automatic = isinstance(wanted.estimator, str)
     report = {
         "engine": "stochastic",
-        "estimator": estimator_name(wanted.estimator),
-        "reason": "given",
+        "estimator": estimator_name(estimator),
+        "reason": "by the legality table, for each row" if automatic else "given",
+        "skipped": trained.skipped,
     }
-    return Fit(trained.q, trained.status, history, each * taken, Findings(report), density)
+    findings = Findings(report)
+    return Fit(trained.q, trained.status, history, each * taken, findings, density, trained.model)
 
 
-def is_traced(key: Any, q: Guide) -> bool:
-    """Whether numbers cannot be looked at."""
-    return any(is_tracer(x) for x in jax.tree.leaves((key, q)))
+def is_traced(key: Any, q: Guide, log_density: Any) -> bool:
+    """Whether numbers cannot be looked at: those of the key, of the guide, or of a log density's data."""
+    data = log_density.data if isinstance(log_density, OverData) else None
+    return any(is_tracer(x) for x in jax.tree.leaves((key, q, data)))
 
 
 def has_discrete(q: Guide) -> bool:

@@ -1,6 +1,5 @@
 """The target of a fit: a log density over named variables, seen as one over the flat unconstrained vector."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ from logtrick._core import checks
 from logtrick._core.fingerprint import Compiled
 from logtrick._core.jaxprs import equations
 from logtrick.vi._guide import Guide
+from logtrick.vi._program import OverData, identity_of, with_data
 
 Array = jax.Array
 LogDensity = Callable[[Any], Any]
@@ -46,49 +46,58 @@ class Target:
         self.guide = guide
         self.dim = guide.dim
         self.evaluations = 0
-        self._functions = _COMPILED.find(log_density, guide.layout)
+        self._data = log_density.data if isinstance(log_density, OverData) else None
+        self._functions = _COMPILED.find(log_density, guide.layout, by=identity_of(log_density))
         self.dtype = guide.layout.dtype
         self.names = guide.layout.names
 
     @property
     def log_density(self) -> Callable[[Array], Array]:
         """The function u ↦ log p̃(u), shape (); the same object for equal targets. Its evaluations are not counted."""
-        return self._functions.one
+        if self._data is None:
+            return self._functions.without_data
+        return lambda u: self._functions.one(u, self._data)
 
     def batch(self, us: Array) -> Array:
         """log p̃ of every row of `us`, shape (n,)."""
         self.evaluations += us.shape[0]
-        return self._functions.batch(us)
+        return self._functions.batch(us, self._data)
 
     def value_and_grad(self, us: Array) -> tuple[Array, Array]:
         """log p̃ and its gradient for every row of `us`, shapes (n,) and (n, d)."""
         self.evaluations += us.shape[0]
-        return self._functions.value_and_grad(us)
+        return self._functions.value_and_grad(us, self._data)
 
     @property
     def differentiable(self) -> bool:
         """Whether all variables are continuous, and no host function is called in the log density."""
         discrete = any(v.discrete for v in self.guide.layout.variables)
-        return not discrete and self._functions.differentiable
+        return not discrete and self._functions.differentiable(self._data)
 
 
 class _Functions:
-    """The compiled functions of a log density and a layout."""
+    """The compiled functions of a log density and a layout, of a flat vector and the data (None for none)."""
 
     def __init__(self, log_density: LogDensity, layout: Any) -> None:
-        def one(u: Array) -> Array:
-            value = checks.scalar_log_prob("vi: log_density", log_density(layout.constrain(u)))
+        given, _ = with_data(log_density)
+
+        def one(u: Array, data: Any) -> Array:
+            value = checks.scalar_log_prob("vi: log_density", given(layout.constrain(u), data))
             return value.astype(u.dtype) + layout.log_det(u)
 
         self.one = one
+        self.without_data = lambda u: one(u, None)
         self.layout = layout
-        self.batch = jax.jit(jax.vmap(one))
-        self.value_and_grad = jax.jit(jax.vmap(jax.value_and_grad(one)))
+        self.batch = jax.jit(jax.vmap(one, (0, None)))
+        self.value_and_grad = jax.jit(jax.vmap(jax.value_and_grad(one), (0, None)))
+        self._differentiable: bool | None = None
 
-    @functools.cached_property
-    def differentiable(self) -> bool:
-        u = jax.ShapeDtypeStruct((self.layout.dim,), self.layout.dtype)
-        return not calls_host(self.one, u)
+    def differentiable(self, data: Any) -> bool:
+        """Whether no host function is called; looked at once."""
+        if self._differentiable is None:
+            u = jax.ShapeDtypeStruct((self.layout.dim,), self.layout.dtype)
+            self._differentiable = not calls_host(self.one, u, data)
+        return self._differentiable
 
 
 # A second fit of an equal log density compiles nothing; one whose globals, attributes or closed-over data changed does.

@@ -12,10 +12,9 @@ from logtrick._core.compat import is_tracer
 from logtrick.estimators import Estimator
 from logtrick.training import maximize, minimize
 from logtrick.vi._amortized import PerRow, amortized_loss
-from logtrick.vi._conditioned import Conditioned
 from logtrick.vi._loss import loss
-from logtrick.vi._minibatch import Minibatch
 from logtrick.vi._objectives._base import Objective
+from logtrick.vi._program import OverData, Program, kept, program_of
 from logtrick.vi._stop import StopRule
 
 CHECK = 50  # steps between looks of the stop rule
@@ -52,7 +51,7 @@ class Trained(NamedTuple):
       values: the objective at every step.
       accepted: the objective at the steps that were not skipped; None where numbers cannot be looked at.
       skipped: how many were.
-      estimator: the estimators as trained; None where none learns.
+      model: the model's own parameters, None where it has none.
     """
 
     q: Any
@@ -60,16 +59,21 @@ class Trained(NamedTuple):
     values: Any
     accepted: Any
     skipped: int
-    estimator: Any
+    model: Any = None
 
 
 def train(key: Any, log_density: Any, q: Any, plan: Plan) -> Trained:
     """Train a guide by stochastic gradients."""
-    batches = isinstance(log_density, Minibatch | Conditioned | PerRow)
+    batches = isinstance(log_density, OverData)
     learns = _learning(plan.estimator)
-    params: Any = {"q": q, **learns} if learns else q
-    objective = _objective(
-        log_density,
+    # What is trained beside the guide: estimators that learn, and an amortized model's own parameters.
+    beside = dict(learns)
+    if isinstance(log_density, PerRow) and log_density.model is not None:
+        beside["model"] = log_density.model
+    params: Any = {"q": q, **beside} if beside else q
+    objective = kept(
+        _objective,
+        program_of(log_density),
         _setting(plan.objective),
         _setting(plan.estimator),
         plan.num_samples,
@@ -80,7 +84,7 @@ def train(key: Any, log_density: Any, q: Any, plan: Plan) -> Trained:
     options: dict[str, Any] = {}
     if batches:
         options = {"data": log_density.data, "batch_size": log_density.batch_size}
-    watch = None if traced or plan.stop is None else _Watch(plan.stop, unpack=bool(learns))
+    watch = None if traced or plan.stop is None else _Watch(plan.stop, unpack=bool(beside))
     if not traced:
         options["progress"] = plan.progress
         options["callback"] = watch
@@ -97,12 +101,12 @@ def train(key: Any, log_density: Any, q: Any, plan: Plan) -> Trained:
     if watch is not None and watch.met:
         status = "converged"
     values, skipped = result.history.value, result.history.skipped
-    found = result.params["q"] if learns else result.params
-    estimator = result.params if learns else None
+    found = result.params if beside else {"q": result.params}
+    q, model = found["q"], found.get("model")
     if traced:
-        return Trained(found, status, values, None, skipped, estimator)
+        return Trained(q, status, values, None, skipped, model)
     accepted = _accepted(result.history)
-    return Trained(found, status, values, accepted, len(values) - len(accepted), estimator)
+    return Trained(q, status, values, accepted, len(values) - len(accepted), model)
 
 
 def _accepted(history: Any) -> np.ndarray:
@@ -170,19 +174,20 @@ class _ById:
 
 @functools.lru_cache(maxsize=32)
 def _objective(
-    log_density: Any, objective: Any, estimator: Any, num_samples: int, learns: bool
+    program: Any, objective: Any, estimator: Any, num_samples: int, learns: bool
 ) -> Callable[..., Any]:
     """One function for equal settings, so that a second fit compiles nothing."""
+    log_density = program.density if isinstance(program, Program) else program
     sign = -1 if objective.value.maximize else 1
     fixed = {"objective": objective.value, "num_samples": num_samples}
-    own = (
-        estimator.value
-    )  # the function closes over this and not over its wrapper, which is compared by identity
+    # The function closes over this and not over its wrapper, which is compared by identity.
+    own = estimator.value
 
     def value(params: Any, key: Any, batch: Any = None) -> Any:
         q, used, density = params, own, log_density
         if isinstance(log_density, PerRow):
-            return sign * amortized_loss(key, log_density, q, batch, estimator=used, **fixed)
+            q, model = (q["q"], q["model"]) if isinstance(q, Mapping) else (q, None)
+            return sign * amortized_loss(key, log_density, q, model, batch, estimator=used, **fixed)
         if batch is not None:
             density = lambda z: log_density.on(z, batch)
         if learns:

@@ -301,3 +301,101 @@ def test_changed_data_behind_a_simulator_are_seen():
     for by in (1.0, 5.0):
         shift["by"] = by
         np.testing.assert_allclose(vi.predict(KEY, q, simulate, 10), by, atol=1e-4)
+
+
+def test_other_data_compile_nothing_and_are_not_mixed_up():
+    """A second set of data goes through the compiled functions of the first; its numbers are its own."""
+    traces = []
+
+    def log_density(z, x):
+        traces.append(x)
+        return -0.5 * jnp.sum((z - x) ** 2) - jnp.log(2 * jnp.pi)
+
+    q = vi.FullRankNormal(like=jnp.zeros(2))
+    found = {}
+    for x in (0.0, 2.0):
+        density = vi.Conditioned(log_density, jnp.full(2, x))
+        fit = vi.fit(KEY, density, q)
+        report = vi.diagnose(KEY, density, q)
+        weighted = vi.importance_sample(KEY, density, q, num_draws=4000)
+        found[x] = fit.q.mean(), report, weighted.mean(), len(traces)
+    np.testing.assert_allclose(found[0.0][0], 0.0, atol=1e-5)
+    np.testing.assert_allclose(found[2.0][0], 2.0, atol=1e-5)
+    assert found[0.0][1].verdict == "good" and found[2.0][1].verdict == "do not trust"
+    np.testing.assert_allclose(found[0.0][1].elbo, 0.0, atol=1e-4)
+    np.testing.assert_allclose(found[2.0][1].elbo, -4.0, atol=0.3)  # −½ |x|²
+    np.testing.assert_allclose(found[2.0][2], 2.0, atol=0.6)
+    assert found[2.0][3] - found[0.0][3] <= 1  # the look for host functions, which compiles nothing
+
+
+def test_an_amortized_mixture_reaches_its_likelihood():
+    """Labels in closed form: logits quadratic in x, so that the ELBO's maximum is the log likelihood's."""
+    labels = np.arange(60) < 24
+    noise = np.random.default_rng(0).standard_normal(60)
+    x = jnp.asarray(np.where(labels, -2.0 + 0.5 * noise, 1.5 + noise), jnp.float32)
+
+    def log_joint(z, x, model):
+        log_weight = jax.nn.log_softmax(model["logits"])[z]
+        return log_weight + norm.logpdf(x, model["mean"][z], jnp.exp(model["log_scale"])[z])
+
+    def encode(weights, x):
+        return lt.Categorical(weights @ jnp.stack([jnp.ones_like(x), x, x**2]))
+
+    start = {"logits": jnp.zeros(2), "mean": jnp.array([-1.0, 1.0]), "log_scale": jnp.zeros(2)}
+    density = vi.per_row(log_joint, x, model=start)
+    optimizer = optax.adam(optax.cosine_decay_schedule(0.1, 4000))
+    q0 = vi.Amortized(encode, jnp.zeros((2, 3)))
+    fit = vi.fit(KEY, density, q0, optimizer=optimizer, max_steps=4000)
+    assert fit.report["estimator"] == "Enumerate()" and fit.log_density is density
+
+    def log_likelihood(model, x):
+        each = jax.vmap(lambda x: jax.nn.logsumexp(jnp.stack([log_joint(z, x, model) for z in (0, 1)])))  # fmt: skip
+        return jnp.sum(each(x))
+
+    best = lt.maximize(KEY, lambda model, key: log_likelihood(model, x), start, optimizer, num_steps=4000)  # fmt: skip
+    attained = float(log_likelihood(best.params, x))
+    np.testing.assert_allclose(fit.history.value[-1], attained, atol=0.01)
+    np.testing.assert_allclose(float(log_likelihood(fit.model, x)), attained, atol=0.01)
+    np.testing.assert_allclose(fit.model["mean"], best.params["mean"], atol=0.02)
+    assert density.model is start  # what was given stays
+
+
+def test_a_binary_autoencoder_learns_model_and_guide_together():
+    """Two bits make four images, each twice lit or dark: two bits of code, 2 log 2 nats."""
+    codes = jnp.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    images = jnp.tile(jnp.repeat(codes, 3, axis=1), (8, 1))
+
+    def log_joint(bits, image, model):
+        pixels = lt.Bernoulli(bits @ model["weight"] + model["bias"])
+        return lt.Bernoulli(model["prior"]).log_prob(bits) + pixels.log_prob(image)
+
+    keys = jax.random.split(KEY)
+    model = {"weight": jax.random.normal(keys[0], (2, 6)), "bias": jnp.zeros(6), "prior": jnp.zeros(2)}  # fmt: skip
+    encode = lambda w, image: vi.BernoulliProduct(logits=image @ w["weight"] + w["bias"])
+    encoder = {"weight": jax.random.normal(keys[1], (6, 2)), "bias": jnp.zeros(2)}
+    density = vi.per_row(log_joint, images, 16, model=model)
+    fit = vi.fit(KEY, density, vi.Amortized(encode, encoder), estimator=lt.ScoreFunction(),
+                 optimizer=optax.adam(0.05), num_samples=4, max_steps=600)  # fmt: skip
+    assert -1.3 * 2 * np.log(2) < np.mean(fit.history.value[-50:]) / 32 < -2 * np.log(2) + 1e-3
+    assert fit.evaluations == 600 * 16 * 4
+
+
+def test_impossible_draws_do_not_break_a_fit_off():
+    """A third of N(0, 1) lies beyond an edge at −½ that no support declares; two bits of which one must be on."""
+    edge = lambda x: jnp.where(x > -0.5, -0.5 * x**2, -jnp.inf)
+    fit = vi.fit(KEY, edge, lt.Normal(0.0, 1.0), max_steps=500)
+    assert fit.report["estimator"].startswith("ScoreFunction(") and fit.log_density is edge
+    assert "no derivative" in fit.report["reason"] and np.isfinite(fit.history.value).all()
+    mean, deviation = float(fit.q.mean()), float(fit.q.stddev())
+    assert mean - 1.5 * deviation > -0.6 and 0.2 < deviation < 0.8
+    assert vi.diagnose(KEY, edge, fit.q).verdict == "usable after reweighting"
+    either = lambda z: jnp.where(z[0] + z[1] > 0, z[0] - z[1], -jnp.inf)
+    bits = vi.fit(KEY, either, vi.BernoulliProduct(like=jnp.zeros(2)), max_steps=500)
+    assert bits.report["floor"] < -9 and bits.q.marginals()[0] > 0.99
+
+
+def test_an_edge_that_the_start_does_not_see_is_met_on_the_way():
+    """The mean has to go from 0 to about 4, and the edge is at 5."""
+    edge = lambda x: jnp.where(x < 5.0, 2.0 * x - 0.1 * x**2, -jnp.inf)
+    fit = vi.fit(KEY, edge, lt.Normal(0.0, 0.1), optimizer=optax.adam(0.05), max_steps=600)
+    assert np.isfinite(fit.history.value).all() and 3.0 < float(fit.q.mean()) < 5.0

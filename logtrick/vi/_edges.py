@@ -1,0 +1,80 @@
+"""Log densities that are −inf at some draws of the guide: impossible states, supports that were not declared."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from logtrick._core.fingerprint import Compiled
+from logtrick.vi._guide import Guide
+from logtrick.vi._minibatch import Minibatch
+from logtrick.vi._program import OverData, identity_of, program_of, with_data
+
+Array = jax.Array
+_DRAWS = 256
+_BELOW = 10.0  # nats that the floor lies below the low end of what the draws see
+
+
+class Floored(OverData):
+    """A log density with a finite number in the place of −inf, so that its expectation under a guide is finite.
+
+    The ELBO is −inf wherever q gives any probability to what is impossible, and tells no direction. With a floor, every
+    impossible draw costs a finite number of nats, and the fit moves away from there. The score function sees that step of
+    the density; a pathwise derivative does not.
+
+    Args:
+      log_density: of one draw; or one over data.
+      floor: nats.
+    """
+
+    batch_size = None
+
+    def __init__(self, log_density: Any, floor: float) -> None:
+        self.log_density = log_density
+        self.data = (jnp.asarray(floor), with_data(log_density)[1])
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        return (program_of(self.log_density),)
+
+    def __call__(self, z: Any) -> Array:
+        return self.given(z, self.data)
+
+    def given(self, z: Any, data: Any) -> Array:
+        """The log density, or the floor."""
+        floor, inner = data
+        value = with_data(self.log_density)[0](z, inner)
+        return jnp.where(value == -jnp.inf, floor.astype(value.dtype), value)
+
+    on = given
+
+
+def floored(key: Any, log_density: Any, q: Guide) -> tuple[Any, int]:
+    """The log density with a floor where some draws of q are impossible and others are not; and how many are.
+
+    Args:
+      key: of the draws.
+      log_density: of one draw of the variables.
+      q: the guide.
+    Returns:
+      The `Floored`, or the log density as it is; and how many of 256 draws have a log density of −inf.
+    """
+    if isinstance(log_density, Minibatch):
+        return log_density, 0
+    _, data = with_data(log_density)
+    evaluate = _COMPILED.find(log_density, by=identity_of(log_density))
+    values = np.asarray(evaluate(q.sample(key, _DRAWS), data), np.float64)
+    impossible = int((values == -np.inf).sum())
+    finite = values[np.isfinite(values)]
+    if not impossible or not len(finite):
+        return log_density, impossible
+    return Floored(log_density, float(np.quantile(finite, 0.1)) - _BELOW), impossible
+
+
+def _evaluated(log_density: Any) -> Callable[[Any, Any], Array]:
+    return jax.jit(jax.vmap(with_data(log_density)[0], (0, None)))
+
+
+_COMPILED = Compiled(_evaluated)  # of a batch of draws, kept for the next fit
