@@ -5,11 +5,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from logtrick._core import checks
+from logtrick._core.calls import in_words
 from logtrick.rl import _arrays
 
 Array = jax.Array
 
 
+@in_words("lt.rl.reward_to_go")
 def reward_to_go(rewards: Any, *, discount: Any = 1.0, mask: Any = None) -> Array:
     """The discounted sum of this and all later rewards, G_t = r_t + γ G_{t+1}.
 
@@ -28,6 +31,7 @@ def reward_to_go(rewards: Any, *, discount: Any = 1.0, mask: Any = None) -> Arra
     """
     where = "lt.rl.reward_to_go"
     (rewards,) = _arrays.steps(where, rewards=rewards)
+    discount = checks.real(where, "discount", discount)
     counted = jnp.where(_arrays.mask_like(where, rewards, mask), rewards, 0.0)
 
     def step(later: Array, reward: Array) -> tuple[Array, Array]:

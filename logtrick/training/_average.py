@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from logtrick._core import checks
 from logtrick._core.module import Module, static
 
 Array = jax.Array
@@ -69,7 +70,7 @@ class PolyakAverage(Average):
     first: int = static()
 
     def __init__(self, start: int = 0) -> None:
-        object.__setattr__(self, "first", int(start))
+        object.__setattr__(self, "first", checks.positive_int("PolyakAverage", "start", start, 0))
 
     def start(self, params: Any) -> Any:
         """See `Average.start`."""

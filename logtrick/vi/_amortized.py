@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
+from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, static
 from logtrick.vi._families._wrapped import as_guide
@@ -66,6 +67,7 @@ class PerRow:
         self.num_rows = jax.tree.leaves(data)[0].shape[0]
 
 
+@in_words("vi.per_row")
 def per_row(
     log_joint: Callable[[Any, Any], Any], data: Any, batch_size: int | None = None
 ) -> PerRow:

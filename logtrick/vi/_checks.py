@@ -4,6 +4,8 @@ from typing import Any
 
 import optax
 
+from logtrick._core import checks
+from logtrick._core.calls import described
 from logtrick.vi._engines import Engine
 from logtrick.vi._guide import Guide
 from logtrick.vi._minibatch import Minibatch
@@ -14,20 +16,19 @@ from logtrick.vi._objectives._log_variance import LogVariance
 def check_fit(objective: Any, optimizer: Any, log_density: Any, refine: Any, q: Guide) -> None:
     if not isinstance(objective, Objective):
         raise TypeError(
-            f"vi.fit(objective=…) needs an objective; got {objective!r}. Pass vi.ELBO(), say."
+            f"vi.fit(objective=…) needs an objective; got {described(objective)}. Pass vi.ELBO(), say."
         )
-    if not callable(log_density):
-        raise TypeError(
-            f"vi.fit(log_density=…) needs a function of one draw; got {type(log_density).__name__}."
-        )
+    checks.function("vi.fit", "log_density", log_density, "log_density(z)")
     if isinstance(optimizer, type) and issubclass(optimizer, Engine):
         raise TypeError(
             f"vi.fit(optimizer=…) needs an instance; got the class. Write vi.{optimizer.__name__}()."
         )
     if not isinstance(optimizer, Engine | optax.GradientTransformation | None):
+        advice = "Pass optax.adam(1e-2) or vi.Pipeline(), say."
+        if callable(optimizer):
+            advice = f"Call it, optax.{getattr(optimizer, '__name__', 'adam')}(1e-2), say."
         raise TypeError(
-            f"vi.fit(optimizer=…) needs an optax optimizer or an engine; got {type(optimizer).__name__}. Pass "
-            "optax.adam(1e-2) or vi.Pipeline(), say."
+            f"vi.fit(optimizer=…) needs an optax optimizer or an engine; got {described(optimizer)}. {advice}"
         )
     if isinstance(optimizer, Engine):
         check_engine(objective, optimizer, log_density, q)

@@ -5,7 +5,10 @@ from typing import Any
 
 import jax
 
+from logtrick._core.calls import constructor_in_words
 
+
+@constructor_in_words
 class Conditioned:
     """log p(z | data) by `log_density(z, data)`: equal to others of the same function, so that other data compile nothing.
 
