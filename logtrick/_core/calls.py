@@ -13,6 +13,7 @@ from logtrick._core.compat import is_key
 
 P = ParamSpec("P")
 R = TypeVar("R")
+C = TypeVar("C", bound=type)
 
 # What people type who know other libraries, and the keyword of ours.
 _MEANT = {
@@ -97,30 +98,65 @@ def in_words(
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        form = _Form(where, signature or inspect.signature(function), further, missing or {})
+        def refusal(args: Any, options: Any) -> str | None:
+            form = _Form(where, signature or inspect.signature(function), further, missing or {})
+            return form.refusal(args, options)
 
         @functools.wraps(function)
         def checked(*args: P.args, **options: P.kwargs) -> R:
-            form.check(args, options)
-            return function(*args, **options)
+            if signature is not None and (said := refusal(args, options)) is not None:
+                raise TypeError(said)  # the function itself takes anything
+            try:
+                return function(*args, **options)
+            except TypeError as error:
+                said = refusal(args, options) if _of_this_call(error) else None
+                if said is None:
+                    raise
+                raise TypeError(said) from None
 
         return checked
 
     return decorate
 
 
-def constructor_in_words(cls: Any) -> None:
-    """Let the constructor of a class refuse wrong arguments in words."""
-    init = cls.__init__
-    parameters = list(inspect.signature(init).parameters.values())[1:]
-    form = _Form(cls.__name__, inspect.Signature(parameters), (), {})
+def constructor_in_words(cls: C) -> C:
+    """A class whose constructor refuses wrong arguments in words; a class without a constructor of its own is left alone."""
+    if "__init__" in vars(cls):
+        cls.__init__ = method_in_words(vars(cls)["__init__"])  # type: ignore[misc]  # its own, wrapped
+    return cls
 
-    @functools.wraps(init)
-    def checked(self: Any, *args: Any, **options: Any) -> None:
-        form.check(args, options)
-        init(self, *args, **options)
 
-    cls.__init__ = checked
+def method_in_words(method: Callable[P, R]) -> Callable[P, R]:
+    """A method, or a constructor, whose errors for wrong arguments say what is meant."""
+
+    @functools.wraps(method)
+    def checked(*args: P.args, **options: P.kwargs) -> R:
+        try:
+            return method(*args, **options)
+        except TypeError as error:
+            refusal = _refused(method, args, options) if _of_this_call(error) else None
+            if refusal is None:
+                raise
+            raise TypeError(refusal) from None
+
+    return checked
+
+
+def _refused(method: Any, args: tuple[Any, ...], options: dict[str, Any]) -> str | None:
+    """What is wrong with the arguments of a method; None where nothing is."""
+    owner, _, name = method.__qualname__.rpartition(".")
+    parameters = list(inspect.signature(method).parameters.values())[1:]
+    shown = f"{name}({', '.join(p.name for p in parameters)})"
+    if not args or all(owner != base.__qualname__ for base in type(args[0]).__mro__):
+        return f"{shown} is a method of an object; it was called on the class. Make an object first, {owner}(…).{shown}."
+    where = type(args[0]).__name__.lstrip("_")
+    where = where if name == "__init__" else f"{where}.{name}"
+    return _Form(where, inspect.Signature(parameters), (), {}).refusal(args[1:], options)
+
+
+def _of_this_call(error: BaseException) -> bool:
+    """Whether an error is of the call itself, whose arguments do not fit, and not of what was called."""
+    return error.__traceback__ is not None and error.__traceback__.tb_next is None
 
 
 class _Form:
@@ -143,17 +179,19 @@ class _Form:
         self.names = [p.name for p in parameters if p.kind in named]
         self.required = [p.name for p in parameters if p.default is p.empty and p.kind in named]
 
-    def check(self, args: tuple[Any, ...], options: dict[str, Any]) -> None:
-        """Raise where Python would."""
+    def refusal(self, args: tuple[Any, ...], options: dict[str, Any]) -> str | None:
+        """What is wrong with these arguments; None where they fit."""
         if len(args) > len(self.positional) and not self.any_number:
-            raise TypeError(self._too_many(args))
+            return self._too_many(args)
         for name in options:
             if name not in self.names and not self.any_name:
-                raise TypeError(self._unknown(name))
+                return self._unknown(name)
         given = self.positional[: len(args)]
+        twice = [name for name in given if name in options]
+        if twice:
+            return f"{self._takes()}; {twice[0]} was given twice, by position and by name."
         absent = [name for name in self.required if name not in given and name not in options]
-        if absent:
-            raise TypeError(self._absent(absent, args))
+        return self._absent(absent, args) if absent else None
 
     def _takes(self) -> str:
         return f"{self.where} takes ({', '.join(self.positional)})"
@@ -163,8 +201,11 @@ class _Form:
         name = next((name for kind, name in self.further if isinstance(extra, kind)), None)
         rest = [n for n in self.names if n not in self.positional]
         name = name or (rest[0] if rest else None)
+        if name is None and self.any_name:
+            return f"{self.where} takes everything by name; got {described(extra)} by position. Pass name=…, one of your own."
         if name is None:
-            return f"{self._takes()}; got {len(args)} arguments. Leave out {described(extra)}."
+            count = f"{len(args)} argument{'' if len(args) == 1 else 's'}"
+            return f"{self._takes()}; got {count}. Leave out {described(extra)}."
         text = repr(extra) if isinstance(extra, int | float | str) else "…"
         return f"{self._takes()}, and everything else by name; got {len(args)} positional arguments. Pass {name}={text}, say."
 

@@ -1,5 +1,6 @@
 """Argument checks. Every message says what is needed, what came, and what to do."""
 
+import inspect
 from typing import Any
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 
 from logtrick._core.calls import described
 from logtrick._core.compat import is_tracer
-from logtrick._core.kernel import is_array
+from logtrick._core.kernel import as_inexact, is_array
 from logtrick._core.precision import note_precision
 
 Array = jax.Array
@@ -24,6 +25,48 @@ def positive_int(where: str, name: str, value: Any, least: int = 1) -> int:
     if value < least:
         raise ValueError(f"{where}({name}=…) needs an int of at least {least}; got {value}.")
     return int(value)
+
+
+def numbers(where: str, name: str, value: Any) -> Array:
+    """A number or an array of numbers, as floats; what is a float already keeps its dtype."""
+    try:
+        return as_inexact(_no_text(value))
+    except (TypeError, ValueError):
+        advice = " Call it, and pass what it returns." if callable(value) else ""
+        raise TypeError(
+            f"{where}({name}=…) needs a number or an array of numbers; got {described(value)}.{advice}"
+        ) from None
+
+
+def _no_text(value: Any) -> Any:
+    """The value; a string raises, which JAX takes for the name of a dtype."""
+    if isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def array(where: str, name: str, value: Any) -> Array:
+    """An array of numbers, from what JAX takes for one; a list of numbers too."""
+    try:
+        return value if isinstance(value, jax.Array) else jnp.asarray(_no_text(value))
+    except (TypeError, ValueError):
+        raise TypeError(f"{where}({name}=…) needs an array; got {described(value)}.") from None
+
+
+def function(where: str, name: str, value: Any, call: str) -> None:
+    """A function that can be called as `call` says, "log_density(z)"."""
+    if not callable(value) or isinstance(value, type):
+        raise TypeError(f"{where}({name}=…) needs a function, {call}; got {described(value)}.")
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):  # a built-in function
+        return
+    try:
+        signature.bind(*(None,) * (call.count(",") + 1))
+    except TypeError:
+        raise TypeError(
+            f"{where}({name}=…) is called as {call}; got a function of {signature}. Let it take everything else from around it."
+        ) from None
 
 
 def scalar_log_prob(where: str, value: Any) -> Array:
@@ -76,6 +119,7 @@ def scalar_cost(where: str, value: Any) -> Array:
 
 def real(where: str, name: str, value: Any) -> Array:
     """A real array; ints become floats."""
+    value = array(where, name, value)
     dtype = jnp.result_type(value)
     if jnp.issubdtype(dtype, jnp.complexfloating):
         raise TypeError(

@@ -15,6 +15,7 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from logtrick._core.calls import described, in_words
 from logtrick._core.errors import DerivativeOrderError, UnaccountedRandomnessError
 from logtrick._core.mesh import alike
 
@@ -55,6 +56,7 @@ def _box_jvp(primals: Any, tangents: Any) -> Any:
 _box_p = _elementwise("box", jnp.ones_like, _box_jvp)
 
 
+@in_words("lt.magic_box")
 def magic_box(log_prob: Any) -> Array:
     """The magic box: value exactly 1, derivative ∇ log p, at every order.
 
@@ -88,7 +90,14 @@ def magic_box(log_prob: Any) -> Array:
       >>> round(jax.jacfwd(mean)(0.5).item(), 1)               # exact: −1/p²
       -4.0
     """
-    return _box_p.bind(as_inexact(log_prob))
+    try:
+        value = as_inexact(None if isinstance(log_prob, str) else log_prob)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"lt.magic_box(log_prob=…) needs the number log p(x); got {described(log_prob)}. Pass "
+            "lt.magic_box(dist.log_prob(x)), say."
+        ) from None
+    return _box_p.bind(value)
 
 
 def as_inexact(x: Any) -> Array:

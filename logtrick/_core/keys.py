@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from logtrick._core.calls import described, in_words
 from logtrick._core.compat import is_key
 from logtrick._core.threefry import threefry
 
@@ -15,6 +16,7 @@ from logtrick._core.threefry import threefry
 SAMPLE, ESTIMATOR, DATA, REPLICATE, NESTED, NESTED_STEP = 1, 2, 3, 4, 5, 6
 
 
+@in_words("lt.key")
 def key(seed: int) -> jax.Array:
     """A typed key from any non-negative Python int, all of its bits used.
 
@@ -38,7 +40,7 @@ def key(seed: int) -> jax.Array:
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise TypeError(
-            f"lt.key(seed=…) needs a Python int; got {type(seed).__name__} {seed!r}. Pass lt.key(0), say."
+            f"lt.key(seed=…) needs a Python int; got {described(seed)}. Pass lt.key(0), say."
         )
     seed = int(seed)
     if seed < 0:
@@ -73,13 +75,8 @@ def as_key(key: Any) -> jax.Array:
             raise ValueError(
                 f"key must be one key; got raw keys of shape {key.shape}. Use jax.vmap over the keys."
             )
-    got = (
-        f"{type(key).__name__} {key!r}"
-        if not isinstance(key, jax.Array)
-        else f"an array {key.dtype}{list(key.shape)}"
-    )
     raise TypeError(
-        f"key must be a PRNG key; got {got}. Pass jax.random.key(seed), and keys come first."
+        f"key must be a PRNG key; got {described(key)}. Pass jax.random.key(seed), and keys come first."
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, dataclass_transform
 
 import jax
 
+from logtrick._core.calls import constructor_in_words
 from logtrick._core.show import show
 
 T = TypeVar("T")
@@ -37,7 +38,8 @@ class Module:
     Subclasses are abstract (`class Estimator(Module, abstract=True)`) or final: a final class has
     no subclasses, so that what is implemented is never overridden, and defines every method that a
     base marks by `abc.abstractmethod`; one that does not raises when it is defined. Unflattening
-    skips `__post_init__`: JAX puts objects that are not arrays into the leaves.
+    skips `__post_init__`: JAX puts objects that are not arrays into the leaves. Constructors refuse
+    wrong arguments in words of ours.
     """
 
     _abstract = True
@@ -53,6 +55,7 @@ class Module:
         dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
         _require_free_names(cls)
         cls.__setattr__ = _refuse_to_set  # type: ignore[method-assign]  # the dataclass's, in words
+        constructor_in_words(cls)
         if not abstract:
             _require_all_methods(cls)
             _register(cls)
@@ -172,6 +175,10 @@ def replace(module: T, **values: Any) -> T:
       >>> lt.replace(lt.ConstantBaseline(1.0), constant=2.0)
       ConstantBaseline(constant=2.0)
     """
+    if not isinstance(module, Module):
+        raise TypeError(
+            f"lt.replace(module, …) changes fields of an object of logtrick; got {type(module).__name__}."
+        )
     new = object.__new__(type(module))
     for f in dataclasses.fields(module):  # type: ignore[arg-type]  # modules are dataclasses
         object.__setattr__(

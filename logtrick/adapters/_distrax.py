@@ -5,6 +5,7 @@ from typing import Any
 import jax
 
 from logtrick import supports
+from logtrick._core.calls import in_words
 from logtrick.adapters._foreign import (
     Foreign,
     finite_support,
@@ -85,6 +86,7 @@ class _Distrax(Foreign):
         return _moving(self.foreign)
 
 
+@in_words("lt.adapters.from_distrax")
 def from_distrax(
     dist: Any,
     event_ndims: int | None = None,

@@ -6,6 +6,7 @@ import jax
 
 from logtrick import supports
 from logtrick._core import checks
+from logtrick._core.calls import in_words
 from logtrick.adapters._foreign import (
     Foreign,
     instance,
@@ -70,6 +71,7 @@ class _FlowJAX(Foreign):
         return _moving(self.foreign[0])
 
 
+@in_words("lt.adapters.from_flowjax")
 def from_flowjax(
     dist: Any,
     event_ndims: int | None = None,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
 from logtrick import supports
+from logtrick._core.calls import in_words
 from logtrick._core.smooth import log_sigmoid
 from logtrick.adapters._foreign import (
     Foreign,
@@ -73,6 +74,7 @@ class _NumPyro(Foreign):
         return _moving(self.foreign)
 
 
+@in_words("lt.adapters.from_numpyro")
 def from_numpyro(
     dist: Any, event_ndims: int | None = None, *, fixed_support: bool = False
 ) -> Distribution:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from logtrick._core.calls import in_words
 from logtrick._core.compat import is_tracer
 from logtrick.adapters._foreign import load
 from logtrick.adapters._numpyro import support_of
@@ -31,6 +32,7 @@ class NumPyroModel:
     like: dict[str, Array]
 
 
+@in_words("lt.adapters.from_numpyro_model")
 def from_numpyro_model(model: Callable[..., Any], *args: Any, **kwargs: Any) -> NumPyroModel:
     """The log density of a NumPyro model, constants included, and where its latents live.
 

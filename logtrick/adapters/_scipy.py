@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick import distributions as lt
+from logtrick._core.calls import in_words
 from logtrick._core.compat import is_tracer
 from logtrick._core.kernel import as_inexact, is_array, refuse
 from logtrick._core.module import static
@@ -93,6 +94,7 @@ class _SciPy(lt.Distribution):
         return jnp.asarray(grid(values, self.shape, jnp.result_type(float)))
 
 
+@in_words("lt.adapters.from_scipy")
 def from_scipy(frozen: Any, event_ndims: int | None = None) -> lt.Distribution:
     """A frozen scipy.stats distribution as one of logtrick's.
 

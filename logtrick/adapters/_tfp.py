@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from logtrick import supports
+from logtrick._core.calls import in_words
 from logtrick.adapters._foreign import (
     Foreign,
     finite_support,
@@ -108,6 +109,7 @@ class _TFP(Foreign):
         return _moving(self.foreign)
 
 
+@in_words("lt.adapters.from_tfp")
 def from_tfp(
     dist: Any, event_ndims: int | None = None, *, fixed_support: bool = False
 ) -> Distribution:

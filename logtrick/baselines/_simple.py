@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
+from logtrick._core.calls import described
 from logtrick._core.samples import Runs
 from logtrick.baselines._base import Array, ScalarBaseline
 
@@ -46,6 +47,12 @@ class ConstantBaseline(ScalarBaseline):
     reference: ClassVar[str] = (
         "Williams (1992), Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning."
     )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.constant, str) or self.constant is None or callable(self.constant):
+            raise TypeError(
+                f"ConstantBaseline(constant=…) needs a number; got {described(self.constant)}. Pass 0.0, say."
+            )
 
     def value(self, total: Array, runs: Runs) -> Array:
         return jnp.asarray(self.constant)

@@ -8,9 +8,10 @@ from typing import Any
 import jax
 
 from logtrick._core import checks
+from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, static
-from logtrick.diagnostics._compare import compare_estimators
+from logtrick.diagnostics._compare import check_objectives, compare_estimators
 from logtrick.diagnostics._comparison import Comparison
 from logtrick.diagnostics._measurement import Measurement
 
@@ -60,6 +61,7 @@ def variance_x_evaluations(m: Measurement) -> float | None:
     return m.variance_x_evaluations
 
 
+@in_words("lt.autoselect")
 def autoselect(
     key: Any,
     objectives: Mapping[str, Callable[..., Any]],
@@ -108,6 +110,7 @@ def autoselect(
     where = "lt.autoselect"
     checks.positive_int(where, "num_replicates", num_replicates, 2)
     key = as_key(key)
+    check_objectives(where, objectives)
     left: dict[str, Callable[..., Any]] = dict(objectives)
     left_out: dict[str, str] = {}
     rounds: list[Comparison] = []

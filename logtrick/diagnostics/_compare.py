@@ -116,7 +116,7 @@ def compare_estimators(
     """
     where = "lt.compare_estimators"
     check_swapped(where, key, params)
-    _check_objectives(where, objectives)
+    check_objectives(where, objectives)
     key, params = prepared(where, key, params, num_replicates)
     for name, count in (("num_timings", num_timings), ("block_size", block_size)):
         if count:
@@ -144,7 +144,7 @@ def compare_estimators(
     )
 
 
-def _check_objectives(where: str, objectives: Any) -> None:
+def check_objectives(where: str, objectives: Any) -> None:
     if not isinstance(objectives, Mapping):
         raise TypeError(
             f"{where}(objectives=…) needs a dict of functions by name; got {described(objectives)}. Pass "

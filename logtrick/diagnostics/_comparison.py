@@ -53,7 +53,8 @@ class Comparison(Module):
         for measurement in self.measurements:
             if measurement.name == name:
                 return measurement
-        raise KeyError(name)
+        names = ", ".join(measurement.name for measurement in self.measurements)
+        raise KeyError(f"no measurement is called {name!r}; there are: {names}")
 
     def __repr__(self) -> str:
         table = text_table(_HEAD, [_cells(m) for m in self.measurements])

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from logtrick._core import checks
 from logtrick.diagnostics._moments import Moments
 from logtrick.training import partition
 
@@ -53,7 +54,8 @@ def given(where: str, reference: Any, params: Any) -> Reference | None:
             f"{where}(reference=…) needs a pytree like params, of shapes {want}; got "
             f"{jax.tree.map(np.shape, reference)}."
         )
-    return Reference([np.asarray(x, np.float64) for x in jax.tree.leaves(reference)])
+    leaves = [checks.array(where, "reference", x) for x in jax.tree.leaves(reference)]
+    return Reference([np.asarray(x, np.float64) for x in leaves])
 
 
 def _differentiated(where: str, exact: Callable[[Any], Any], params: Any) -> Any:

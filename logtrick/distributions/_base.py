@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick import noise as _noise
+from logtrick._core.calls import described, method_in_words
 from logtrick._core.kernel import detached, refuse
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, replace
@@ -210,6 +211,7 @@ class Distribution(Module, abstract=True):
         """
         return self.transform(self.noise(as_key(key)))
 
+    @method_in_words
     def log_prob(self, x: Any) -> Array:
         """log p(x) of ONE draw, shape (); −inf outside the support.
 
@@ -221,6 +223,7 @@ class Distribution(Module, abstract=True):
         self._check_draw("log_prob", x)
         return widened(self)._log_prob(widened(self._readable(x)))
 
+    @method_in_words
     def log_prob_factors(self, x: Any) -> Array:
         """The independent terms of log p(x), one for each coordinate of the event (one-hot rows: for each row).
 
@@ -241,6 +244,11 @@ class Distribution(Module, abstract=True):
 
     def _check_draw(self, method: str, x: Any) -> None:
         want = self.event_shape
+        if isinstance(want, tuple) and (x is None or isinstance(x, str | list | dict)):
+            advice = "Pass jnp.array(x)." if isinstance(x, list) else "Pass dist.sample(key), say."
+            raise TypeError(
+                f"{type(self).__name__}.{method}(x=…) needs one draw, an array of shape {want}; got {described(x)}. {advice}"
+            )
         shape = want if want is None else jax.tree.map(np.shape, value_of(x))
         if shape != want:
             raise ValueError(
@@ -271,6 +279,7 @@ class Distribution(Module, abstract=True):
 
     # --- what its capabilities say
 
+    @method_in_words
     def enumerate(self) -> Any:
         """Every point of the support, with a leading axis.
 
@@ -283,18 +292,22 @@ class Distribution(Module, abstract=True):
             )
         return jax.tree.map(jnp.asarray, self.enumeration.points())
 
+    @method_in_words
     def mean(self) -> Any:
         """E x, shaped like a draw."""
         return known(self, "mean", widened(self).closed_forms.mean)()
 
+    @method_in_words
     def variance(self) -> Any:
         """The variance of every coordinate, shaped like a draw."""
         return known(self, "variance", widened(self).closed_forms.variance)()
 
+    @method_in_words
     def entropy(self) -> Array:
         """−E log p(x), shape (), in nats."""
         return known(self, "entropy", widened(self).closed_forms.entropy)()
 
+    @method_in_words
     def kl_divergence(self, other: "Distribution") -> Array:
         """E log p(x) − log q(x), shape (), in nats; p is this distribution, q is `other`, of the same family.
 
@@ -309,10 +322,12 @@ class Distribution(Module, abstract=True):
         form = known(self, "kl_divergence", widened(self).closed_forms.kl_divergence)
         return form(widened(other))
 
+    @method_in_words
     def cdf(self, x: Any) -> Array:
         """P(X ≤ x) of every coordinate, shaped like a draw."""
         return known(self, "cdf", widened(self).quantiles.cdf)(widened(x))
 
+    @method_in_words
     def inverse_cdf(self, u: Array) -> Array:
         """The smallest x with P(X ≤ x) ≥ u of every coordinate; its derivative is pathwise, or raises.
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
-from logtrick._core.calls import described, in_words
+from logtrick._core.calls import described, in_words, method_in_words
 from logtrick._core.kernel import is_array, refuse
 from logtrick._core.module import Module, static
 from logtrick.distributions._base import Distribution
@@ -85,6 +85,7 @@ class Family(Module):
 
     functions: tuple[LogProb, Sampler] = static()
 
+    @method_in_words
     def __call__(self, params: Any) -> Distribution:
         """The distribution with parameters `params`, a pytree of real arrays (complex ones are never differentiated)."""
         return _Custom(jax.tree.map(_no_complex_derivative, params), self.functions)

@@ -41,7 +41,9 @@ def naming_the_right_keyword(init: Callable[..., None]) -> Callable[..., None]:
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return init
 
-    @functools.wraps(init)
+    own = inspect.unwrap(init)  # without the words that `Module` has for it
+
+    @functools.wraps(own)
     def checked(self: Any, *args: Any, **kwargs: Any) -> None:
         for name in kwargs:
             if name not in accepted:
@@ -54,11 +56,12 @@ def naming_the_right_keyword(init: Callable[..., None]) -> Callable[..., None]:
                 raise TypeError(
                     f"{family}({shown}) needs {' and '.join(absent)}, too. Pass {absent[0]}=…."
                 )
+            most = f"{positional} positional argument{'' if positional == 1 else 's'}"
             raise TypeError(
-                f"{family}({shown}) takes {positional} positional arguments; got {len(args)}. The shape of one draw is that of "
+                f"{family}({shown}) takes {most}; got {len(args)}. The shape of one draw is that of "
                 "its parameters; batching is jax.vmap's."
             )
-        init(self, *args, **kwargs)
+        own(self, *args, **kwargs)
 
     return checked
 
@@ -85,6 +88,11 @@ def one_draw(sample: Callable[..., Any]) -> Callable[..., Any]:
             return sample(self, *args)
         if not args and kwargs.keys() == {"key"}:
             return sample(self, **kwargs)
+        if not any(base.__name__ == "Distribution" for base in type(self).__mro__):
+            raise TypeError(
+                "sample(key) is a method of a distribution; it was called on the class. Make one first, "
+                "lt.Normal(0.0, 1.0).sample(key)."
+            )
         got = [described(a) for a in args] + [f"{name}=…" for name in kwargs]
         family = type(self).__name__.lstrip("_")
         raise TypeError(

@@ -67,6 +67,10 @@ class Mixture(Distribution):
     components: Any
 
     def __post_init__(self) -> None:
+        if isinstance(self.logits, Distribution):
+            raise TypeError(
+                "Mixture(logits, components): the logits come first, then the distributions. Swap them."
+            )
         parameters(self, logits=self.logits)
         check_rows(self, "logits")
         if self.logits.ndim != 1:
@@ -311,6 +315,11 @@ def _stacked(parts: tuple[Any, ...]) -> Any:
 
 def _check_components(dist: Mixture) -> None:
     weights = dist.logits.shape[0]
+    if dist._alike and any(not leaf.shape for leaf in jax.tree.leaves(dist.components)):
+        raise ValueError(
+            f"Mixture(components=…) needs a tuple of {weights} distributions, or one whose parameters have a leading axis of "
+            f"{weights}; got {dist.components!r}. Pass lt.Normal(jnp.array([0.0, 1.0]), 1.0 * jnp.ones(2)), say."
+        )
     alike = {leaf.shape[:1] for leaf in jax.tree.leaves(dist.components)}
     counts = alike if dist._alike else {(len(dist.components),)}
     if counts != {(weights,)}:

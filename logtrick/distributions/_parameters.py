@@ -8,7 +8,6 @@ import numpy as np
 from jax import lax
 
 from logtrick._core import checks
-from logtrick._core.kernel import as_inexact
 from logtrick._core.module import assign
 
 Array = jax.Array
@@ -17,9 +16,11 @@ Array = jax.Array
 def parameters(dist: Any, **named: Any) -> None:
     """Store parameters as arrays of one float dtype (their promoted own)."""
     # A Python int, like a Python float, takes the dtype of the others.
-    arrays = {n: as_inexact(float(v) if isinstance(v, int) else v) for n, v in named.items()}
+    where = type(dist).__name__
+    real = lambda v: float(v) if isinstance(v, int) else v
+    arrays = {name: checks.numbers(where, name, real(value)) for name, value in named.items()}
     for name, value in arrays.items():
-        checks.real(type(dist).__name__, name, value)
+        checks.real(where, name, value)
     dtype = jnp.result_type(*arrays.values())
     assign(dist, **{name: value.astype(dtype) for name, value in arrays.items()})
 

@@ -28,6 +28,8 @@ def given(dist: Any, logits: Any, probs: Any, shaped: dict[str, Any] | None = No
         raise TypeError(f"{where} needs one of logits=… and probs=…; got {got}. Pass one of them.")
     assign(dist, by_probs=logits is None)
     value = probs if logits is None else logits
+    if not isinstance(value, int):
+        value = checks.numbers(where, name_of(dist), value)
     if shaped is None:
         parameters(dist, parameter=value)
     else:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from logtrick import noise as _noise
 from logtrick._core import checks, keys, meter
+from logtrick._core.calls import in_words
 from logtrick._core.errors import DerivativeOrderError
 from logtrick._core.kernel import refuse
 from logtrick._core.keys import as_key
@@ -53,6 +54,7 @@ class TraceAux(Module):
     carry: Any
 
 
+@in_words("lt.eligibility_trace")
 def eligibility_trace(
     key: Any,
     cond: Callable[[Any], Any],

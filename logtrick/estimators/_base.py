@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import jax
 
 from logtrick import noise as _noise
-from logtrick._core.calls import constructor_in_words
 from logtrick._core.module import Module
 from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
@@ -76,7 +75,6 @@ class Estimator(Module, abstract=True):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        constructor_in_words(cls)
         require_needs(cls)
         order = cls.__dict__.get("max_order", 1)
         if not isinstance(order, property) and order not in (1, math.inf):

@@ -3,10 +3,12 @@
 import dataclasses
 from typing import Any
 
+from logtrick._core.calls import described, in_words
 from logtrick._core.module import Module
 from logtrick.estimators._base import Estimator
 
 
+@in_words("lt.cite")
 def cite(estimator: Estimator) -> str:
     """The references of an estimator and of its parts: its baseline, its plan, the estimators that it combines.
 
@@ -23,7 +25,7 @@ def cite(estimator: Estimator) -> str:
     """
     if not isinstance(estimator, Estimator):
         raise TypeError(
-            f"lt.cite(estimator=…) needs an estimator; got {type(estimator).__name__}. Pass lt.DisARM(), say."
+            f"lt.cite(estimator=…) needs an estimator; got {described(estimator)}. Pass lt.DisARM(), say."
         )
     return "\n".join(dict.fromkeys(_references(estimator)))
 

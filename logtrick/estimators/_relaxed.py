@@ -28,6 +28,7 @@ def positive_scalar(where: str, name: str, value: Any) -> Any:
       >>> lt.estimators.positive_scalar("Mine", "temperature", 0.5)
       0.5
     """
+    checks.numbers(where, name, value)
     if np.shape(value) != ():
         raise ValueError(
             f"{where}({name}=…) needs a scalar; got shape {np.shape(value)}. Pass one number."

@@ -51,21 +51,6 @@ def _takes(signature: inspect.Signature, count: int) -> bool:
     return True
 
 
-def check_program_arguments(where: str, program: Any, args: tuple[Any, ...]) -> None:
-    """The program can be called with the arguments that are passed on to it."""
-    try:
-        signature = inspect.signature(program)
-    except (TypeError, ValueError):  # no function, or a builtin that does not tell
-        return
-    try:
-        signature.bind(*args)
-    except TypeError as error:
-        raise TypeError(
-            f"{where} passes what follows the program on to it, ({', '.join(described(a) for a in args)}); got a program "
-            f"of {signature}: {error}. Its own options, such as num_samples=16, go by name."
-        ) from None
-
-
 def check_counts(where: str, num_samples: Any, chunk_size: Any) -> None:
     """Legal numbers of samples, in all and at a time."""
     checks.positive_int(where, "num_samples", num_samples)

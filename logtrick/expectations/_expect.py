@@ -18,7 +18,6 @@ from logtrick.estimators import DifferentiableCost, Estimator, ScoreFunction
 from logtrick.expectations._arguments import (
     check_counts,
     check_function,
-    check_program_arguments,
     takes_key,
 )
 from logtrick.expectations._aux import Aux, aux_of
@@ -32,6 +31,7 @@ from logtrick.programs import (
     block_sizes,
     check_distribution,
     check_estimator,
+    check_program_arguments,
     host_errors_surface,
     key_info,
     run_all,
@@ -290,7 +290,7 @@ def expectation(
     needing = tuple(
         type(s.estimator).__name__ for _, s in sites if DifferentiableCost in s.estimator.needs
     )
-    with host_errors_surface(results, needing), _memory_advice(where):
+    with host_errors_surface(results, needing), _advice(where):
         block = run_all(key, begin, structure, count, chunk, has_aux, place)
         value = jnp.mean(block.totals)
         results.append(value)
@@ -298,10 +298,17 @@ def expectation(
 
 
 @contextlib.contextmanager
-def _memory_advice(where: str) -> Iterator[None]:
-    """Where the memory is not enough, the error says what to do."""
+def _advice(where: str) -> Iterator[None]:
+    """Where the memory is not enough, and where f cannot be traced, the error says what to do."""
     try:
         yield
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+        error.add_note(
+            f"{where}: f is traced by JAX, with an abstract value in the place of the draw. Write jnp.where(x > 0, a, b) for "
+            "`if x > 0`, jnp for np, and leave out float(…) and .item(). A function that has to see numbers (NumPy, a "
+            "simulator) goes in as lt.black_box(f)."
+        )
+        raise
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error):
             error.add_note(

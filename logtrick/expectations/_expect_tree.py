@@ -128,6 +128,7 @@ def expect_tree(
 def _flat(tree: Any, trees: list[Any]) -> Array:
     """The entries of f's return in one vector, shape (entries,); its structure goes into `trees`."""
     leaves, structure = jax.tree.flatten(tree)
+    leaves = [checks.array(_WHERE, "what f returns", leaf) for leaf in leaves]
     arrays = [checks.real(_WHERE + "(f=…)", "each leaf", leaf) for leaf in leaves]
     if not arrays:
         raise TypeError(f"{_WHERE}(f=…) must return arrays; got {tree!r}. Return the array.")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
-from logtrick._core.calls import in_words
+from logtrick._core.calls import described, in_words
 from logtrick._core.kernel import detached, first_order, magic_box, stop
 from logtrick._core.module import Module
 from logtrick._core.samples import Runs, over_elements, over_samples
@@ -111,7 +111,8 @@ def expect_given(
       >>> round(variance(1.0).item(), 1), round(jax.grad(variance)(1.0).item(), 1)     # exact: 1/a and −1/a²
       (1.0, -1.0)
     """
-    log_prob, samples = _log_prob_of(dist), detached(jax.tree.map(jnp.asarray, samples))
+    log_prob = _log_prob_of(dist)
+    samples = detached(jax.tree.map(_as_draws, samples))
     blocks, lead = _blocked(samples, num_chains)
     _check(lead, log_weights, normalized, baseline, num_chains, max_weight)
 
@@ -164,6 +165,14 @@ def _log_prob_of(dist: Any) -> Callable[[Any], tuple[Any, Any]]:
     )
 
 
+def _as_draws(leaf: Any) -> Array:
+    if callable(leaf):
+        raise TypeError(
+            f"{_WHERE}(samples=…) needs arrays of draws; got {described(leaf)}. The order is (samples, f, dist)."
+        )
+    return checks.array(_WHERE, "samples", leaf)
+
+
 def _blocked(samples: Any, num_chains: int | None) -> tuple[Any, tuple[int, ...]]:
     """The draws with axes (blocks, draws within a block), and their own leading axes."""
     axes = 1 if num_chains is None else 2
@@ -171,7 +180,8 @@ def _blocked(samples: Any, num_chains: int | None) -> tuple[Any, tuple[int, ...]
     if len(shapes) != 1 or len(lead := shapes.pop()) != axes:
         need = "(n,)" if num_chains is None else "(chains, draws)"
         raise ValueError(
-            f"{_WHERE}(samples=…) needs the same leading axes {need} on every leaf; stack the draws."
+            f"{_WHERE}(samples=…) needs the same leading axes {need} on every leaf; got shapes "
+            f"{[leaf.shape for leaf in jax.tree.leaves(samples)]}. Stack the draws, jnp.stack(draws)."
         )
     if num_chains is not None:
         if lead[0] != num_chains:

@@ -1,5 +1,6 @@
 """Programs: generator functions that yield draws and costs."""
 
+from logtrick.programs._arguments import check_program_arguments as check_program_arguments
 from logtrick.programs._black_box import (
     black_box as black_box,
     host_errors_surface as host_errors_surface,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from logtrick._core.calls import described
+from logtrick._core.calls import described, in_words
 from logtrick._core.compat import is_tracer
 from logtrick._core.errors import BlackBoxError
 from logtrick._core.kernel import refuse
@@ -165,6 +165,7 @@ def host_errors_surface(
         _NEEDING.reset(needing)
 
 
+@in_words("lt.black_box")
 def black_box(
     f: Callable[..., Any],
     *,

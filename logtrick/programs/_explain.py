@@ -8,7 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from logtrick._core.calls import in_words
 from logtrick.estimators import DifferentiableCost
+from logtrick.programs._arguments import check_program_arguments
 from logtrick.programs._credit import Sites, dependencies, marked
 from logtrick.programs._infos import (
     CostInfo,
@@ -101,6 +103,7 @@ class Explanation:
         return "\n".join([*lines, *(f"warning: {w}" for w in self.warnings)])
 
 
+@in_words("lt.explain")
 def explain(program: Program, *args: Any, num_samples: int = 16) -> Explanation:
     """Print and return, for each site of a program: its estimator, baseline, the costs credited to it, bias, order, cost.
 
@@ -129,6 +132,7 @@ def explain(program: Program, *args: Any, num_samples: int = 16) -> Explanation:
       warning: cost 'step' depends on the draw of 'z' through a discontinuity (gt), which Pathwise cannot see. Use
       ScoreFunction().
     """
+    check_program_arguments("lt.explain", program, args)
     structure = structure_of(start(program, args), num_samples)
     found = Explanation(tuple(_rows(structure)), tuple(_warnings(structure)))
     print(found)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks
+from logtrick._core.calls import in_words
 from logtrick._core.kernel import limited, magic_box
 from logtrick._core.samples import Runs, over_elements
 from logtrick.programs._infos import PlateInfo, by_item
@@ -33,6 +34,7 @@ from logtrick.programs._walk import begin_step
 Array = jax.Array
 
 
+@in_words("lt.plate")
 def plate(
     step: Program,
     xs: Any = None,

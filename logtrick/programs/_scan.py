@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from logtrick._core import checks, mesh
+from logtrick._core.calls import in_words
 from logtrick._core.kernel import limited, magic_box
 from logtrick._core.samples import Runs, in_step
 from logtrick.distributions import value_of
@@ -54,6 +55,7 @@ from logtrick.programs._walk import Reader, begin_step, changed, step_result, wa
 Array = jax.Array
 
 
+@in_words("lt.scan")
 def scan(
     step: Program,
     carry: Any,

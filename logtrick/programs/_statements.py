@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from logtrick._core import checks
-from logtrick._core.calls import described
+from logtrick._core.calls import described, in_words
 from logtrick._core.compat import is_key
 from logtrick._core.show import short
 from logtrick.baselines import Baseline
@@ -157,6 +157,7 @@ def made(statement: Any) -> Any:
     return statement
 
 
+@in_words("lt.sample")
 def sample(
     dist: Distribution, estimator: Estimator | None = None, name: str | None = None
 ) -> Sample:
@@ -186,6 +187,7 @@ def sample(
     return made(Sample(dist, estimator, name))
 
 
+@in_words("lt.cost")
 def cost(value: Any, name: str | None = None) -> Cost:
     """A cost, to be yielded by a program: `yield lt.cost(value)`. The expectation is that of the sum of all costs.
 
@@ -205,6 +207,7 @@ def cost(value: Any, name: str | None = None) -> Cost:
     return made(Cost(value, name))
 
 
+@in_words("lt.fresh_key")
 def fresh_key() -> FreshKey:
     """A PRNG key, to be yielded by a program: `key = yield lt.fresh_key()`.
 

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from logtrick._core.calls import in_words
 from logtrick._core.kernel import stop
 from logtrick.rl import _arrays
 from logtrick.rl._reinforce import reinforce
@@ -13,6 +14,7 @@ from logtrick.rl._returns import reward_to_go
 Array = jax.Array
 
 
+@in_words("lt.rl.actor_critic")
 def actor_critic(
     log_probs: Any,
     rewards: Any,

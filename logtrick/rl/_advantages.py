@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from logtrick._core.calls import in_words
 from logtrick._core.module import Module
 from logtrick.rl import _arrays
 
@@ -96,6 +97,7 @@ class StandardizedAdvantage(Advantage):
         return jnp.where(informative, centered / jnp.where(informative, spread, 1.0), 0.0)
 
 
+@in_words("lt.rl.fraction_without_signal")
 def fraction_without_signal(rewards: Any) -> Array:
     """The fraction of groups whose rewards are all equal: their gradient is 0, whatever was drawn.
 

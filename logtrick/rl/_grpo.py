@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from logtrick._core.calls import described
+from logtrick._core.calls import described, in_words
 from logtrick._core.kernel import first_order
 from logtrick.rl import _arrays
 from logtrick.rl._advantages import Advantage, StandardizedAdvantage
@@ -14,6 +14,7 @@ from logtrick.rl._aggregation import Aggregation, SequenceMean
 Array = jax.Array
 
 
+@in_words("lt.rl.grpo")
 def grpo(
     log_probs: Any,
     rewards: Any,

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from logtrick._core.calls import in_words
 from logtrick._core.kernel import limited, stop
 from logtrick.rl import _arrays
 from logtrick.rl._trajectory import trajectory_sum
@@ -12,6 +13,7 @@ from logtrick.rl._trajectory import trajectory_sum
 Array = jax.Array
 
 
+@in_words("lt.rl.kl_k1")
 def kl_k1(log_probs: Any, reference_log_probs: Any, *, mask: Any = None) -> Array:
     """KL(π ‖ π_ref) by the mean of k1 = log π − log π_ref, with the gradient of the KL.
 
@@ -40,6 +42,7 @@ def kl_k1(log_probs: Any, reference_log_probs: Any, *, mask: Any = None) -> Arra
     return _mean_over_draws(log_probs, log_ratios, mask)
 
 
+@in_words("lt.rl.kl_k2")
 def kl_k2(log_probs: Any, reference_log_probs: Any, *, mask: Any = None) -> Array:
     """Half the mean of (log π − log π_ref)², whose derivative is that of KL(π ‖ π_ref).
 
@@ -70,6 +73,7 @@ def kl_k2(log_probs: Any, reference_log_probs: Any, *, mask: Any = None) -> Arra
     return limited("lt.rl.kl_k2", value, log_probs)
 
 
+@in_words("lt.rl.kl_k3")
 def kl_k3(log_probs: Any, reference_log_probs: Any, *, mask: Any = None) -> Array:
     """KL(π ‖ π_ref) by the mean of k3 = ρ − 1 − log ρ, ρ = π_ref/π of a token, with the gradient of the KL.
 

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from logtrick._core.calls import in_words
 from logtrick._core.kernel import stop
 from logtrick.rl import _arrays
 from logtrick.rl._trajectory import trajectory_sum
@@ -12,6 +13,7 @@ from logtrick.rl._trajectory import trajectory_sum
 Array = jax.Array
 
 
+@in_words("lt.rl.reinforce")
 def reinforce(
     log_probs: Any,
     rewards: Any,

@@ -5,11 +5,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from logtrick._core.calls import in_words
 from logtrick.rl import _arrays
 
 Array = jax.Array
 
 
+@in_words("lt.rl.reward_to_go")
 def reward_to_go(rewards: Any, *, discount: Any = 1.0, mask: Any = None) -> Array:
     """The discounted sum of this and all later rewards, G_t = r_t + γ G_{t+1}.
 

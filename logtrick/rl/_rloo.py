@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from logtrick._core.calls import in_words
 from logtrick._core.kernel import stop
 from logtrick.expectations import expect_given
 from logtrick.rl import _arrays
@@ -12,6 +13,7 @@ from logtrick.rl import _arrays
 Array = jax.Array
 
 
+@in_words("lt.rl.rloo")
 def rloo(
     log_probs: Any,
     rewards: Any,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from logtrick._core import checks, mesh
+from logtrick._core.calls import in_words
 from logtrick._core.mesh import alike, local
 from logtrick._core.module import Module, static
 
@@ -108,6 +109,7 @@ class Scores(Module):
         return rows - rows.mean(0, keepdims=True) if self.centered else rows
 
 
+@in_words("lt.scores")
 def scores(
     log_prob: Callable[[Any, Any], Any],
     params: Any,
@@ -218,6 +220,7 @@ class Fisher(Module):
         return (s * self.weights[:, None]).T @ s + self.damping * jnp.eye(s.shape[1])
 
 
+@in_words("lt.fisher")
 def fisher(
     log_prob: Callable[[Any, Any], Any],
     params: Any,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
-from logtrick._core.calls import described
+from logtrick._core.calls import described, in_words
 
 Array = jax.Array
 LogProb = Callable[[Any, Any], Any]
@@ -24,6 +24,7 @@ def _value_and_score(where: str, log_prob: LogProb, params: Any, x: Any) -> tupl
     return jax.value_and_grad(lambda p: checks.scalar_log_prob(where, log_prob(p, x)))(params)
 
 
+@in_words("lt.score")
 def score(log_prob: LogProb, params: Any, x: Any) -> Any:
     """The score, ∇_θ log p(x; θ).
 
@@ -50,6 +51,7 @@ def score(log_prob: LogProb, params: Any, x: Any) -> Any:
     return _value_and_score("lt.score", log_prob, params, x)[1]
 
 
+@in_words("lt.density_and_grad")
 def density_and_grad(log_prob: LogProb, params: Any, x: Any, *, scaled: bool = False) -> Any:
     """The density and its gradient by the log-derivative trick, ∇p = p ∇log p.
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks
+from logtrick._core.calls import described, in_words
 from logtrick._core.keys import as_key
 from logtrick.distributions import Distribution, value_of
 from logtrick.testing._atoms import atoms
@@ -46,6 +47,7 @@ class _Findings:
             self.wrong.append(f"{prop}: {fault}")
 
 
+@in_words("lt.testing.check_distribution")
 def check_distribution(
     key: Any,
     family: Callable[[Any], Distribution],
@@ -94,6 +96,11 @@ def check_distribution(
       True
     """
     n = checks.positive_int(_WHERE, "num_samples", num_samples, 1000)
+    if not callable(family):
+        raise TypeError(
+            f"{_WHERE}(family=…) needs a function of the parameters that gives a distribution; got {described(family)}. Pass "
+            "lambda p: lt.Normal(p, 1.0), say."
+        )
     checks.differentiable(_WHERE, params)
     params = jax.tree.map(lambda p: jnp.asarray(p, jnp.result_type(p)), params)
     dist = family(params)

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
+from logtrick._core.calls import in_words
 from logtrick._core.kernel import stop
 from logtrick.distributions import Distribution, value_of
+from logtrick.programs import check_distribution
 from logtrick.testing._atoms import weighted_atoms
 from logtrick.testing._nodes import is_normal, normal_rule, size_of, spread, unsupported
 
@@ -16,6 +18,7 @@ Array = jax.Array
 _POINTS = 2**20
 
 
+@in_words("lt.testing.exact_expectation")
 def exact_expectation(
     f: Callable[[Any], Any], dist: Distribution, *, order: int | None = None
 ) -> Array:
@@ -43,6 +46,7 @@ def exact_expectation(
       >>> round(jax.grad(lambda t: lt.testing.exact_expectation(lambda x: 3 * x, lt.Bernoulli(t)))(0.0).item(), 4)
       0.75
     """
+    check_distribution("lt.testing.exact_expectation", dist)
     if dist.support.finite:
         points, log_p, one = weighted_atoms("exact_expectation", dist)
         empty = log_p == -jnp.inf
@@ -67,6 +71,7 @@ def exact_expectation(
     return weights @ jax.vmap(total)(points).astype(weights.dtype)
 
 
+@in_words("lt.testing.exact_gradient")
 def exact_gradient(
     f: Callable[[Any, Any], Any],
     family: Callable[[Any], Distribution],

@@ -7,11 +7,14 @@ import jax
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
+from logtrick._core.calls import in_words
+
 _POWER = 0.999
 _LEAST = 100
 _SPREAD, _ERROR = 8, 64
 
 
+@in_words("lt.testing.assert_unbiased")
 def assert_unbiased(
     draws: Any, truth: Any, *, resolve: float, false_alarm: float = 1e-6, scale: float | None = None
 ) -> None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks
+from logtrick._core.calls import in_words
 from logtrick.distributions import Distribution
 from logtrick.estimators import Estimator, ScoreFunction
 from logtrick.expectations import expect
@@ -41,6 +42,7 @@ class EstimatorMoments(NamedTuple):
     value: float
 
 
+@in_words("lt.testing.exact_estimator_variance")
 def exact_estimator_variance(
     f: Callable[[Any, Any], Any],
     family: Callable[[Any], Distribution],

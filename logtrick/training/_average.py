@@ -73,8 +73,7 @@ class PolyakAverage(Average):
     first: int = static()
 
     def __init__(self, start: int = 0) -> None:
-        first = checks.positive_int("lt.training.PolyakAverage", "start", start, least=0)
-        object.__setattr__(self, "first", first)
+        object.__setattr__(self, "first", checks.positive_int("PolyakAverage", "start", start, 0))
 
     def start(self, params: Any) -> Any:
         """See `Average.start`."""

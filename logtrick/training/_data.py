@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks
+from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, static
 from logtrick.training._host_feed import HostFeed
@@ -75,6 +76,7 @@ class ArrayFeed(Module):
         return Position(epoch, jnp.where(last, 0, position.batch + 1))
 
 
+@in_words("lt.training.as_feed")
 def as_feed(
     data: Any,
     batch_size: int | None,

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from logtrick._core import checks
 from logtrick._core.module import Module, static
 from logtrick.training import _mesh
 from logtrick.training._data import ArrayFeed, as_feed
@@ -71,7 +72,8 @@ def placed(
         return NO_DATA, None, None
     elif batch_size is None and not callable(data) and not hasattr(data, "__next__"):
         _check_not_empty(where, data)
-        whole = _mesh.put_rows(where, mesh, jax.tree.map(as_array, data), divide=True)
+        arrays = jax.tree.map(lambda x: as_array(checks.array(where, "data", x)), data)
+        whole = _mesh.put_rows(where, mesh, arrays, divide=True)
         return Feed("all"), whole, None
     else:
         made = as_feed(data, batch_size, key, where=where)

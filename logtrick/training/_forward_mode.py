@@ -8,12 +8,14 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from logtrick._core import checks
+from logtrick._core.calls import described, in_words
 from logtrick._core.module import replace
 from logtrick._core.objectives import value_and_aux
 from logtrick.expectations import Aux
 from logtrick.training._with_gradient import attach
 
 
+@in_words("lt.training.forward_mode")
 def forward_mode(objective: Callable[..., Any]) -> Callable[..., Any]:
     """The same objective, which `lt.minimize` then differentiates in forward mode.
 
@@ -38,6 +40,11 @@ def forward_mode(objective: Callable[..., Any]) -> Callable[..., Any]:
       >>> round(fit.params.item(), 1)                       # 1.5 / 2 = 0.75
       1.5
     """
+
+    if not callable(objective):
+        raise TypeError(
+            f"lt.training.forward_mode(objective=…) needs a function of (params, key); got {described(objective)}."
+        )
 
     def forward(params: Any, key: Any, *batch: Any) -> Any:
         leaves, tree = jax.tree.flatten(jax.tree.map(jnp.asarray, params))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from logtrick._core.calls import described
 from logtrick.training._listener import Listener
 
 
@@ -34,6 +35,10 @@ class JSONLines(Listener):
     first_process_only = True
 
     def __init__(self, path: str | pathlib.Path, every: int | None = None) -> None:
+        if not isinstance(path, str | pathlib.PurePath):
+            raise TypeError(
+                f'lt.training.JSONLines(path=…) needs the path of a file; got {described(path)}. Pass "history.jsonl", say.'
+            )
         self.path, self.every = pathlib.Path(path), every
 
     def start(self, run: Any) -> None:

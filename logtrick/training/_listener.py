@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from logtrick._core.calls import constructor_in_words
+
 if TYPE_CHECKING:
     from logtrick.training._run import Run
 
@@ -32,6 +34,10 @@ class Listener:
     every: int | None = None
     name: ClassVar[str | None] = None
     first_process_only: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        constructor_in_words(cls)
 
     def start(self, run: "Run") -> None:
         """The fit begins, or goes on from a checkpoint: `run.step` steps were taken before.

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module
 from logtrick._core.objectives import value_and_aux
@@ -31,6 +32,7 @@ class Replay(Module):
     batch: Any
 
 
+@in_words("lt.training.replay")
 def replay(
     key: Any,
     objective: Callable[..., Any],

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
+from logtrick._core.calls import in_words
 from logtrick._core.errors import CheckpointError
 from logtrick._version import __version__
 from logtrick.training import _archive, _leaves, _manifest
@@ -141,6 +142,7 @@ class Store:
         self.close()
 
 
+@in_words("lt.training.read_params")
 def read_params(
     folder: str | pathlib.Path,
     like: Any,

@@ -6,9 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from logtrick._core.calls import described, in_words
 from logtrick._core.objectives import value_and_aux
 
 
+@in_words("lt.training.with_gradient")
 def with_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     """An objective for `lt.minimize` from a function that returns its value and its gradient.
 
@@ -35,6 +37,11 @@ def with_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
       >>> bool(fit.history.value[0] > 1.5 > 1.2 > fit.history.value[-1])
       True
     """
+
+    if not callable(function):
+        raise TypeError(
+            f"lt.training.with_gradient(function=…) needs a function of (params, key); got {described(function)}."
+        )
 
     def objective(params: Any, key: Any, *batch: Any) -> Any:
         out, gradient = function(jax.lax.stop_gradient(params), key, *batch)

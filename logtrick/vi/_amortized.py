@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
+from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, static
 from logtrick.vi._families._wrapped import as_guide
@@ -81,6 +82,7 @@ class PerRow(OverData):
         return lambda z: checks.scalar_log_prob("vi.per_row: log_joint", joint(z))
 
 
+@in_words("vi.per_row")
 def per_row(
     log_joint: Callable[..., Any], data: Any, batch_size: int | None = None, *, model: Any = None
 ) -> PerRow:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks
+from logtrick._core.calls import in_words
 from logtrick._core.fingerprint import Compiled
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module
@@ -18,6 +19,7 @@ from logtrick.vi._target import Target
 Array = jax.Array
 
 
+@in_words("vi.to_arviz")
 def to_arviz(key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int = 1000) -> Any:
     """Draws of a guide as an ArviZ DataTree, with their log weights.
 
@@ -81,6 +83,7 @@ class MCMCStart(Module):
     constrain: Any
 
 
+@in_words("vi.mcmc_start")
 def mcmc_start(
     key: Any, log_density: Callable[[Any], Any], q: Any, num_chains: int = 4, num_draws: int = 4096
 ) -> MCMCStart:
@@ -123,6 +126,7 @@ def mcmc_start(
     )
 
 
+@in_words("vi.predict")
 def predict(
     key: Any,
     q: Any,
@@ -151,6 +155,7 @@ def predict(
       ((1000,), 2)
     """
     key, q = as_key(key), as_guide("vi.predict", q)
+    checks.function("vi.predict", "simulate", simulate, "simulate(key, z)")
     checks.positive_int("vi.predict", "num_draws", num_draws)
     checks.positive_int("vi.predict", "chunk_size", chunk_size)
     return _PREDICTORS.find(simulate, chunk_size)(q, jax.random.split(key, num_draws))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks
+from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, static
 from logtrick.vi._conditioned import Conditioned
@@ -49,6 +50,7 @@ class Calibration(Module):
         return "\n".join(lines)
 
 
+@in_words("vi.calibrate")
 def calibrate(
     key: Any,
     simulate: Callable[[Any], tuple[Any, Any]],

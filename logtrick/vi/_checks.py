@@ -5,6 +5,8 @@ from typing import Any
 
 import optax
 
+from logtrick._core import checks
+from logtrick._core.calls import described
 from logtrick.estimators import Estimator
 from logtrick.vi._amortized import PerRow
 from logtrick.vi._engines import Engine
@@ -22,10 +24,7 @@ def check_fit(objective: Any, optimizer: Any, log_density: Any, refine: Any, q: 
             f"vi.fit(log_density=vi.per_row(…)) needs a guide for every row; got {type(q).__name__}. Pass "
             "vi.Amortized(encode, params)."
         )
-    if not callable(log_density):
-        raise TypeError(
-            f"vi.fit(log_density=…) needs a function of one draw; got {type(log_density).__name__}."
-        )
+    checks.function("vi.fit", "log_density", log_density, "log_density(z)")
     _check_optimizer(optimizer)
     if isinstance(optimizer, Engine):
         check_engine(objective, optimizer, log_density, q)
@@ -98,7 +97,7 @@ def check_no_learning(estimator: Any) -> None:
 def _check_objective(objective: Any) -> None:
     if not isinstance(objective, Objective):
         raise TypeError(
-            f"vi.fit(objective=…) needs an objective; got {objective!r}. Pass vi.ELBO(), say."
+            f"vi.fit(objective=…) needs an objective; got {described(objective)}. Pass vi.ELBO(), say."
         )
 
 
@@ -108,7 +107,9 @@ def _check_optimizer(optimizer: Any) -> None:
             f"vi.fit(optimizer=…) needs an instance; got the class. Write vi.{optimizer.__name__}()."
         )
     if not isinstance(optimizer, Engine | optax.GradientTransformation | None):
+        advice = "Pass optax.adam(1e-2) or vi.Pipeline(), say."
+        if callable(optimizer):
+            advice = f"Call it, optax.{getattr(optimizer, '__name__', 'adam')}(1e-2), say."
         raise TypeError(
-            f"vi.fit(optimizer=…) needs an optax optimizer or an engine; got {type(optimizer).__name__}. Pass "
-            "optax.adam(1e-2) or vi.Pipeline(), say."
+            f"vi.fit(optimizer=…) needs an optax optimizer or an engine; got {described(optimizer)}. {advice}"
         )

@@ -5,9 +5,11 @@ from typing import Any
 
 import jax
 
+from logtrick._core.calls import constructor_in_words
 from logtrick.vi._program import OverData
 
 
+@constructor_in_words
 class Conditioned(OverData):
     """log p(z | data) by `log_density(z, data)`: a second fit of the same function to other data compiles nothing.
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks
+from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick.vi._engines._density import Density
 from logtrick.vi._families._low_rank import LowRankNormal
@@ -66,6 +67,7 @@ class Weighed(NamedTuple):
         return self.impossible + self.undefined
 
 
+@in_words("vi.diagnose")
 def diagnose(key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int = 4096) -> Report:
     """Say what a fit is worth, from draws of it and their importance weights w = p/q.
 

@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from logtrick._core import checks
+from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import replace
 from logtrick.vi._amortized import Amortized
@@ -23,11 +25,12 @@ from logtrick.vi._minibatch import Minibatch
 from logtrick.vi._objectives._base import Objective
 from logtrick.vi._objectives._elbo import ELBO
 from logtrick.vi._result import Findings, Fit
-from logtrick.vi._stochastic import Wanted, fit_amortized, fit_stochastic, is_traced
+from logtrick.vi._stochastic import Wanted, check_rule, fit_amortized, fit_stochastic, is_traced
 
 ENGINE, TRAIN, REFINE, START = 1, 2, 3, 4  # purposes of the key
 
 
+@in_words("vi.fit")
 def fit(
     key: Any,
     log_density: Callable[[Any], Any],
@@ -91,13 +94,18 @@ def fit(
         objective, estimator, optimizer, num_samples, max_steps, budget, stop, progress, True
     )
     if isinstance(q0, Amortized):
-        check_amortized(objective, optimizer, log_density, init, refine)
-        return fit_amortized(key, log_density, q0, wanted)
+        rows: Any = log_density
+        check_amortized(objective, optimizer, rows, init, refine)
+        return fit_amortized(key, rows, q0, wanted)
     q = as_guide("vi.fit", q0)
     check_fit(objective, optimizer, log_density, refine, q)
+    check_rule(stop)
+    if budget is not None:
+        checks.positive_int("vi.fit", "budget", budget)
     if init is not None:
         q = _started(key, log_density, q, init, budget)
-    asked = resolve("vi.fit", objective, q, estimator, lambda x: log_density(q.constrain(x)))
+    density = lambda x: checks.scalar_log_prob("vi.fit: log_density", log_density(q.constrain(x)))
+    asked = resolve("vi.fit", objective, q, estimator, density)
     own = q
     if isinstance(q, Blocks):  # the estimators are in `asked` from here on
         q = replace(q, estimators=dict.fromkeys(q.parts))

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from logtrick._core.calls import described
 from logtrick.bijectors import Bijector, bijector_to
 from logtrick.supports import Interval, Real, Simplex, Support
 from logtrick.vi._simplex import IsometricLogRatio
@@ -245,6 +246,8 @@ def _identity(support: Support) -> tuple[Any, ...]:
 
 
 def _float_dtype(where: str, name: str, leaf: Any) -> np.dtype:
+    if isinstance(leaf, str) or leaf is None or callable(leaf):
+        raise TypeError(f"{where}(like=…) needs arrays or numbers; {name!r} is {described(leaf)}.")
     dtype = np.dtype(jnp.result_type(leaf))
     if isinstance(leaf, int | float) and not isinstance(leaf, bool):
         return np.dtype(jnp.result_type(float))

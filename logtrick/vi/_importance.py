@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks
+from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, static
 from logtrick.vi._diagnose import weigh
@@ -78,6 +79,7 @@ def _floating(x: Array) -> Array:
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.result_type(float))
 
 
+@in_words("vi.importance_sample")
 def importance_sample(
     key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int = 4096
 ) -> ImportanceSample:

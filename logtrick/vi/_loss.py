@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
+from logtrick._core.calls import in_words
 from logtrick._core.kernel import first_order
 from logtrick._core.keys import as_key
 from logtrick._core.samples import over_elements
@@ -26,6 +27,7 @@ Array = jax.Array
 LogDensity = Callable[[Any], Any]
 
 
+@in_words("vi.loss")
 def loss(
     key: Any,
     log_density: LogDensity,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks
+from logtrick._core.calls import in_words
 from logtrick.vi._program import OverData
 
 Array = jax.Array
@@ -81,6 +82,7 @@ class Minibatch(OverData):
         return checks.scalar_log_prob("vi.minibatch: log_prior", self.log_prior(z))
 
 
+@in_words("vi.minibatch")
 def minibatch(
     log_prior: Callable[[Any], Any], log_lik: Callable[[Any, Any], Any], data: Any, batch_size: int
 ) -> Minibatch:
@@ -108,12 +110,14 @@ def minibatch(
       (True, -0.1425)
     """
     checks.positive_int("vi.minibatch", "batch_size", batch_size)
+    checks.function("vi.minibatch", "log_prior", log_prior, "log_prior(z)")
+    checks.function("vi.minibatch", "log_lik", log_lik, "log_lik(z, rows)")
     return Minibatch(log_prior, log_lik, checked_rows("vi.minibatch", data, batch_size), batch_size)
 
 
 def checked_rows(where: str, data: Any, batch_size: int | None) -> Any:
     """The data as arrays of one number of rows, at least a batch."""
-    data = jax.tree.map(jnp.asarray, data)
+    data = jax.tree.map(lambda leaf: checks.array(where, "data", leaf), data)
     rows = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
     if len(rows) != 1 or rows == {()}:
         shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(data)]

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+from logtrick._core.calls import in_words
 from logtrick.vi._engines import Laplace, Pathfinder
 from logtrick.vi._fit import fit
 from logtrick.vi._result import Fit
 
 
+@in_words("vi.laplace")
 def laplace(key: Any, log_density: Callable[[Any], Any], q0: Any, *, num_starts: int = 16) -> Fit:
     """Laplace's approximation: the normal with the curvature of log p at its mode.
 
@@ -35,6 +37,7 @@ def laplace(key: Any, log_density: Callable[[Any], Any], q0: Any, *, num_starts:
     return fit(key, log_density, q0, optimizer=Laplace(num_starts))
 
 
+@in_words("vi.pathfinder")
 def pathfinder(key: Any, log_density: Callable[[Any], Any], q0: Any, **options: Any) -> Fit:
     """Pathfinder: the best of the normals along quasi-Newton paths to the modes.
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from logtrick._core.calls import described, in_words
 from logtrick._core.module import Module, static
 from logtrick.vi._families._wrapped import as_guide
 from logtrick.vi._guide import Guide
@@ -48,6 +49,7 @@ class Info(Module):
         return self.value
 
 
+@in_words("vi.init")
 def init(q0: Any, optimizer: optax.GradientTransformation | None = None) -> State:
     """The state before the first step, at the guide given.
 
@@ -75,6 +77,7 @@ def init(q0: Any, optimizer: optax.GradientTransformation | None = None) -> Stat
     return State(q, optimizer.init(q), optimizer)
 
 
+@in_words("vi.step")
 def step(
     key: Any,
     state: State,
@@ -106,6 +109,11 @@ def step(
       >>> state.q.loc.tolist(), bool(info.elbo < 0.9189)             # log Z = ½ log 2π
       ([1.0], True)
     """
+
+    if not isinstance(state, State):
+        raise TypeError(
+            f"vi.step(state=…) needs a state of vi.init; got {described(state)}. Begin with state = vi.init(q0)."
+        )
 
     def loss_of(q: Guide) -> Array:
         return loss(

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from logtrick._core import checks
+from logtrick._core.calls import described
 from logtrick._core.compat import is_tracer
 from logtrick._core.errors import NonFiniteError
 from logtrick.vi._amortized import Amortized, PerRow
@@ -234,8 +235,6 @@ def rule_of(key: Any, log_density: Any, q: Guide, wanted: Wanted, traced: bool) 
     """The stop rule that is meant."""
     if wanted.stop is None or isinstance(wanted.stop, StopRule):
         return wanted.stop
-    if wanted.stop != "auto":
-        raise TypeError(f'vi.fit(stop=…) needs "auto", None or a vi.StopRule; got {wanted.stop!r}.')
     if not wanted.objective.linear or isinstance(log_density, Minibatch) or traced:
         return None
     if q.normal() is None or (isinstance(q, Framed) and not isinstance(q, FramedNormal)):
@@ -244,6 +243,16 @@ def rule_of(key: Any, log_density: Any, q: Guide, wanted: Wanted, traced: bool) 
     if not target.differentiable:
         return StopRule(None)
     return StopRule(normal_decrement(target, jax.random.key_data(key), lambda q: q.normal()))
+
+
+def check_rule(stop: Any) -> None:
+    """ "auto", None or a rule."""
+    if not (
+        stop is None or isinstance(stop, StopRule) or (isinstance(stop, str) and stop == "auto")
+    ):
+        raise TypeError(
+            f'vi.fit(stop=…) needs "auto", None or a vi.StopRule; got {described(stop)}.'
+        )
 
 
 def default_steps(max_steps: int | None, budget: int | None, evaluations: int) -> int:

@@ -6,10 +6,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from logtrick._core.calls import constructor_in_words
+
 _GAIN, _DECREMENT, _FIRST, _Z = 0.02, 0.01, 200, 1.64
 _DRAWS = 1024
 
 
+@constructor_in_words
 class StopRule:
     """Two conditions, both of which must hold: the ELBO gains nothing more, and the gradient has no mean left.
 

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from logtrick._core import checks
+from logtrick._core.calls import in_words
 from logtrick.supports import (
     CorrelationCholesky,
     Interval,
@@ -22,6 +24,7 @@ ordered = Ordered()
 correlation_cholesky = CorrelationCholesky()
 
 
+@in_words("vi.interval")
 def interval(low: Any, high: Any) -> Interval:
     """The support (low, high), in every coordinate of a variable.
 
@@ -38,7 +41,10 @@ def interval(low: Any, high: Any) -> Interval:
       >>> round(float(q.mean()["p"]), 3)                        # started at the value in `like`, scale 1
       0.572
     """
-    low, high = np.asarray(low), np.asarray(high)
+    low, high = (
+        np.asarray(checks.numbers("vi.interval", name, end))
+        for name, end in (("low", low), ("high", high))
+    )
     if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high)) and np.all(low < high)):
         raise ValueError(
             f"vi.interval(low=…, high=…) needs finite ends, high above low; got {low}, {high}. "

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from logtrick._core import checks
+from logtrick._core.calls import constructor_in_words
 from logtrick._core.fingerprint import Compiled
 from logtrick._core.jaxprs import equations
 from logtrick.vi._guide import Guide
@@ -16,6 +17,7 @@ LogDensity = Callable[[Any], Any]
 _CALLBACKS = ("pure_callback", "io_callback", "debug_callback")
 
 
+@constructor_in_words
 class Target:
     """log p̃(u) = log p(T(u)) + log |det ∂T/∂u| over the flat vector u of a guide's variables.
 

@@ -177,7 +177,7 @@ def _objective(
     program: Any, objective: Any, estimator: Any, num_samples: int, learns: bool
 ) -> Callable[..., Any]:
     """One function for equal settings, so that a second fit compiles nothing."""
-    log_density = program.density if isinstance(program, Program) else program
+    log_density: Any = program.density if isinstance(program, Program) else program
     sign = -1 if objective.value.maximize else 1
     fixed = {"objective": objective.value, "num_samples": num_samples}
     # The function closes over this and not over its wrapper, which is compared by identity.

@@ -148,7 +148,7 @@ def test_fits_refuse():
     cases = [
         (lambda: fit(optimizer="adam"), TypeError, "needs an optax optimizer or an engine"),
         (lambda: fit(optimizer=vi.Pipeline), TypeError, r"Write vi.Pipeline\(\)"),
-        (lambda: fit(log_density=3.0), TypeError, "needs a function of one draw"),
+        (lambda: fit(log_density=3.0), TypeError, r"needs a function, log_density\(z\); got float"),
         (lambda: fit(objective=vi.IWELBO(2), optimizer=vi.BatchAndMatch()), ValueError, "fits the ELBO's normal"),
         (lambda: fit(rows, optimizer=vi.BatchAndMatch()), ValueError, "on minibatches is biased"),
         (lambda: fit(rows, objective=vi.IWELBO(2)), ValueError, "IWELBO on minibatches is biased"),

@@ -201,7 +201,7 @@ def start(where: str, loc: Any, like: Any, layout: Layout) -> Array:
 
 def vector(where: str, name: str, value: Any, layout: Layout) -> Array:
     """A number or a vector as a vector of the layout's length and dtype."""
-    value = jnp.asarray(value, layout.dtype)
+    value = checks.numbers(where, name, value).astype(layout.dtype)
     if value.shape not in ((), (layout.dim,)):
         raise ValueError(f"{where}({name}=…) needs shape () or ({layout.dim},); got {value.shape}.")
     return jnp.broadcast_to(value, (layout.dim,))

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from logtrick._core.calls import described
 from logtrick._core.module import assign, replace
 from logtrick.distributions import ClosedForms, Distribution, Enumeration, MultivariateNormal
 from logtrick.vi._flat import plain_layout
@@ -109,8 +110,15 @@ def as_guide(where: str, q: Any) -> Guide:
     if isinstance(q, Guide):
         return q
     if not isinstance(q, Distribution):
+        advice = "Pass vi.MeanFieldNormal(like=…), say."
+        if isinstance(q, type) and issubclass(q, Distribution):
+            advice = f"Call it, vi.{q.__name__}(…)."
+        elif isinstance(getattr(q, "q", None), Distribution):
+            advice = "Pass its q, fit.q."
+        elif callable(q):
+            advice = "The log density comes before the guide."
         raise TypeError(
-            f"{where}(q=…) needs a guide or a distribution; got {type(q).__name__}. Pass vi.MeanFieldNormal(like=…), say."
+            f"{where}(q=…) needs a guide or a distribution; got {described(q)}. {advice}"
         )
     return Wrapped(q)
 
