@@ -76,7 +76,8 @@ def diagnose(key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int
     chance. The verdict is `good` where the gap plus two standard errors is below 0.5 nats, the weights move no mean by a
     quarter of a standard deviation and change no standard deviation by 15 %, the tail of the weights gives no reason to doubt
     these numbers (k-hat, ESS), no weight is infinite or nan and no mode was missed. Otherwise it is `usable after
-    reweighting` where the effective sample size is a tenth of the draws and no mode was missed, else `do not trust`.
+    reweighting` where the effective sample size is a tenth of the draws (a quarter, where the weights change a standard
+    deviation by 30 %) and no mode was missed, else `do not trust`.
 
     What no finite search can promise: a mode much narrower than its distance from all the points looked at (a standard
     deviation of 0.3 at 42 away from the rest, in ten dimensions) is not found, and a fit without it is called `good`. Where modes

@@ -99,8 +99,11 @@ def _limits(shape: Array, raw: Array, largest: Array, resolution: Array | float)
 
 
 def _few_values(tail: Array) -> Array:
-    """Whether fewer than a quarter of an ascending tail's values differ: discrete draws, whose weights are bounded."""
-    steps = jnp.diff(tail) > 16 * jnp.finfo(tail.dtype).eps * tail[-1]
+    """Whether fewer than a quarter of an ascending tail's values differ: discrete draws, whose weights are bounded.
+
+    Each value is compared with its neighbor: beside one huge weight all others would be equal to its rounding.
+    """
+    steps = jnp.diff(tail) > 16 * jnp.finfo(tail.dtype).eps * tail[1:]
     return (jnp.sum(steps) + 1) * 4 < tail.shape[0]
 
 

@@ -78,3 +78,12 @@ def test_nan_counts_as_no_weight(x64):
 
 def test_length_of_the_tail():
     assert (tail_length(100), tail_length(1000), tail_length(4096)) == (20, 94, 192)
+
+
+def test_one_huge_weight_does_not_make_the_others_equal():
+    """In single precision all other weights are within the rounding of one that is 10⁸ times as large."""
+    log_weights = 0.5 * jax.random.normal(jax.random.key(0), (4096,))
+    plain = float(psis(log_weights).khat)
+    outlier = float(psis(log_weights.at[7].set(18.4)).khat)
+    assert 0.0 < plain < 0.5 and outlier > plain and np.isfinite(outlier)
+    assert float(psis(jnp.round(log_weights)).khat) == -np.inf  # a few values: discrete draws

@@ -32,6 +32,12 @@ FINE = {
         ({"gap": 2.0, "ess_share": 0.05}, "do not trust", "5.0 % of the draws"),
         ({"mean_shift": 0.3}, "usable after reweighting", "the mean of x by 0.30"),
         ({"spread_shift": 0.2}, "usable after reweighting", "deviation of y by 20 %"),
+        (
+            {"spread_shift": 0.31, "ess_share": 0.2},
+            "do not trust",
+            "20.0 % of the draws, below 25 %",
+        ),
+        ({"spread_shift": 0.31, "ess_share": 0.3}, "usable after reweighting", "by 31 %"),
         ({"num_impossible": 900, "num_draws": 1000}, "usable after reweighting", "900 draws of q"),
         ({"num_undefined": 10, "num_draws": 1000}, "usable after reweighting", "10 draws of q"),
         ({"num_undefined": 11, "num_draws": 1000}, "do not trust", "nan or +inf"),
