@@ -29,6 +29,7 @@ def names_of_stub(package: str) -> tuple[Callable[[str], Any], Callable[[], list
             value = importlib.import_module(f"{package}.{original}")
         else:
             value = getattr(importlib.import_module(module), original)
+        importlib.import_module(f"{package}._core.signatures").show_public(value)
         setattr(sys.modules[package], name, value)
         return value
 

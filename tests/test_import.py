@@ -4,6 +4,7 @@ import functools
 import inspect
 import os
 import pathlib
+import pydoc
 import re
 import shutil
 import subprocess
@@ -153,3 +154,33 @@ def test_every_public_name_is_there():
 def test_each_layer_can_be_imported_first(layer):
     """No circle that only one order of imports hides: names are imported in the user's order."""
     assert run(f"import logtrick.{layer}; print('ok')") == "ok"
+
+
+def test_help_shows_public_names_and_our_members_only():
+    """Types as users write them, without the module that a class happens to stand in; no plumbing of dataclasses."""
+    import logtrick as lt
+    from logtrick import vi
+
+    shown = str(inspect.signature(lt.expect))
+    assert "f: Callable[[Any], Any], dist: lt.Distribution, *, estimator: lt.Estimator = " in shown
+    assert "optimizer: optax.GradientTransformation" in str(inspect.signature(lt.minimize))
+    assert str(inspect.signature(vi.fit)).endswith("-> vi.Fit")
+    assert str(inspect.signature(lt.ScoreFunction)).startswith("(baseline: lt.Baseline = Leave")
+    text = pydoc.plain(pydoc.render_doc(lt.Normal))
+    members = text.split("Method resolution order")[1].split("builtins.object")[1]
+    assert "log_prob(self, x: Any) -> jax.Array" in members
+    for plumbing in (
+        "__dataclass",
+        "__match_args__",
+        "__setattr__",
+        "__annotations__",
+        "_src",
+        "jaxlib",
+    ):
+        assert plumbing not in members
+    for name in lt.__all__:
+        thing = getattr(lt, name)
+        if inspect.isfunction(thing) or inspect.isclass(thing):
+            assert "logtrick." not in str(inspect.signature(thing)), name
+    # the source is still found, which a changed __module__ would prevent
+    assert inspect.getsource(lt.Normal).startswith("class Normal(")

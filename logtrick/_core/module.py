@@ -9,6 +9,7 @@ import jax
 
 from logtrick._core.calls import constructor_in_words
 from logtrick._core.show import show
+from logtrick._core.signatures import ConstructorSignature, ModuleType
 
 T = TypeVar("T")
 
@@ -32,7 +33,7 @@ def static(**kwargs: Any) -> Any:
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(static, dataclasses.field))
-class Module:
+class Module(metaclass=ModuleType):
     """A frozen dataclass, registered as a pytree whose leaves are its fields, `static()` ones excepted.
 
     Subclasses are abstract (`class Estimator(Module, abstract=True)`) or final: a final class has
@@ -43,6 +44,7 @@ class Module:
     """
 
     _abstract = True
+    __signature__ = ConstructorSignature()
 
     def __init_subclass__(cls, *, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -1,0 +1,106 @@
+"""Signatures and members of public objects as `help` shows them: `dist: lt.Distribution`, by public names, and no plumbing."""
+
+import inspect
+import re
+import sys
+import types
+from typing import Any
+
+_PATH = re.compile(r"\b\w+(?:\.\w+)+")
+_PLAIN = ("typing.", "collections.abc.", "builtins.")
+# Where other libraries export what they define elsewhere.
+_ELSEWHERE = {
+    "Array": "jax.Array",
+    "Mesh": "jax.sharding.Mesh",
+    "GradientTransformation": "optax.GradientTransformation",
+    "ShapeDtypeStruct": "jax.ShapeDtypeStruct",
+}
+_PLUMBING = frozenset(
+    {
+        "__annotations__", "__dataclass_fields__", "__dataclass_params__", "__dataclass_transform__", "__delattr__", "__match_args__",
+        "__orig_bases__", "__parameters__", "__post_init__", "__replace__", "__setattr__", "__signature__",
+    }
+)  # fmt: skip
+_DONE: set[type] = set()
+
+
+class Shown:
+    """An annotation whose `repr` is a text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+class ModuleType(type):
+    """The class of classes of frozen objects: `help` shows what users call, with signatures by public names."""
+
+    def __dir__(cls) -> list[str]:
+        show_methods(cls)
+        return [name for name in super().__dir__() if name not in _PLUMBING]
+
+
+class ConstructorSignature:
+    """The `__signature__` of a class: that of its constructor, made when somebody asks."""
+
+    def __get__(self, instance: Any, owner: type) -> inspect.Signature:
+        if instance is not None:
+            raise AttributeError("__signature__")
+        found = inspect.signature(owner.__init__)  # type: ignore[misc]  # of this class
+        return public(found.replace(parameters=list(found.parameters.values())[1:]))
+
+
+def public(signature: inspect.Signature) -> inspect.Signature:
+    """A signature with its types by their public names."""
+    empty = inspect.Parameter.empty
+    parameters = [
+        p if p.annotation is empty else p.replace(annotation=_shown(p.annotation))
+        for p in signature.parameters.values()
+    ]
+    returned = signature.return_annotation
+    if returned is not empty and returned is not None:
+        returned = _shown(returned)
+    return signature.replace(parameters=parameters, return_annotation=returned)
+
+
+def show_public(thing: Any) -> None:
+    """Let `help` show a function, or the functions of a package, with types by their public names."""
+    if isinstance(thing, types.ModuleType):
+        for name, member in vars(thing).items():
+            if not name.startswith("_") and isinstance(member, types.FunctionType):
+                show_public(member)
+    elif isinstance(thing, types.FunctionType) and thing.__module__.startswith("logtrick."):
+        thing.__signature__ = public(inspect.signature(thing))  # type: ignore[attr-defined]  # what `inspect` reads
+
+
+def show_methods(cls: type) -> None:
+    """The same for the methods of a class, those of its bases included."""
+    for base in cls.__mro__:
+        if base in _DONE or not base.__module__.startswith("logtrick."):
+            continue
+        _DONE.add(base)
+        for name, member in vars(base).items():
+            if not name.startswith("_") or name == "__call__":
+                show_public(member)
+
+
+def _shown(annotation: Any) -> Any:
+    if isinstance(annotation, Shown):
+        return annotation
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    return Shown(_PATH.sub(lambda found: _public_name(found[0]), text))
+
+
+def _public_name(path: str) -> str:
+    """The name under which users know what is defined at a dotted path."""
+    if path.startswith(_PLAIN):
+        return path.rpartition(".")[2]
+    first, *_, name = path.split(".")
+    if first != "logtrick":
+        return _ELSEWHERE.get(name, path) if "._" in path else path
+    package = path.split(".")[1]
+    if name in sys.modules["logtrick"].__all__:
+        return f"lt.{name}"
+    return f"vi.{name}" if package == "vi" else f"lt.{package}.{name}"
