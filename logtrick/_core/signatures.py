@@ -17,7 +17,8 @@ _ELSEWHERE = {
 }
 _PLUMBING = frozenset(
     {
-        "__annotations__", "__dataclass_fields__", "__dataclass_params__", "__dataclass_transform__", "__delattr__", "__match_args__",
+        "__annotations__", "__dataclass_fields__", "__dataclass_params__", "__dataclass_transform__", "__delattr__",
+        "__match_args__",
         "__orig_bases__", "__parameters__", "__post_init__", "__replace__", "__setattr__", "__signature__",
     }
 )  # fmt: skip

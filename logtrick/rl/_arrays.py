@@ -13,7 +13,7 @@ Array = jax.Array
 
 def real(where: str, name: str, value: Any) -> Array:
     """A real array in at least float32, in which log-probs and rewards are summed."""
-    array = checks.real(where, name, jnp.asarray(value))
+    array = checks.real(where, name, value)
     return array if array.dtype.itemsize >= 4 else array.astype(jnp.float32)
 
 

@@ -61,10 +61,9 @@ def fit(
     arguments.check_options(where, freeze_guard, callback=callback, evaluate=evaluate)
     arguments.check_average(where, average, num_steps)
     mesh = automatic_mesh(where, mesh)
-    given_params, given_data = params, data
+    _say_of_double_precision(where, params=params, data=data)
     params = arguments.arrays(where, params)
     feed, data, host = placed(where, data, batch_size, key, mesh)
-    _say_of_double_precision(where, params=given_params, data=given_data)
     check_objective(where, objective, feed.source != "none")
     task = Task(
         where=where,

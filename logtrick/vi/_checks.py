@@ -61,8 +61,8 @@ def check_engine(objective: Objective, engine: Engine, log_density: Any, q: Guid
         )
 
 
-def check_amortized(objective: Any, optimizer: Any, density: Any, init: Any, refine: Any) -> None:
-    """What does not go together, for amortized guides."""
+def check_amortized(objective: Any, optimizer: Any, density: Any, init: Any, refine: Any) -> PerRow:
+    """The log density of rows; what does not go together with amortized guides is refused."""
     _check_objective(objective)
     if not isinstance(density, PerRow):
         raise TypeError(
@@ -81,6 +81,7 @@ def check_amortized(objective: Any, optimizer: Any, density: Any, init: Any, ref
                 f"vi.fit({name}=…) needs a guide that is not amortized; got Amortized. Start from its params="
                 " instead, and put more into its encoder."
             )
+    return density
 
 
 def check_no_learning(estimator: Any) -> None:

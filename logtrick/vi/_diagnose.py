@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -166,11 +166,9 @@ def report(key: jax.Array, weighed: Weighed) -> Report:
     relative = log_weights - log_weights.max()
     smoothed = psis(jnp.asarray(relative), weighed.resolution)
     ess = float(np.exp(relative).sum() ** 2 / np.exp(2 * relative).sum())
-    shifts = mean_shifts(weighed.draws, weights)
-    worst = int(np.argmax(shifts))
+    mean_shift, shifted = _largest(mean_shifts(weighed.draws, weights), weighed.names)
     values, value_names = _continuous(weighed)
-    spreads = spread_shifts(values, weights)
-    widest = int(np.argmax(spreads))
+    spread_shift, respread = _largest(spread_shifts(values, weights), value_names)
     elbo = float(log_weights.mean())
     elbo_se = gap_se = math.inf
     tilt = math.nan
@@ -186,10 +184,10 @@ def report(key: jax.Array, weighed: Weighed) -> Report:
         gap_se=gap_se,
         ess_share=ess / count,
         khat=khat,
-        mean_shift=float(shifts[worst]),
-        shifted=weighed.names[worst],
-        spread_shift=float(spreads[widest]),
-        respread=value_names[widest],
+        mean_shift=mean_shift,
+        shifted=shifted,
+        spread_shift=spread_shift,
+        respread=respread,
         num_missed=len(missed),
         num_impossible=weighed.impossible,
         num_undefined=weighed.undefined,
@@ -208,10 +206,10 @@ def report(key: jax.Array, weighed: Weighed) -> Report:
         khat=khat,
         khat_interval=(float(smoothed.khat_interval[0]), float(smoothed.khat_interval[1])),
         decrement=tilt,
-        mean_shift=float(shifts[worst]),
-        shifted=weighed.names[worst],
-        spread_shift=float(spreads[widest]),
-        respread=value_names[widest],
+        mean_shift=mean_shift,
+        shifted=shifted,
+        spread_shift=spread_shift,
+        respread=respread,
         missed_modes=tuple(missed),
         searched=searched,
         num_draws=count,
@@ -219,6 +217,12 @@ def report(key: jax.Array, weighed: Weighed) -> Report:
         draws=weighed.draws,
         log_weights=log_weights,
     )
+
+
+def _largest(changes: np.ndarray, names: Sequence[str]) -> tuple[float, str]:
+    """The largest of some changes, and whose it is."""
+    worst = int(np.argmax(changes))
+    return float(changes[worst]), names[worst]
 
 
 def _continuous(weighed: Weighed) -> tuple[np.ndarray, list[str]]:

@@ -94,8 +94,7 @@ def fit(
         objective, estimator, optimizer, num_samples, max_steps, budget, stop, progress, True
     )
     if isinstance(q0, Amortized):
-        rows: Any = log_density
-        check_amortized(objective, optimizer, rows, init, refine)
+        rows = check_amortized(objective, optimizer, log_density, init, refine)
         return fit_amortized(key, rows, q0, wanted)
     q = as_guide("vi.fit", q0)
     check_fit(objective, optimizer, log_density, refine, q)
