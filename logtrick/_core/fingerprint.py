@@ -95,6 +95,28 @@ class Compiled(Generic[T]):
         return found
 
 
+def functions_in(tree: Any) -> list[Any]:
+    """The functions in the structure of a pytree: static fields, such as the function of a learned baseline.
+
+    JAX compares them by identity alone, and does not see that what they refer to has changed.
+
+    Args:
+      tree: of `jax.tree.structure`.
+    """
+    node = tree.node_data()
+    if node is None:
+        return []
+    own = _functions_among(node[1])
+    return own + [f for child in tree.children() for f in functions_in(child)]
+
+
+def _functions_among(x: Any) -> list[Any]:
+    if isinstance(x, tuple | list):
+        return [f for item in x for f in _functions_among(item)]
+    is_function = isinstance(x, types.FunctionType | types.MethodType | functools.partial)
+    return [x] if is_function else []
+
+
 class _Reader:
     """One pass over an object and what it refers to."""
 
@@ -153,7 +175,8 @@ class _Reader:
                 hash(tree)
             except TypeError:
                 return _Same(x)
-            return (tree, *(self.read(leaf, depth) for leaf in leaves))
+            functions = (self.read(f, depth) for f in functions_in(tree))
+            return (tree, *functions, *(self.read(leaf, depth) for leaf in leaves))
         attributes = getattr(x, "__dict__", None)
         if not isinstance(attributes, dict) or not _by_attributes(x):
             return _Same(x)

@@ -67,13 +67,19 @@ def public(signature: inspect.Signature) -> inspect.Signature:
 
 
 def show_public(thing: Any) -> None:
-    """Let `help` show a function, or the functions of a package, with types by their public names."""
+    """Let `help` show a function, a class, or the functions of a package, with types by their public names."""
     if isinstance(thing, types.ModuleType):
         for name, member in vars(thing).items():
             if not name.startswith("_") and isinstance(member, types.FunctionType):
                 show_public(member)
-    elif isinstance(thing, types.FunctionType) and thing.__module__.startswith("logtrick."):
-        thing.__signature__ = public(inspect.signature(thing))  # type: ignore[attr-defined]  # what `inspect` reads
+    elif getattr(thing, "__module__", "").startswith("logtrick.") and _has_plain_signature(thing):
+        thing.__signature__ = public(inspect.signature(thing))
+
+
+def _has_plain_signature(thing: Any) -> bool:
+    """Whether it is a function, or a class whose signature is that of its own constructor."""
+    plain_class = isinstance(thing, type) and not isinstance(thing, ModuleType)
+    return isinstance(thing, types.FunctionType) or (plain_class and "__init__" in vars(thing))
 
 
 def show_methods(cls: type) -> None:
@@ -83,7 +89,7 @@ def show_methods(cls: type) -> None:
             continue
         _DONE.add(base)
         for name, member in vars(base).items():
-            if not name.startswith("_") or name == "__call__":
+            if isinstance(member, types.FunctionType) and not name.startswith("_"):
                 show_public(member)
 
 

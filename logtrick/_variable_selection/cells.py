@@ -14,6 +14,7 @@ _COMMA = re.compile(r"[+-]?(?:\d{1,3}(?:\.\d{3})+|\d+)?(?:,\d*)?(?:[eEdD][+-]?\d
 _WITH_COMMA = re.compile(r"[+-]?(?:\d*|\d{1,3}(?:\.\d{3})+),\d+(?:[eE][+-]?\d+)?")
 _WITH_POINT = re.compile(r"[+-]?(?:\d*|\d{1,3}(?:,\d{3})+)\.\d+(?:[eE][+-]?\d+)?")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+")
+_GROUPS = re.compile(r"(?<=\d)['’ ](?=\d{3}(?!\d))")
 _TIME = r"(?:[T ]+\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?\s*(?:Z|[+-]\d{2}:?\d{2}|[AaPp]\.?[Mm]\.?)?)?"
 _DATE = re.compile(
     rf"(?:\d{{4}}[-/.]\d{{1,2}}(?:[-/.]\d{{1,2}})?|\d{{1,2}}[-/.]\d{{1,2}}[-/.]\d{{2,4}}"
@@ -32,9 +33,17 @@ def is_date(cell: str) -> bool:
     return _DATE.fullmatch(cell) is not None
 
 
+def _written_plainly(cell: str) -> str:
+    """A number without the signs of money and per cent, spaces and apostrophes between thousands, and (1.5) for −1.5."""
+    text = cell.replace("−", "-").replace("\u00a0", "").replace("\u202f", "").strip("$€£% ")
+    if text.startswith("(") and text.endswith(")"):
+        text = "-" + text[1:-1].strip("$€£% ")
+    return _GROUPS.sub("", text)
+
+
 def number(cell: str, decimal: str) -> float | None:
     """The number in a cell, None where there is none: thousands may be grouped, money and per cent have their sign."""
-    text = cell.replace("−", "-").replace("\u00a0", "").replace("\u202f", "").strip("$€£% ")
+    text = _written_plainly(cell)
     pattern, group = (_POINT, ",") if decimal == "." else (_COMMA, ".")
     if not pattern.fullmatch(text) or not any(letter.isdigit() for letter in text):
         return None
@@ -53,6 +62,7 @@ def is_number(cell: str) -> bool:
 
 def decimal_sign(cells: Iterable[str], separator: str) -> str:
     """ "," where more cells have a decimal comma than a decimal point; groups of thousands are no decimals."""
+    cells = [_written_plainly(cell) for cell in cells]
     commas = [cell for cell in cells if _WITH_COMMA.fullmatch(cell)]
     points = sum(_WITH_POINT.fullmatch(cell) is not None for cell in cells)
     grouped = separator == "," and all(_THOUSANDS.fullmatch(cell) for cell in commas)

@@ -65,12 +65,17 @@ def to_numbers(sheet: Sheet, target: str, options: Options, path: str) -> Number
     table = _complete(names, table, changes)
     if unusable:
         raise TableError(
-            f"--target {target}: not a column of numbers ({columns[target].note}). "
+            f"--target {target}: not a column of numbers ({_why(columns[target].note)}). "
             f"Give one. {diagnosis(changes)}".strip()
         )
     sign = "decimal comma" if decimal == "," else "decimal point"
     assumed = [*sheet.assumed[:2], sign, *sheet.assumed[2:]]
     return Numbers(names, table, assumed, changes, len(lines))
+
+
+def _why(note: str) -> str:
+    """Why a column was left out: what stands in the parentheses of its note."""
+    return note.removeprefix("left out (").removesuffix(")")
 
 
 def diagnosis(changes: list[str]) -> str:

@@ -63,7 +63,7 @@ def read(path: str, target: str, options: Options = Options()) -> Table:  # noqa
       TableError: the file cannot be read, has no such target, or leaves too little to fit; with `options.strict`, also
         where anything would be left out or coded. One message names everything.
     """
-    about = "Which of {predictors} predictors of {target!r} belong in the model ({rows} rows)?"
+    about = "Which of {predictors} predictors of {target!r} belong in the model ({rows:,} rows)?"
     return _read(path, target, options, about)
 
 
@@ -102,7 +102,7 @@ def _varying(
     values = numbers.values
     if len(values) < 3:
         raise TableError(
-            f"--data {path}: {len(values)} complete rows are too few. Give more rows, or leave out columns (--drop). "
+            f"--data {path}: too few complete rows ({len(values)}). Give more rows, or leave out columns (--drop). "
             f"{diagnosis(changes)}".strip()
         )
     # scaled by the largest entry first, so that no square over- or underflows

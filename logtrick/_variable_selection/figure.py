@@ -183,7 +183,8 @@ def _race(figure: Any, result: Result) -> None:
     names = [name for name, row in result.race[0].rows.items() if row.error is None]
     costs = [_cost(point, name) for point in result.race for name in names]
     shown = [cost for cost in costs if cost]
-    low, high = min(shown) / 4, max(shown) * 20
+    low = min(shown) / 4
+    high = max(shown) * (max(shown) / low) ** 0.3  # room for the last number
     for point, axes in zip(result.race, panels):
         axes.set_title(point.where)
         axes.set(
@@ -215,18 +216,18 @@ def _lollipop(axes: Any, name: str, point: RacePoint, y: int, low: float) -> Non
     if cost == 0:
         axes.plot(low, y, "D", color=_EXACT, ms=8, clip_on=False)
         evaluations = point.rows[name].evaluations
-        axes.text(
-            low * 1.6,
-            y,
-            f"exact: variance 0, {evaluations:,} evaluations",
-            va="center",
-            color=_EXACT,
-        )
+        _beside(axes, low, y, f"exact: variance 0, {evaluations:,} evaluations")
         return
     color = _RACERS[list(RACERS).index(base) % len(_RACERS)]
     axes.plot([low, cost], [y, y], color=color, lw=2.5, alpha=0.45, solid_capstyle="butt")
     axes.plot(cost, y, "o", color=color, ms=9, mfc=color if name == base else "white", mew=2)
-    axes.text(cost * 1.6, y, _number(cost), va="center", color=_EXACT)
+    _beside(axes, cost, y, _number(cost))
+
+
+def _beside(axes: Any, x: float, y: float, text: str) -> None:
+    """A text to the right of a mark, whatever the scale of the axis."""
+    style = {"va": "center", "color": _EXACT, "annotation_clip": False}
+    axes.annotate(text, (x, y), (9, 0), textcoords="offset points", **style)
 
 
 def _plain(text: str) -> str:
@@ -235,4 +236,6 @@ def _plain(text: str) -> str:
 
 
 def _number(value: float) -> str:
+    if value >= 1e6:
+        return f"{value:.1e}"
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"

@@ -19,6 +19,7 @@ Array = jax.Array
 
 # Numbers in the arrays of the draws that a fit is judged by, and the fewest and the most of these draws.
 _NUMBERS, _FEWEST, _MOST = 2**26, 2**12, 2**16
+_RANKS = {"do not trust": 0, "usable after reweighting": 1, "good": 2}
 # ELBOs this close, in nats, are the same to the reader.
 _SAME = 5e-4
 
@@ -51,7 +52,7 @@ class Fitted:
       reason: what the stop rule saw, in words.
       history: the ELBO's estimate at every step.
       worth: what q is worth.
-      kept: how far below the fit that it contains the training ended, in nats, where that fit was kept instead; else 0.
+      kept: why the fit that it started from was kept in its place, in words; else empty.
     """
 
     guide: Guide
@@ -60,13 +61,13 @@ class Fitted:
     reason: str
     history: np.ndarray
     worth: Worth
-    kept: float = 0.0
+    kept: str = ""
 
     @property
     def convergence(self) -> str:
         """Whether the fit has converged, in words."""
         if self.kept:
-            return f"not converged (training ended {self.kept:.3f} nats below its start)"
+            return f"not converged ({self.kept})"
         if self.status == "converged":
             return f"converged ({self.reason})"
         return f"not converged, more --steps or --draws would help ({self.reason})"
@@ -122,12 +123,21 @@ def fit(
 
 
 def _no_worse(found: Fitted, poorer: Fitted, start: Any) -> Fitted:
-    """`found`, or the fit it started from where training ended below that by more than the standard errors."""
+    """`found`, or the fit it started from where training made it worse.
+
+    Worse is an ELBO that is lower by more than the standard errors; or, where the ELBOs cannot be told apart, a verdict that
+    is worse: a guide that has lost a rare model hardly shows it in an ELBO by its own draws.
+    """
     new, old = found.worth, poorer.worth
     below = old.elbo - new.elbo
-    if below <= _SAME + 2 * math.hypot(new.standard_error, old.standard_error):
+    error = _SAME + 2 * math.hypot(new.standard_error, old.standard_error)
+    if below > error:
+        kept = f"training ended {below:.3f} nats below its start"
+    elif below > -error and _RANKS[new.report.verdict] < _RANKS[old.report.verdict]:
+        kept = f"training gained no nats that can be told from 0 and ended at the verdict {new.report.verdict!r}"
+    else:
         return found
-    return dataclasses.replace(found, q=start, status="max_steps", worth=old, kept=below)
+    return dataclasses.replace(found, q=start, status="max_steps", worth=old, kept=kept)
 
 
 def reasons(model: Model, worth: Worth) -> list[str]:

@@ -121,7 +121,7 @@ def compare_estimators(
     for name, count in (("num_timings", num_timings), ("block_size", block_size)):
         if count:
             checks.positive_int(where, name, count)
-    contenders = list(_contenders(where, objectives, data is not None, num_samples))
+    contenders = list(_contenders(where, objectives, params, data is not None, num_samples))
     judged = given(where, reference, params)
     arguments = (params, key, as_data(data))
     announcer = Announcer(where, len(contenders), progress)
@@ -157,16 +157,17 @@ def check_objectives(where: str, objectives: Any) -> None:
 def _contenders(
     where: str,
     objectives: Mapping[str, Any],
+    params: Any,
     has_data: bool,
     num_samples: Sequence[int] | None,
 ) -> Iterator[_Contender]:
     for name, objective in objectives.items():
         if num_samples is None:
-            yield _Contender(name, replicator(where, objective, has_data, name), None)
+            yield _Contender(name, replicator(where, objective, has_data, params, name), None)
             continue
         for count in num_samples:
             checks.positive_int(where, "num_samples", count)
-            work = replicator(where, objective, has_data, name, num_samples=count)
+            work = replicator(where, objective, has_data, params, name, num_samples=count)
             yield _Contender(f"{name}, n = {count}", work, count)
 
 

@@ -54,7 +54,7 @@ def estimate_cost(objective: Callable[..., Any], params: Any, *, data: Any = Non
       >>> lt.diagnostics.estimate_cost(objective, jnp.zeros(10)).evaluations
       1024
     """
-    work = replicator("lt.diagnostics.estimate_cost", objective, data is not None)
+    work = replicator("lt.diagnostics.estimate_cost", objective, data is not None, params)
     probe = work.probe(params, as_key(jax.random.key(0)), as_data(data))
     return CostEstimate(probe.evaluations, probe.bytes, machine_memory())
 

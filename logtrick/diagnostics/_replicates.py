@@ -12,7 +12,7 @@ import numpy as np
 
 from logtrick._core import checks, keys
 from logtrick._core.calls import described
-from logtrick._core.fingerprint import fingerprint
+from logtrick._core.fingerprint import fingerprint, functions_in
 from logtrick._core.jaxprs import largest_bytes
 from logtrick._core.meter import Seen, seen_in
 from logtrick._core.module import Module
@@ -62,6 +62,7 @@ class Replicator:
             None  # of `single`, tracing included, when first called
         )
         self._probes: dict[Any, Probe] = {}
+        self.functions: list[Any] = []  # in the structure of the parameters
         self.boxes: list[Any] = []  # the black boxes that it calls, found while tracing
 
     def value(self, params: Any, key: Array, data: tuple[Any, ...]) -> Array:
@@ -119,7 +120,7 @@ _REPLICATORS: collections.OrderedDict[Hashable, Replicator] = collections.Ordere
 
 def _remember(work: Replicator) -> None:
     """Find `work` again by the code and the data of its objective as they are now, which tracing may have changed."""
-    key = (work.where, fingerprint(work.objective), tuple(work.options.items()))
+    key = (work.where, fingerprint((work.objective, *work.functions)), tuple(work.options.items()))
     _REPLICATORS[key] = work
     _REPLICATORS.move_to_end(key)
     while len(_REPLICATORS) > _KEPT:
@@ -127,9 +128,9 @@ def _remember(work: Replicator) -> None:
 
 
 def replicator(
-    where: str, objective: Any, has_data: bool, name: str | None = None, **options: Any
+    where: str, objective: Any, has_data: bool, params: Any, name: str | None = None, **options: Any
 ) -> Replicator:
-    """The compiled functions of `objective`, cached for the 64 objectives used last."""
+    """The compiled functions of `objective` at parameters like `params`, cached for the 64 objectives used last."""
     argument = "objective" if name is None else f"objectives[{name!r}]"
     if not callable(objective) or isinstance(objective, Module):
         raise TypeError(
@@ -140,8 +141,12 @@ def replicator(
     elif not options:
         check_objective(where, objective, has_data, argument)
     given = tuple(options.items())
-    found = _REPLICATORS.get((where, fingerprint(objective), given))
-    return found or Replicator(where, objective, given)
+    functions = functions_in(jax.tree.structure(params))
+    found = _REPLICATORS.get((where, fingerprint((objective, *functions)), given))
+    if found is None:
+        found = Replicator(where, objective, given)
+        found.functions = functions
+    return found
 
 
 def _of_program(program: Callable[..., Any]) -> Callable[..., Any]:

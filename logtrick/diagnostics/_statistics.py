@@ -173,7 +173,7 @@ def gradient_statistics(
     key, params = prepared(where, key, params, num_replicates)
     if block_size is not None:
         checks.positive_int(where, "block_size", block_size)
-    work = replicator(where, objective, data is not None)
+    work = replicator(where, objective, data is not None, params)
     judged = given(where, reference, params)
     found = replicates(work, key, params, as_data(data), num_replicates, block_size)
     return statistics(found, params, judged)

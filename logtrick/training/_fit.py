@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from logtrick._core.compat import is_tracer
+from logtrick._core.fingerprint import functions_in
 from logtrick._core.keys import as_key
 from logtrick._core.mesh import automatic_mesh
 from logtrick._core.objectives import check_objective, check_swapped
@@ -76,6 +77,7 @@ def fit(
         average=average,
         evaluate=evaluate,
         mesh=mesh,
+        functions=tuple(functions_in(jax.tree.structure(params))),
     )
     program = PROGRAMS.find(task)
     others = _listeners(where, listeners, stop, callback, progress)

@@ -41,6 +41,7 @@ class Task:
       average: how iterates are averaged, or None.
       evaluate: the user's form of the parameters for evaluation, or None.
       mesh: the devices, or None.
+      functions: those in the structure of the parameters, which may refer to data that change.
     """
 
     where: str
@@ -53,6 +54,7 @@ class Task:
     average: Average | None = None
     evaluate: Evaluate | None = None
     mesh: Any = None
+    functions: tuple[Any, ...] = ()
 
 
 class Proposal(Module):

@@ -173,3 +173,19 @@ def test_host_functions_are_called_anew_and_do_not_count():
     before = fingerprint(objective)
     fit(objective, optax.sgd(0.25))
     assert calls and fingerprint(objective) == before
+
+
+def test_changed_data_behind_functions_in_the_parameters_are_seen():
+    """A family's own functions, or a baseline's, stand in the structure of the parameters, which JAX compares by identity."""
+    scale = {"by": 1.0}
+    family = lt.distribution(
+        lambda p, x: -0.5 * (x - p * scale["by"]) ** 2, lambda key, p: p + jax.random.normal(key)
+    )
+    params = family(jnp.array(1.0))
+    objective = lambda dist, key: dist.log_prob(0.0)
+    for by in (1.0, 5.0, 1.0):
+        scale["by"] = by
+        value = lt.minimize(KEY, objective, params, optax.sgd(0.1), num_steps=1).history.value
+        np.testing.assert_allclose(value, [-0.5 * by**2])
+        statistics = lt.gradient_statistics(KEY, objective, params, num_replicates=2)
+        np.testing.assert_allclose(statistics.mean.params, -(by**2))

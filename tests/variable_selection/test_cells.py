@@ -20,13 +20,19 @@ from logtrick._variable_selection.cells import decimal_sign, is_date, is_missing
         ("$1,200.50", 1200.5),
         ("12 %", 12.0),
         ("007", 7.0),
+        ("9'873.21", 9873.21),
+        ("12 345.5", 12345.5),
+        ("(1,234.50)", -1234.5),
+        ("($5)", -5.0),
     ],
 )
 def test_numbers(cell, value):
     assert number(cell, ".") == value
 
 
-@pytest.mark.parametrize(("cell", "value"), [("1,5", 1.5), ("1.234,5", 1234.5), ("-,5", -0.5)])
+@pytest.mark.parametrize(
+    ("cell", "value"), [("1,5", 1.5), ("1.234,5", 1234.5), ("-,5", -0.5), ("9 873,5", 9873.5)]
+)
 def test_numbers_with_a_decimal_comma(cell, value):
     assert number(cell, ",") == value
 
@@ -45,6 +51,8 @@ def test_numbers_with_a_decimal_comma(cell, value):
         "+",
         ".",
         "1 2",
+        "(x)",
+        "1'2",
         "nan",
         "inf",
         "1e999",

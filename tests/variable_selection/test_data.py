@@ -205,7 +205,7 @@ def test_a_constant_target(tmp_path):
 
 def test_no_complete_row(tmp_path):
     rows = [(a, "" if i % 2 else b, y if i % 2 else "") for i, (a, b, y) in enumerate(ROWS)]
-    with pytest.raises(data.TableError, match=r"0 complete rows are too few.*\(b 10, y 10\)"):
+    with pytest.raises(data.TableError, match=r"too few complete rows \(0\).*\(b 10, y 10\)"):
         data.read(write(tmp_path / "t.csv", rows), "y")
 
 
