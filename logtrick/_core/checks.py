@@ -9,7 +9,7 @@ import numpy as np
 
 from logtrick._core.calls import described
 from logtrick._core.compat import is_tracer
-from logtrick._core.kernel import as_inexact, is_array
+from logtrick._core.kernel import as_array, as_inexact, is_array
 from logtrick._core.precision import note_precision
 
 Array = jax.Array
@@ -125,7 +125,7 @@ def real(where: str, name: str, value: Any) -> Array:
         raise TypeError(
             f"{where}: {name} must be real; got {dtype}. Take .real, or split into real and imaginary parts."
         )
-    value = jnp.asarray(value)
+    value = as_array(value)
     return value if jnp.issubdtype(dtype, jnp.floating) else value.astype(float)
 
 

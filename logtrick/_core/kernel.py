@@ -100,10 +100,19 @@ def magic_box(log_prob: Any) -> Array:
     return _box_p.bind(value)
 
 
+def as_array(x: Any) -> Array:
+    """`x` as an array. An array stays as it is: called eagerly, `jnp.asarray` would copy it, with its derivative."""
+    return x if isinstance(x, jax.Array) else jnp.asarray(x)
+
+
+def as_dtype(x: Array, dtype: Any) -> Array:
+    """`x` with a dtype of its own, not a weak one. An array that has it stays as it is, as in `as_array`."""
+    return x if x.dtype == dtype and not x.weak_type else x.astype(dtype)
+
+
 def as_inexact(x: Any) -> Array:
     """`x` as an array of floats; what is a float already keeps its dtype."""
-    if not isinstance(x, jax.Array):
-        x = jnp.asarray(x)
+    x = as_array(x)
     return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(float)
 
 

@@ -106,9 +106,3 @@ def _folded_in(key: jax.Array, number: jax.Array) -> jax.Array:
     # the counter of a fold is the pair (0, data): the seed that jax.random makes of 32 bits
     words = jnp.stack(threefry(key, jnp.zeros_like(number), number))
     return jax.random.wrap_key_data(words, impl="threefry2x32")
-
-
-def site_keys(key: jax.Array, count: int) -> list[jax.Array]:
-    """One key for each site."""
-    base = fold_in(key, SAMPLE)
-    return [fold_in(base, i) for i in range(count)]

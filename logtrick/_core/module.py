@@ -66,6 +66,32 @@ class Module(metaclass=ModuleType):
         return show(self)
 
 
+def is_ours(obj: Any) -> bool:
+    """Whether the class of `obj` stands in this package: its methods read leaves and static fields and nothing else."""
+    return type(obj).__module__.startswith("logtrick.")
+
+
+def holds_user_code(module: Any) -> bool:
+    """Whether functions or classes of a user's are among the fields of a module (or of several, a pytree).
+
+    Such code may read what stands in no field. Without it, two modules of equal structure and equal leaves do the same.
+    """
+    parts = [module]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, Module):
+            if not type(part).__module__.startswith("logtrick."):  # `is_ours`, without the call
+                return True
+            parts.extend(vars(part).values())
+        elif isinstance(part, tuple | list):
+            parts.extend(part)
+        elif isinstance(part, dict):
+            parts.extend(part.values())
+        elif callable(part):
+            return True
+    return False
+
+
 def _require_free_names(cls: Any) -> None:
     """Raise where a field has the name of a property that a base defines: it could not be set."""
     taken = [
@@ -114,11 +140,7 @@ def _register(cls: type) -> None:
     leaves = tuple(f.name for f in fields if not f.metadata.get("static"))
     statics = tuple(f.name for f in fields if f.metadata.get("static"))
 
-    values_of, count = _getter(leaves + statics), len(leaves)
-
-    def flatten(self: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        values = values_of(self)
-        return values[:count], values[count:]
+    flatten = _flattener(leaves, statics)
 
     def flatten_with_keys(self: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         children, aux = flatten(self)
@@ -133,14 +155,23 @@ def _register(cls: type) -> None:
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
 
 
-def _getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
-    """A function that gives the fields `names` of an object as a tuple; flattening is what eager calls do most."""
-    if len(names) > 1:
-        return operator.attrgetter(*names)
-    if not names:
-        return lambda self: ()
-    only = operator.attrgetter(names[0])
-    return lambda self: (only(self),)
+def _flattener(
+    leaves: tuple[str, ...], statics: tuple[str, ...]
+) -> Callable[[Any], tuple[tuple[Any, ...], tuple[Any, ...]]]:
+    """The function that flattens an object into its leaves and its static fields; eager calls do this most of all."""
+    count = len(leaves)
+    if count + len(statics) < 2:  # `attrgetter` of one name gives no tuple
+        return lambda self: (
+            tuple(getattr(self, name) for name in leaves) if leaves else (),
+            tuple(getattr(self, name) for name in statics) if statics else (),
+        )
+    values_of = operator.attrgetter(*leaves, *statics)
+
+    def flatten(self: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        values = values_of(self)
+        return values[:count], values[count:]
+
+    return flatten
 
 
 def assign(module: Module, **values: Any) -> None:

@@ -12,7 +12,7 @@ from logtrick import noise as _noise
 from logtrick._core.calls import described, method_in_words
 from logtrick._core.kernel import detached, refuse
 from logtrick._core.keys import as_key
-from logtrick._core.module import Module, replace
+from logtrick._core.module import Module, is_ours, replace
 from logtrick.distributions._capabilities import (
     ClosedForms,
     Enumeration,
@@ -29,11 +29,6 @@ from logtrick.distributions._weak import WeakDerivatives
 from logtrick.supports import Support
 
 Array = jax.Array
-
-
-def is_ours(obj: Any) -> bool:
-    """Whether the class of `obj` stands in this package: its functions read leaves and static fields and nothing else."""
-    return type(obj).__module__.startswith("logtrick.")
 
 
 class Distribution(Module, abstract=True):

@@ -8,6 +8,7 @@ import numpy as np
 from jax import lax
 
 from logtrick._core import checks
+from logtrick._core.kernel import as_dtype
 from logtrick._core.module import assign
 
 Array = jax.Array
@@ -22,7 +23,7 @@ def parameters(dist: Any, **named: Any) -> None:
     for name, value in arrays.items():
         checks.real(where, name, value)
     dtype = jnp.result_type(*arrays.values())
-    assign(dist, **{name: value.astype(dtype) for name, value in arrays.items()})
+    assign(dist, **{name: as_dtype(value, dtype) for name, value in arrays.items()})
 
 
 def broadcasting(dist: Any, **named: Any) -> None:

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core.kernel import refuse
-from logtrick._core.module import replace
+from logtrick._core.module import is_ours, replace
 from logtrick.bijectors import Bijector, chained, steps_of
-from logtrick.distributions._base import Distribution, is_ours
+from logtrick.distributions._base import Distribution
 from logtrick.distributions._draw import Draw, is_draw, value_of
 from logtrick.distributions._parameters import Array, widened
 from logtrick.distributions._refusals import moving_support_message

@@ -164,6 +164,7 @@ jax.tree_util.register_dataclass(
         "later_losses",
         "adaptive_loss",
         "observed",
+        "expansions",
     ],
-    meta_fields=["evaluations", "derivatives", "expansions", "name"],
+    meta_fields=["evaluations", "derivatives", "name"],
 )

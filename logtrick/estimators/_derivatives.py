@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from logtrick._core.errors import DerivativeOrderError
 from logtrick._core.kernel import refuse, stop
-from logtrick._core.mesh import local, varying
+from logtrick._core.mesh import cast_varying, local, varying
 from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._relaxed import straight_through
 
@@ -152,7 +152,9 @@ def expanded(
     expansions = []
     for center, order in centers:
         (center,), (at,) = jax.tree.leaves(center), inexact(x)
-        center = center.astype(at.dtype)  # any constants serve as the coefficients of an expansion
+        # Any constants serve as the coefficients of an expansion. `converted` was traced for points that vary over the
+        # mesh axes of an enclosing shard_map, so the center has to vary over them too.
+        center = cast_varying(center.astype(at.dtype), varying(at))
         check_local(name, converted, [center], outside)
         expansions.append(_expansion(name, lambda m: sum_of(converted([m], *held)), center, order))
     return (lambda x: converted(inexact(x), *outside)), expansions

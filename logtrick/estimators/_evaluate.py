@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from logtrick._core.calls import described
 from logtrick._core.kernel import limited
+from logtrick._core.module import holds_user_code
 from logtrick._core.samples import Runs
 from logtrick._core.watch import watch, watching
 from logtrick.distributions import Distribution, value_of
@@ -34,7 +35,8 @@ def draw(estimator: Any, noise: Any, dist: Distribution) -> Points:
       >>> lt.estimators.draw(lt.Enumerate(), None, lt.Bernoulli(0.0)).x.tolist()
       [0.0, 1.0]
     """
-    points, name = estimator.draw(noise, dist), type(estimator).__name__
+    choose = _draw if dist.may_hide_parameters or holds_user_code(estimator) else _draw_jitted
+    points, name = choose(estimator, noise, dist), type(estimator).__name__
     if not isinstance(points, Points):
         raise TypeError(f"{name}.draw must return lt.Points(x, dist); got {described(points)}.")
     declared, found = estimator.evaluations, points.count + len(points.centers)
@@ -48,6 +50,16 @@ def draw(estimator: Any, noise: Any, dist: Distribution) -> Points:
     ):  # stacked points have weights, and may be of probability zero
         watch("log_prob", points.dist.log_prob(points.x), value_of(points.x), points.dist)
     return points
+
+
+def _draw(estimator: Any, noise: Any, dist: Distribution) -> Points:
+    chosen: Points = estimator.draw(noise, dist)
+    return chosen
+
+
+# Estimators and distributions of this package are known by their leaves and static fields. Called eagerly, all operations
+# of a draw are then one compiled call, and no Python of theirs runs after the first.
+_draw_jitted = jax.jit(_draw, inline=True)
 
 
 def evaluate(estimator: Any, points: Points, rest: Callable[[Any], Costs]) -> Costs:
@@ -80,7 +92,6 @@ def evaluate(estimator: Any, points: Points, rest: Callable[[Any], Costs]) -> Co
         costs = whole(x)
     return dataclasses.replace(
         costs,
-        name=name,
         expansions=tuple(expansions),
         evaluations=costs.evaluations * _times(estimator, points),
     )
@@ -109,6 +120,15 @@ def close(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:
       >>> lt.estimators.close(estimator, costs, points, None).total.item()      # E 3x
       1.5
     """
+    found = dataclasses.replace(found, name=type(estimator).__name__)
+    hides = points.dist.may_hide_parameters or holds_user_code(estimator)
+    # the derivatives of the rest hold functions; a chunk's own axis would be a new entry in JAX's cache at every call
+    if hides or found.derivatives is not None or runs is None or not runs.axis.shared:
+        return _close(estimator, found, points, runs)
+    return _close_once(estimator, found, points, runs)
+
+
+def _close(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:
     closed = estimator.close(found, points, runs)
     if not isinstance(closed, Costs):
         raise TypeError(
@@ -117,6 +137,36 @@ def close(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:
             "of other sites."
         )
     return closed.plus(points.dist.nan_unless_legal())
+
+
+_close_jitted = jax.jit(_close, inline=True)
+
+
+def _close_once(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:
+    """`_close` as one compiled call, which sites that differ in nothing but the sites of their costs share.
+
+    For this, the groups of the costs are numbered; and what an estimator of one point leaves alone stays outside.
+    """
+    shown = dataclasses.replace(found, credited=_numbered(found.credited))
+    if points.stacked:
+        shown = dataclasses.replace(shown, others=_numbered(found.others))
+    else:
+        shown = dataclasses.replace(shown, others={}, records=None, later_losses=None)
+    closed = _close_jitted(estimator, shown, points, runs)
+    closed = dataclasses.replace(closed, credited=_grouped(closed.credited, found.credited))
+    if points.stacked:
+        return dataclasses.replace(closed, others=_grouped(closed.others, found.others))
+    return dataclasses.replace(
+        closed, others=found.others, records=found.records, later_losses=found.later_losses
+    )
+
+
+def _numbered(groups: dict[Any, Any]) -> dict[Any, Any]:
+    return dict(enumerate(groups.values()))
+
+
+def _grouped(numbered: dict[Any, Any], groups: dict[Any, Any]) -> dict[Any, Any]:
+    return dict(zip(groups, numbered.values()))
 
 
 def close_limited(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:

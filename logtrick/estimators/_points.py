@@ -42,8 +42,7 @@ class Points:
 
 
 def _flatten(points: Points) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    orders = tuple(order for _, order in points.centers)
-    centers = tuple(center for center, _ in points.centers)
+    centers, orders = zip(*points.centers) if points.centers else ((), ())
     return (points.x, points.dist, points.kept, centers), (points.stacked, orders)
 
 

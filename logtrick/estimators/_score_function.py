@@ -1,6 +1,5 @@
 """The score function (REINFORCE, likelihood ratio)."""
 
-import functools
 from typing import Any, ClassVar
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 
 from logtrick._core import checks
 from logtrick._core.calls import described
-from logtrick._core.kernel import is_array, magic_box, stop
+from logtrick._core.kernel import as_array, is_array, magic_box, stop
 from logtrick._core.module import replace
 from logtrick._core.samples import Runs
 from logtrick.baselines import Baseline, LeaveOneOut, Site
@@ -39,16 +38,10 @@ def nan_unless_finite(log_prob: Array, dist: Any) -> Array:
       [0.6931, nan]
     """
     leaves = [
-        jnp.asarray(leaf)  # Python floats may be the parameters of a user's family
+        as_array(leaf)  # Python floats may be the parameters of a user's family
         for leaf in jax.tree.leaves(dist)
         if is_array(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
     ]
-    return _marked(log_prob, leaves)
-
-
-@functools.partial(jax.jit, inline=True)
-def _marked(log_prob: Array, leaves: list[Array]) -> Array:
-    """`nan_unless_finite` of a distribution's leaves. Jitted: called eagerly it is one call, not forty."""
     illegal = sum((jnp.any(jnp.isnan(leaf)) for leaf in leaves), jnp.zeros((), bool))
     finite = stop(jnp.isfinite(log_prob) | illegal)
     one, nothing = (
@@ -73,15 +66,6 @@ def _meant(given: Any) -> str:
     if isinstance(given, int | float):
         return f"Pass lt.ConstantBaseline({given!r})"
     return "Pass lt.LeaveOneOut()"
-
-
-def _log_prob(dist: Distribution, x: Any) -> Array:
-    """log p(x), in which the derivative of a support that moves is refused."""
-    return dist.fixed_support().log_prob(x)
-
-
-# For distributions that are known by their leaves and static fields: called eagerly it is one call.
-_jitted_log_prob = jax.jit(_log_prob, inline=True)
 
 
 class ScoreFunction(Estimator):
@@ -172,8 +156,7 @@ class ScoreFunction(Estimator):
     def draw(self, noise: Any, dist: Distribution) -> Points:
         x = self.plan.draw(dist, noise)
         name = type(dist).__name__.lstrip("_")
-        log_prob_of = _log_prob if dist.may_hide_parameters else _jitted_log_prob
-        log_prob = checks.scalar_log_prob(name, log_prob_of(dist, x))
+        log_prob = checks.scalar_log_prob(name, dist.fixed_support().log_prob(x))
         kept = (nan_unless_finite(log_prob, dist), self.baseline.look(value_of(x), dist))
         order = self.baseline.expansion_order
         if not order:

@@ -1,26 +1,19 @@
 """The arguments of expectations: what is refused, in words."""
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 from logtrick._core import checks
 from logtrick._core.calls import described
 
-
-def takes_key(f: Callable[..., Any]) -> bool:
-    """Whether `f` has two required arguments, a draw and a key."""
-    try:
-        parameters = inspect.signature(f).parameters.values()
-    except (TypeError, ValueError):  # a builtin that does not tell
-        return False
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    required = [p for p in parameters if p.kind in positional and p.default is p.empty]
-    return len(required) == 2
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def check_function(where: str, f: Any) -> None:
-    """`f` is a function of a draw."""
+def takes_key(where: str, f: Any) -> bool:
+    """Check that `f` is a function of one draw, or of a draw and a key; whether it takes the key.
+
+    It does where it has two required arguments.
+    """
     if not callable(f):
         raise TypeError(
             f"{where}(f=…) needs a function of one draw; got {described(f)}. Call {where}(key, f, dist)."
@@ -33,22 +26,18 @@ def check_function(where: str, f: Any) -> None:
     try:
         signature = inspect.signature(f)
     except (TypeError, ValueError):  # a builtin that does not tell
-        return
-    counts = (1, 2) if takes_key(f) else (1,)
-    if not any(_takes(signature, count) for count in counts):
+        return False
+    required = [p for p in signature.parameters.values() if p.default is p.empty]
+    positional = [p for p in required if p.kind in _POSITIONAL]
+    wants_key = len(positional) == 2
+    try:
+        signature.bind(*(None, None) if wants_key else (None,))
+    except TypeError:
         raise TypeError(
             f"{where}(f=…) is called with one draw, f(x), or with a draw and a key, f(x, key); got a function of "
             f"{signature}. Let it take everything else from around it."
-        )
-
-
-def _takes(signature: inspect.Signature, count: int) -> bool:
-    """Whether a function can be called with so many positional arguments."""
-    try:
-        signature.bind(*(None,) * count)
-    except TypeError:
-        return False
-    return True
+        ) from None
+    return wants_key
 
 
 def check_counts(where: str, num_samples: Any, chunk_size: Any) -> None:

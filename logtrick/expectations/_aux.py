@@ -83,7 +83,7 @@ def _advanced(structure: Structure, observed: list[Any]) -> list[tuple[Any, Esti
     seen = iter(observed)
     for item in structure.items:
         value = next(seen)
-        if isinstance(item, CostInfo) or next(inside, False):
+        if not item.draws or next(inside, False):
             continue
         for (name, site), (_, o) in zip(
             leaves_of([item], SiteInfo), leaves_of([item], SiteInfo, [value])
@@ -97,7 +97,7 @@ def _advanced(structure: Structure, observed: list[Any]) -> list[tuple[Any, Esti
 
 def _standard_error(totals: Array, structure: Structure) -> Array:
     """Of the mean, over the blocks of samples that are independent of each other; nan where there are not two of them."""
-    blocks = [block for _, block in structure.blocks()]
+    blocks = [block for _, block in structure.blocks]
     size = 1 if None in blocks else math.lcm(*(b or 1 for b in blocks))
     if None in blocks or totals.shape[0] < 2 * size:
         return jnp.full((), jnp.nan, totals.dtype)

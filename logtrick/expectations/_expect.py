@@ -17,7 +17,6 @@ from logtrick.distributions import Distribution
 from logtrick.estimators import DifferentiableCost, Estimator, ScoreFunction
 from logtrick.expectations._arguments import (
     check_counts,
-    check_function,
     takes_key,
 )
 from logtrick.expectations._aux import Aux, aux_of
@@ -141,8 +140,7 @@ def expect(
     """
     check_distribution("lt.expect", dist)
     check_estimator("lt.expect", estimator)
-    check_function("lt.expect", f)
-    wants_key, of_draw = takes_key(f), cast(Callable[..., Any], f)
+    wants_key, of_draw = takes_key("lt.expect", f), cast(Callable[..., Any], f)
 
     def program() -> Generator[Any, Any, None]:
         x = yield Sample(dist, estimator, None)
@@ -274,7 +272,7 @@ def expectation(
     structure = structure_for(together)
     _check_learning(where, structure, has_aux)
     _check_blocks(where, structure, num_samples, chunk_size)
-    sites = structure.all_sites()
+    sites = structure.all_sites
     meter.report_biased(
         type(site.estimator).__name__ for _, site in sites if not site.estimator.unbiased
     )
@@ -319,7 +317,7 @@ def _advice(where: str) -> Iterator[None]:
 
 def _check_learning(where: str, structure: Structure, has_aux: bool) -> None:
     """What learns must be able to."""
-    learns = [name for name, site in structure.all_sites() if site.estimator.adaptive]
+    learns = [name for name, site in structure.all_sites if site.estimator.adaptive]
     if learns and not has_aux:
         raise ValueError(
             f"{where}: the estimator of site {learns[0]!r} learns, and without has_aux=True it never would. Pass "
@@ -331,7 +329,7 @@ def _check_blocks(
     where: str, structure: Structure, num_samples: int, chunk_size: int | None
 ) -> None:
     """No block of dependent samples is cut by the end of the samples or of a chunk."""
-    for name, block in structure.blocks():
+    for name, block in structure.blocks:
         size = block or 1
         for argument, count in (("num_samples", num_samples), ("chunk_size", chunk_size or 0)):
             if count % size:

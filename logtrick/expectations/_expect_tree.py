@@ -13,7 +13,7 @@ from logtrick._core.keys import as_key
 from logtrick._core.samples import Runs, over_samples, own_key
 from logtrick.distributions import Distribution, value_of
 from logtrick.estimators import Costs, Estimator, ScoreFunction, close_limited, draw
-from logtrick.expectations._arguments import check_counts, check_function
+from logtrick.expectations._arguments import check_counts, takes_key
 from logtrick.programs import (
     Sample,
     Structure,
@@ -72,17 +72,10 @@ def expect_tree(
       [[ 0.3 -0.3]
        [-0.3  0.3]]
     """
-    check_distribution(_WHERE, dist)
-    check_estimator(_WHERE, estimator)
-    check_function(_WHERE, f)
+    name = type(estimator).__name__
+    _check(f, dist, estimator)
     key = own_key(as_key(key))
     check_counts(_WHERE, num_samples, chunk_size)
-    name = type(estimator).__name__
-    if estimator.adaptive or estimator.derivatives_of_rest:
-        raise ValueError(
-            f"{_WHERE}(estimator=…) needs one that neither learns nor differentiates f by itself; got {name}. Use "
-            "ScoreFunction(), or lt.expect for each entry."
-        )
     least = min(block_sizes(num_samples, chunk_size))
     structure = Structure((site_info(Sample(dist, estimator, None), 0, least),))
     meter.report_biased([] if estimator.unbiased else [name])
@@ -104,8 +97,7 @@ def expect_tree(
         evaluations = points.count
 
         def closed(cost: Array) -> Array:
-            found = Costs({_OWN: cost}, name=name)
-            return close_limited(estimator, found, points, runs).total_and_zero
+            return close_limited(estimator, Costs({_OWN: cost}), points, runs).total_and_zero
 
         return jax.vmap(closed, in_axes=-1)(values)
 
@@ -123,6 +115,22 @@ def expect_tree(
         values = scan_blocks(block, len(whole), chunk, last)
     meter.report(evaluations * count, values)
     return _unflat(jnp.mean(values, 0), trees[-1])
+
+
+def _check(f: Any, dist: Any, estimator: Any) -> None:
+    """A distribution, an estimator that is legal here, and a function of one draw."""
+    check_distribution(_WHERE, dist)
+    check_estimator(_WHERE, estimator)
+    if takes_key(_WHERE, f):
+        raise TypeError(
+            f"{_WHERE}(f=…) is called with one draw, f(x); got a function of a draw and a key. Use lt.expect for a cost that "
+            "is itself random."
+        )
+    if estimator.adaptive or estimator.derivatives_of_rest:
+        raise ValueError(
+            f"{_WHERE}(estimator=…) needs one that neither learns nor differentiates f by itself; got "
+            f"{type(estimator).__name__}. Use ScoreFunction(), or lt.expect for each entry."
+        )
 
 
 def _flat(tree: Any, trees: list[Any]) -> Array:

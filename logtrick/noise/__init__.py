@@ -9,6 +9,7 @@ from logtrick.noise._noise import (
     example as example,
     injected as injected,
     interior as interior,
+    is_injected as is_injected,
     is_noise as is_noise,
     one as one,
     rows as rows,

@@ -218,6 +218,20 @@ def injected(noise: Any) -> Iterator[None]:
         _INJECTED.reset(token)
 
 
+def is_injected() -> bool:
+    """Whether `rows` returns injected noise here.
+
+    Returns:
+      True inside of `injected`.
+    Example:
+      >>> import logtrick as lt
+      >>> with lt.noise.injected(0.5):
+      ...     lt.noise.is_injected()
+      True
+    """
+    return _INJECTED.get() is not None
+
+
 def is_noise(x: Any) -> bool:
     """Whether `x` is a declaration of noise: a leaf of trees of declarations.
 

@@ -70,19 +70,20 @@ def dependencies(jaxpr: Any, inputs: list[Sites], refine: Refine | None = None) 
     """
     env = dict(zip(jaxpr.invars, inputs))
     hidden = _NONE  # what state outside of the jaxpr has seen so far
-
-    def read(v: Any) -> Sites:
-        return _NONE if isinstance(v, core.Literal) else env.get(v, _NONE)
-
     for eqn in jaxpr.eqns:
-        ins = [_NONE if isinstance(v, core.Literal) else env.get(v, _NONE) for v in eqn.invars]
+        # A loop and no comprehension: that would be a Python call for every equation of every eager call.
+        ins = []
+        for v in eqn.invars:
+            ins.append(_NONE if isinstance(v, core.Literal) else env.get(v, _NONE))  # noqa: PERF401  # as the comment says
         if eqn.effects and any(type(e).__name__ not in _HARMLESS for e in eqn.effects):
-            hidden = _union([hidden, *ins])
+            hidden = hidden.union(*ins)
             outs = [hidden] * len(eqn.outvars)
-        else:
+        elif eqn.primitive.name in _RULES or not _INNER.isdisjoint(eqn.params):
             outs = _through(eqn, ins, refine)
+        else:
+            outs = [_NONE.union(*ins)] * len(eqn.outvars)
         env.update(zip(eqn.outvars, outs if refine is None else refine(eqn, ins, outs)))
-    return [read(v) for v in jaxpr.outvars]
+    return [_NONE if isinstance(v, core.Literal) else env.get(v, _NONE) for v in jaxpr.outvars]
 
 
 def _fixed_point(step: Callable[[list[Sites]], list[Sites]], carry: list[Sites]) -> list[Sites]:
@@ -92,18 +93,20 @@ def _fixed_point(step: Callable[[list[Sites]], list[Sites]], carry: list[Sites])
 
 
 def _through(eqn: Any, ins: list[Sites], refine: Refine | None) -> list[Sites]:
-    if eqn.primitive is _mark_p:
-        return [frozenset([eqn.params["site"]])]
+    """The rule of an equation that has one, or the jaxpr that it calls."""
     rule = _RULES.get(eqn.primitive.name)
     if rule is not None:
         return rule(eqn.params, ins, refine)
-    for key in _INNER:
-        if key not in eqn.params:
-            continue
-        inner = _open(eqn.params[key])
+    for key in sorted(_INNER & eqn.params.keys()):
+        inner = eqn.params[key]
+        inner = getattr(inner, "jaxpr", inner)
         if len(inner.invars) == len(ins) and len(inner.outvars) == len(eqn.outvars):
             return dependencies(inner, ins, refine)
     return [_NONE.union(*ins)] * len(eqn.outvars)
+
+
+def _mark(params: Any, ins: list[Sites], refine: Refine | None) -> list[Sites]:
+    return [frozenset([params["site"]])]
 
 
 def _open(jaxpr: Any) -> Any:
@@ -136,8 +139,9 @@ def _cond(params: Any, ins: list[Sites], refine: Refine | None) -> list[Sites]:
     return [ins[0] | _union(outs) for outs in zip(*branches)]
 
 
-_INNER = ("jaxpr", "call_jaxpr", "fun_jaxpr")
-_RULES = {"scan": _scan, "while": _while, "cond": _cond}
+# The parameters under which an equation holds a jaxpr that it calls with its own inputs.
+_INNER = frozenset({"jaxpr", "call_jaxpr", "fun_jaxpr"})
+_RULES = {"scan": _scan, "while": _while, "cond": _cond, _mark_p.name: _mark}
 
 
 @dataclasses.dataclass(frozen=True)

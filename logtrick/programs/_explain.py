@@ -5,13 +5,9 @@ import html
 import math
 from typing import Any
 
-import jax
-import numpy as np
-
 from logtrick._core.calls import in_words
-from logtrick.estimators import DifferentiableCost
 from logtrick.programs._arguments import check_program_arguments
-from logtrick.programs._credit import Sites, dependencies, marked
+from logtrick.programs._discontinuities import discontinuities
 from logtrick.programs._infos import (
     CostInfo,
     LoopInfo,
@@ -24,9 +20,6 @@ from logtrick.programs._separable import separable_sites
 from logtrick.programs._statements import Program
 from logtrick.programs._structure import structure_of
 from logtrick.programs._walk import start
-
-_COMPARE = frozenset({"gt", "lt", "ge", "le", "eq", "ne"})
-_STEPS = frozenset({"round", "floor", "ceil", "sign", "argmax", "argmin"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +135,7 @@ def explain(program: Program, *args: Any, num_samples: int = 16) -> Explanation:
 def _rows(structure: Structure) -> list[SiteRow]:
     credited = _credited_costs(structure)
     rows = []
-    for name, site in structure.all_sites():
+    for name, site in structure.all_sites:
         estimator = site.estimator
         baseline = getattr(estimator, "baseline", None)
         rows.append(
@@ -210,125 +203,4 @@ def _warnings(structure: Structure) -> list[str]:
             warnings.append(
                 f"cost {name!r} depends on no draw: no site reaches it, and it needs no expectation."
             )
-    return warnings + separable_sites(structure) + _discontinuities(structure)
-
-
-def _discontinuities(structure: Structure) -> list[str]:
-    """Costs that depend on the draw of an estimator that differentiates f through a discontinuity."""
-    assert structure.credit is not None
-    sites = structure.all_sites()
-    smooth = frozenset(
-        i for i, (_, site) in enumerate(sites) if DifferentiableCost in site.estimator.needs
-    )
-    if not smooth:
-        return []
-    walk = _Jumps(smooth, _paths(structure.sites))
-    found = dependencies(structure.credit.jaxpr, [], walk.refine)
-    outside, made_of, *_ = jax.tree.unflatten(structure.credit.tree, found)
-    parts = [part[1] if site.items else part for site, part in zip(structure.sites, made_of)]
-    laws = leaves_of(structure.sites, SiteInfo, parts)
-    through = [frozenset[int]().union(*law) for _, (law, _) in laws]
-    warnings = []
-    for name, part in [
-        *zip(structure.cost_names, outside),
-        *leaves_of(structure.sites, CostInfo, parts),
-    ]:
-        for s in sorted(_jumps(_with_ancestors(part, through))):
-            named, site = sites[s]
-            warnings.append(
-                f"cost {name!r} depends on the draw of {named!r} through a discontinuity ({walk.seen[s]}), which "
-                f"{type(site.estimator).__name__} cannot see. Use ScoreFunction()."
-            )
-    return warnings
-
-
-def _paths(items: Any, prefix: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
-    """The path of each site through loops and plates, in the order of `leaves_of`."""
-    paths: list[tuple[int, ...]] = []
-    sites = [item for item in items if not isinstance(item, CostInfo)]
-    for i, item in enumerate(sites):
-        if isinstance(item, SiteInfo):
-            paths.append((*prefix, i))
-        else:
-            paths += _paths(item.items, (*prefix, i))
-    return paths
-
-
-def _with_ancestors(labels: Sites, through: list[Sites]) -> Sites:
-    """The labels, and those of the distributions of the draws among them, transitively."""
-    while (more := labels.union(*(through[s] for s in labels if s >= 0))) != labels:
-        labels = more
-    return labels
-
-
-def _jumps(labels: Sites) -> Sites:
-    return frozenset(-label // 2 - 1 for label in labels if label < 0 and label % 2 == 0)
-
-
-class _Jumps:
-    """Labels beside the sites s ≥ 0: −2s − 1 for a truth value that depends on s, −2s − 2 for a number that jumps with s."""
-
-    def __init__(self, sites: Sites, paths: list[tuple[int, ...]]) -> None:
-        self.sites, self.seen = sites, dict[int, str]()
-        self.number = {path: i for i, path in enumerate(paths)}
-
-    def _jump(self, sites: Any, name: str) -> Sites:
-        for s in sites:
-            self.seen.setdefault(s, name)
-        return frozenset(-2 * s - 2 for s in sites)
-
-    def refine(self, eqn: Any, ins: list[Sites], outs: list[Sites]) -> list[Sites]:
-        every, path = frozenset().union(*ins), marked(eqn)
-        if path is not None:  # what a loop replies is what its steps made
-            return [frozenset([self.number[path]])] if path in self.number else ins
-        if any(
-            _is_nan(v) for v in eqn.invars
-        ):  # a `where` between a number and nan is a check of legality, not a jump of f
-            new, outs = frozenset[int](), [o & every for o in outs]
-        else:
-            new = self._new(eqn, ins, every)
-        # only a truth value is decided; a number made with one has jumped, or not
-        return [o | new if _bits(v) else _numeric(o | new) for v, o in zip(eqn.outvars, outs)]
-
-    def _new(self, eqn: Any, ins: list[Sites], every: Sites) -> Sites:
-        """The labels that an equation adds."""
-        name, smooth = eqn.primitive.name, every & self.sites
-        if name in _COMPARE and _floating(eqn.invars[0]):
-            for s in smooth:
-                self.seen.setdefault(s, name)
-            return frozenset(-2 * s - 1 for s in smooth)
-        decided = {(-label - 1) // 2 for label in every if label < 0 and label % 2}
-        if name in _STEPS:
-            return self._jump(smooth, name)
-        if name == "convert_element_type":
-            turned = (
-                smooth
-                if _floating(eqn.invars[0]) and not _floating(eqn.outvars[0])
-                else frozenset(decided)
-            )
-            return self._jump(turned, name)
-        if name == "select_n":
-            chosen = frozenset().union(*ins[1:])
-            return self._jump({s for s in decided if s not in chosen}, name)
-        if name in ("cond", "while"):
-            return self._jump(
-                {(-label - 1) // 2 for label in ins[0] if label < 0 and label % 2}, name
-            )
-        return frozenset()
-
-
-def _numeric(labels: Sites) -> Sites:
-    return frozenset(label for label in labels if label >= 0 or label % 2 == 0)
-
-
-def _bits(v: Any) -> bool:
-    return bool(jax.numpy.issubdtype(getattr(v.aval, "dtype", np.bool_), np.bool_))
-
-
-def _is_nan(v: Any) -> bool:
-    value = getattr(v, "val", None)
-    return value is not None and np.ndim(value) == 0 and _floating(v) and bool(np.isnan(value))
-
-
-def _floating(v: Any) -> bool:
-    return bool(jax.numpy.issubdtype(v.aval.dtype, np.floating))
+    return warnings + separable_sites(structure) + discontinuities(structure)

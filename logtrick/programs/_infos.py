@@ -1,4 +1,8 @@
-"""Descriptions of a program's parts: sites, costs, keys, loops and plates, and the credit between sites and costs."""
+"""Descriptions of a program's parts: sites, costs, keys, loops and plates, and the credit between sites and costs.
+
+Each description says of itself what it `draws` (everything but a cost takes noise), whether that is `random`, whether it
+`branches`, and which `items` are inside of it.
+"""
 
 import dataclasses
 import functools
@@ -26,7 +30,7 @@ class SiteInfo:
       family: of its distribution.
       estimator: of its gradient.
       noise: what the estimator asks for.
-      size: how many numbers a sample draws here.
+      event_size: how many numbers a draw has; 0 where that is not declared.
       evaluations: of f per sample.
       branches: its estimator evaluates the rest of the program at several points, or differentiates
         it.
@@ -37,11 +41,22 @@ class SiteInfo:
     family: str
     estimator: Estimator
     noise: Any
-    size: int
+    event_size: int
     evaluations: int = 0
     branches: bool = False
     factorized: bool = False
+    draws: ClassVar[bool] = True
     items: "ClassVar[tuple[Info, ...]]" = ()
+
+    @functools.cached_property
+    def noises(self) -> list[Any]:
+        """The declarations of noise in the tree that the estimator asks for."""
+        return jax.tree.leaves(self.noise, is_leaf=_noise.is_noise)
+
+    @property
+    def size(self) -> int:
+        """How many numbers a sample needs here: those of its noise, or of its draw."""
+        return max(self.event_size, sum(leaf.size for leaf in self.noises))
 
     @property
     def table(self) -> int:
@@ -51,8 +66,7 @@ class SiteInfo:
     @property
     def random(self) -> bool:
         """Whether the site draws anything."""
-        leaves = jax.tree.leaves(self.noise, is_leaf=_noise.is_noise)
-        return not all(isinstance(leaf, _noise.NoNoise) for leaf in leaves)
+        return any(type(leaf) is not _noise.NoNoise for leaf in self.noises)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +74,8 @@ class CostInfo:
     """One cost."""
 
     name: Any
+    draws: ClassVar[bool] = False
+    random: ClassVar[bool] = False
     items: "ClassVar[tuple[Info, ...]]" = ()
 
 
@@ -70,6 +86,9 @@ class KeyInfo:
     name: Any
     noise: Any
     size: int = 2
+    draws: ClassVar[bool] = True
+    random: ClassVar[bool] = True
+    branches: ClassVar[bool] = False
     items: "ClassVar[tuple[Info, ...]]" = ()
     table: ClassVar[int] = 1
 
@@ -92,6 +111,7 @@ class LoopInfo:
     length: int
     items: "tuple[Info, ...]"
     remembered: tuple[bool, ...] | None = None
+    draws: ClassVar[bool] = True
 
     @property
     def outcomes(self) -> int:
@@ -117,6 +137,10 @@ class LoopInfo:
     def size(self) -> int:
         return self.length * sizes(self.items)
 
+    @property
+    def random(self) -> bool:
+        return any(item.random for item in self.items)
+
 
 @dataclasses.dataclass(frozen=True)
 class PlateInfo:
@@ -135,6 +159,7 @@ class PlateInfo:
     element: "Structure"
     branches: bool = False
     table: ClassVar[int] = 1
+    draws: ClassVar[bool] = True
 
     @property
     def items(self) -> "tuple[Info, ...]":
@@ -150,18 +175,22 @@ class PlateInfo:
     def size(self) -> int:
         return self.used * sizes(self.items)
 
+    @property
+    def random(self) -> bool:
+        return self.used < self.length or self.element.random
+
 
 Info = SiteInfo | CostInfo | KeyInfo | LoopInfo | PlateInfo
 
 
-def sizes(items: Sequence[Info]) -> int:
+def sizes(items: Sequence[Any]) -> int:
     """How many numbers the items draw in a sample."""
-    return sum(item.size for item in items if not isinstance(item, CostInfo))
+    return sum(item.size for item in items if item.draws)
 
 
-def repeated(items: Sequence[Info], count: int) -> list[Any]:
+def repeated(items: Sequence[Any], count: int) -> list[Any]:
     """The noise of `count` repeats of the items that draw."""
-    specs = [item.noise for item in items if not isinstance(item, CostInfo)]
+    specs = [item.noise for item in items if item.draws]
     as_steps = lambda noise: Steps(noise, count)
     return [jax.tree.map(as_steps, spec, is_leaf=_noise.is_noise) for spec in specs]
 
@@ -184,12 +213,12 @@ class Structure:
     @functools.cached_property
     def sites(self) -> list[Any]:
         """The items that draw, in order: a loop, a plate and a key are one site each. Credit refers to these positions."""
-        return [item for item in self.items if not isinstance(item, CostInfo)]
+        return [item for item in self.items if item.draws]
 
     @property
     def cost_names(self) -> list[Any]:
         """The names of the costs outside of loops and plates."""
-        return [item.name for item in self.items if isinstance(item, CostInfo)]
+        return [item.name for item in self.items if not item.draws]
 
     def credited(self, cost: int) -> Path:
         """The sites that are credited with a cost."""
@@ -213,29 +242,22 @@ class Structure:
         """Whether what the program returns depends on the draw of a site."""
         return self.credit is None or site in self.credit.reply
 
+    @functools.cached_property
     def all_sites(self) -> list[tuple[Any, SiteInfo]]:
         """Every site by its full name, those of loops and plates as "loop.site"."""
-        return self._all_sites
-
-    @functools.cached_property
-    def _all_sites(self) -> list[tuple[Any, SiteInfo]]:
         found = list(leaves_of(self.items, SiteInfo))
         unique("lt.sample", [name for name, _ in found])
         return found
 
+    @functools.cached_property
     def blocks(self) -> list[tuple[Any, int | None]]:
         """For each site, how many consecutive samples depend on each other; None for all of them."""
-        found: list[tuple[Any, int | None]] = []
-        for name, site in self.all_sites():
-            leaves = jax.tree.leaves(site.noise, is_leaf=_noise.is_noise)
-            found += [(name, leaf.block) for leaf in leaves]
-        return found
+        return [(name, leaf.block) for name, site in self.all_sites for leaf in site.noises]
 
     @functools.cached_property
     def random(self) -> bool:
         """Whether anything is drawn."""
-        keys = any(isinstance(item, KeyInfo) or _has_keys(item) for item in self.items)
-        return keys or any(site.random for _, site in self.all_sites())
+        return any(item.random for item in self.items)
 
     def check_end(self, sites: int, costs: int) -> None:
         """A sample has as many sites and costs as the abstract run had."""
@@ -245,20 +267,16 @@ class Structure:
             raise changed(f"costs ({costs} and {len(self.credit.costs)})")
 
 
-def _has_keys(item: Info) -> bool:
-    return any(isinstance(i, KeyInfo) or _has_keys(i) for i in item.items)
-
-
 def by_item(items: Sequence[Any], sites: dict[int, Any], costs: dict[int, Any]) -> list[Any]:
     """Merge values by the position of each site and of each cost into one list, in the order of the items."""
     site, cost, found = 0, 0, []
     for item in items:
-        if isinstance(item, CostInfo):
-            found.append(costs.get(cost))
-            cost += 1
-        else:
+        if item.draws:
             found.append(sites.get(site))
             site += 1
+        else:
+            found.append(costs.get(cost))
+            cost += 1
     return found
 
 

@@ -105,28 +105,27 @@ class OpenSite(Open):
     Attributes:
       points: the point.
       inside: the leaves of the estimator that were made inside the program, None for those that
-        came from outside: a loop need not stack these.
+        came from outside: a loop need not stack these. None where all came from outside.
       planned: the estimator as the abstract run saw it.
     """
 
     points: Points
-    inside: list[Any]
+    inside: list[Any] | None
     planned: Estimator
 
     @property
     def estimator(self) -> Any:
+        if self.inside is None:
+            return self.planned
         outside, tree = jax.tree.flatten(self.planned)
         return tree.unflatten([o if i is None else i for o, i in zip(outside, self.inside)])
 
-    def _shown(self, costs: Costs) -> Costs:
-        return dataclasses.replace(costs, name=type(self.planned).__name__)
-
     def close(self, costs: Costs, runs: Runs) -> Costs:
         """What the estimator makes of the costs, its derivatives beyond the declared order refused."""
-        return close_limited(self.estimator, self._shown(costs), self.points, runs)
+        return close_limited(self.estimator, costs, self.points, runs)
 
     def settle(self, after: Array, runs: Runs) -> Settled:
-        closed = close(self.estimator, self._shown(Costs({_OWN: stop(after)})), self.points, runs)
+        closed = close(self.estimator, Costs({_OWN: stop(after)}), self.points, runs)
         return Settled(None, closed.zero, closed.weight, closed.adaptive_loss, closed.observed)
 
     def limits(self) -> list[tuple[str, Any]]:
@@ -148,6 +147,8 @@ jax.tree_util.register_dataclass(
 
 def open_site(points: Points, estimator: Estimator, planned: Estimator) -> OpenSite:
     """A site that has drawn."""
+    if estimator is planned:
+        return OpenSite(points, None, planned)
     leaves, outside = jax.tree.leaves(estimator), jax.tree.leaves(planned)
     if len(leaves) == len(outside):
         leaves = [None if leaf is other else leaf for leaf, other in zip(leaves, outside)]

@@ -10,6 +10,7 @@ from jax import lax
 
 from logtrick import noise as _noise
 from logtrick._core import keys, meter
+from logtrick._core.module import holds_user_code
 from logtrick._core.samples import Runs, over_samples
 from logtrick.programs._infos import Structure
 from logtrick.programs._plate import open_plate
@@ -67,14 +68,25 @@ def run_block(
 
 def draw_noises(structure: Structure, key: Array, start: Any, count: int, total: int) -> list[Any]:
     """Rows start … start + count of every site's noise; alike sites in one draw, since each threefry compiles slowly."""
+    specs = [site.noise for site in structure.sites]
+    if _noise.is_injected() or holds_user_code(specs):
+        return _draw_all(specs, key, start, None, count, total)
+    known, traced = (start, None) if isinstance(start, int) else (None, start)
+    return _draw_all_jitted(specs, key, traced, known, count, total)
+
+
+def _draw_all(
+    specs: list[Any], key: Array, traced: Any, known: int | None, count: int, total: int
+) -> list[Any]:
+    """Rows of the noises `specs`, the first of which has the number `known`, or `traced` where that is None."""
+    start = traced if known is None else known
     base, seed = keys.fold_in(key, keys.SAMPLE), jax.random.key_data(key)[0]
-    sites = structure.sites
     alike: dict[Any, list[int]] = {}
-    for i, site in enumerate(sites):
-        alike.setdefault(jax.tree.structure(site.noise), []).append(i)
-    noises: list[Any] = [None] * len(sites)
+    for i, spec in enumerate(specs):
+        alike.setdefault(jax.tree.structure(spec), []).append(i)
+    noises: list[Any] = [None] * len(specs)
     for group in alike.values():
-        spec = sites[group[0]].noise
+        spec = specs[group[0]]
         if len(group) == 1:
             site_key = keys.fold_in(base, group[0])
             noises[group[0]] = _noise.rows(spec, site_key, start, count, total, seed)
@@ -84,6 +96,10 @@ def draw_noises(structure: Structure, key: Array, start: Any, count: int, total:
         for j, i in enumerate(group):
             noises[i] = jax.tree.map(lambda d: d[j], drawn)
     return noises
+
+
+# Called eagerly, one compiled call. (Injected noise is no argument, and a user's noise may read what is none.)
+_draw_all_jitted = jax.jit(_draw_all, static_argnums=(3, 4, 5), inline=True)
 
 
 def block_sizes(count: int, chunk: int | None) -> list[int]:
@@ -105,7 +121,7 @@ def automatic_chunk(structure: Structure, count: int, devices: int) -> int | Non
       devices: over how many devices they are sharded.
     """
     size = max([1, *(site.size for site in structure.sites)])
-    blocks = [block for _, block in structure.blocks()]
+    blocks = [block for _, block in structure.blocks]
     if count * size <= LARGEST_BLOCK * devices or None in blocks:
         return None
     multiple = math.lcm(devices, *(block or 1 for block in blocks))

@@ -13,6 +13,9 @@ from logtrick.distributions import Distribution
 from logtrick.estimators import Estimator, ScoreFunction
 
 Program = Callable[..., Generator[Any, Any, Any]]
+_DEFAULT = (
+    ScoreFunction()
+)  # one object for all sites: it is then known to be the one that the abstract run saw
 
 # What the program that is running has made, to find at its end what it forgot to yield.
 MADE: contextvars.ContextVar[list["Statement"] | None] = contextvars.ContextVar(
@@ -180,7 +183,7 @@ def sample(
       >>> round(lt.expect_program(jax.random.key(0), program, 0.0, num_samples=1).item(), 4)   # ½·½ + ½·σ(2)
       0.6904
     """
-    estimator = ScoreFunction() if estimator is None else estimator
+    estimator = _DEFAULT if estimator is None else estimator
     check_distribution("lt.sample", dist)
     check_estimator("lt.sample", estimator)
     check_name("lt.sample", name)

@@ -150,12 +150,12 @@ class _Opener(Reader):
         planned, noise = self._planned()
         planned, estimator = check_site(statement, planned), statement.estimator
         points = draw(estimator, noise, statement.dist)
-        self.last = value_of(points.x)
+        x = self.last = value_of(points.x)
         if branches(estimator, points):
             self.tail = self._branch(estimator, points)
             return None
         self.sites.append(open_site(points, estimator, planned.estimator))
-        return value_of(points.x)
+        return x
 
     def _branch(self, estimator: Estimator, points: Points) -> Costs:
         """A site whose estimator evaluates the rest of the program at several points, or differentiates it."""

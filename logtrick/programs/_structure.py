@@ -47,25 +47,25 @@ def site_info(statement: Sample, index: int, num_samples: int) -> SiteInfo:
     estimator.check(dist, num_samples)
     name = index if statement.name is None else statement.name
     family = type(dist).__name__.lstrip("_")
-    noise = estimator.noise(dist)
-    leaves = jax.tree.leaves(noise, is_leaf=_noise.is_noise)
-    size = max(_event_size(dist), sum(leaf.size for leaf in leaves))
+    factorized = dist.independent_factors is not None
     return SiteInfo(
         name,
         family,
         estimator,
-        noise,
-        size,
+        estimator.noise(dist),
+        _event_size(dist),
         evaluations=estimator.count_evaluations(dist) if estimator.sums_out else 0,
-        factorized=dist.independent_factors is not None,
+        factorized=factorized,
     )
 
 
 def _event_size(dist: Distribution) -> int:
-    """How many numbers a draw has; 1 where the shape is not declared."""
+    """How many numbers a draw has; 0 where the shape is not declared."""
+    shape = dist.event_shape
+    if isinstance(shape, tuple) and all(isinstance(n, int) for n in shape):
+        return math.prod(shape)
     is_shape = lambda s: isinstance(s, tuple) and all(isinstance(n, int) for n in s)
-    shapes = jax.tree.leaves(dist.event_shape, is_leaf=is_shape)
-    return sum(math.prod(shape) for shape in shapes)
+    return sum(math.prod(part) for part in jax.tree.leaves(shape, is_leaf=is_shape))
 
 
 def check_site(statement: Sample, planned: Any) -> SiteInfo:
@@ -93,8 +93,8 @@ def structure_of(begin: Start, num_samples: int, *, plate: str | None = None) ->
         finder = _Finder(num_samples, lambda draw, index: mark(draw, index))
         finders[:] = [finder]
         reply = walk(Running(begin()), finder)
-        costs = [p for i, p in zip(finder.items, finder.parts) if isinstance(i, CostInfo)]
-        made_of = [p for i, p in zip(finder.items, finder.parts) if not isinstance(i, CostInfo)]
+        costs = [part for item, part in zip(finder.items, finder.parts) if not item.draws]
+        made_of = [part for item, part in zip(finder.items, finder.parts) if item.draws]
         return costs, made_of, finder.estimators, _arrays(reply) if plate else []
 
     found = credit(run)
@@ -103,7 +103,9 @@ def structure_of(begin: Start, num_samples: int, *, plate: str | None = None) ->
         raise ValueError(
             "the program yields no lt.cost: there is nothing to take the expectation of. Yield lt.cost(…)."
         )
-    structure = Structure(tuple(_named(items)), found, depends_on_step(found.jaxpr))
+    has_loops = bool(list(leaves_of(items, LoopInfo)))
+    nests = has_loops and depends_on_step(found.jaxpr)
+    structure = Structure(tuple(_named(items)), found, nests)
     _check_estimators(structure, found)
     _check_plates(structure)
     return structure
@@ -129,12 +131,12 @@ class _Finder(Reader):
     def _add(self, item: Info, parts: Any, estimators: Any) -> None:
         self.items.append(item)
         self.parts.append(parts)
-        if not isinstance(item, CostInfo):
+        if item.draws:
             self.estimators.append(estimators)
 
     @property
     def _sites(self) -> int:
-        return sum(not isinstance(item, CostInfo) for item in self.items)
+        return len(self.estimators)
 
     def sample(self, statement: Sample) -> Any:
         index = self._sites
@@ -294,8 +296,8 @@ def check_independent(where: str, statement: Sample) -> None:
 
 def _named(items: Sequence[Any]) -> list[Any]:
     """The items, their names checked to be unique among sites and among costs."""
-    unique("lt.sample", [i.name for i in items if not isinstance(i, CostInfo)])
-    unique("lt.cost", [i.name for i in items if isinstance(i, CostInfo)])
+    unique("lt.sample", [item.name for item in items if item.draws])
+    unique("lt.cost", [item.name for item in items if not item.draws])
     return list(items)
 
 
@@ -332,7 +334,7 @@ def _check_reply(plate: PlateInfo) -> None:
     """
     branched = None
     for position, item in enumerate(plate.element.sites):
-        if branched is None and isinstance(item, SiteInfo | LoopInfo | PlateInfo) and item.branches:
+        if branched is None and item.branches:
             branched = item
         if not plate.element.reply_depends_on(position):
             continue

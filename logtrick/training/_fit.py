@@ -82,8 +82,7 @@ def fit(
     program = PROGRAMS.find(task)
     others = _listeners(where, listeners, stop, callback, progress)
     saver = _checkpoint(where, checkpoint, resume)
-    key_data = _mesh.put_replicated(mesh, jax.random.key_data(key))
-    params = _mesh.put_replicated(mesh, params)
+    params, key_data = _mesh.put_replicated(mesh, (params, jax.random.key_data(key)))
     position = feed.position(host or data)
     state = program.begin(params, key_data, position, key_impl=jax.random.key_impl(key))
     if program.traced or any(is_tracer(leaf) for leaf in jax.tree.leaves((state, data))):

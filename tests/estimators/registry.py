@@ -49,12 +49,14 @@ class Entry:
       problems: where it is legal, of `PROBLEMS`; the first is its covering problem.
       shift: f + c has the same gradient, draw by draw.
       relaxed: its value is that of relaxed draws, so that it is biased too.
+      chunk: samples of a chunk, at least as many as it needs.
     """
 
     estimator: Estimator
     problems: tuple[str, ...]
     shift: bool = True
     relaxed: bool = False
+    chunk: int = 2
 
 
 _surrogate = lambda w, y: w[0] + w[1] * jnp.sum(y**2)
@@ -78,6 +80,7 @@ REGISTRY = {
     "WithControlVariate": Entry(
         lt.WithControlVariate(lt.MeasureValued(), _FIRST, lambda dist: jnp.ravel(dist.mean())[0]),
         ("bits", "bit", "one hot"),
+        chunk=3,  # its coefficient is fitted to the other samples
     ),
     "Combination": Entry(lt.Combination(_TWO, (0.3, 0.7)), ("bits", "index"), shift=False),
     "Combination, learned": Entry(

@@ -164,7 +164,7 @@ def test_a_constant_in_f(name, problem):
 
 @few_cases
 def test_chunks_have_the_same_draws(name, problem):
-    estimator, p = REGISTRY[name].estimator, PROBLEMS[problem]
+    entry, p = REGISTRY[name], PROBLEMS[problem]
 
     def draws(chunk_size):
         params = params_of(problem)
@@ -173,14 +173,15 @@ def test_chunks_have_the_same_draws(name, problem):
             keys(1)[0],
             cost,
             p.dist(params),
-            estimator=estimator,
-            num_samples=RUNS,
+            estimator=entry.estimator,
+            num_samples=2 * entry.chunk,
             chunk_size=chunk_size,
             has_aux=True,
         )
         return out[1].draws, out[1].costs
 
-    jax.tree.map(agree, jax.jit(draws, static_argnums=0)(None), jax.jit(draws, static_argnums=0)(2))
+    draws = jax.jit(draws, static_argnums=0)
+    jax.tree.map(agree, draws(None), draws(entry.chunk))
 
 
 @cases

@@ -92,3 +92,8 @@ def test_estimators_that_it_refuses(estimator):
 def test_returns_that_it_refuses():
     with pytest.raises(TypeError, match=r"lt.expect_tree\(f=…\) must return arrays"):
         lt.expect_tree(KEY, lambda x: (), lt.Bernoulli(T))
+
+
+def test_a_function_of_a_draw_and_a_key_is_refused():
+    with pytest.raises(TypeError, match=r"lt.expect_tree\(f=…\) is called with one draw"):
+        lt.expect_tree(KEY, lambda x, key: x, lt.Bernoulli(T))

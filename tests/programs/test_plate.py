@@ -619,3 +619,19 @@ def test_misuse():
         lt.plate(3, jnp.ones(2))
     with pytest.raises(ValueError, match=r"lt.plate\(length=…\)"):
         lt.plate(element, length=0)
+
+
+def test_a_subsample_of_deterministic_elements_is_random():
+    """Which elements are used differs from sample to sample, so there is a standard error, and every sample counts."""
+
+    def program():
+        def element(value):
+            bit = yield lt.sample(lt.Bernoulli(0.3), lt.Enumerate())
+            yield lt.cost(value * bit)
+
+        yield lt.plate(element, jnp.arange(4.0), subsample=1)
+
+    _, aux = lt.expect_program(jax.random.key(0), program, num_samples=64, has_aux=True)
+    each = 4 * jax.nn.sigmoid(0.3) * jnp.arange(4.0)
+    error = aux.standard_error * 8
+    assert 0.8 * jnp.std(each) < error < 1.2 * jnp.std(each)
