@@ -148,11 +148,14 @@ class Runs(Module):
 
 
 def _mean_of_others(runs: Runs, x: Any) -> Array:
-    if runs.block == 1:
-        own = stop(as_inexact(x))
-    else:
-        own = sample_sum(x, runs.index, runs.axis, runs.block)
-    return (runs.sum(x) - own) / (runs.count - runs.block)
+    # Relative to the mean of all: the sum of numbers that have a large part in common loses their differences to its
+    # rounding, which would then be noise in every baseline (50 % of the gradient for f = 10⁸ + 8 x in float32).
+    x = stop(as_inexact(x))
+    mean = runs.sum(x) / runs.count
+    mean = jnp.where(jnp.isfinite(mean), mean, jnp.zeros((), mean.dtype))
+    rest = x - mean
+    own = rest if runs.block == 1 else sample_sum(rest, runs.index, runs.axis, runs.block)
+    return mean + (runs.sum(rest) - own) / (runs.count - runs.block)
 
 
 # Called eagerly it is one call. An axis of a chunk's own would be a new entry in JAX's cache at every call.

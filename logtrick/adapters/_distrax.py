@@ -13,10 +13,10 @@ from logtrick.adapters._foreign import (
     load,
     moved,
     names,
-    own_family,
     parts_of,
     whole_shape,
 )
+from logtrick.adapters._own_families import own_family
 from logtrick.adapters._pushed import Library, Pushed, apart
 from logtrick.distributions import Distribution
 from logtrick.supports import Countable, Support
@@ -132,7 +132,7 @@ def from_distrax(
     shape = whole_shape(
         _WHERE, "distrax.Independent", dist.batch_shape, dist.event_shape, event_ndims
     )
-    own = own_family(_base(dist), shape)
+    own = own_family(dist, shape, _base)
     if own is not None:
         return own
     pathwise = _is_reparameterized(dist) if reparameterized is None else bool(reparameterized)

@@ -13,14 +13,11 @@ from logtrick._core import checks
 from logtrick._core.compat import is_tracer
 from logtrick._core.kernel import refuse
 from logtrick._core.module import replace, static
-from logtrick.adapters._pushed import ARRAY, Pushed, is_parameter
+from logtrick.adapters._pushed import Pushed, is_parameter, together
 from logtrick.distributions import (
-    Beta,
-    Dirichlet,
     Distribution,
     Draw,
     Enumeration,
-    Gamma,
     is_draw,
     value_of,
     widened,
@@ -44,7 +41,7 @@ class Foreign(Distribution, abstract=True):
       shape: of one draw, batch dimensions included.
       pathwise: whether it declares its draws reparameterized.
       fixed: the caller declares that the support stands still, whatever the class lists say.
-      guarded: whether the derivative in what the support depends on is refused.
+      guard: `guard(message, …)` is applied to what the support depends on when the log-prob is computed; None for none.
     """
 
     leaves: tuple[Any, ...]
@@ -52,16 +49,12 @@ class Foreign(Distribution, abstract=True):
     shape: tuple[int, ...] = static(default=())
     pathwise: bool = static(default=False)
     fixed: bool = static(default=False)
-    guarded: bool = static(default=False)
+    guard: Callable[[str, Any], Any] | None = static(default=None)
 
     @property
     def foreign(self) -> Any:
         """The foreign object."""
-        tree, others = self.structure
-        arrays = iter(self.leaves)
-        return jax.tree.unflatten(
-            tree, [next(arrays) if other is ARRAY else other for other in others]
-        )
+        return together(self.leaves, self.structure)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -83,8 +76,9 @@ class Foreign(Distribution, abstract=True):
     def moving_support(self) -> tuple[str, ...]:
         return ("leaves",) if self._moving() else ()
 
-    def fixed_support(self) -> Distribution:
-        return replace(self, guarded=True)
+    def _with_support(self, change: Callable[[str, Any], Any]) -> Distribution:
+        # what the support depends on is no leaf of its own: it is found when the log-prob is computed
+        return replace(self, guard=change)
 
     @property
     def enumeration(self) -> Enumeration | None:
@@ -182,11 +176,11 @@ class Foreign(Distribution, abstract=True):
         if jnp.issubdtype(jnp.result_type(value), jnp.inexact):
             # a draw that was refused is nan, whatever a foreign log-prob makes of nan
             log_p = jnp.where(jnp.any(jnp.isnan(value)), jnp.nan, log_p)
-        if not self.guarded:
+        if self.guard is None:
             return log_p
         if not is_draw(x):
             log_p = jnp.where(self._rounded_inside(value), jnp.nan, log_p)
-        held = refuse(self._moving(), self._moving_message(), ValueError)
+        held = self.guard(self._moving_message(), self._moving())
         return log_p + sum(jnp.sum(jnp.where(b == b, 0.0, 0.0)).astype(log_p.dtype) for b in held)
 
     def _log_prob_at(self, draw: Draw) -> Array:
@@ -195,7 +189,11 @@ class Foreign(Distribution, abstract=True):
         assert pushed is not None
         first = pushed.first_undone(self.fixed)
         assert first is not None
-        last = refuse(pushed.steps[first:], self._moving_message(), ValueError)
+        message, last = self._moving_message(), pushed.steps[first:]
+        if self.guard is None:
+            last = refuse(last, message, ValueError)
+        else:
+            last = self.guard(message, last)
         total, x = jnp.zeros(()), draw.coordinates
         for step in last:
             total = total + jnp.sum(pushed.library.log_det(step, x))
@@ -299,28 +297,6 @@ def whole_shape(
             f"{event}; got {event_ndims}. Pass event_ndims={len(shape)}; for a batch of expectations use jax.vmap."
         )
     return shape
-
-
-# What a family of ours is made of, by the class of another library: the names of its parameters there.
-_OWN = {
-    "Beta": (Beta, (("concentration1", "concentration0"), ("alpha", "beta"))),
-    "Gamma": (Gamma, (("concentration", "rate"),)),
-    "Dirichlet": (Dirichlet, (("concentration",),)),
-}
-
-
-def own_family(dist: Any, shape: tuple[int, ...]) -> Distribution | None:
-    """The family of ours that a foreign distribution is, where its draws may round to an end of their support.
-
-    Ours are of the same law, and carry the coordinates in which they were made, for which the score
-    is finite and right. The numbers from one key are the same too, but for NumPyro's Beta.
-    """
-    family, names = _OWN.get(type(dist).__name__, (None, ()))
-    for each in names:
-        values = [getattr(dist, name, None) for name in each]
-        if family is not None and all(value is not None for value in values):
-            return family(*(jnp.broadcast_to(jnp.asarray(value), shape) for value in values))
-    return None
 
 
 def moved(whole_space: bool, bijectors: Sequence[Any], onto: Callable[[Any], bool]) -> list[Any]:

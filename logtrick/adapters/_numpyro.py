@@ -15,10 +15,10 @@ from logtrick.adapters._foreign import (
     instance,
     load,
     moved,
-    own_family,
     parts_of,
     whole_shape,
 )
+from logtrick.adapters._own_families import own_family
 from logtrick.adapters._pushed import Library, Pushed, apart
 from logtrick.distributions import Distribution
 from logtrick.supports import Countable, Finite, Support
@@ -124,18 +124,10 @@ def from_numpyro(
         dist.event_shape,
         event_ndims,
     )
-    own = own_family(_inside(dist), shape)
+    own = own_family(dist, shape, _base)
     if own is not None:
         return own
     return _NumPyro(*apart(dist), shape, _is_reparameterized(dist), fixed_support)
-
-
-def _inside(dist: Any) -> Any:
-    """The distribution inside `.to_event`."""
-    nd = load(_WHERE, "numpyro", "numpyro.distributions")
-    while isinstance(dist, nd.Independent):
-        dist = dist.base_dist
-    return dist
 
 
 def _parts(dist: Any) -> list[Any]:

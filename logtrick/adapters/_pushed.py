@@ -30,6 +30,13 @@ def apart(tree: Any) -> tuple[tuple[Any, ...], tuple[Any, tuple[Any, ...]]]:
     return arrays, (structure, tuple(ARRAY if _is_array(leaf) else leaf for leaf in leaves))
 
 
+def together(leaves: tuple[Any, ...], structure: Any) -> Any:
+    """The tree that `apart` took apart."""
+    tree, others = structure
+    arrays = iter(leaves)
+    return jax.tree.unflatten(tree, [next(arrays) if other is ARRAY else other for other in others])
+
+
 def _is_array(leaf: Any) -> bool:
     # Python numbers of a foreign tree are structure (a rank, an exponent), also under a transformation.
     return isinstance(leaf, jax.Array | np.ndarray | np.generic)
@@ -42,13 +49,6 @@ def is_parameter(leaf: Any) -> bool:
     )
 
 
-class ForeignSteps(Module):
-    """Bijectors of another library, in the order in which they act: the chart of a foreign draw's coordinates."""
-
-    leaves: tuple[Any, ...]
-    structure: Any = static()
-
-
 @dataclasses.dataclass(frozen=True)
 class Library:
     """How a library applies one of its bijectors to one draw."""
@@ -57,6 +57,35 @@ class Library:
     inverse: Callable[[Any, Any], Any]
     log_det: Callable[[Any, Any], Any]
     is_onto: Callable[[Any], bool]
+
+
+class ForeignSteps(Module):
+    """Bijectors of another library, in the order in which they act: the chart of a foreign draw's coordinates."""
+
+    leaves: tuple[Any, ...]
+    structure: Any = static()
+    library: Library = static(default=None)
+
+    @property
+    def steps(self) -> Any:
+        """The foreign bijectors."""
+        return together(self.leaves, self.structure)
+
+    def forward(self, x: Any) -> Any:
+        """The value that the coordinates make."""
+        with jax.numpy_rank_promotion("allow"):
+            for step in self.steps:
+                x = self.library.forward(step, x)
+        return x
+
+    def inverse(self, y: Any) -> Any:
+        """The coordinates of a value; nan outside of the image, where some libraries give the nearest inside."""
+        x = y
+        with jax.numpy_rank_promotion("allow"):
+            for step in reversed(self.steps):
+                x = self.library.inverse(step, x)
+        near = jnp.abs(self.forward(x) - y) <= 1e-3 * (1 + jnp.abs(y))
+        return jnp.where(near, x, jnp.nan)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +110,7 @@ class Pushed:
         return x
 
     def chart(self, first: int) -> ForeignSteps:
-        return ForeignSteps(*apart(self.steps[first:]))
+        return ForeignSteps(*apart(self.steps[first:]), self.library)
 
     def first_undone(self, fixed: bool) -> int | None:
         """The first of the last steps that a draw's coordinates undo; None where there is no edge to round onto.

@@ -17,6 +17,7 @@ from logtrick.adapters._foreign import (
     parts_of,
     whole_shape,
 )
+from logtrick.adapters._own_families import own_family
 from logtrick.adapters._pushed import Library, Pushed, apart
 from logtrick.distributions import Distribution
 from logtrick.supports import Support
@@ -119,7 +120,8 @@ def from_tfp(
     Bernoulli and the categorical classes, also inside `Independent` and `Sample`, can be enumerated; where a class's support
     is known to move with parameters (`Uniform`, `Pareto`, a transform that is not onto Rⁿ, …) the score function refuses
     their derivative. Derivatives reach the distribution's own parameters. Log-probs are TFP's own, outside the support too
-    (its Categorical of three values gives 7 the log-prob 0): only draws and listed values are ever scored here.
+    (its Categorical of three values gives 7 the log-prob 0): only draws and listed values are ever scored here. Beta, Gamma,
+    Chi2 and Dirichlet, whose draws TFP moves away from the ends of their support, are logtrick's own families here.
 
     Args:
       dist: a `tfp.distributions.Distribution` over one array; build it inside the differentiated function.
@@ -154,6 +156,9 @@ def from_tfp(
             "cost by the mask instead."
         )
     shape = whole_shape(_WHERE, "tfd.Independent", dist.batch_shape, dist.event_shape, event_ndims)
+    own = own_family(dist, shape, _inside)
+    if own is not None:
+        return own
     pathwise = dist.reparameterization_type == tfd.FULLY_REPARAMETERIZED
     return _TFP(*apart(dist), shape, pathwise, fixed_support)
 
@@ -171,6 +176,16 @@ def _base(dist: Any) -> Any:
     while type(dist).__name__ in _INSIDE:
         dist = dist.distribution
     return dist
+
+
+def _inside(dist: Any) -> Any:
+    """The distribution inside of wrappers that only broadcast it, or declare dimensions to be of the event."""
+    while True:
+        kind = type(dist).__name__
+        repeated = kind == "Sample" and not tuple(dist.distribution.batch_shape)
+        if kind not in ("Independent", "BatchBroadcast") and not repeated:
+            return dist
+        dist = dist.distribution
 
 
 def _parameter(base: Any) -> Array:

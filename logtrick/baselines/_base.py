@@ -46,7 +46,7 @@ class Site:
             leaf if leaf.dtype.itemsize >= 4 else leaf.astype(jnp.float32)
             for leaf in stop(self.leaves)
         ]
-        log_prob = lambda leaves: with_leaves(self.dist, leaves).log_prob(self.x)
+        log_prob = lambda leaves: with_leaves(self.dist, leaves).held_support().log_prob(self.x)
         return stop(jax.grad(log_prob)(*local(log_prob, wide)))
 
     @property

@@ -132,7 +132,9 @@ class Interval(Bijector):
         width = checks.require(
             "Interval", "high - low", high - low, lambda w: w > 0, "high above low"
         )
-        assign(self, low=low, high=jnp.where(jnp.isnan(width), jnp.nan, high))
+        # by a divisor, since the derivative of a choice would be 0 and not nan
+        divisor = jnp.where(jnp.isnan(width), jnp.nan, jnp.ones((), width.dtype))
+        assign(self, low=low, high=high / divisor)
 
     def forward(self, x: Array) -> Array:
         width = self.high - self.low

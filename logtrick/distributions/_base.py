@@ -24,7 +24,7 @@ from logtrick.distributions._draw import Draw, is_draw, same_charts, value_of
 from logtrick.distributions._keywords import naming_the_right_keyword, one_draw
 from logtrick.distributions._noisy_logits import NoisyLogits
 from logtrick.distributions._parameters import is_inexact, widened
-from logtrick.distributions._refusals import moving_support_message, unaccounted
+from logtrick.distributions._refusals import held, moving_support_message, refused, unaccounted
 from logtrick.distributions._weak import WeakDerivatives
 from logtrick.supports import Support
 
@@ -265,12 +265,19 @@ class Distribution(Module, abstract=True):
 
         ∇E[f] = E[f ∇log p] holds only where the support stands still; the boundary's term is missing otherwise.
         """
+        return self._with_support(refused)
+
+    def held_support(self) -> "Distribution":
+        """The same distribution, the parameters that move its support held constant: for scores in all other leaves."""
+        return self._with_support(held)
+
+    def _with_support(self, change: Callable[[str, Any], Any]) -> "Distribution":
+        """The same distribution, `change(message, …)` applied to the parameters that move its support."""
         if not self.moving_support:
             return self
         message = moving_support_message(self)
-        return replace(
-            self, **{n: refuse(getattr(self, n), message, ValueError) for n in self.moving_support}
-        )
+        changed = {name: change(message, getattr(self, name)) for name in self.moving_support}
+        return replace(self, **changed)
 
     # --- what its capabilities say
 
@@ -339,5 +346,10 @@ def rounded(dist: Distribution, draw: Any) -> Any:
         return draw
     dtype = jnp.result_type(*jax.tree.leaves(dist))
     cast = lambda x: x.astype(dtype) if is_inexact(x) else x
-    of_one = lambda x: Draw(cast(x.value), x.coordinates, x.chart) if is_draw(x) else cast(x)
+
+    def of_one(x: Any) -> Any:
+        if not is_draw(x):
+            return cast(x)
+        return Draw(jax.tree.map(cast, x.value), x.coordinates, x.chart)
+
     return jax.tree.map(of_one, draw, is_leaf=is_draw)

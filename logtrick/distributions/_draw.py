@@ -21,7 +21,8 @@ class Draw(Module):
     Args:
       value: the draw, which a cost function sees (`value_of`).
       coordinates: where the draw was made; value = chart.forward(coordinates). They may be a `Draw` again.
-      chart: the bijector from the coordinates to the value.
+      chart: the bijector from the coordinates to the value; None where `coordinates` is a tuple of `Draw`s of the same
+        value in coordinates of several kinds, as a mixture of a gamma and a beta has them.
     Example:
       >>> import jax.numpy as jnp, logtrick as lt
       >>> from logtrick.bijectors import Interval
@@ -82,11 +83,3 @@ def charts_of(draw: Any) -> Any:
 def same_charts(draw: Any, charts: Any) -> bool:
     """Whether the coordinates in `draw` are of the kind that `charts` (as `charts_of` gives them) says."""
     return bool(jax.tree.structure(charts_of(draw)) == jax.tree.structure(charts))
-
-
-def drawn_like(value: Any, like: Any) -> Any:
-    """`value` as a `Draw` with coordinates in the charts of the draw `like`."""
-    coordinates = like.chart.inverse(value)
-    if is_draw(like.coordinates):
-        coordinates = drawn_like(coordinates, like.coordinates)
-    return Draw(value, coordinates, like.chart)

@@ -115,8 +115,8 @@ class Joint(Distribution):
     def _readable(self, x: Any) -> Any:
         return x  # each part reads its own
 
-    def fixed_support(self) -> "Joint":
-        return Joint(self._map(lambda part: part.fixed_support()))
+    def _with_support(self, change: Callable[[str, Any], Any]) -> "Joint":
+        return Joint(self._map(lambda part: part._with_support(change)))
 
     @property
     def slopes_at_zero(self) -> bool:

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from logtrick._core import checks
 from logtrick._core.kernel import detached, first_order
 from logtrick._core.module import assign, replace
-from logtrick.bijectors import is_bijector
 from logtrick.distributions._base import Distribution
 from logtrick.distributions._capabilities import ClosedForms, Enumeration, Quantiles
 from logtrick.distributions._categorical import check_rows, inverse_cdf
-from logtrick.distributions._draw import charts_of, drawn_like, is_draw, same_charts, value_of
+from logtrick.distributions._common_draws import common_charts, in_common_form, log_prob_of
+from logtrick.distributions._draw import value_of
 from logtrick.distributions._mass import probability
 from logtrick.distributions._parameters import (
     Array,
@@ -146,8 +146,8 @@ class Mixture(Distribution):
     def moving_support(self) -> tuple[str, ...]:
         return ("components",) if any(part.moving_support for part in self._list) else ()
 
-    def fixed_support(self) -> "Mixture":
-        fixed = lambda part: part.fixed_support()
+    def _with_support(self, change: Callable[[str, Any], Any]) -> "Mixture":
+        fixed = lambda part: part._with_support(change)
         if not self._alike:
             return replace(self, components=tuple(fixed(part) for part in self.components))
         return replace(self, components=jax.vmap(fixed)(self.components))
@@ -197,18 +197,12 @@ class Mixture(Distribution):
 
     @property
     def charts(self) -> Any:
-        """The coordinates' charts of the components that have any, where these are of one kind."""
-        return next(iter(self._charted), None) if self._one_chart else None
+        """Those of every kind among the components: a draw has coordinates in each of them."""
+        return common_charts(self._declared_charts)
 
     @property
-    def _charted(self) -> list[Any]:
-        return [
-            part.charts for part in self._list if jax.tree.leaves(part.charts, is_leaf=is_bijector)
-        ]
-
-    @property
-    def _one_chart(self) -> bool:
-        return len({jax.tree.structure(charts) for charts in self._charted}) == 1
+    def _declared_charts(self) -> list[Any]:
+        return [part.charts for part in self._list]
 
     # --- what everybody calls
 
@@ -227,7 +221,7 @@ class Mixture(Distribution):
         else:
             draws = [p._draw_with(change, n) for p, n in zip(self.components, noise["parts"])]
             stack = lambda *leaves: jnp.stack(leaves)[index]
-            draw = jax.tree.map(stack, *self._of_one_kind(draws))
+            draw = jax.tree.map(stack, *in_common_form(draws, self._declared_charts))
         if checks.concrete(logits) is not None:
             return draw
         # traced weights that are illegal are nan, and so are the draws then
@@ -235,22 +229,12 @@ class Mixture(Distribution):
         spoil = lambda x: x + nan_or_zero.astype(x.dtype) if is_inexact(x) else x
         return jax.tree.map(spoil, draw)
 
-    def _of_one_kind(self, draws: list[Any]) -> list[Any]:
-        """The components' draws with coordinates in one kind of chart, or without coordinates."""
-        if not self._one_chart:
-            return [value_of(draw) for draw in draws]
-        like = next(draw for draw in draws if same_charts(draw, self.charts))
-        if all(same_charts(draw, self.charts) for draw in draws):
-            return draws
-        if not is_draw(like):
-            return [value_of(draw) for draw in draws]
-        return [draw if is_draw(draw) else drawn_like(draw, like) for draw in draws]
-
     def _readable(self, x: Any) -> Any:
         return x  # each component reads its own
 
     def _log_prob(self, x: Any) -> Array:
-        return self._mixed(self._each(lambda part: _component_log_prob(part, x)))
+        declared = self._declared_charts
+        return self._mixed(self._each(lambda part: log_prob_of(part, x, declared)))
 
     def _mixed(self, log_probs: Array) -> Array:
         log_weights = jax.nn.log_softmax(self.logits)
@@ -335,17 +319,3 @@ def _check_components(dist: Mixture) -> None:
         raise ValueError(
             "Mixture(components=…) mixes discrete and continuous components, which have no common density."
         )
-
-
-def _component_log_prob(part: Any, x: Any) -> Array:
-    """log p of one component at the draw of another.
-
-    Where charts have numbers (an interval's ends), coordinates mean the same only where these numbers are the same.
-    """
-    charts = charts_of(x)
-    numbers = jax.tree.leaves(charts)
-    if not numbers or isinstance(part, Mixture) or not same_charts(x, part.charts):
-        return part.log_prob(x)
-    pairs = zip(numbers, jax.tree.leaves(part.charts))
-    same = jnp.all(jnp.stack([jnp.all(a == b) for a, b in pairs]))
-    return jnp.where(same, part.log_prob(x), part.log_prob(value_of(x)))

@@ -135,7 +135,9 @@ class MultivariateNormal(Distribution):
             "MultivariateNormal", "scale_tril", diagonal, lambda d: d > 0, "a positive diagonal"
         )
         if known is not diagonal:  # traced: nan where it is illegal
-            assign(self, scale_tril=jnp.where(jnp.isnan(known)[:, None], jnp.nan, self.scale_tril))
+            # by a divisor, since the derivative of a choice would be 0 and not nan
+            divisor = jnp.where(jnp.isnan(known), jnp.nan, jnp.ones((), known.dtype))
+            assign(self, scale_tril=self.scale_tril / divisor[:, None])
 
     @property
     def event_shape(self) -> tuple[int, ...]:

@@ -12,12 +12,35 @@ from jax import lax
 from logtrick._core import checks
 from logtrick._core.mesh import scan_varying
 from logtrick._core.module import static
+from logtrick.bijectors import Bijector
 from logtrick.distributions._base import Distribution
 from logtrick.distributions._capabilities import Enumeration
 from logtrick.distributions._categorical import check_rows
+from logtrick.distributions._draw import Draw, is_draw
 from logtrick.distributions._parameters import Array, nan_where_any, parameters, where_inside, wide
 from logtrick.noise import Uniform, interior
 from logtrick.supports import Permutation, Support
+
+
+class Ranking(Bijector):
+    """y = x, of the rankings that a Plackett–Luce draws: what says that a ranking is legal, so that nobody checks it.
+
+    The check of a given ranking takes longer to compile than its log-prob.
+
+    Args:
+      masked: which items have a logit of −inf, shape (K,).
+    """
+
+    masked: Any
+
+    def forward(self, x: Array) -> Array:
+        return x
+
+    def inverse(self, y: Array) -> Array:
+        return jnp.full_like(y, -1)  # of a ranking made elsewhere nothing is known
+
+    def log_det(self, x: Array) -> Array:
+        return jnp.zeros(())
 
 
 class PlackettLuce(Distribution):
@@ -91,30 +114,51 @@ class PlackettLuce(Distribution):
     def nan_unless_legal(self) -> Array | None:
         return nan_where_any(self)
 
-    def _transform(self, noise: Array) -> Array:
+    @property
+    def charts(self) -> Any:
+        return Ranking(self._masked), None
+
+    @property
+    def _masked(self) -> Array:
+        return self.logits == -jnp.inf
+
+    def _transform(self, noise: Array) -> Draw:
         # A Gumbel is −log of an exponential; −log1p(−u) keeps the small exponentials, which are the winners.
         gumbel = -jnp.log(-jnp.log1p(-interior(noise)))
         score = self.logits + gumbel
         if self._places < self.logits.shape[0]:
-            return lax.top_k(score, self._places)[1].astype(jnp.int32)
-        return jnp.argsort(-score).astype(jnp.int32)  # stable: masked items in their order
+            order = lax.top_k(score, self._places)[1].astype(jnp.int32)
+        else:
+            order = jnp.argsort(-score).astype(jnp.int32)  # stable: masked items in their order
+        return Draw(order, order, Ranking(self._masked))
 
     def _log_prob(self, x: Any) -> Array:
+        if is_draw(x):
+            # legal, if it was drawn where the same items are masked
+            alike = jnp.all(x.chart.masked == self._masked)
+            return jnp.where(alike, self._log_prob_of_legal(x.coordinates), jnp.nan)
         size, places = self.logits.shape[0], self._places
         x = jnp.asarray(x)
         index = jnp.where((x >= 0) & (x < size) & (x == jnp.floor(x)), x, size).astype(jnp.int32)
         taken = jnp.zeros(size, jnp.int32).at[index].set(1, mode="drop")
         inside = jnp.sum(taken) == places  # so many different items
         index = jnp.where(inside, index, jnp.arange(places, dtype=jnp.int32))
+        ordered = self._masked_in_order(index, self._masked[index], taken)
+        return where_inside(inside & ordered, self._log_prob_of_legal(index))
+
+    def _log_prob_of_legal(self, index: Array) -> Array:
+        """log p of a possible ranking."""
+        size, places = self.logits.shape[0], self._places
         ranked = self.logits[index]
         masked = ranked == -jnp.inf
         if places == size:
             left = _log_sums_from_here_on(ranked)
         else:  # the items that are not ranked count as one last entry
+            taken = jnp.zeros(size, jnp.int32).at[index].set(1)
             others = self._log_sum_of_others(taken)
             left = _log_sums_from_here_on(jnp.append(ranked, others))[:places]
         terms = jnp.where(masked, 0.0, jnp.where(masked, 0.0, ranked) - left)
-        return where_inside(inside & self._masked_in_order(index, masked, taken), jnp.sum(terms))
+        return jnp.sum(terms)
 
     def _log_sum_of_others(self, taken: Array) -> Array:
         """log Σ e^logits of the items that are not ranked; −inf where there are none."""

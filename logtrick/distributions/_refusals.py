@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from logtrick._core.kernel import detached, refuse
+
 
 def moving_support_message(dist: Any) -> str:
     name = type(dist).__name__
@@ -17,3 +19,13 @@ def unaccounted(dist: Any) -> str:
         f"{name}.sample was differentiated, and its draw has no derivative: the gradient would silently be zero. Use "
         f"lt.expect(key, f, dist), which accounts for the draw, or jax.lax.stop_gradient on the parameters of {name}."
     )
+
+
+def refused(message: str, tree: Any) -> Any:
+    """`tree`, whose derivative raises: what `fixed_support` makes of parameters that move a support."""
+    return refuse(tree, message, ValueError)
+
+
+def held(message: str, tree: Any) -> Any:
+    """`tree`, held constant: what `held_support` makes of parameters that move a support."""
+    return detached(tree)

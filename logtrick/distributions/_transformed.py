@@ -69,14 +69,14 @@ class Transformed(Distribution):
         steps = steps_of(self.bijector)
         return self.base.may_hide_parameters or not all(is_ours(step) for step in steps)
 
-    def fixed_support(self) -> Distribution:
+    def _with_support(self, change: Callable[[str, Any], Any]) -> Distribution:
         if not self.moving_support:
             return self
         message, support, steps = moving_support_message(self), self.base.support, []
         for step in steps_of(self.bijector):
-            steps.append(refuse(step, message, ValueError) if step.moves(support) else step)
+            steps.append(change(message, step) if step.moves(support) else step)
             support = step.image(support)
-        return replace(self, base=self.base.fixed_support(), bijector=chained(tuple(steps)))
+        return replace(self, base=self.base._with_support(change), bijector=chained(tuple(steps)))
 
     @property
     def event_shape(self) -> Any:

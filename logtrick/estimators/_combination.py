@@ -168,7 +168,10 @@ class Combination(Estimator):
 
         # apart from the costs, so that a derivative of the whole is no second derivative of them
         def totals(leaves: list[Array]) -> Array:
-            parts = self._draw_parts(noise, with_leaves(detached(dist), leaves))
+            there = with_leaves(detached(dist), leaves)
+            if not all(DifferentiableCost in e.needs for e in self.estimators):
+                there = there.held_support()  # in which the score function has no derivative
+            parts = self._draw_parts(noise, there)
             if at is None:
                 held = detached(dataclasses.replace(costs, expansions=()))
                 held = dataclasses.replace(held, expansions=costs.expansions)

@@ -107,12 +107,12 @@ class LAX(Estimator):
         held, value = detached(dist), value_of(x)
 
         def log_prob(leaves: list[Array]) -> Array:
-            return with_leaves(held, leaves).log_prob(x)
+            return with_leaves(held, leaves).held_support().log_prob(x)
 
         def along(leaves: list[Array]) -> Array:
             there = with_leaves(held, leaves)
             path = self._surrogate(self.params, value_of(there.transform(noise)))
-            return path - there.log_prob(x) * self._surrogate(self.params, value)
+            return path - there.held_support().log_prob(x) * self._surrogate(self.params, value)
 
         leaves = stop(live_leaves(dist))
         scores = stop(jax.grad(log_prob)(*local(log_prob, leaves)))

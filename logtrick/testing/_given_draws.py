@@ -62,6 +62,9 @@ class GivenDraws(Distribution):
     def fixed_support(self) -> Distribution:
         return GivenDraws(self.dist.fixed_support())
 
+    def held_support(self) -> Distribution:
+        return GivenDraws(self.dist.held_support())
+
     def _transform(self, noise: Any) -> Any:
         return noise
 

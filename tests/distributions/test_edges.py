@@ -64,6 +64,20 @@ EDGES: dict[str, tuple[Callable[[Any], lt.Distribution], np.ndarray]] = {
         lambda p: lt.Mixture(jnp.zeros(2, p.dtype), (lt.Gamma(p[0], 1.0), lt.Exponential(p[1]))),
         a([0.01, 1.0]),
     ),
+    "a normal beside a beta": (
+        lambda p: lt.Mixture(p[:2], (lt.Normal(p[2], 1.0), lt.Beta(0.5, p[3]))),
+        a([0.3, 0.0, 0.5, 0.03]),
+    ),
+    "a mixture of three kinds, one within another": (
+        lambda p: lt.Mixture(
+            p[:2],
+            (
+                lt.Mixture(p[1:3], (lt.Gamma(p[3], 1.0), lt.Normal(p[0], 1.0))),
+                lt.Beta(p[3], p[4]),
+            ),
+        ),
+        a([0.3, 0.0, 0.5, 0.02, 0.03]),
+    ),
     "Joint": (
         lambda p: lt.Joint({"x": lt.Beta(p[0], p[1]), "y": lt.Normal(p[0], 1.0)}),
         a([0.02, 0.03]),
@@ -139,7 +153,9 @@ def test_the_score_at_the_edge_is_finite_and_that_of_float64(name: str) -> None:
 
 
 def test_every_family_whose_draws_carry_coordinates_is_here() -> None:
-    with_charts = {case.name for case in CASES if case.make(*case.params).charts is not None}
+    made = {case.name: case.make(*case.params) for case in CASES}
+    continuous = {name: dist for name, dist in made.items() if not dist.support.discrete}
+    with_charts = {name for name, dist in continuous.items() if dist.charts is not None}
     assert with_charts <= set(EDGES) and len(with_charts) >= 4
 
 
@@ -161,6 +177,31 @@ def test_through_expect(name: str) -> None:
     want = terms(name, "float32")[0]
     error = np.sqrt(want.var(0) / KEYS + slopes.var(0) / len(slopes))
     assert (np.abs(slopes.mean(0) - want.mean(0)) < 5 * error).all()
+
+
+def test_the_best_baseline_of_a_squashed_policy_is_that_of_its_normal() -> None:
+    """Its scores are taken in all leaves of the distribution, among them the ends of the interval, which are constants."""
+    estimator, key = lt.ScoreFunction(lt.OptimalBaseline()), jax.random.key(2)
+
+    def squashed(p):
+        dist = lt.Transformed(lt.Normal(p[0], p[1]), Interval(-1.0, 1.0))
+        return lt.expect(key, lambda x: x**2, dist, estimator=estimator, num_samples=8)
+
+    def base(p):
+        f = lambda z: Interval(-1.0, 1.0).forward(z) ** 2
+        return lt.expect(key, f, lt.Normal(p[0], p[1]), estimator=estimator, num_samples=8)
+
+    p = jnp.array([16.0, 9.0])
+    np.testing.assert_allclose(jax.grad(squashed)(p), jax.grad(base)(p), rtol=1e-4)
+    moving = lambda high: lt.expect(
+        key,
+        lambda x: x**2,
+        lt.Transformed(lt.Normal(0.0, 1.0), Interval(0.0, high)),
+        estimator=estimator,
+        num_samples=8,
+    )
+    with pytest.raises(ValueError, match="Transformed: the support moves with bijector"):
+        jax.grad(moving)(2.0)
 
 
 def test_half_precision() -> None:

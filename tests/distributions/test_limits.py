@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import logtrick as lt
+from logtrick.bijectors import Interval
+from logtrick.distributions import value_of
 from tests.core.x64 import double_precision
 
 INF = jnp.inf
@@ -169,6 +171,24 @@ def test_padded_rankings() -> None:
                 assert dist.log_prob(jnp.array(wrong)[:places]) == pytest.approx(expected)
         drawn = jax.jit(jax.vmap(lt.PlackettLuce(logits).sample))(jax.random.split(KEY, 500))
     assert (drawn[:, 2:] == jnp.array([[1, 3]])).all()
+
+
+@pytest.mark.parametrize("length", [None, 2])
+def test_rankings_that_were_drawn_are_not_checked_again(length: int | None) -> None:
+    """They are legal, unless they were drawn where other items are masked."""
+    logits = jnp.array([0.4, -INF, 1.0, 0.2])
+    dist = lt.PlackettLuce(logits, length=length)
+    draw = dist.draw(dist.noise(KEY))
+    score = jax.grad(lambda l: lt.PlackettLuce(l, length=length).log_prob(draw))(logits)
+    given = jax.grad(lambda l: lt.PlackettLuce(l, length=length).log_prob(value_of(draw)))(logits)
+    np.testing.assert_array_equal(score, given)
+    np.testing.assert_array_equal(dist.log_prob(draw), dist.log_prob(value_of(draw)))
+    other = lt.PlackettLuce(jnp.array([0.4, 0.0, -INF, 0.2]), length=length)
+    assert np.isnan(other.log_prob(draw))
+    mixture = lt.Mixture(jnp.zeros(2), (dist, other))
+    for key in jax.random.split(KEY, 6):
+        either = mixture.draw(mixture.noise(key))
+        np.testing.assert_array_equal(mixture.log_prob(either), mixture.log_prob(value_of(either)))
 
 
 @pytest.mark.parametrize("length", [None, 1, 2])
@@ -339,3 +359,21 @@ def test_a_traced_nan_is_seen_whatever_f_makes_of_the_draw(name: str) -> None:
         assert np.isnan(got)
         assert np.isnan(slope).any() or not isinstance(estimator, lt.ScoreFunction)
         assert np.isfinite(jax.jit(value)(jnp.array([0.5, 0.5])))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda s: lt.Uniform(1.0, s),
+        lambda s: lt.MultivariateNormal(jnp.zeros(2), s * jnp.eye(2)),
+        lambda s: lt.Transformed(lt.Normal(0.0, 1.0), Interval(0.0, s)),
+        lambda s: lt.Normal(0.0, s),
+    ],
+    ids=["Uniform", "MultivariateNormal", "Interval", "Normal"],
+)
+def test_the_derivative_in_an_illegal_traced_parameter_is_nan(make) -> None:
+    """A choice between the parameter and nan would have the derivative 0."""
+    value = lambda s: lt.expect(
+        KEY, lambda x: jnp.sum(x), make(s), estimator=lt.Pathwise(), num_samples=2
+    )
+    assert np.isnan(jax.jit(jax.value_and_grad(value))(-0.0)).all()
