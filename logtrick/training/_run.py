@@ -204,7 +204,7 @@ class Run:
         visited = time.monotonic()
         while self.step < self.num_steps:
             boundary = self._boundary()
-            count = self._agree(self._calls.steps(boundary - self.step)).count
+            count = self._agree(self._calls.steps(boundary - self.step)).steps
             if self.status is not None:
                 break
             if self._call(count) >= self.task.limit:
@@ -235,7 +235,7 @@ class Run:
         """Compile by a call of no steps, so that no step is timed together with the compiler."""
         for box in self.program.boxes:
             box.last_error = None
-        if not self._agree(self._calls.compiled).count:
+        if not self._agree(self._calls.compiled).steps:
             self._call(0)
             PROGRAMS.traced(self.task, self.program)
         self._compiled = True
