@@ -2,9 +2,11 @@
 
 Mean-field normal, 16 draws, Adam 1e-2, 2,000 steps. Hand-written: keys split before one `lax.scan`, one draw a step, the
 leave-one-out surrogate (or pathwise). "bare": a `lax.scan` of the same steps of our objective, keys made before, without
-metrics, checks or a host. "listening": with progress, history, metrics, a callback and checkpoints. Interleaved calls, the
-median of their ratios; compile times are seconds of CPU, interleaved too. `--slow` adds work until a step takes about a
-millisecond. `python benchmarks/training_loop.py [--pairs 25] [--steps 2000] [--slow]`.
+metrics, checks or a host. "listening": with progress, history, metrics, a callback and checkpoints. "loop": calls of the
+compiled steps of `lt.minimize`, 512 steps each as the bare loop beside it, without the host's part. Interleaved calls, the
+median of their ratios of CPU time (`--wall`: of wall time), which other work on the machine disturbs less; compile times are
+seconds of CPU too. `--slow` adds work until a step takes about a millisecond.
+`python benchmarks/training_loop.py [--pairs 25] [--steps 2000] [--slow] [--wall]`.
 """
 
 import argparse
@@ -17,9 +19,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 import logtrick as lt
+from logtrick.training._feed import Feed
+from logtrick.training._program import CAPACITY, PROGRAMS
+from logtrick.training._step import Task
 
 stop = jax.lax.stop_gradient
 ROWS, DIM, DRAWS = 569, 30, 16
@@ -112,6 +118,24 @@ def bare_fit(optimizer: Any, steps: int, objective: Callable[..., jax.Array]) ->
     return run
 
 
+def compiled_loop(
+    objective: Callable[..., jax.Array], optimizer: Any, start: Any, data: Any
+) -> Any:
+    """Calls of the compiled steps alone, 512 at a time."""
+    program = PROGRAMS.find(
+        Task("loop", objective, optax.with_extra_args_support(optimizer), feed=Feed("all"))
+    )
+    key = jax.random.key(0)
+    state = program.begin(start, jax.random.key_data(key), None, key_impl=jax.random.key_impl(key))
+    kept = [state]
+
+    def run(key: jax.Array) -> Any:
+        kept[0], _, skipped = program.advance(kept[0], data, np.int32(CAPACITY))
+        return jax.block_until_ready(skipped)
+
+    return run
+
+
 def slowed(objective: Callable[..., jax.Array], size: int) -> Callable[..., jax.Array]:
     """The objective with a chain of matrix products that adds about a millisecond."""
     matrix = jnp.eye(size) * 0.5
@@ -129,12 +153,14 @@ def timed(run: Callable[[], Any], clock: Callable[[], float] = time.perf_counter
     return clock() - begin
 
 
-def compared(runs: dict[str, Callable[[jax.Array], Any]], pairs: int) -> dict[str, list[float]]:
+def compared(
+    runs: dict[str, Callable[[jax.Array], Any]], pairs: int, clock: Callable[[], float]
+) -> dict[str, list[float]]:
     """Seconds of each run, interleaved in alternating order."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for i in range(pairs):
         for name in list(runs)[:: 1 if i % 2 else -1]:
-            seconds[name].append(timed(lambda: runs[name](jax.random.key(i))))
+            seconds[name].append(timed(lambda: runs[name](jax.random.key(i)), clock))
     return seconds
 
 
@@ -156,6 +182,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=25)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--slow", action="store_true")
+    parser.add_argument("--wall", action="store_true", help="wall time instead of CPU time")
     parser.add_argument("--compile", type=int, default=3, help="repeats of the first call")
     args = parser.parse_args()
     data, start = problem(), (jnp.zeros(DIM), jnp.full(DIM, -2.0))
@@ -194,12 +221,21 @@ def main() -> None:
         }
         for run in runs.values():
             run(jax.random.key(0))
-        seconds = compared(runs, args.pairs)
+        clock = time.perf_counter if args.wall else time.process_time
+        seconds = compared(runs, args.pairs, clock)
+        short = bare_fit(optimizer, CAPACITY, objective)
+        loops = {
+            "loop": compiled_loop(objective, optimizer, start, data),
+            "bare": lambda key: jax.block_until_ready(short(start, key, data)),
+        }
+        for run in loops.values():
+            run(jax.random.key(0))
+        loop = ratio(compared(loops, args.pairs, clock), "loop", "bare")
         step = 1e6 * statistics.median(seconds["bare"]) / steps
         name = "pathwise" if pathwise else "score function"
         print(
             f"{name}: ours/bare {ratio(seconds, 'ours', 'bare'):.3f}, listening/bare "
-            f"{ratio(seconds, 'listening', 'bare'):.3f}, ours/hand {ratio(seconds, 'ours', 'hand'):.3f} "
+            f"{ratio(seconds, 'listening', 'bare'):.3f}, ours/hand {ratio(seconds, 'ours', 'hand'):.3f}, loop/bare {loop:.3f} "
             f"({steps} steps of {step:.0f} µs, {args.pairs} pairs)"
         )
         if args.slow:

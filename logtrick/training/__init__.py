@@ -27,14 +27,14 @@ from logtrick.training._compare_checkpoints import (
     compare_checkpoints as compare_checkpoints,
 )
 from logtrick.training._data import ArrayFeed as ArrayFeed, as_feed as as_feed
-from logtrick.training._forward_mode import forward_mode as forward_mode
+from logtrick.training._epochs import Position as Position
 from logtrick.training._gradient_noise import GradientNoise as GradientNoise
 from logtrick.training._history import History as History
 from logtrick.training._host_feed import HostFeed as HostFeed
 from logtrick.training._json_lines import JSONLines as JSONLines
 from logtrick.training._listener import Listener as Listener
+from logtrick.training._metrics_writer import MetricsWriter as MetricsWriter
 from logtrick.training._minimize import maximize as maximize, minimize as minimize
-from logtrick.training._position import Position as Position
 from logtrick.training._progress import ProgressBar as ProgressBar, TqdmBar as TqdmBar
 from logtrick.training._replay import Replay as Replay, replay as replay
 from logtrick.training._result import FitResult as FitResult
@@ -42,4 +42,7 @@ from logtrick.training._run import Run as Run
 from logtrick.training._state import FitState as FitState
 from logtrick.training._stop import Converged as Converged
 from logtrick.training._store import Store as Store, read_params as read_params
-from logtrick.training._with_gradient import with_gradient as with_gradient
+from logtrick.training._with_gradient import (
+    forward_mode as forward_mode,
+    with_gradient as with_gradient,
+)

@@ -37,8 +37,8 @@ def checked_call(
     )
 
 
-def check_counts(where: str, num_steps: Any, chunk: Any) -> None:
-    """Positive ints; steps are counted in 32 bits."""
+def check_counts(where: str, num_steps: Any, chunk: Any, average: Any) -> None:
+    """Positive ints, steps counted in 32 bits, and an average that begins before the last one."""
     checks.positive_int(where, "num_steps", num_steps)
     if num_steps > _MOST_STEPS:
         raise ValueError(
@@ -46,6 +46,7 @@ def check_counts(where: str, num_steps: Any, chunk: Any) -> None:
             "`result.params` in a second fit."
         )
     checks.positive_int(where, "chunk", chunk)
+    _check_average(where, average, num_steps)
 
 
 def check_functions(where: str, objective: Any, optimizer: Any) -> None:
@@ -75,7 +76,7 @@ def check_options(where: str, freeze_guard: Any, **functions: Any) -> None:
         )
 
 
-def check_average(where: str, average: Any, num_steps: int) -> None:
+def _check_average(where: str, average: Any, num_steps: int) -> None:
     """An average, of at least one step."""
     if average is None:
         return

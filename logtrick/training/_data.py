@@ -11,9 +11,9 @@ from logtrick._core import checks
 from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, static
+from logtrick.training._epochs import Position
 from logtrick.training._host_feed import HostFeed
 from logtrick.training._permutation import permuted
-from logtrick.training._position import Position
 
 Array = jax.Array
 

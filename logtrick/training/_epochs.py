@@ -1,12 +1,25 @@
-"""The batches of all epochs, one after the other, checked: one shape, and as many rows as were declared."""
+"""Epochs of data: where a run is in them, and the batches that a host makes, checked."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 _Form = tuple[Any, list[tuple[tuple[int, ...], np.dtype]]]
+
+
+class Position(NamedTuple):
+    """The next batch: a pytree of two int32 scalars, part of the state of a training loop.
+
+    Attributes:
+      epoch: how many epochs are over.
+      batch: how many batches of this epoch were taken. At the end of an epoch of a `HostFeed` this is the number of its
+        batches: that it was the last one shows only when the next one is asked for.
+    """
+
+    epoch: Any
+    batch: Any
 
 
 class Epochs:

@@ -10,8 +10,8 @@ from logtrick._core import checks
 from logtrick._core.module import Module, static
 from logtrick.training import _mesh
 from logtrick.training._data import ArrayFeed, as_feed
+from logtrick.training._epochs import Position
 from logtrick.training._host_feed import HostFeed
-from logtrick.training._position import Position
 
 _MOST_STACKED = 32  # batches of the host in one compiled call
 

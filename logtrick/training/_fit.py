@@ -57,10 +57,9 @@ def fit(
     """Check the arguments, find the compiled program, and run it."""
     check_swapped(where, key, params)
     key = as_key(key)
-    arguments.check_counts(where, num_steps, chunk)
+    arguments.check_counts(where, num_steps, chunk, average)
     arguments.check_functions(where, objective, optimizer)
     arguments.check_options(where, freeze_guard, callback=callback, evaluate=evaluate)
-    arguments.check_average(where, average, num_steps)
     mesh = automatic_mesh(where, mesh)
     _say_of_double_precision(where, params=params, data=data)
     params = arguments.arrays(where, params)

@@ -8,8 +8,7 @@ import jax
 import numpy as np
 
 from logtrick._core import checks
-from logtrick.training._epochs import Epochs
-from logtrick.training._position import Position
+from logtrick.training._epochs import Epochs, Position
 from logtrick.training._reader import Reader
 
 

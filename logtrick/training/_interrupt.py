@@ -1,9 +1,9 @@
 """Ctrl-C and SIGTERM: a fit ends between chunks, and its result is kept."""
 
+import contextlib
 import signal
 import sys
 import threading
-import time
 from types import FrameType
 from typing import Any
 
@@ -13,6 +13,7 @@ from logtrick.training._listener import Listener
 from logtrick.training._output import write
 
 _TERMINATED = "SIGTERM"
+_GLANCE = 0.1  # seconds; where a lock's wait is not interrupted by signals (Windows)
 
 
 class Interrupt(Listener):
@@ -56,7 +57,7 @@ class Interrupt(Listener):
                 sys.stderr,
                 "Interrupted: finishing the running steps. Ctrl-C again stops at once.\n",
             )
-        elif self._run.abortable or not self._run.in_flight:
+        elif self._run.may_raise:
             raise KeyboardInterrupt
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
@@ -85,8 +86,14 @@ class Interrupt(Listener):
 
 
 def wait(x: jax.Array) -> None:
-    """Until `x` is there, in Python's hands, so that signals are handled meanwhile."""
-    pause = 1e-4
-    while not x.is_ready():  # type: ignore[attr-defined]  # of every concrete array
-        time.sleep(pause)
-        pause = min(2 * pause, 2e-3)
+    """Until `x` is there, or will never be; signals are handled meanwhile, since the main thread waits in Python's hands."""
+    done = threading.Event()
+
+    def block() -> None:
+        with contextlib.suppress(Exception):  # whoever reads `x` meets it
+            x.block_until_ready()
+        done.set()
+
+    threading.Thread(target=block, name="logtrick wait", daemon=True).start()
+    while not done.wait(_GLANCE):
+        pass

@@ -20,13 +20,13 @@ class Agreed:
     """What all processes do next.
 
     Attributes:
-      count: the steps of the next call, the fewest that one of them proposed.
+      steps: those of the next calls, the fewest that one of them proposed.
       visit: whether the listeners are visited, which one of them wanted.
       status, reason: why the fit ends, from the first process that says so; None where it goes on.
       process: that process.
     """
 
-    count: int
+    steps: int
     visit: bool
     status: str | None = None
     reason: str = ""
@@ -62,10 +62,12 @@ class Processes:
             return Agreed(count, not not_visit)
         text = np.full(_LONGEST, 255)
         if first == me:
-            raw = f"{status}\n{reason}".encode("ascii", "replace")[:_LONGEST]
+            raw = f"{status}\n{reason}".encode()[:_LONGEST]
             text[:] = 0
             text[: len(raw)] = list(raw)
-        status, reason = bytes(self._least(text)).rstrip(b"\0").decode("ascii").split("\n", 1)
+        status, reason = (
+            bytes(self._least(text)).rstrip(b"\0").decode(errors="ignore").split("\n", 1)
+        )
         return Agreed(count, not not_visit, status, reason, first)
 
     def _least(self, numbers: Any) -> list[int]:

@@ -10,22 +10,16 @@ import numpy as np
 
 from logtrick._core.errors import NonFiniteError
 from logtrick._core.module import replace
-from logtrick._core.tracing import TRACED_ERRORS, explain_tracing
-from logtrick.programs import host_errors_surface
+from logtrick.training._calls import PATIENCE, Calls
 from logtrick.training._columns import Columns
-from logtrick.training._feed import HostBatches, on_host
 from logtrick.training._history import History
-from logtrick.training._interrupt import wait
 from logtrick.training._listener import Listener
-from logtrick.training._mesh import copied, put_replicated, uncommitted
+from logtrick.training._mesh import copied, uncommitted
 from logtrick.training._nonfinite import explanation
-from logtrick.training._pace import PATIENCE, Pace
 from logtrick.training._processes import Agreed, Processes
-from logtrick.training._program import CAPACITY, PROGRAMS, Program, kinds
+from logtrick.training._program import CAPACITY, PROGRAMS, Program
 from logtrick.training._result import FitResult
-from logtrick.training._state import FitState, Rows
-
-_KEPT_BYTES = 2**28  # of a state that is copied before slow steps, to have it when they fail
+from logtrick.training._state import FitState, Records
 
 
 class Run:
@@ -39,11 +33,7 @@ class Run:
       first_step: how many were taken before this process went on with the fit.
       status: None while it runs.
       reason: what led to the status, in words.
-      seconds: the wall time of the steps, compilation excluded.
-      data: what batches are taken from.
       state: the device's part of the state; its memory goes to the next chunk, so keep `result().state` instead.
-      in_flight: whether compiled steps are running now; then an exception may be raised at once only if `abortable`.
-      abortable: whether the state before the running steps is still there.
       several_processes: whether other processes share the fit.
       writes: whether this process is the one of them that writes to files and screens.
     """
@@ -61,8 +51,7 @@ class Run:
         self.program, self.task, self.where = program, program.task, program.task.where
         self._processes = Processes(self.task.mesh)
         self.writes, self.several_processes = self._processes.writes, self._processes.several
-        self._batches = data if isinstance(data, HostBatches) else None
-        self.data = None if self._batches else data
+        self._calls = Calls(program, state, data)
         self.state, self.num_steps, self.chunk = state, num_steps, chunk
         self.listeners = [*listeners, *([saver] if saver else [])]
         self._visited = [x for x in self.listeners if self.writes or not x.first_process_only]
@@ -71,15 +60,25 @@ class Run:
         self.step = self.first_step = 0
         self.status: str | None = None
         self.reason = ""
-        self.seconds = 0.0
-        self.in_flight = self.abortable = False
         self.columns = Columns(num_steps)
         self.series: dict[str, dict[str, Any]] = {}
-        stacked = {} if self._batches is None else {"most": self._batches.most}
-        self._pace = Pace(program, kinds((state, self.data)), **stacked)
         self._compiled = self._together = False
         self._before_call = 0
-        self._position = on_host(state.position)
+
+    @property
+    def data(self) -> Any:
+        """What batches are taken from."""
+        return self._calls.data
+
+    @property
+    def seconds(self) -> float:
+        """The wall time of the steps, compilation excluded."""
+        return self._calls.seconds
+
+    @property
+    def may_raise(self) -> bool:
+        """Whether an exception may be raised now (by a signal) without losing the fit."""
+        return self._calls.abortable or not self._calls.in_flight
 
     @property
     def intact(self) -> bool:
@@ -129,7 +128,7 @@ class Run:
         state = replace(state, history=None, listeners=None)
         self.state = state if self.task.mesh is not None else uncommitted(state)
         self.step = self.first_step = int(state.step)
-        self._position = on_host(state.position)
+        self._calls.resume(state)
 
     def __call__(self) -> FitResult[Any]:
         """Take the steps."""
@@ -175,8 +174,7 @@ class Run:
     def _close(self, begun: list[Listener], failure: BaseException | None) -> None:
         """Close every listener, the last one first; what one of them raises does not keep the others from it."""
         raised: BaseException | None = None
-        if self._batches is not None:
-            self._batches.feed.close()
+        self._calls.close()
         for listener in reversed(begun):
             try:
                 listener.close(self, failure)
@@ -206,11 +204,10 @@ class Run:
         visited = time.monotonic()
         while self.step < self.num_steps:
             boundary = self._boundary()
-            count = self._agree(self._pace.steps(boundary - self.step)).count
+            count = self._agree(self._calls.steps(boundary - self.step)).steps
             if self.status is not None:
                 break
-            self._call(count)
-            if int(self._in_a_row) >= self.task.limit:
+            if self._call(count) >= self.task.limit:
                 self._give_up()
             for listener in self._visited:
                 listener.after_call(self)
@@ -238,7 +235,7 @@ class Run:
         """Compile by a call of no steps, so that no step is timed together with the compiler."""
         for box in self.program.boxes:
             box.last_error = None
-        if not self._agree(self._pace.compiled).count:
+        if not self._agree(self._calls.compiled).steps:
             self._call(0)
             PROGRAMS.traced(self.task, self.program)
         self._compiled = True
@@ -249,59 +246,25 @@ class Run:
         nearest = min((every - self.step % every for every in visits), default=self.num_steps)
         return min(self.step + nearest, self.num_steps)
 
-    def _call(self, count: int) -> None:
-        """`count` compiled steps, in one call or several that the device works off one after the other."""
-        slow = self._pace.is_slow(count) or bool(self.program.boxes)
-        size = sum(x.nbytes for x in jax.tree.leaves(self.state))
-        self.abortable = slow and size <= _KEPT_BYTES
-        state = copied(self.task.mesh, self.state) if self.abortable else self.state
-        if self._batches is not None:
-            self.data, after = self._batches.take(self._position, count)
-        began = time.monotonic()
-        self.in_flight = True
+    def _call(self, count: int) -> int:
+        """Take `count` compiled steps; how many were skipped in a row at last."""
         together, self._together = self._together, False
         try:
-            with host_errors_surface([], boxes=self.program.boxes):
-                state, rows, self._in_a_row = self._advance(state, count)
+            state, records, skipped_in_a_row = self._calls.take(self.state, count)
         except Exception as error:
-            if isinstance(error, TRACED_ERRORS):
-                explain_tracing(error, "objectives and optimizers are traced by JAX")
             for listener in self._visited:
                 listener.translate(self, error)
             raise
-        finally:
-            self.in_flight = False
         self._together = together
-        if self._batches is not None:
-            position = put_replicated(self.task.mesh, jax.device_put(after))
-            state, self._position = replace(state, position=position), after
-        self._accept(state, rows, count)
-        elapsed = time.monotonic() - began
-        self.seconds += elapsed if count else 0.0
-        self._pace.seen(elapsed, count)
+        self._accept(state, records, count)
+        return skipped_in_a_row
 
-    def _advance(self, state: FitState, count: int) -> tuple[FitState, list[Rows], Any]:
-        """The state after `count` steps, the rows of each call, and the number of steps skipped in a row."""
-        pieces = [CAPACITY] * (count // CAPACITY)
-        if count % CAPACITY or not count:
-            pieces.append(count % CAPACITY)
-        found = []
-        for piece in pieces:
-            # The next call is handed to the device before this one is done, which then never waits for the host.
-            state, rows, in_a_row = self.program.advance(state, self.data, np.int32(piece))
-            found.append(rows)
-        if self.abortable:
-            wait(in_a_row)
-        found, in_a_row = jax.device_get((found, in_a_row))
-        return state, found, in_a_row
-
-    def _accept(self, state: FitState, rows: list[Rows], count: int) -> None:
+    def _accept(self, state: FitState, records: list[Records], count: int) -> None:
         """Take over what calls gave; the state comes last, so that an interruption leaves the older one whole."""
         self.columns.filled = self._before_call = self.step
-        for part in rows:
-            self.columns.append(
-                part.columns(), min(count + self.step - self.columns.filled, CAPACITY)
-            )
+        for part in records:
+            left = self.step + count - self.columns.filled
+            self.columns.append(part, min(left, CAPACITY))
         self.state = state
         self.step += count
 

@@ -6,8 +6,10 @@ import os
 import re
 import signal
 import sys
+import textwrap
 import threading
 import time
+import types
 
 import jax
 import numpy as np
@@ -331,3 +333,43 @@ def test_json_lines(tmp_path):
     line = json.loads(path.read_text())
     assert (line["step"], line["value"]) == (2, pytest.approx((9 + 2.25) / 2))
     assert (line["metrics/value"], line["metrics/step"]) == (7.0, 0.5)
+
+
+class Recording:
+    """Stands for the packages that take numbers: writes down what they are told."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __getattr__(self, name):
+        def call(*args, **options):
+            self.calls.append((name, args, options))
+            return self
+
+        return call
+
+
+def test_the_recipes_for_boards_are_code_that_runs():
+    """TensorBoard, Weights & Biases and MLflow are stood for by doubles: their own calls have these signatures."""
+    blocks = [
+        textwrap.dedent(b) for b in re.findall(r"(?:\n {8}.*)+", lt.training.MetricsWriter.__doc__)
+    ]
+    code = "\n".join(block for block in blocks if "write = " in block)
+    recipes = [
+        part for part in re.split(r"\n\n|(?=wandb.init|mlflow.set)", code) if "write =" in part
+    ]
+    assert len(recipes) == 3 and all(len(part.strip().splitlines()) <= 2 for part in recipes)
+    told = Recording()
+    names = {"wandb": told, "mlflow": told}
+    names["torch"] = types.SimpleNamespace(utils=types.SimpleNamespace(tensorboard=told))
+    for recipe in recipes:
+        space = dict(names)
+        exec(recipe, space)
+        listeners = (lt.training.MetricsWriter(space["write"]),)
+        lt.minimize(KEY, bowl, 0.0, SGD, num_steps=4, chunk=2, listeners=listeners)
+    want = pytest.approx((9 + 2.25) / 2)
+    board = [args for name, args, _ in told.calls if name == "add_scalar"]
+    assert ("value", want, 2) in board
+    for name in ("log", "log_metrics"):
+        (line,), options = next(call[1:] for call in told.calls if call[0] == name)
+        assert line["value"] == want and options == {"step": 2}

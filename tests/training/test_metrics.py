@@ -165,17 +165,6 @@ def test_the_freeze_guard_does_nothing_to_an_ordinary_fit(optimizer):
     np.testing.assert_allclose(with_it.params, without.params, rtol=1e-5)  # to rounding
 
 
-def test_with_gradient_is_the_function_that_computes_it():
-    def by_hand(p, key):
-        return ((p - 3.0) ** 2, {"p": p}), 2 * (p - 3.0)
-
-    fit = lt.minimize(KEY, T.with_gradient(by_hand), 0.0, SGD, num_steps=3)
-    assert fit.history.value.tolist() == [9.0, 2.25, 0.5625]
-    assert fit.history.metrics["p"].tolist() == [0.0, 1.5, 2.25]
-    with pytest.raises(ValueError, match="must be like the parameters"):
-        lt.minimize(KEY, T.with_gradient(lambda p, key: (p, jnp.ones(2))), 0.0, SGD, num_steps=1)
-
-
 def test_replay_is_the_step():
     fit = lt.minimize(KEY, noisy, START, ADAM, num_steps=6)
     before = lt.minimize(KEY, noisy, START, ADAM, num_steps=5)

@@ -1,4 +1,4 @@
-"""Objectives differentiated in forward mode: the same gradients, learned parts included, and loops that reverse mode refuses."""
+"""Objectives with a gradient of their own, and in forward mode: the same gradients, loops that reverse mode refuses."""
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import pytest
 import logtrick as lt
 
 KEY = jax.random.key(0)
+SGD = optax.sgd(0.25)
 
 
 def halvings(x):
@@ -57,3 +58,16 @@ def test_a_loop_whose_length_depends_on_the_draw():
 def test_an_objective_that_is_no_scalar():
     with pytest.raises(ValueError, match="forward_mode: the objective"):
         lt.training.forward_mode(lambda p, k: p * jnp.ones(2))(1.0, KEY)
+
+
+def test_with_gradient_is_the_function_that_computes_it():
+    def by_hand(p, key):
+        return ((p - 3.0) ** 2, {"p": p}), 2 * (p - 3.0)
+
+    fit = lt.minimize(KEY, lt.training.with_gradient(by_hand), 0.0, SGD, num_steps=3)
+    assert fit.history.value.tolist() == [9.0, 2.25, 0.5625]
+    assert fit.history.metrics["p"].tolist() == [0.0, 1.5, 2.25]
+    with pytest.raises(ValueError, match="must be like the parameters"):
+        lt.minimize(
+            KEY, lt.training.with_gradient(lambda p, key: (p, jnp.ones(2))), 0.0, SGD, num_steps=1
+        )
