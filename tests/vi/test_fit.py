@@ -397,3 +397,22 @@ def test_an_edge_that_the_start_does_not_see_is_met_on_the_way():
     edge = lambda x: jnp.where(x < 5.0, 2.0 * x - 0.1 * x**2, -jnp.inf)
     fit = vi.fit(KEY, edge, lt.Normal(0.0, 0.1), optimizer=optax.adam(0.05), max_steps=600)
     assert np.isfinite(fit.history.value).all() and 3.0 < float(fit.q.mean()) < 5.0
+
+
+def test_a_density_without_a_hash_is_fitted():
+    class Shifted:
+        def __init__(self, to):
+            self.to = to
+
+        def __eq__(self, other):
+            return isinstance(other, Shifted) and bool(jnp.all(self.to == other.to))
+
+        def __call__(self, z):
+            return -0.5 * jnp.sum((z - self.to) ** 2)
+
+    q0 = vi.MeanFieldNormal(like=jnp.zeros(2))
+    for to in (1.0, 2.0):
+        density = Shifted(jnp.full(2, to))
+        for options in ({}, {"max_steps": 60, "stop": None, "optimizer": optax.sgd(0.5)}):
+            fit = vi.fit(KEY, density, q0, **options)
+            np.testing.assert_allclose(fit.q.mean(), to, atol=1e-4)
