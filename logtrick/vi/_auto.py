@@ -56,7 +56,7 @@ def _check(where: str, objective: Objective, estimator: Any) -> None:
             f"{where}(estimator=…) needs an estimator; got {type(estimator).__name__}. "
             'Pass lt.ScoreFunction(), vi.STL(), or "auto".'
         )
-    cell(objective, estimator)
+    cell(objective, estimator, where)
 
 
 def _by_block(where: str, objective: Objective, q: Guide, given: Any, density: Any) -> Any:

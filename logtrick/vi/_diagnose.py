@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -163,12 +163,6 @@ def report(key: jax.Array, weighed: Weighed) -> Report:
     log_weights, count = weighed.log_weights, len(weighed.log_weights)
     root = math.sqrt(count)
     weights, bound = truncated(log_weights)
-    relative = log_weights - log_weights.max()
-    smoothed = psis(jnp.asarray(relative), weighed.resolution)
-    ess = float(np.exp(relative).sum() ** 2 / np.exp(2 * relative).sum())
-    mean_shift, shifted = _largest(mean_shifts(weighed.draws, weights), weighed.names)
-    values, value_names = _continuous(weighed)
-    spread_shift, respread = _largest(spread_shifts(values, weights), value_names)
     elbo = float(log_weights.mean())
     elbo_se = gap_se = math.inf
     tilt = math.nan
@@ -177,21 +171,19 @@ def report(key: jax.Array, weighed: Weighed) -> Report:
         gap_se = float((weights - log_weights).std()) / root
         if weighed.target is not None:
             tilt = decrement(weighed.draws, log_weights)
+    tail = _tail(weighed)
+    moved = _moved(weighed, weights)
     searched, missed = _search(key, weighed, elbo if not weighed.bad else bound, bound)
-    khat = float(smoothed.khat)
     verdict, reasons = judge(
         gap=bound - elbo,
         gap_se=gap_se,
-        ess_share=ess / count,
-        khat=khat,
-        mean_shift=mean_shift,
-        shifted=shifted,
-        spread_shift=spread_shift,
-        respread=respread,
+        ess_share=tail["ess"] / count,
+        khat=tail["khat"],
         num_missed=len(missed),
         num_impossible=weighed.impossible,
         num_undefined=weighed.undefined,
         num_draws=count,
+        **moved,
     )
     return Report(
         verdict=verdict,
@@ -202,27 +194,43 @@ def report(key: jax.Array, weighed: Weighed) -> Report:
         iw_bound_se=float(weights.std()) / root,
         gap=bound - elbo,
         gap_se=gap_se,
-        ess=ess,
-        khat=khat,
-        khat_interval=(float(smoothed.khat_interval[0]), float(smoothed.khat_interval[1])),
         decrement=tilt,
-        mean_shift=mean_shift,
-        shifted=shifted,
-        spread_shift=spread_shift,
-        respread=respread,
         missed_modes=tuple(missed),
         searched=searched,
         num_draws=count,
         names=weighed.names,
         draws=weighed.draws,
         log_weights=log_weights,
+        **tail,
+        **moved,
     )
 
 
-def _largest(changes: np.ndarray, names: Sequence[str]) -> tuple[float, str]:
-    """The largest of some changes, and whose it is."""
-    worst = int(np.argmax(changes))
-    return float(changes[worst]), names[worst]
+def _tail(weighed: Weighed) -> dict[str, Any]:
+    """What the report says of the weights' tail: the effective sample size, k-hat and its interval."""
+    relative = weighed.log_weights - weighed.log_weights.max()
+    smoothed = psis(jnp.asarray(relative), weighed.resolution)
+    low, high = smoothed.khat_interval
+    return {
+        "ess": float(np.exp(relative).sum() ** 2 / np.exp(2 * relative).sum()),
+        "khat": float(smoothed.khat),
+        "khat_interval": (float(low), float(high)),
+    }
+
+
+def _moved(weighed: Weighed, weights: np.ndarray) -> dict[str, Any]:
+    """What the report says of moments that the weights move the most: a mean, and a standard deviation."""
+    shifts = mean_shifts(weighed.draws, weights)
+    worst = int(np.argmax(shifts))
+    values, value_names = _continuous(weighed)
+    spreads = spread_shifts(values, weights)
+    widest = int(np.argmax(spreads))
+    return {
+        "mean_shift": float(shifts[worst]),
+        "shifted": weighed.names[worst],
+        "spread_shift": float(spreads[widest]),
+        "respread": value_names[widest],
+    }
 
 
 def _continuous(weighed: Weighed) -> tuple[np.ndarray, list[str]]:

@@ -77,8 +77,8 @@ def kind(objective: Objective) -> str:
     return "one-draw objective" if objective.num_draws == 1 else "k-draw bound"
 
 
-def cell(objective: Objective, estimator: Any) -> Cell:
-    """The cell of one objective and one estimator.
+def cell(objective: Objective, estimator: Any, where: str = "vi.loss") -> Cell:
+    """The cell of one objective and one estimator; `where` is who asks, for the message.
 
     Raises:
       ValueError: it is illegal.
@@ -94,7 +94,7 @@ def cell(objective: Objective, estimator: Any) -> Cell:
         return _YES if estimator.unbiased else Cell(False, f"{name} is declared biased")
     title = type(objective).__name__
     raise ValueError(
-        f"vi: {title} needs one of {', '.join(_calls(row))} as estimator; got {name}(). "
+        f"{where}(estimator=…): {title} needs one of {', '.join(_calls(row))} as estimator; got {name}(). "
         f'Pass one of them, or estimator="auto".'
     )
 

@@ -126,6 +126,15 @@ def _check_guide(estimator: WeightEstimator, q: Guide) -> None:
         )
 
 
+def _check_needs(estimator: Estimator, q: Guide) -> None:
+    """What an estimator of k draws needs of each, said of the guide: the site's distribution is of all k."""
+    for need in estimator.needs:
+        if not need.met_by(q.base):
+            raise ValueError(
+                f"{type(estimator).__name__}() {need.refusal(type(q).__name__)}. Use lt.ScoreFunction() or vi.VIMCO()."
+            )
+
+
 def site_estimators(estimator: Any) -> Any:
     """What stands at the sites: `STL` draws as `Pathwise` does."""
     if isinstance(estimator, Mapping):
@@ -160,6 +169,7 @@ def _several_draws(
     key: Array, problem: Problem, estimator: Estimator, groups: int, size: int, has_aux: bool
 ) -> Any:
     """φ of k draws: one site that draws them all."""
+    _check_needs(estimator, problem.q)
 
     def phi(xs: Any) -> Array:
         return problem.objective.value(over_elements(problem.log_weight, xs))

@@ -20,7 +20,7 @@ def loss(q=normal, log_density=density, **options):
 
 
 ILLEGAL = [
-    (vi.ELBO(), vi.VIMCO(), "ELBO needs one of any lt.Estimator"),
+    (vi.ELBO(), vi.VIMCO(), r"vi.loss\(estimator=…\): ELBO needs one of any lt.Estimator"),
     (vi.ELBO(), vi.HeldDraws(), "got HeldDraws"),
     (vi.IWELBO(3), lt.DisARM(), r"IWELBO needs one of ScoreFunction\(\), Pathwise\(\)"),
     (vi.IWELBO(3), vi.HeldDraws(), "VIMCO"),
@@ -43,6 +43,8 @@ def test_guides_that_an_estimator_cannot_use():
             loss(bits, estimator=estimator)
     with pytest.raises(ValueError, match="needs a reparameterized guide"):
         loss(bits, objective=vi.IWELBO(2), estimator=vi.DReG())
+    with pytest.raises(ValueError, match="a reparameterized distribution; BernoulliProduct is not"):
+        loss(bits, objective=vi.IWELBO(2), estimator=lt.Pathwise())
     with pytest.raises(ValueError, match="Bernoulli"):
         loss(normal, estimator=lt.DisARM())
 
@@ -142,6 +144,12 @@ def fit(log_density=density, q=normal, **options):
     return vi.fit(jax.random.key(0), log_density, q, **options)
 
 
+def amortized(**options):
+    rows = vi.per_row(lambda z, x: -0.5 * (x - z) ** 2, jnp.ones(3))
+    guide = vi.Amortized(lambda w, x: lt.Normal(w * x, 1.0), jnp.array(0.0))
+    return vi.fit(jax.random.key(0), rows, guide, max_steps=2, **options)
+
+
 def test_fits_refuse():
     means = vi.minibatch(lambda z: 0.0, lambda z, y: -jnp.mean((y - 3.0) ** 2), jnp.ones(10), 5)
     rows = vi.minibatch(lambda z: 0.0, lambda z, y: -((y - z[0]) ** 2), jnp.ones(10), 5)
@@ -162,6 +170,14 @@ def test_fits_refuse():
         (lambda: vi.minibatch(lambda z: 0.0, lambda z, y: y, (jnp.ones(3), jnp.ones(4)), 2), ValueError, "leading axis"),
         (lambda: fit(means), ValueError, "a sum over rows"),
         (lambda: fit(q=vi.Amortized(lambda w, x: normal, 0.0)), TypeError, "vi.per_row"),
+        (lambda: amortized(init=normal), ValueError, "init=…. needs a guide that is not amortized"),
+        (lambda: amortized(refine="flow"), ValueError, "refine=…. needs a guide that is not amortized"),
+        (lambda: amortized(optimizer=vi.Pipeline()), ValueError, "Amortized, which has one for every"),
+        (lambda: amortized(optimizer="adam"), TypeError, "needs an optax optimizer or an engine"),
+        (lambda: amortized(objective="elbo"), TypeError, "needs an objective"),
+        (lambda: amortized(estimator=vi.VIMCO()), ValueError, "ELBO needs one of"),
+        (lambda: amortized(estimator=lt.ScoreFunction(lt.MovingAverage())), ValueError, "that does not learn"),
+        (lambda: fit(vi.per_row(lambda z, x: 0.0, jnp.ones(3))), TypeError, r"Pass vi.Amortized"),
         (lambda: vi.mcmc_start(jax.random.key(0), density, bits), ValueError, "continuous variables"),
         (lambda: vi.init(normal, 3), TypeError, "needs an optax gradient transformation"),
         (lambda: vi.Target(3, normal), TypeError, "needs a function of one draw"),

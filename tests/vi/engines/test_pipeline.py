@@ -128,3 +128,14 @@ def test_logistic_regression_with_a_hundred_coefficients(x64):
     fit = vi.Pipeline().run(KEY, target, standard(100))
     longer = vi.Pipeline(polish_steps=8000).run(jax.random.key(1), target, standard(100))
     assert elbo(target, longer.gaussian) - elbo(target, fit.gaussian) < 0.1
+
+
+def test_a_uniform_density_on_a_box_is_not_left(x64):
+    """No normal has a finite ELBO there. The fit must not widen without end: its draws have to weigh something."""
+    inside = lambda z: jnp.all((z > 0.0) & (z < 1.0))
+    target = Flat(lambda z: jnp.where(inside(z), 0.0, -jnp.inf), 3)
+    fit = vi.Pipeline(polish_steps=500).run(KEY, target, vi.Gaussian(np.full(3, 0.5), np.eye(3)))
+    draws = fit.gaussian.push(np.random.default_rng(0).standard_normal((1000, 3)))
+    assert np.isfinite(np.asarray(target.batch(draws))).mean() > 0.5
+    np.testing.assert_allclose(fit.gaussian.mean, 0.5, atol=0.1)
+    np.testing.assert_allclose(fit.gaussian.stddev(), 12**-0.5, rtol=0.3)
