@@ -111,6 +111,7 @@ def fit(
         optimizer=guide.optimizer(guide.num_steps),
         num_samples=guide.num_samples,
         max_steps=guide.num_steps,
+        stop=vi.StopRule(None, first=max(200, guide.first)),
         progress=progress,
     )
     if found.status == "interrupted":
@@ -148,4 +149,9 @@ def reasons(model: Model, worth: Worth) -> list[str]:
         for reason in worth.report.reasons
     ]
     missed = [model.described(mode.mean > 0.5) for mode in worth.report.missed_modes]
-    return named + [f"it misses the model {included}" for included in missed]
+    if missed:  # by name, in the place of how many there are
+        named = [reason for reason in named if not reason.startswith("p has")]
+        named.append(
+            f"it misses models about as probable as its own, {' and '.join(missed)} for one"
+        )
+    return named

@@ -75,6 +75,11 @@ class Guide:
     optimizer: Callable[[int], optax.GradientTransformation]
     containing: Callable[[Any], lt.Distribution] | None = None
 
+    @property
+    def first(self) -> int:
+        """Steps before the stop rule looks: a richer guide begins on the plateau of the poorer one's fit."""
+        return 0 if self.containing is None else self.num_steps // 2
+
 
 def autoregressive(logits: Array) -> AutoregressiveBits:
     """The autoregressive distribution whose bits are independent."""

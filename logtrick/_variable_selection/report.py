@@ -132,7 +132,7 @@ def _words(model: Model, posterior: Posterior, fit: Fitted) -> str:
         f"{fit.worth.inclusion[worst]:.2f}, exact {posterior.inclusion[worst]:.2f}."
     )
     if fit.guide.containing is not None or len(off) < 2:
-        return _wrap(apart + " More steps or draws would bring it nearer.")
+        return _wrap(apart + " More steps or draws, or another --seed, may bring it nearer.")
     return _wrap(f"{apart} {_limit(model, posterior, off)}")
 
 

@@ -69,6 +69,17 @@ def test_the_stop_rule_needs_both_conditions():
     assert [alone.met(flat, None) for _ in range(3)] == [False, False, True]
 
 
+def test_the_stop_rule_looks_from_the_first_step_that_was_asked_for():
+    """Three looks at a flat trace end a fit, but not on the plateau on which it begins."""
+    rule = vi.StopRule(None, first=400)
+    flat = np.zeros(500)
+    assert [rule.met(flat[:n], None) for n in (250, 300, 350, 400, 450, 500)] == [False] * 5 + [
+        True
+    ]
+    with pytest.raises(ValueError, match=r"StopRule\(first=…\) needs an int of at least 200"):
+        vi.StopRule(None, first=10)
+
+
 def test_the_stop_rule_says_what_it_saw():
     log_density = lambda bits: jnp.sum(bits)
     q0 = vi.BernoulliProduct(like=jnp.zeros(2))
