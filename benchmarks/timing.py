@@ -30,13 +30,15 @@ class Timing:
         return f"{self.ratio:5.2f} [{self.low:.2f}, {self.high:.2f}]  {1e3 * self.seconds:9.3f} ms"
 
 
-def seconds(function: Callable[[], Any], repeat: int = 1) -> float:
+def seconds(
+    function: Callable[[], Any], repeat: int = 1, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Of one call, the mean of `repeat`."""
-    began = time.perf_counter()
+    began = clock()
     for _ in range(repeat):
         out = function()
     jax.block_until_ready(out)
-    return (time.perf_counter() - began) / repeat
+    return (clock() - began) / repeat
 
 
 def interleaved(
@@ -44,6 +46,7 @@ def interleaved(
     reference: str,
     rounds: int = 25,
     least: float = 0.01,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Timing]:
     """Time functions in turns, each next to the reference, in an order of chance.
 
@@ -52,6 +55,7 @@ def interleaved(
       reference: the name of the one that the others are compared with.
       rounds: pairs of timings per function.
       least: seconds that one timing takes at least; short functions are repeated.
+      clock: `time.process_time` counts the time of the processors, which other work on the machine disturbs less.
     """
     order = random.Random(0)
     repeats = {}
@@ -66,7 +70,7 @@ def interleaved(
                 continue
             pair = [name, reference]
             order.shuffle(pair)
-            found = {each: seconds(functions[each], repeats[each]) for each in pair}
+            found = {each: seconds(functions[each], repeats[each], clock) for each in pair}
             taken[name].append(found[name])
             taken[reference].append(found[reference])
             ratios[name].append(found[name] / found[reference])

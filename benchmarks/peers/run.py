@@ -129,14 +129,18 @@ def markdown(lines: list[Line]) -> str:
         rows = [line for line in lines if line.get("workload") == name]
         if not rows:
             continue
-        parts += [f"### {(workload.__doc__ or '').strip()}", "", "| case | | × hand | ms | ELBO |"]
-        parts.append("|---|---|--:|--:|--:|")
+        parts += [
+            f"### {(workload.__doc__ or '').strip()}",
+            "",
+            "| case | | × hand | ms | ELBO | jax |",
+        ]
+        parts.append("|---|---|--:|--:|--:|--:|")
         for row in rows:
             end = ""
             if "elbo" in row:
                 end = f"{row['elbo']:.1f} ({row['elbo low']:.1f} … {row['elbo high']:.1f})"
             parts.append(
-                f"| {row['case']} | {row['name']} | {row['ratio']:.2f} | {row['ms']:.3g} | {end} |"
+                f"| {row['case']} | {row['name']} | {row['ratio']:.2f} | {row['ms']:.3g} | {end} | {row['jax']} |"
             )
         parts.append("")
     return "\n".join(parts)
@@ -166,13 +170,16 @@ def main() -> None:
     for python in pythons:
         command = [str(python), __file__, "--here", "--only", *arguments.only]
         command += ["--rounds", str(arguments.rounds), "--seeds", str(arguments.seeds)]
+        jax_version = ""
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env=_without_disk_cache()
         ) as process:
             assert process.stdout is not None
             for text in process.stdout:
                 print(text, end="", flush=True)
-                told.append(json.loads(text))
+                line = json.loads(text)
+                jax_version = line.get("versions", {}).get("jax", jax_version)
+                told.append({"jax": jax_version, **line})
     tables = markdown(told)
     print(tables)
     if arguments.markdown:

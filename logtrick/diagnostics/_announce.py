@@ -1,6 +1,7 @@
 """Lines on standard error about a comparison on its way. Output that fails never ends the comparison."""
 
 import contextlib
+import statistics
 import sys
 import time
 
@@ -20,7 +21,7 @@ class Announcer:
     def __init__(self, where: str, total: int, speaks: bool) -> None:
         self._where, self._total, self._speaks = where, total, speaks
         self._index = 0
-        self._rate = 0.0  # seconds per evaluation of f, the largest seen
+        self._rates: list[float] = []  # seconds per evaluation of f
         self._began = time.monotonic()
 
     def begin(self, name: str, probe: Probe, count: int, refused: bool) -> None:
@@ -29,16 +30,17 @@ class Announcer:
         cost = f"largest array {amount(probe.bytes)}"
         if probe.evaluations is not None:
             cost = f"{probe.evaluations:,} evaluations of f per gradient, {cost}"
-            guess = self._rate * probe.evaluations * count
+            rate = statistics.median(self._rates) if self._rates else 0.0
+            guess = rate * probe.evaluations * count
             if guess >= 1:  # less is not worth a word
                 cost += f", about {guess:.0f} s at the rate of those before"
         word = ", refused" if refused else ""
         self.say(f"{self._index} of {self._total}, {name} ({cost}){word}")
 
-    def end(self, probe: Probe, count: int, seconds: float) -> None:
-        """It took `seconds`, compilation included."""
-        if probe.evaluations:
-            self._rate = max(self._rate, seconds / (probe.evaluations * count))
+    def end(self, probe: Probe, seconds: float | None) -> None:
+        """One gradient of it took `seconds`, without compilation; None where that is not known."""
+        if probe.evaluations and seconds is not None:
+            self._rates.append(seconds / probe.evaluations)
 
     def say(self, text: str) -> None:
         """One line, with the seconds since the beginning."""

@@ -26,19 +26,19 @@ class Selection(Module):
       measurement: its `Measurement` on fresh draws, which selection did not make look better than it is.
       rounds: the `Comparison` of each round; each halves the field.
       left_out: by name, why an objective was not considered.
+      interrupted: whether Ctrl-C ended the selection; `name` is then the best of what had been measured.
     """
 
     name: str = static()
     measurement: Measurement
     rounds: tuple[Comparison, ...]
     left_out: dict[str, str] = static()
+    interrupted: bool = static(default=False)
 
     def __repr__(self) -> str:
         fields = [", ".join(m.name for m in r.measurements) for r in self.rounds]
-        lines = [
-            f"selected: {self.name}; on fresh draws:",
-            repr(Comparison((self.measurement,), 0)),
-        ]
+        on = "interrupted; so far" if self.interrupted else "on fresh draws"
+        lines = [f"selected: {self.name}; {on}:", repr(Comparison((self.measurement,), 0))]
         lines += [f"round {i}: {field}" for i, field in enumerate(fields, 1)]
         lines += [f"left out: {name}: {reason}" for name, reason in self.left_out.items()]
         return "\n".join(lines)
@@ -50,7 +50,8 @@ def variance_x_evaluations(m: Measurement) -> float | None:
     Args:
       m: what was measured of one estimator.
     Returns:
-      The variance times the evaluations of f; None where either is not known.
+      The variance times the evaluations of f; None where either is not known. Under heavy tails the measured variance is
+      too small more often than not: the upper end of its interval is taken.
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda mu, key: lt.expect(key, lambda x: x, lt.Normal(mu, 1.0), num_samples=2, estimator=lt.Pathwise())
@@ -58,7 +59,11 @@ def variance_x_evaluations(m: Measurement) -> float | None:
       >>> lt.diagnostics.variance_x_evaluations(race["pathwise"])
       0.0
     """
-    return m.variance_x_evaluations
+    if m.variance is None or m.evaluations is None:
+        return None
+    assert m.statistics is not None
+    variance = m.statistics.total_interval[1] if m.statistics.heavy_tails else m.variance
+    return variance * m.evaluations
 
 
 @in_words("lt.autoselect")
@@ -78,7 +83,9 @@ def autoselect(
 
     The budget is split evenly over ⌈log₂ k⌉ rounds; each round measures those that are left, on draws of its own, and
     keeps the better half. The winner is measured once more on fresh draws: a minimum over noisy numbers is too small.
-    Objectives that are refused, declared biased, or seen to be biased are left out, with the reason.
+    Objectives that are refused, declared biased, seen to be biased, or whose gradients do not vary though the exact one is
+    elsewhere (outcomes too rare to be seen), are left out, with the reason. After Ctrl-C the best so far is returned, if
+    any was measured.
 
     Args:
       key: a typed key.
@@ -126,9 +133,9 @@ def autoselect(
     for i in range(num_rounds):
         each = max(2, num_replicates // (num_rounds * max(len(left), 1)))
         rounds.append(compare(jax.random.fold_in(key, i), left, num_replicates=each))
-        if rounds[-1].interrupted:
-            raise KeyboardInterrupt
         kept = _better_half(rounds[-1], rank, left_out)
+        if rounds[-1].interrupted:
+            return _so_far(rounds, kept, left_out)
         if not kept:
             raise ValueError(
                 f"{where}(objectives=…) needs an objective that is not refused and not biased; got "
@@ -141,8 +148,18 @@ def autoselect(
     fresh = jax.random.fold_in(key, _WINNER)
     again = compare(fresh, {name: winner}, num_replicates=max(2, num_replicates // 4))
     if again.interrupted:
-        raise KeyboardInterrupt
+        return _so_far(rounds, [name], left_out)
     return Selection(name, again[name], tuple(rounds), left_out)
+
+
+def _so_far(rounds: list[Comparison], kept: list[str], left_out: dict[str, str]) -> Selection:
+    """The best of the last round in which any was measured; the interruption itself where there is none."""
+    if not kept and len(rounds) > 1:
+        rounds = rounds[:-1]
+        kept = [rounds[-1].measurements[0].name]
+    if not kept:
+        raise KeyboardInterrupt
+    return Selection(kept[0], rounds[-1][kept[0]], tuple(rounds), left_out, interrupted=True)
 
 
 def _better_half(
@@ -172,6 +189,8 @@ def _judged(
         return math.inf, f"declared biased: {', '.join(m.biased)}"
     if m.verdict in ("biased", "not finite", "zero gradient"):
         return math.inf, m.verdict
+    if m.constant and m.statistics is not None and m.statistics.unseen:
+        return math.inf, "does not vary, and is not the exact gradient: too rare to be seen"
     score = 0.0 if m.constant else rank(m)
     if score is None:
         return math.inf, "what it is ranked by is not known"

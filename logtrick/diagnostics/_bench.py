@@ -65,11 +65,17 @@ def _run(arguments: argparse.Namespace) -> int:
     print(comparison)
     for name, slope in comparison.slopes.items():
         print(f"{name}: variance ∝ samples^{slope:.2f}")
-    _save(comparison, arguments)
+    try:
+        _save(comparison, arguments)
+    except OSError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
     if comparison.interrupted:
         return 130
     if arguments.select:
-        _select(problem, names, arguments)
+        code = _select(problem, names, arguments)
+        if code:
+            return code
     wrong = [m for m in comparison.measurements if m.verdict == "biased" and not m.biased]
     return 1 if wrong else 0
 
@@ -88,8 +94,8 @@ def _parser() -> argparse.ArgumentParser:
         "--samples", type=_counts, help="budgets, separated by commas (default: the problem's)"
     )
     parser.add_argument("--replicates", type=_count, default=2000, help="gradients (default 2000)")
-    parser.add_argument("--timings", type=int, default=11, help="timed calls; 0 for none")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--timings", type=_natural, default=11, help="timed calls; 0 for none")
+    parser.add_argument("--seed", type=_natural, default=0, help="of the draws (default 0)")
     parser.add_argument("--select", action="store_true", help="select one by sequential halving")
     parser.add_argument("--json", metavar="FILE", help="write the outcome as JSON")
     parser.add_argument("--csv", metavar="FILE", help="write the numbers as CSV")
@@ -105,21 +111,34 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError(
+            f"needs names of --list, separated by commas; got {text!r}"
+        )
+    return names
+
+
+def _whole(text: str, least: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"needs a whole number of at least {least}; got {text!r}")
+    return number
+
+
+def _natural(text: str) -> int:
+    return _whole(text, 0)
 
 
 def _count(text: str) -> int:
-    count = int(text)
-    if count < 2:
-        raise argparse.ArgumentTypeError(f"needs at least 2; got {count}")
-    return count
+    return _whole(text, 2)
 
 
 def _counts(text: str) -> list[int]:
-    counts = [int(part) for part in text.split(",")]
-    if min(counts) < 1:
-        raise argparse.ArgumentTypeError(f"needs positive numbers; got {text}")
-    return counts
+    return [_whole(part, 1) for part in text.split(",")]
 
 
 def _chosen(what: str, name: str | None, known: dict[str, Any]) -> Any:
@@ -137,8 +156,15 @@ def _check_files(arguments: argparse.Namespace) -> None:
     """Refuse files that cannot be written before anything is measured."""
     for option in ("json", "csv", "markdown", "plot"):
         file = getattr(arguments, option)
-        if file and not os.path.isdir(os.path.dirname(file) or "."):
-            raise ValueError(f"--{option} {file}: there is no folder {os.path.dirname(file)!r}.")
+        if not file:
+            continue
+        folder = os.path.dirname(file) or "."
+        if not os.path.isdir(folder):
+            raise ValueError(f"--{option} {file}: there is no folder {folder!r}.")
+        if os.path.isdir(file):
+            raise ValueError(f"--{option} {file}: that is a folder. Name a file.")
+        if not os.access(file if os.path.exists(file) else folder, os.W_OK):
+            raise ValueError(f"--{option} {file}: it cannot be written.")
 
 
 def _check_figure(arguments: argparse.Namespace) -> None:
@@ -148,9 +174,15 @@ def _check_figure(arguments: argparse.Namespace) -> None:
     if arguments.kind == "samples" and len(arguments.samples) < 2:
         raise ValueError("--kind samples needs several --samples, such as 2,4,8.")
     try:
-        import matplotlib  # noqa: F401  # only whether it is there
+        from matplotlib.figure import Figure
     except ImportError:
         raise ValueError("--plot needs matplotlib. Run pip install 'logtrick[plot]'.") from None
+    known = Figure().canvas.get_supported_filetypes()
+    kind = os.path.splitext(arguments.plot)[1].lstrip(".").lower()
+    if kind not in known:
+        raise ValueError(
+            f"--plot {arguments.plot}: no kind of figure {kind!r}. Known: {', '.join(known)}."
+        )
 
 
 def _objectives(problem: Problem, names: Sequence[str]) -> dict[str, Callable[..., Any]]:
@@ -171,15 +203,15 @@ def _compare(problem: Problem, names: Sequence[str], arguments: argparse.Namespa
     )
 
 
-def _select(problem: Problem, names: Sequence[str], arguments: argparse.Namespace) -> None:
+def _select(problem: Problem, names: Sequence[str], arguments: argparse.Namespace) -> int:
     params, exact = started(problem)
     budget = arguments.samples[-1]
     fixed = {
         name: lambda params, key, of=of: of(params, key, num_samples=budget)
         for name, of in _objectives(problem, names).items()
     }
-    print(
-        autoselect(
+    try:
+        found = autoselect(
             jax.random.key(arguments.seed + 1),
             fixed,
             params,
@@ -187,7 +219,13 @@ def _select(problem: Problem, names: Sequence[str], arguments: argparse.Namespac
             reference=exact,
             progress=not arguments.quiet,
         )
-    )
+    except ValueError as error:  # none is left
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    print(found)
+    return 130 if found.interrupted else 0
 
 
 def _save(comparison: Comparison, arguments: argparse.Namespace) -> None:
@@ -199,6 +237,9 @@ def _save(comparison: Comparison, arguments: argparse.Namespace) -> None:
         comparison.to_markdown(arguments.markdown)
     if arguments.plot:
         kind = arguments.kind or ("samples" if comparison.slopes else "cost")
+        if kind == "samples" and not comparison.slopes:
+            print("bench: no figure, since fewer than two budgets were measured.", file=sys.stderr)
+            return
         comparison.plot(kind).savefig(arguments.plot, dpi=160)
 
 

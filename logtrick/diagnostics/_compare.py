@@ -1,6 +1,5 @@
 """`lt.compare_estimators`: bias, variance and cost of gradient estimators, side by side."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from logtrick._core.objectives import check_swapped
 from logtrick.diagnostics._announce import Announcer
 from logtrick.diagnostics._comparison import Comparison
 from logtrick.diagnostics._estimate import too_large
+from logtrick.diagnostics._exact import exact_reference
 from logtrick.diagnostics._measurement import Measurement
 from logtrick.diagnostics._reference import Reference, constant, given
 from logtrick.diagnostics._replicates import Replicator, replicator
@@ -37,10 +37,13 @@ class _Contender:
         self.found: Replicates | None = None
         self.times: list[float] = []
 
+    def declares(self, *where: Any) -> bool:
+        """Whether it computes expectations, so that it is known what it declares."""
+        return self.work.probe(*where).evaluations is not None
+
     def unbiased(self, *where: Any) -> bool:
         """Whether it declares that it is unbiased, by expectations that were traced."""
-        probe = self.work.probe(*where)
-        return probe.evaluations is not None and not probe.biased
+        return self.declares(*where) and not self.work.probe(*where).biased
 
     def still(self, params: Any) -> bool:
         """Whether its gradients do not vary, and are not all 0."""
@@ -75,9 +78,15 @@ def compare_estimators(
     The variance of a mean of n gradients is variance / n, so at a fixed budget the better estimator is the one with the
     smaller variance × cost. All see the same keys. Ctrl-C returns what was measured so far.
 
-    Biases are measured against `reference`; without one, against an objective among them that is declared unbiased and
-    does not vary (an enumeration); else against a long run, on keys of its own, of the unbiased one with the smallest
-    variance, whose standard error is part of z.
+    Biases are measured against `reference`. Without one, an objective among them that samples nothing (an enumeration) is
+    the reference, or the exact gradient is found: the expectations of one of the objectives are computed with every site of
+    finite support summed over its outcomes (up to 2¹² of a site, 2¹⁶ evaluations of f in all), and every site of a few
+    normals integrated by two quadrature rules that must agree. Else it is an unbiased objective that did not vary; else a
+    long run, on keys of its own, of the unbiased one with the smallest variance, whose standard error is part of z.
+
+    A bias is said where |z| is beyond what chance gives in 1 of 10,000 rows. It is "unclear" where one gradient makes so
+    much of the variance that z says nothing, and coordinates that vanish in all gradients but not in the reference are
+    counted beside the table: outcomes too rare to be seen say nothing about bias, and no count of replicates excludes them.
 
     Args:
       key: a typed key.
@@ -87,7 +96,8 @@ def compare_estimators(
       num_replicates: gradients per objective, at least 2.
       reference: the exact gradient, a pytree like `params`; or a function of `params` whose value is the exact expectation
         (`lt.testing.exact_expectation`), which is differentiated.
-      reference_replicates: of the long run; None takes four times `num_replicates`, 0 makes no long run.
+      reference_replicates: of the long run; None takes four times `num_replicates`, 0 makes no reference beside the
+        objectives that do not vary.
       data: a pytree of arrays, passed to the objectives as their third argument; None for none.
       num_samples: numbers of samples to sweep; each objective is then called with the keyword `num_samples`.
       num_timings: single calls timed per objective, interleaved, their median reported; 0 for none. Dispatch and host time
@@ -110,7 +120,7 @@ def compare_estimators(
       ...     jax.random.key(0), {"leave-one-out": objective(lt.ScoreFunction()), "sum": objective(lt.Enumerate()),
       ...                         "pathwise": objective(lt.Pathwise())}, 0.0, num_timings=0)
       >>> comparison.reference, comparison["sum"].evaluations, comparison["leave-one-out"].evaluations
-      ('sum, which does not vary', 2, 4)
+      ('sum, which samples nothing', 2, 4)
       >>> comparison["pathwise"].error[:43]
       'ValueError: Pathwise() needs a reparameteri'
     """
@@ -141,6 +151,7 @@ def compare_estimators(
         num_replicates,
         "none" if judged is None else judged.origin,
         interrupted,
+        None if judged is None else judged.value,
     )
 
 
@@ -188,9 +199,8 @@ def _measure(
     contender.error = too_large(probe)
     announcer.begin(contender.name, probe, count, refused=contender.error is not None)
     if contender.error is None:
-        began = time.perf_counter()
         contender.found = replicates(contender.work, key, params, data, count, block)
-        announcer.end(probe, count, time.perf_counter() - began)
+        announcer.end(probe, contender.work.seconds_per_gradient)
 
 
 def _own_reference(
@@ -200,24 +210,51 @@ def _own_reference(
     block: int | None,
     announcer: Announcer,
 ) -> Reference | None:
-    """The gradient of an unbiased objective that does not vary, or a long run of the one that varies least."""
+    """An exact gradient, that of an objective that did not vary, or a long run of the one that varies least."""
+    measured = [c for c in contenders if c.found is not None]
+    unbiased = [c for c in measured if c.unbiased(*arguments)]
+    still = [c for c in unbiased if c.still(arguments[0])]
+    for contender in still:
+        if not contender.work.probe(*arguments).sampled:
+            return _constant(contender, "which samples nothing")
+    if count < 2:
+        return _constant(still[0], "which did not vary") if still else None
+    declaring = [c for c in measured if c.declares(*arguments)]
+    for contender in [*unbiased, *declaring][:1]:  # the exact value of any is that of all
+        announcer.say(f"the exact gradient, by sums or quadrature of {contender.name}")
+        exact = exact_reference(contender.work, contender.name, arguments)
+        if exact is not None:
+            return exact
+    if still:
+        return _constant(still[0], "which did not vary")
+    return _long_run(unbiased, arguments, count, block, announcer) if unbiased else None
+
+
+def _constant(contender: _Contender, why: str) -> Reference:
+    assert contender.found is not None
+    means = [np.asarray(m.mean) for m in contender.found.gradient.leaves]
+    value = float(contender.found.value.mean)
+    return Reference(means, None, f"{contender.name}, {why}", value)
+
+
+def _long_run(
+    unbiased: list[_Contender],
+    arguments: tuple[Any, Any, Any],
+    count: int,
+    block: int | None,
+    announcer: Announcer,
+) -> Reference:
     params, key, data = arguments
-    unbiased = [c for c in contenders if c.found is not None and c.unbiased(*arguments)]
-    for contender in unbiased:
-        if contender.still(params):
-            assert contender.found is not None
-            means = [np.asarray(m.mean) for m in contender.found.gradient.leaves]
-            return Reference(means, None, f"{contender.name}, which does not vary")
-    if count < 2 or not unbiased:
-        return None
     best = min(unbiased, key=_Contender.total_variance)
     announcer.say(f"a long run of {best.name} for the reference")
     fresh = jax.random.fold_in(key, _FRESH)
-    leaves = replicates(best.work, fresh, params, data, count, block).gradient.leaves
+    found = replicates(best.work, fresh, params, data, count, block)
+    leaves = found.gradient.leaves
     return Reference(
         [np.asarray(m.mean) for m in leaves],
         [np.sqrt(m.variance / m.count) for m in leaves],
         f"a long run of {best.name}: {count:,} gradients on other keys",
+        float(found.value.mean),
     )
 
 

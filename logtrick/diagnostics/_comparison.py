@@ -6,6 +6,7 @@ import os
 import pathlib
 from typing import Any
 
+import jax
 import numpy as np
 
 from logtrick._core.module import Module, static
@@ -33,6 +34,10 @@ _HEAD = [
 ]
 
 
+# What is said after z, by verdict.
+_SAID = {"biased": " BIASED", "unclear": ", unclear", "no bias seen": ""}
+
+
 class Comparison(Module):
     """The outcome of `lt.compare_estimators`: prints as a table, in a notebook as HTML.
 
@@ -41,12 +46,14 @@ class Comparison(Module):
       num_replicates: gradients per objective.
       reference: what the biases are measured against, in words; "none" where there is nothing.
       interrupted: whether Ctrl-C ended the comparison; objectives that were not measured are missing.
+      reference_value: the value of the objective that the reference is the gradient of; None where it is not known.
     """
 
     measurements: tuple[Measurement, ...]
     num_replicates: int = static()
     reference: str = static(default="none")
     interrupted: bool = static(default=False)
+    reference_value: float | None = static(default=None)
 
     def __getitem__(self, name: str) -> Measurement:
         """The measurement of that name."""
@@ -69,18 +76,7 @@ class Comparison(Module):
         """Sentences on what the table alone would not say: heavy tails, zero gradients, hints, an interruption."""
         lines = []
         for m in self.measurements:
-            if m.statistics is None:
-                continue
-            if m.statistics.heavy_tails:
-                lines.append(
-                    f"{m.name}: heavy tails. One of {self.num_replicates:,} gradients makes "
-                    f"{m.statistics.largest_share:.0%} of the variance, which is hardly known."
-                )
-            if m.zero:
-                lines.append(
-                    f"{m.name}: every gradient is exactly 0. Is the path to the parameters cut, "
-                    "by a stop_gradient or a step function?"
-                )
+            lines += [f"{m.name}: {note}" for note in _notes(m, self.reference_value)]
         named: dict[str, list[str]] = {}
         for m in self.measurements:
             for hint in m.hints:
@@ -148,6 +144,43 @@ class Comparison(Module):
         return _plot.figure(self, kind, ax)
 
 
+def _notes(m: Measurement, reference_value: float | None) -> list[str]:
+    """What one row alone would not say."""
+    found = m.statistics
+    if found is None:
+        return []
+    count = f"{found.num_replicates:,} gradients"
+    notes = []
+    if found.heavy_tails:
+        notes.append(
+            f"heavy tails. One of {count} makes {found.largest_share:.0%} of the variance: it may be much larger, and of its "
+            "interval only the lower end holds."
+        )
+    if m.zero and found.sampled:
+        notes.append(
+            f"each of {count} is exactly 0. Is what the gradient depends on too rare to be seen in so many, or is the path "
+            "to the parameters cut, by a stop_gradient or a step function?"
+        )
+    elif m.zero:
+        notes.append(
+            "every gradient is exactly 0. Is the path to the parameters cut, by a stop_gradient or a step function?"
+        )
+    elif found.unseen:
+        size = sum(np.size(mean) for mean in jax.tree.leaves(found.mean))
+        notes.append(
+            f"{found.unseen:,} of {size:,} coordinates vanish, or do not vary, in all of {count}, away from the reference. "
+            "They are cut off, or depend on outcomes too rare to be seen in so many: whether they are biased is not known."
+        )
+    if m.verdict == "biased" and reference_value is not None:
+        off = abs(found.value - reference_value)
+        if off > 5 * found.value_error and off > 1e-3 * abs(reference_value):
+            notes.append(
+                f"its value is {number(found.value)}, the reference's {number(reference_value)}. Is it the expectation of "
+                "something else?"
+            )
+    return notes
+
+
 def _slope(points: np.ndarray) -> float:
     """Of the line through points, shape (n, 2), by least squares."""
     x, y = (points - points.mean(0)).T
@@ -167,6 +200,8 @@ def _cells(m: Measurement) -> list[str]:
         return [m.name, f"refused: {m.error}"]
     low, high = m.statistics.total_interval
     interval = f"{number(low)} … {number(high)}"
+    if m.statistics.heavy_tails:
+        interval = f"≥ {number(low)}"
     numbers = [m.variance, m.variance_x_evaluations, m.variance_x_seconds]
     if m.constant:  # what is left is rounding
         numbers = [None if x is None else 0.0 for x in numbers]
@@ -188,6 +223,6 @@ def _cells(m: Measurement) -> list[str]:
 
 def _bias(m: Measurement) -> str:
     words = m.verdict
-    if words in ("biased", "no bias seen"):
-        words = f"{m.bias_z:.2f}" + (" BIASED" if words == "biased" else "")
+    if words in _SAID:
+        words = f"{m.bias_z:.2f}{_SAID[words]}"
     return f"{words}, declared biased" if m.biased else words

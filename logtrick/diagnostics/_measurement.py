@@ -95,7 +95,10 @@ class Measurement(Module):
 
     @property
     def verdict(self) -> str:
-        """In a word or two: refused, not finite, zero gradient, exact, biased, no bias seen, or a dash."""
+        """In a word or two: refused, not finite, zero gradient, exact, biased, unclear, no bias seen, or a dash.
+
+        "unclear": where the largest z is, one gradient makes so much of the variance that z says nothing.
+        """
         if self.statistics is None:
             return "refused"
         if not all(np.all(np.isfinite(m)) for m in jax.tree.leaves(self.statistics.mean)):
@@ -106,14 +109,27 @@ class Measurement(Module):
             return "exact"
         if self.bias_z is None:
             return "–"
-        seen = self.bias_z > self._bound()
-        return "biased" if seen else "no bias seen"
+        bound = self._bound()
+        if self.bias_z <= bound:
+            return "no bias seen"
+        clear = self.statistics.largest_clear_z
+        assert clear is not None
+        return "biased" if clear > bound else "unclear"
 
     def _bound(self) -> float:
-        """The |z| beyond which a row says "biased": by chance in 1 of 10,000 rows, whatever the coordinates."""
+        """The |z| beyond which a row says "biased": by chance in 1 of 10,000 rows, whatever the coordinates.
+
+        By Student's law, whose quantile t follows from the normal one by z ≈ (8ν + 1) / (8ν + 3) √(ν log(1 + t² / ν))
+        (Wallace 1959); an error that is no sampling error is judged by the normal one.
+        """
         assert self.statistics is not None
         coordinates = sum(np.size(m) for m in jax.tree.leaves(self.statistics.mean))
-        return NormalDist().inv_cdf(1 - _FALSE_ALARM / (2 * max(coordinates, 1)))
+        z = NormalDist().inv_cdf(1 - _FALSE_ALARM / (2 * max(coordinates, 1)))
+        freedom = self.statistics.num_replicates - 1
+        if not self.statistics.sampled:
+            return z
+        unscaled = z * (8 * freedom + 3) / (8 * freedom + 1)
+        return math.sqrt(freedom * math.expm1(unscaled**2 / freedom))
 
     def to_dict(self) -> dict[str, Any]:
         """What JSON can hold: numbers (None for what is not known, or not finite), words, and the error."""
@@ -128,6 +144,7 @@ class Measurement(Module):
             "variance_low": _finite(low),
             "variance_high": _finite(high),
             "heavy_tails": found is not None and found.heavy_tails,
+            "unseen": 0 if found is None else found.unseen,
             "signal_to_noise": _finite(self.signal_to_noise),
             "num_samples": self.num_samples,
             "evaluations": self.evaluations,

@@ -5,6 +5,14 @@ import numpy as np
 _GROUPS = 8  # of replicates: the range of their variances is the interval
 
 
+def heavy_share(count: int) -> float:
+    """The share of one of `count` rows in the sum of squared deviations beyond which tails are heavy.
+
+    1.5 / √n: that one row moves the variance by as much as the variance of n normal rows is uncertain, √(2 / n).
+    """
+    return max(1.5 / count**0.5, 15 / count)
+
+
 class Moments:
     """Mean and centered sum of squares of rows, block by block, in float64 (Chan, Golub & LeVeque 1983).
 
@@ -12,14 +20,16 @@ class Moments:
       count: rows seen.
       mean: per coordinate.
       squares: sums of squared deviations from the mean, per coordinate.
-      peak: the largest |entry| of each coordinate.
+      low: the smallest entry of each coordinate.
+      high: the largest.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self.mean: np.ndarray = np.zeros(())
         self.squares: np.ndarray = np.zeros(())
-        self.peak: np.ndarray = np.zeros(())
+        self.low: np.ndarray = np.array(np.inf)
+        self.high: np.ndarray = np.array(-np.inf)
 
     def add(self, rows: np.ndarray) -> None:
         """Take in rows, shape (n, …)."""
@@ -28,20 +38,24 @@ class Moments:
             return
         with np.errstate(over="ignore", invalid="ignore"):  # inf and nan come out as such
             mean = rows.mean(0)
-            self._join(len(rows), mean, ((rows - mean) ** 2).sum(0), np.abs(rows).max(0))
+            squares = ((rows - mean) ** 2).sum(0)
+            self._join(len(rows), mean, squares, rows.min(0), rows.max(0))
 
     def merge(self, other: "Moments") -> None:
         """Take in the rows that `other` has seen."""
         if other.count:
             with np.errstate(over="ignore", invalid="ignore"):
-                self._join(other.count, other.mean, other.squares, other.peak)
+                self._join(other.count, other.mean, other.squares, other.low, other.high)
 
-    def _join(self, count: int, mean: np.ndarray, squares: np.ndarray, peak: np.ndarray) -> None:
+    def _join(
+        self, count: int, mean: np.ndarray, squares: np.ndarray, low: np.ndarray, high: np.ndarray
+    ) -> None:
         shift = mean - self.mean
         total = self.count + count
         self.squares = self.squares + squares + shift**2 * (self.count * count / total)
         self.mean = self.mean + shift * (count / total)
-        self.peak = np.maximum(self.peak, peak)
+        self.low = np.minimum(self.low, low)
+        self.high = np.maximum(self.high, high)
         self.count = total
 
     @property
@@ -49,14 +63,32 @@ class Moments:
         """With one degree of freedom taken off."""
         return np.asarray(self.squares / max(self.count - 1, 1))
 
+    @property
+    def peak(self) -> np.ndarray:
+        """The largest |entry| of each coordinate; 0 where there are no rows."""
+        if not self.count:
+            return np.zeros(())
+        return np.maximum(np.abs(self.low), np.abs(self.high))
+
+    @property
+    def largest_share(self) -> np.ndarray:
+        """Of each coordinate, the share of one row in the sum of squared deviations; 0 where nothing varies."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            largest = np.maximum(self.high - self.mean, self.mean - self.low) ** 2
+            varies = self.squares > 0
+            return np.divide(largest, self.squares, out=np.zeros_like(largest), where=varies)
+
 
 class GradientMoments:
     """The moments of every leaf of a gradient over a known number of replicates.
 
     The replicates are also split into eight groups, in order. The interval of a variance reaches from the smallest to the
-    largest of the groups' variances. Where a group's variance is as likely too small as too large, the interval misses
-    with probability 2⁻⁷, whatever the tails; measured over 400 repeats of 1,000 replicates: normal 98.8 % covered,
-    exponential 99 %, log-normal(0, 1) 98 %, Student's t with 3 degrees of freedom 93 %.
+    largest of the groups' variances (and to the variance of all, which few replicates may leave outside). Where a group's
+    variance is as likely too small as too large, the interval misses with probability 2⁻⁷. Under heavy tails it is too
+    small more often than not, and no data tell by how much: then only the lower end holds. `largest_share` is for noticing.
+    Measured over 1,000 repeats of 1,000 replicates, covered by the interval, and covered or known to be heavy-tailed with a
+    lower end that holds: normal 99, 99 %; exponential 99, 99 %; log-normal(0, 1) 97, 99 %; Student's t with 3 degrees of
+    freedom 94, 96 %; Pareto of index 2.5 (no fourth moment) 73, 99.8 %, and of index 2.1 30, 100 %.
     """
 
     def __init__(self, num_leaves: int, num_replicates: int) -> None:
@@ -107,13 +139,18 @@ class GradientMoments:
 
     def interval(self, leaf: int) -> tuple[float, float]:
         """The interval of `variance(leaf)`."""
-        groups = [variances[leaf] for variances in self.group_variances]
-        return min(groups), max(groups)
+        return self._range(
+            [variances[leaf] for variances in self.group_variances], self.variance(leaf)
+        )
 
     def total_interval(self) -> tuple[float, float]:
         """The interval of the variance summed over all coordinates."""
-        groups = [sum(variances) for variances in self.group_variances]
-        return min(groups), max(groups)
+        whole = sum(self.variance(leaf) for leaf in range(len(self.leaves)))
+        return self._range([sum(variances) for variances in self.group_variances], whole)
+
+    @staticmethod
+    def _range(groups: list[float], whole: float) -> tuple[float, float]:
+        return min(*groups, whole), max(*groups, whole)
 
     @property
     def largest_share(self) -> float:

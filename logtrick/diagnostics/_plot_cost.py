@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from logtrick.diagnostics._plot_marks import COLORS, GRID, INK, PALE, dot, tail
+from logtrick.diagnostics._plot_marks import GRID, INK, PALE, color_of, dot, tail
 from logtrick.diagnostics._tables import number
 
 
@@ -30,7 +30,7 @@ def draw_cost(axes: Any, comparison: Any, measured: list[Any], by_seconds: bool 
     axes.grid(axis="x", color=GRID, lw=0.8)
     axes.set_axisbelow(True)
     for i, m in enumerate(rows):
-        _stem(axes, m, cost(m), len(rows) - i, left, COLORS[i % len(COLORS)])
+        _stem(axes, m, cost(m), len(rows) - i, left, color_of(comparison, m.base_name))
 
 
 def _room(measured: list[Any]) -> float:

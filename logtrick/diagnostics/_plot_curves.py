@@ -6,19 +6,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from logtrick.diagnostics._plot_marks import COLORS, GRID, PALE
+from logtrick.diagnostics._plot_marks import GRID, PALE, color_of
 
 
 def draw_samples(axes: Any, comparison: Any, measured: list[Any]) -> None:
     names = list(comparison.slopes)
-    for i, name in enumerate(names):
-        color = COLORS[i % len(COLORS)]
+    for name in names:
+        color = color_of(comparison, name)
         points = [m for m in measured if m.num_samples and m.base_name == name]
         points = [m for m in points if m.variance > 0 and not m.constant]
         n = np.array([m.num_samples for m in points])
         variance = np.array([m.variance for m in points])
         low, high = np.array([m.variance_interval for m in points]).T
-        label = f"{name}: slope {comparison.slopes[name]:.2f}".replace("-", "−")
+        label = f"{name}: slope " + f"{comparison.slopes[name]:.2f}".replace("-", "−")
         axes.fill_between(n, low, high, color=color, alpha=0.15, lw=0)
         axes.plot(n, variance, "o-", color=color, ms=5, mec="white", mew=0.6, lw=1.4, label=label)
     counts = sorted({m.num_samples for m in measured if m.num_samples})
@@ -40,7 +40,7 @@ def draw_coordinates(axes: Any, comparison: Any, measured: list[Any]) -> None:
         where = np.arange(len(variance)) + 0.5 * (i - (len(measured) - 1) / 2) / len(measured)
         positive = (variance > 0) & (not m.constant)
         label = m.name if positive.any() else f"{m.name}: variance 0"
-        color = COLORS[i % len(COLORS)]
+        color = color_of(comparison, m.base_name)
         axes.plot(where[positive], variance[positive], "o", color=color, ms=4, label=label)
         width = len(variance)
     ends = [0]

@@ -7,6 +7,12 @@ COLORS = ("#b5651d", "#4c5fa8", "#5f8d4e", "#8c4a8c", "#b08900", "#3d7f80", "#8d
 INK, PALE, GRID = "#30323d", "#7b8090", "#eceef1"
 
 
+def color_of(comparison: Any, name: str) -> str:
+    """The color of an objective, the same in every figure; `name` without its number of samples."""
+    names = list(dict.fromkeys(m.base_name for m in comparison.measurements))
+    return COLORS[names.index(name) % len(COLORS)]
+
+
 def biased(m: Any) -> bool:
     return m.verdict == "biased" or bool(m.biased)
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from logtrick.diagnostics._plot_marks import COLORS, GRID, INK, PALE, biased, decades_of, dot
+from logtrick.diagnostics._plot_marks import GRID, INK, PALE, biased, color_of, decades_of, dot
 
 
 def draw_pareto(axes: Any, comparison: Any, measured: list[Any]) -> None:
@@ -32,8 +32,9 @@ def draw_pareto(axes: Any, comparison: Any, measured: list[Any]) -> None:
         x, y = zip(*[(c, v) for c, v, _ in front])
         axes.step(x, y, where="post", color=PALE, lw=1.2, ls="--", zorder=1)
     best = {m.name for _, _, m in front}
-    for i, (c, v, m) in enumerate(drawn):
-        dot(axes, c, v, m, COLORS[i % len(COLORS)], "D" if v == floor else "o")
+    for c, v, m in drawn:
+        color = color_of(comparison, m.base_name)
+        dot(axes, c, v, m, color, "D" if v == floor else "o")
     _labels(axes, drawn, best, floor)
 
 

@@ -13,6 +13,8 @@ from logtrick.training import partition
 
 # A spread, or an error, counts as zero to rounding within this multiple of the float's epsilon.
 _ROUNDING = 64
+# Gradients of at most this part of the exact one count as vanished: rounding, where an outcome is unseen.
+_VANISHING = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +25,13 @@ class Reference:
       leaves: the gradient.
       errors: its standard errors; None where it is exact.
       origin: where it comes from, in words.
+      value: the objective's value there; None where it is not known.
     """
 
     leaves: list[np.ndarray]
     errors: list[np.ndarray] | None = None
     origin: str = "given"
+    value: float | None = None
 
     @property
     def exact(self) -> bool:
@@ -43,8 +47,9 @@ def given(where: str, reference: Any, params: Any) -> Reference | None:
     if reference is None:
         return None
     trained = partition(params)[0]
+    value = None
     if callable(reference):
-        reference = _differentiated(where, reference, params)
+        value, reference = _differentiated(where, reference, params)
     want = jax.tree.map(np.shape, trained)
     if jax.tree.structure(reference) == jax.tree.structure(params):
         reference = partition(reference)[0]
@@ -54,17 +59,19 @@ def given(where: str, reference: Any, params: Any) -> Reference | None:
             f"{where}(reference=…) needs a pytree like params, of shapes {want}; got "
             f"{jax.tree.map(np.shape, reference)}."
         )
-    leaves = [checks.array(where, "reference", x) for x in jax.tree.leaves(reference)]
-    return Reference([np.asarray(x, np.float64) for x in leaves])
+    arrays = [checks.array(where, "reference", x) for x in jax.tree.leaves(reference)]
+    return Reference([np.asarray(x, np.float64) for x in arrays], value=value)
 
 
-def _differentiated(where: str, exact: Callable[[Any], Any], params: Any) -> Any:
+def _differentiated(where: str, exact: Callable[[Any], Any], params: Any) -> tuple[float, Any]:
+    """The value of a function of the parameters, and its gradient."""
     shape = jax.eval_shape(exact, params).shape
     if shape:
         raise ValueError(
             f"{where}(reference=…) needs a function whose value is a scalar; got shape {shape}."
         )
-    return jax.grad(exact)(params)
+    value, gradient = jax.value_and_grad(exact)(params)
+    return float(value), gradient
 
 
 def constant(moment: Moments, epsilon: float) -> np.ndarray:
@@ -72,14 +79,32 @@ def constant(moment: Moments, epsilon: float) -> np.ndarray:
     return np.asarray(np.sqrt(moment.variance) <= _ROUNDING * epsilon * moment.peak)
 
 
+@dataclasses.dataclass(frozen=True)
+class Judgment:
+    """What the coordinates of one leaf are, beside a reference.
+
+    Attributes:
+      z: (mean − reference) / standard error.
+      exact: whether variance and error are 0 to rounding.
+      unseen: whether the gradients are sampled and the coordinate (almost) vanished or did not vary in all of them, away
+        from the reference: it is cut off, or depends on outcomes too rare to be seen in so many gradients.
+    """
+
+    z: np.ndarray
+    exact: np.ndarray
+    unseen: np.ndarray
+
+
 def judge(
-    moment: Moments, reference: Reference, leaf: int, epsilon: float, value: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """z of every coordinate of a leaf, and whether the coordinate is exact.
+    moment: Moments, reference: Reference, leaf: int, epsilon: float, value: float, sampled: bool
+) -> Judgment:
+    """Compare every coordinate of a leaf with the reference.
 
     Rounding adds to the standard error: 64 epsilons of the coordinate's own size, not of the size of the value or of its
     neighbors, beside which a small coordinate could be wrong altogether. Only where the exact gradient is 0 and the
-    coordinate does not vary there is no such size, and the value's and the leaf's are taken.
+    coordinate does not vary there is no such size, and the value's and the leaf's are taken. Where the outcome that a
+    coordinate depends on has a probability of 1/n in one of n gradients, the standard error of their mean is the
+    coordinate's own size: that is added where the outcome is unseen.
 
     Args:
       moment: of the leaf.
@@ -87,6 +112,7 @@ def judge(
       leaf: the leaf's index.
       epsilon: of the float type of the parameters.
       value: the size of the objective's value.
+      sampled: whether the gradients depend on the key.
     """
     want, want_error = reference.leaves[leaf], reference.error(leaf)
     error = np.asarray(moment.mean - want)
@@ -97,8 +123,10 @@ def judge(
     without = value + np.max(moment.peak, initial=0.0) + largest
     scale = np.where(none & (moment.peak > 0), without, own)
     rounding = _ROUNDING * epsilon * np.where(still, scale, own)
-    spread = np.sqrt(moment.variance / moment.count + rounding**2 + want_error**2)
     within = still & (np.abs(error) <= rounding)
-    exact = within & reference.exact
+    vanishing = moment.peak <= _VANISHING * np.abs(want)
+    unseen = sampled & (still | vanishing) & ~within
+    rare = np.where(unseen, own, 0.0)
+    spread = np.sqrt(moment.variance / moment.count + rounding**2 + want_error**2 + rare**2)
     z = np.divide(error, spread, out=np.zeros_like(error), where=(spread > 0) & ~within)
-    return np.where(np.isfinite(error), z, np.nan), exact
+    return Judgment(np.where(np.isfinite(error), z, np.nan), within & reference.exact, unseen)

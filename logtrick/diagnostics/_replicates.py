@@ -19,7 +19,7 @@ from logtrick._core.module import Module
 from logtrick._core.objectives import check_objective, value_and_aux
 from logtrick.diagnostics._moments import GradientMoments, Moments
 from logtrick.expectations import expect_program
-from logtrick.programs import host_errors_surface
+from logtrick.programs import dependencies, host_errors_surface
 from logtrick.training import merge, partition
 
 Array = jax.Array
@@ -35,11 +35,12 @@ class Probe:
       evaluations: of f in one gradient; None where not known.
       biased: the names of the estimators that are declared biased.
       hints: what would make the variance smaller, in words.
+      sampled: whether the gradient can depend on the key. Where it does not, it is no estimate.
       seconds: what tracing took.
     """
 
-    def __init__(self, bytes: int, seen: Seen, seconds: float) -> None:
-        self.bytes, self.seconds = bytes, seconds
+    def __init__(self, bytes: int, seen: Seen, sampled: bool, seconds: float) -> None:
+        self.bytes, self.sampled, self.seconds = bytes, sampled, seconds
         self.evaluations, self.biased, self.hints = seen
 
 
@@ -58,9 +59,9 @@ class Replicator:
         self.where, self.objective, self.options = where, objective, dict(options)
         self.single = jax.jit(self._value_and_grad)
         self.block = jax.jit(self._block, static_argnames=("size",))
-        self.compile_seconds: float | None = (
-            None  # of `single`, tracing included, when first called
-        )
+        # of `single`, tracing included, when first called
+        self.compile_seconds: float | None = None
+        self.seconds_per_gradient: float | None = None  # in the last block that ran
         self._probes: dict[Any, Probe] = {}
         self.functions: list[Any] = []  # in the structure of the parameters
         self.boxes: list[Any] = []  # the black boxes that it calls, found while tracing
@@ -95,7 +96,9 @@ class Replicator:
             seconds = time.perf_counter() - began
             # the value alone: what reverse mode computes anew is no further evaluation
             seen = seen_in(self.value, params, key, data)
-            self._probes[kind] = Probe(largest_bytes(jaxpr.jaxpr.eqns), seen, seconds)
+            largest = largest_bytes(jaxpr.jaxpr.eqns)
+            sampled = _reads_key(jaxpr.jaxpr, len(jax.tree.leaves(params)))
+            self._probes[kind] = Probe(largest, seen, sampled, seconds)
             _remember(self)
         return self._probes[kind]
 
@@ -112,6 +115,13 @@ class Replicator:
         began = time.perf_counter()
         jax.block_until_ready(self.single(params, key, data))
         return time.perf_counter() - began
+
+
+def _reads_key(jaxpr: Any, index: int) -> bool:
+    """Whether a gradient can depend on the key, input `index` of the jaxpr, whose first output is the value."""
+    label = frozenset([0])
+    inputs = [label if i == index else frozenset[int]() for i in range(len(jaxpr.invars))]
+    return any(found for found in dependencies(jaxpr, inputs)[1:])
 
 
 _KEPT = 64
@@ -163,12 +173,14 @@ def moments(
 ) -> tuple[Moments, GradientMoments]:
     """The moments of the value, and of the gradient's leaves, over `count` replicates."""
     base = jax.random.fold_in(key, keys.REPLICATE)
-    most = min(count, block or max(1, _BLOCK_BYTES // work.probe(params, base, data).bytes))
+    fitting = block or max(1, _BLOCK_BYTES // work.probe(params, base, data).bytes)
+    most = min(-(-count // 2), fitting)  # two blocks: the second one's time is without compilation
     # Even blocks: no more than the surplus of the last one is thrown away.
     size = -(-count // -(-count // most))
     value = Moments()
     gradient = GradientMoments(len(jax.tree.leaves(partition(params)[0])), count)
     for start in range(0, count, size):
+        began = time.perf_counter()
         with host_errors_surface([], boxes=work.boxes):
             values, grads = jax.device_get(
                 work.block(params, base, data, np.int32(start), size=size)
@@ -176,5 +188,6 @@ def moments(
         kept = min(size, count - start)
         value.add(np.asarray(values, np.float64)[:kept])
         gradient.add([np.asarray(g, np.float64)[:kept] for g in jax.tree.leaves(grads)])
+        work.seconds_per_gradient = (time.perf_counter() - began) / size
     _remember(work)
     return value, gradient

@@ -13,7 +13,7 @@ from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, static
 from logtrick._core.objectives import check_swapped
-from logtrick.diagnostics._moments import GradientMoments
+from logtrick.diagnostics._moments import GradientMoments, heavy_share
 from logtrick.diagnostics._reference import Reference, constant, given, judge
 from logtrick.diagnostics._replicates import Replicator, moments, replicator
 from logtrick.diagnostics._tables import html_table, number, text_table
@@ -29,6 +29,7 @@ class GradientStatistics(Module):
       standard_error: of `mean`, √(variance / num_replicates).
       signal_to_noise: |mean| / √variance per coordinate; inf where only the variance is 0, 0 where both are.
       bias_z: (mean − reference) / standard_error per coordinate; None without a reference.
+      tail_share: the largest share of one replicate in the sum of squared deviations, per coordinate.
       leaf_variance: the variance of one estimate summed over a leaf's coordinates, a number per leaf.
       leaf_interval: its interval, an array (low, high) per leaf.
       total_variance: the variance of one estimate, summed over all coordinates.
@@ -38,7 +39,11 @@ class GradientStatistics(Module):
       exact: whether all variances and all errors are zero to the rounding of each coordinate; False without a reference.
       constant: whether no coordinate varies, to rounding; what there is of variance is rounding too.
       zero: whether every estimate is exactly 0 in every coordinate: a gradient that is cut off, most often.
+      unseen: how many coordinates vanished, or did not vary, in all replicates, but not in the reference, though they
+        depend on the key: they are cut off, or depend on outcomes too rare to be seen in so many replicates.
+      sampled: whether the gradient can depend on the key.
       value: the mean of the objective's value.
+      value_error: its standard error.
       num_replicates: how many estimates there were.
     """
 
@@ -47,6 +52,7 @@ class GradientStatistics(Module):
     standard_error: Any
     signal_to_noise: Any
     bias_z: Any
+    tail_share: Any
     leaf_variance: Any
     leaf_interval: Any
     total_variance: float = static()
@@ -55,13 +61,21 @@ class GradientStatistics(Module):
     exact: bool = static()
     constant: bool = static()
     zero: bool = static()
+    unseen: int = static()
+    sampled: bool = static()
     value: float = static()
+    value_error: float = static()
     num_replicates: int = static()
 
     @property
     def heavy_tails(self) -> bool:
         """Whether one replicate makes so much of the variance that it is hardly known."""
-        return self.largest_share > max(0.1, 15 / self.num_replicates)
+        return self.largest_share > self._heavy_share
+
+    @property
+    def _heavy_share(self) -> float:
+        """The share of one replicate beyond which tails are heavy."""
+        return heavy_share(self.num_replicates)
 
     @property
     def largest_z(self) -> float | None:
@@ -70,6 +84,18 @@ class GradientStatistics(Module):
             return None
         found = [np.max(np.abs(z), initial=0.0) for z in jax.tree.leaves(self.bias_z)]
         return float(np.max(found))
+
+    @property
+    def largest_clear_z(self) -> float | None:
+        """The largest |bias_z| of a coordinate without heavy tails; None without a reference.
+
+        Under heavy tails neither the mean nor its standard error is known, and z is no normal number.
+        """
+        if self.bias_z is None:
+            return None
+        pairs = zip(jax.tree.leaves(self.bias_z), jax.tree.leaves(self.tail_share))
+        clear = [np.abs(z)[share <= self._heavy_share] for z, share in pairs]
+        return float(np.max([np.max(z, initial=0.0) for z in clear]))
 
     @property
     def total_signal_to_noise(self) -> float:
@@ -195,17 +221,18 @@ def as_data(data: Any) -> tuple[Any, ...]:
 
 
 class Replicates:
-    """The moments of one objective's values and gradients."""
+    """The moments of one objective's values and gradients, and whether these are sampled."""
 
-    def __init__(self, value: Any, gradient: GradientMoments, count: int) -> None:
-        self.value, self.gradient, self.count = value, gradient, count
+    def __init__(self, value: Any, gradient: GradientMoments, count: int, sampled: bool) -> None:
+        self.value, self.gradient, self.count, self.sampled = value, gradient, count, sampled
 
 
 def replicates(
     work: Replicator, key: Any, params: Any, data: tuple[Any, ...], count: int, block: int | None
 ) -> Replicates:
     """Run an objective `count` times."""
-    return Replicates(*moments(work, key, params, data, count, block), count)
+    sampled = work.probe(params, key, data).sampled
+    return Replicates(*moments(work, key, params, data, count, block), count, sampled)
 
 
 def epsilons_of(params: Any) -> list[float]:
@@ -220,12 +247,13 @@ def statistics(found: Replicates, params: Any, reference: Reference | None) -> G
     epsilons = epsilons_of(params)
     leaves = found.gradient.leaves
     indices = range(len(leaves))
-    bias_z, exact = None, False
+    bias_z, exact, unseen = None, False, 0
     if reference is not None:
         size = float(found.value.peak)
-        judged = [judge(leaves[i], reference, i, epsilons[i], size) for i in indices]
-        bias_z = tree.unflatten([z for z, _ in judged])
-        exact = all(bool(np.all(e)) for _, e in judged)
+        judged = [judge(leaves[i], reference, i, epsilons[i], size, found.sampled) for i in indices]
+        bias_z = tree.unflatten([j.z for j in judged])
+        exact = all(bool(np.all(j.exact)) for j in judged)
+        unseen = sum(int(np.sum(j.unseen)) for j in judged)
     return GradientStatistics(
         mean=tree.unflatten([np.asarray(m.mean) for m in leaves]),
         variance=tree.unflatten([m.variance for m in leaves]),
@@ -234,6 +262,7 @@ def statistics(found: Replicates, params: Any, reference: Reference | None) -> G
             [_ratio(np.abs(m.mean), np.sqrt(m.variance)) for m in leaves]
         ),
         bias_z=bias_z,
+        tail_share=tree.unflatten([m.largest_share for m in leaves]),
         leaf_variance=tree.unflatten([found.gradient.variance(i) for i in indices]),
         leaf_interval=tree.unflatten([np.array(found.gradient.interval(i)) for i in indices]),
         total_variance=sum(found.gradient.variance(i) for i in indices),
@@ -242,7 +271,10 @@ def statistics(found: Replicates, params: Any, reference: Reference | None) -> G
         exact=exact,
         constant=all(bool(np.all(constant(m, e))) for m, e in zip(leaves, epsilons)),
         zero=all(bool(np.all(m.peak == 0)) for m in leaves),
+        unseen=unseen,
+        sampled=found.sampled,
         value=float(found.value.mean),
+        value_error=math.sqrt(found.value.variance / found.count),
         num_replicates=found.count,
     )
 

@@ -35,6 +35,7 @@ from logtrick.programs._statements import (
     check_distribution as check_distribution,
     check_estimator as check_estimator,
     cost as cost,
+    estimators_replaced as estimators_replaced,
     fresh_key as fresh_key,
     sample as sample,
     whole_cost as whole_cost,

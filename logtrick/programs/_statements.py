@@ -1,8 +1,11 @@
 """What a program yields: draws, costs, loops over time, plates of independent elements, keys."""
 
+import contextlib
 import contextvars
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
+
+import jax
 
 from logtrick._core import checks
 from logtrick._core.calls import described, in_words
@@ -64,10 +67,34 @@ class Sample(Statement):
     """A draw at a site: its distribution, its estimator, its name."""
 
     def __init__(self, dist: Distribution, estimator: Estimator, name: str | None) -> None:
-        self.dist, self.estimator, self.name = dist, estimator, name
+        replace = _REPLACE.get()
+        self.dist, self.name = dist, name
+        self.estimator = estimator if replace is None else replace(dist)
 
     def read(self, reader: Any) -> Any:
         return reader.sample(self)
+
+
+_REPLACE: contextvars.ContextVar[Callable[[Distribution], Estimator] | None] = (
+    contextvars.ContextVar("logtrick_replaced_estimators", default=None)
+)
+
+
+@contextlib.contextmanager
+def estimators_replaced(by: Callable[[Distribution], Estimator]) -> Iterator[None]:
+    """Every site that is traced inside has the estimator `by(dist)` in the place of its own.
+
+    JAX keeps the traces of inner `jit`s, by function and by the settings that tracing depends on. A setting that hardly
+    anybody uses, and that lowers no precision, is made inside, so that functions traced before are traced anew, and traces
+    with replaced estimators are not run later.
+    """
+    used = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]  # made at run time
+    token = _REPLACE.set(by)
+    try:
+        with jax.default_matmul_precision("float32" if used == "high" else "high"):
+            yield
+    finally:
+        _REPLACE.reset(token)
 
 
 class Cost(Statement):

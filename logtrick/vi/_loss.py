@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from logtrick._core import checks
+from logtrick._core import checks, meter
 from logtrick._core.calls import in_words
 from logtrick._core.kernel import first_order
 from logtrick._core.keys import as_key
@@ -19,6 +19,7 @@ from logtrick.vi._estimators._base import Problem, WeightEstimator
 from logtrick.vi._estimators._stl import STL
 from logtrick.vi._families._wrapped import as_guide
 from logtrick.vi._guide import Guide
+from logtrick.vi._legality import cell
 from logtrick.vi._objectives._base import Objective
 from logtrick.vi._objectives._elbo import ELBO
 from logtrick.vi._repeated import repeated
@@ -85,6 +86,9 @@ def loss(
         noise = problem.noise(key, groups, size)
         values = over_elements(lambda n: estimator.surrogate(problem, n), noise)
         value = sign * jnp.mean(values)
+        meter.report(groups * size, value)
+        if not cell(objective, estimator).unbiased:
+            meter.report_biased([type(estimator).__name__])
         if has_aux:
             raise ValueError(
                 f"vi.loss(has_aux=True) needs an estimator of lt; got {type(estimator).__name__}(), which does not learn."
@@ -172,7 +176,9 @@ def _several_draws(
     _check_needs(estimator, problem.q)
 
     def phi(xs: Any) -> Array:
-        return problem.objective.value(over_elements(problem.log_weight, xs))
+        value = problem.objective.value(over_elements(problem.log_weight, xs))
+        meter.report(size - 1, value)  # the expectation counts one evaluation, of k log-densities
+        return value
 
     dist = repeated(problem.q.base, size)
     return expect(key, phi, dist, estimator=estimator, num_samples=groups, has_aux=has_aux)

@@ -57,3 +57,65 @@ def test_an_estimate_runs_nothing():
     shapes = jax.ShapeDtypeStruct((10,), jnp.float32)
     assert lt.diagnostics.estimate_cost(enumerated, shapes).evaluations == 1024
     assert repr(found).startswith("1,024 evaluations of f, largest array ")
+
+
+def planted(scale, shape=jax.random.normal):
+    """An estimate of the gradient 1 with a known spread, by one evaluation of f."""
+
+    def value(mu, key):
+        noise = scale * shape(key)
+        return lt.expect(
+            key, lambda x: x * (1.0 + noise), lt.Normal(mu, 1.0), estimator=lt.Pathwise()
+        )
+
+    return value
+
+
+def test_planted_winners_are_found():
+    """Variances a factor of 2 apart, the best in any place."""
+    scales = [2.0, 1.0, 1.41, 2.83, 4.0]
+    for shift in range(3):
+        order = scales[shift:] + scales[:shift]
+        found = lt.autoselect(
+            jax.random.key(shift),
+            {f"{scale}": planted(scale) for scale in order},
+            0.3,
+            reference=1.0,
+        )
+        assert found.name == "1.0" and found.left_out == {}
+        assert found.measurement.variance == pytest.approx(1.0, rel=0.3)
+
+
+def test_a_variance_that_is_hardly_known_does_not_win_by_it():
+    """Of a Pareto law of index 2.2 most samples of 100 show less than half of the variance."""
+
+    def pareto(key):
+        return (jax.random.pareto(key, 2.2) - 2.2 / 1.2) / 1.2  # variance 5.3
+
+    wins = 0
+    for seed in range(4):
+        chosen = {"tails": planted(1.0, pareto), "known": planted(1.2)}
+        found = lt.autoselect(jax.random.key(seed), chosen, 0.3, num_replicates=400, reference=1.0)
+        wins += found.name == "known"
+    assert wins >= 3
+
+
+def test_what_is_interrupted_returns_the_best_so_far():
+    calls = []
+
+    def interrupt(logits, key):
+        calls.append(1)
+        if len(calls) > 2:  # traced twice in the first round
+            raise KeyboardInterrupt
+        return OBJECTIVES["DisARM"](logits, key)
+
+    chosen = {"leave-one-out": OBJECTIVES["leave-one-out"], "late": interrupt}
+    with pytest.raises(KeyboardInterrupt):
+        lt.autoselect(KEY, {"stop": _stopped}, LOGITS, num_replicates=40)
+    found = lt.autoselect(KEY, {**chosen, "stop": _stopped}, LOGITS, num_replicates=40)
+    assert found.interrupted and found.name in chosen and repr(found).startswith("selected: ")
+    assert "interrupted; so far" in repr(found)
+
+
+def _stopped(logits, key):
+    raise KeyboardInterrupt

@@ -62,11 +62,28 @@ def test_a_seed_gives_the_same_numbers(tmp_path):
         ([], "needs a problem"),
         (["arms-toy", "--plot", "a.png", "--kind", "samples"], "needs several --samples"),
         (["arms-toy", "--json", "nowhere/a.json"], "there is no folder 'nowhere'"),
+        (["arms-toy", "--json", "."], "that is a folder"),
+        (["arms-toy", "--plot", "a.xyz"], "no kind of figure 'xyz'. Known: "),
+        (["arms-toy", "--timings", "-1"], "at least 0; got '-1'"),
+        (["arms-toy", "--seed", "-1"], "at least 0; got '-1'"),
+        (["arms-toy", "--samples", "2,x"], "at least 1; got 'x'"),
+        (["arms-toy", "--replicates", "1"], "at least 2; got '1'"),
+        (["arms-toy", "--estimators", ","], "needs names of --list"),
     ],
 )
 def test_wrong_arguments_exit_with_2(capsys, command, message):
-    assert main(command) == 2
+    try:
+        code = main(command)
+    except SystemExit as error:  # argparse's own
+        code = error.code
+    assert code == 2
     assert message in capsys.readouterr().err
+
+
+def test_nothing_to_select_exits_with_2(capsys):
+    command = ["arms-toy", "--estimators", "straight-through", "--samples", "2", "--select"]
+    assert main([*command, *FAST]) == 2
+    assert "needs an objective that is not refused" in capsys.readouterr().err
 
 
 def test_a_reader_that_leaves_is_no_error():

@@ -40,7 +40,12 @@ def comparison():
 @pytest.fixture(scope="module")
 def swept():
     return lt.compare_estimators(
-        KEY, {"loo": LOO}, LOGITS, num_replicates=100, num_timings=0, num_samples=(2, 4, 8)
+        KEY,
+        {"leave-one-out": LOO},
+        LOGITS,
+        num_replicates=100,
+        num_timings=0,
+        num_samples=(2, 4, 8),
     )
 
 
@@ -85,7 +90,8 @@ def test_what_the_cost_panels_say(comparison):
 def test_samples_show_slopes(swept):
     (axes,) = swept.plot("samples").axes
     label = axes.get_legend().get_texts()[0].get_text()
-    assert label == f"loo: slope {swept.slopes['loo']:.2f}".replace("-", "−")
+    slope = f"{swept.slopes['leave-one-out']:.2f}".replace("-", "−")
+    assert label == f"leave-one-out: slope {slope}"
     assert [t.get_text() for t in axes.get_xticklabels()] == ["2", "4", "8"]
 
 
@@ -94,6 +100,16 @@ def test_the_front_is_what_no_other_beats(comparison):
     bold = {t.get_text() for t in axes.texts if t.get_fontweight() == "bold"}
     assert bold == {"sum (variance 0)"}  # 8 evaluations as leave-one-out, and exact
     assert "straight-through (biased)" in {t.get_text() for t in axes.texts}
+
+
+def test_an_objective_has_one_color(comparison):
+    """In the panel of costs, and beside the front, where the refused one has no place."""
+    (left, _), (front,) = comparison.plot("cost").axes, comparison.plot("pareto").axes
+    shades = [
+        {line.get_color() for line in axes.lines if line.get_marker() == "o"}
+        for axes in (left, front)
+    ]
+    assert shades[1] and shades[1] <= shades[0]
 
 
 def test_axes_of_the_users_own(comparison):

@@ -1,0 +1,106 @@
+"""The exact gradient that a comparison finds by itself: sums, quadrature, and what has none."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import logtrick as lt
+
+KEY = jax.random.key(3)
+
+
+def reference_of(objective, params, **more):
+    race = lt.compare_estimators(
+        KEY, {"a": objective}, params, num_replicates=50, num_timings=0, **more
+    )
+    return race.reference, race["a"]
+
+
+def test_discrete_programs_are_summed(x64):
+    def program(logits, data):
+        a = yield lt.sample(lt.Bernoulli(logits[0]), lt.ScoreFunction())
+        b = yield lt.sample(lt.Categorical(logits * (1.0 + a)), lt.UnorderedSet(2))
+        yield lt.cost((a - data) ** 2 * (b + 1.0))
+
+    logits = jnp.array([0.3, -0.7, 0.2])
+
+    def exact(logits):
+        p = jax.nn.sigmoid(logits[0])
+        means = [jax.nn.softmax(logits * (1.0 + a)) @ jnp.arange(1.0, 4.0) for a in (0.0, 1.0)]
+        return (1 - p) * 0.16 * means[0] + p * 0.36 * means[1]
+
+    race = lt.compare_estimators(
+        KEY, {"a": program}, logits, data=jnp.asarray(0.4), num_replicates=50, num_timings=0
+    )
+    assert race.reference == "the exact sum over all outcomes of a"
+    row, want = race["a"].statistics, jax.grad(exact)(logits)
+    spread = row.standard_error
+    np.testing.assert_allclose(row.mean - row.bias_z * spread, want, rtol=1e-9)
+    assert race.reference_value == pytest.approx(float(exact(logits)), rel=1e-12)
+
+
+def test_normals_are_integrated(x64):
+    f = lambda x, t: jnp.cos(x[0]) * x[1] ** 2 + t["scale"] * x[0]
+    dist_of = lambda t: lt.Normal(t["loc"], t["scale"])
+
+    def objective(t, key):
+        return lt.expect(key, lambda x: f(x, t), dist_of(t), num_samples=8)
+
+    params = {"loc": jnp.array([0.3, -1.0]), "scale": jnp.asarray(0.7)}
+    own = lambda t, key: objective({**t, "scale": t["scale"] * jnp.ones(())}, key)
+    want = lt.testing.exact_gradient(f, dist_of, params)
+    origin, row = reference_of(own, params)
+    assert origin == "the expectation of a by quadrature"
+    for name in params:
+        error, z = row.statistics.standard_error[name], row.statistics.bias_z[name]
+        np.testing.assert_allclose(row.statistics.mean[name] - z * error, want[name], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["a step", "a key of its own", "too many dimensions", "a loop"])
+def test_what_has_no_exact_gradient_has_a_long_run(kind):
+    def looped(t):
+        def step(carry, _):
+            x = yield lt.sample(lt.Bernoulli(t + carry))
+            return x, None
+
+        total, _ = yield lt.scan(step, 0.0, jnp.arange(3))
+        yield lt.cost(total)
+
+    normal = lambda f, dim=1: (
+        lambda t, key: lt.expect(
+            key, lambda x: f(jnp.sum(x), key), lt.Normal(t + jnp.zeros(dim), 1.0)
+        )
+    )
+    objective = {
+        "a step": normal(lambda x, key: jnp.where(x > 0.3, 1.0, 0.0)),
+        "a key of its own": normal(lambda x, key: x * jax.random.normal(key)),
+        "too many dimensions": normal(lambda x, key: x**2, 6),
+        "a loop": looped,
+    }[kind]
+    origin, row = reference_of(objective, 0.2)
+    assert (
+        origin == "a long run of a: 200 gradients on other keys" and row.verdict == "no bias seen"
+    )
+
+
+def test_a_function_jitted_before_is_summed_and_samples_afterwards():
+    inner = jax.jit(lambda t, key: lt.expect(key, lambda x: (x - 0.4) ** 2, lt.Bernoulli(t)))
+    before = jax.grad(inner)(0.2, KEY)
+    origin, _ = reference_of(lambda t, key: inner(t, key), 0.2)
+    assert origin == "the exact sum over all outcomes of a"
+    assert jax.grad(inner)(0.2, KEY) == before
+    assert jax.grad(inner)(0.2, jax.random.key(8)) != before
+
+
+def test_no_reference_where_none_is_wanted():
+    objective = lambda t, key: lt.expect(key, lambda x: x, lt.Bernoulli(t))
+    assert reference_of(objective, 0.2, reference_replicates=0)[0] == "none"
+
+
+def test_biased_objectives_alone_are_judged():
+    objective = lambda t, key: lt.expect(
+        key, lambda x: (x - 0.45) ** 3, lt.Bernoulli(t), estimator=lt.StraightThrough()
+    )
+    origin, row = reference_of(objective, 0.2)
+    assert origin.startswith("the exact sum") and row.bias_z is not None

@@ -1,0 +1,147 @@
+"""What rare outcomes and heavy tails do to a comparison: no false bias, no false exactness, intervals that say so."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+import logtrick as lt
+from logtrick.diagnostics._moments import GradientMoments, heavy_share
+
+KEY = jax.random.key(2)
+
+
+def objective(estimator, num_samples=1):
+    f = lambda x: 2.0 + jnp.sum(x)
+    dist = lt.Bernoulli
+    return lambda l, key: lt.expect(key, f, dist(l), estimator=estimator, num_samples=num_samples)
+
+
+PLAIN = objective(lt.ScoreFunction(lt.NoBaseline()))
+
+
+def test_an_outcome_that_is_never_seen_is_neither_exact_nor_a_bias():
+    """At p = e⁻⁸ all of 300 gradients are −p f(0); the exact one is p (1 − p)."""
+    race = lt.compare_estimators(KEY, {"plain": PLAIN}, -8.0, num_replicates=300, num_timings=0)
+    assert race.reference == "the exact sum over all outcomes of plain"
+    row = race["plain"]
+    assert row.constant and not row.exact and row.verdict == "no bias seen"
+    assert row.statistics.unseen == 1 == race.to_dict()["plain"]["unseen"]
+    assert "1 of 1 coordinates vanish, or do not vary, in all of 300 gradients" in race.notes[0]
+
+
+def test_a_constant_that_reads_no_key_is_a_bias():
+    wrong = lambda l, key: 2.0 * objective(lt.Enumerate())(l, key)
+    exact = jax.nn.sigmoid(-8.0) * jax.nn.sigmoid(8.0)
+    race = lt.compare_estimators(
+        KEY, {"wrong": wrong}, -8.0, num_replicates=4, num_timings=0, reference=exact
+    )
+    assert race["wrong"].verdict == "biased" and race["wrong"].statistics.unseen == 0
+
+
+def test_one_rare_coordinate_beside_others():
+    chosen = {"DisARM": objective(lt.DisARM()), "sum": objective(lt.Enumerate())}
+    race = lt.compare_estimators(
+        KEY, chosen, jnp.array([0.0, -12.0]), num_replicates=300, num_timings=0
+    )
+    assert race["DisARM"].statistics.unseen == 1 and race["DisARM"].verdict == "no bias seen"
+    assert race["sum"].exact and race["sum"].statistics.unseen == 0
+
+
+def test_a_gradient_that_is_cut_off_in_one_leaf_is_said():
+    def cut(params, key):
+        held = {"a": params["a"], "b": jax.lax.stop_gradient(params["b"])}
+        return objective(lt.ScoreFunction(), 8)(jnp.stack([held["a"], held["b"]]), key)
+
+    race = lt.compare_estimators(
+        KEY, {"cut": cut}, {"a": 0.0, "b": 0.0}, num_replicates=100, num_timings=0,
+        reference={"a": 0.25, "b": 0.25},
+    )  # fmt: skip
+    assert race["cut"].statistics.unseen == 1 and "They are cut off, or" in race.notes[0]
+
+
+def test_selection_leaves_out_what_sees_nothing():
+    with pytest.raises(ValueError, match="is not the exact gradient: too rare to be seen"):
+        lt.autoselect(KEY, {"plain": PLAIN}, -12.0, num_replicates=200)
+
+
+LAWS = {  # draws, and their exact variance
+    "normal": (lambda r, n: r.normal(size=n), 1.0),
+    "log-normal": (lambda r, n: r.lognormal(size=n), np.e * (np.e - 1)),
+    "t, 3 degrees of freedom": (lambda r, n: r.standard_t(3, size=n), 3.0),
+    "Pareto, index 2.5": (lambda r, n: r.pareto(2.5, size=n), 2.5 / (1.5**2 * 0.5)),
+}
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("count", [200, 1000])
+def test_what_an_interval_says_is_true(law, count):
+    """Covered, or one gradient makes so much of the variance that only the lower end is claimed, which then holds."""
+    draw, variance = LAWS[law]
+    generator, repeats, true, covered = np.random.default_rng(0), 200, 0, 0
+    for _ in range(repeats):
+        moments = GradientMoments(1, count)
+        moments.add([draw(generator, count)[:, None]])
+        low, high = moments.total_interval()
+        heavy = moments.largest_share > heavy_share(count)
+        covered += low <= variance <= high
+        true += low <= variance and (heavy or variance <= high)
+    assert true >= {200: 0.9, 1000: 0.94}[count] * repeats
+    if law == "normal":
+        assert covered >= 0.97 * repeats
+
+
+def test_few_replicates_leave_the_variance_inside_of_its_interval():
+    moments = GradientMoments(1, 5)
+    moments.add([np.array([0.0, 0.1, 5.0, 5.1, 9.0])[:, None]])
+    low, high = moments.total_interval()
+    assert low <= moments.variance(0) <= high
+
+
+def test_a_bias_under_heavy_tails_is_unclear():
+    """The mean of 200 Pareto weights of index 1.2 is far below their expectation, and so is its standard error."""
+
+    def weighted(mu, key):
+        u = jax.random.uniform(key, minval=1e-6)
+        return mu * u ** (-1 / 1.2) / 6.0
+
+    found = [
+        lt.compare_estimators(
+            jax.random.key(seed),
+            {"w": weighted},
+            1.0,
+            num_replicates=200,
+            num_timings=0,
+            reference=5.0,
+        )
+        for seed in range(3)
+    ]
+    assert [race["w"].verdict for race in found] == ["unclear"] * 3
+    assert ", unclear" in repr(found[0]) and "≥ " in repr(found[0])
+
+
+@pytest.mark.parametrize("count", [4, 11, 200])
+def test_the_bound_of_a_bias_is_students(count):
+    noise = lambda mu, key: mu * jax.random.normal(key)
+    row = lt.compare_estimators(
+        KEY, {"a": noise}, 1.0, num_replicates=count, num_timings=0, reference=0.0
+    )["a"]
+    rate = 2 * stats.t(count - 1).sf(row._bound())
+    assert (
+        2e-5 < rate < 1.1e-4
+    )  # never more than 1 in 10,000; Wallace's formula is careful with few
+
+
+def test_what_estimates_something_else_is_named():
+    chosen = {
+        "f": objective(lt.Enumerate()),
+        "2 f": lambda l, key: 2.0 * objective(lt.ScoreFunction(), 4)(l, key),
+    }
+    race = lt.compare_estimators(
+        KEY, chosen, jnp.array([0.0, 1.0]), num_replicates=1000, num_timings=0
+    )
+    assert race["2 f"].verdict == "biased" and race.reference_value == pytest.approx(
+        3.231, rel=1e-3
+    )
+    assert "2 f: its value is 6.4" in race.notes[0] and "something else?" in race.notes[0]
