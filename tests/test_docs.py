@@ -17,8 +17,8 @@ SECTION = re.compile(rf"^(\s*)({'|'.join(ORDER)}):\s*$", re.M)
 ENTRY = re.compile(r"^(\*{0,2}\w+(?:, \*{0,2}\w+)*)(?: \([^)]*\))?:")
 
 
-# The engine's rooms: what users need of these is exported by `logtrick` itself, the rest is for our own packages.
-ENGINE = ("programs", "expectations", "eligibility")
+# The engine's own package: what users need of it is exported by `logtrick` itself but for this, the rest is for us.
+OF_PROGRAMS = ("Explanation",)
 
 
 def public_objects() -> dict[str, object]:
@@ -26,11 +26,10 @@ def public_objects() -> dict[str, object]:
     found = {}
     for name in lt.__all__:
         value = getattr(lt, name)
-        if name in ENGINE:
-            continue
         inner = {name: value}
         if inspect.ismodule(value):
-            inner = {f"{name}.{n}": v for n, v in vars(value).items() if not n.startswith("_")}
+            names = OF_PROGRAMS if name == "programs" else vars(value)
+            inner = {f"{name}.{n}": getattr(value, n) for n in names if not n.startswith("_")}
         for path, member in inner.items():
             ours = getattr(member, "__module__", "").startswith("logtrick")
             if ours and (inspect.isfunction(member) or inspect.isclass(member)):
