@@ -117,6 +117,7 @@ def build(folder: pathlib.Path) -> int:
     for page, names in expected.items():
         file = folder / f"{page}.html"
         text = re.sub(r"\bjax\._src(?:\.\w+)*\.(\w+)", r"jax.\1", file.read_text())
+        text = re.sub(r"\b(?:jax\.)?jaxlib\._jax\.Array\b", "jax.Array", text)
         file.write_text(text)
         missing = [name for name in names if f'id="{name}"' not in text]
         if missing:

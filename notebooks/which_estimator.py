@@ -153,6 +153,25 @@ print(
 )
 
 # %% [markdown]
+# ## What to start with
+#
+# | your expectation | start with |
+# |---|---|
+# | few discrete states (D ≤ 10 bits, K ≤ 50 categories) | `Enumerate()`: exact |
+# | Markov chains of discrete draws, of any length | `VariableElimination()`: exact |
+# | many discrete draws, f a black box | `ScoreFunction()`, 4 or more samples: leave-one-out (RLOO) is free, unbiased |
+# | factorized Bernoullis | `DisARM()`, from 3 draws on `ARMS(num_draws)` |
+# | low entropy, or a large categorical | `UnorderedSet(num_draws)`, `SumAndSample(num_draws)` |
+# | smooth f of a continuous draw | `Pathwise()`; the score function where f varies quickly |
+# | the same, some E[h] known | `WithControlVariate(Pathwise(), h, expected_h)` |
+# | discontinuous f, few parameters | `MeasureValued()` |
+# | one draw a step is all you can afford | `ScoreFunction(MovingAverage())`, `LearnedBaseline` (NVIL, actor–critic) |
+# | second derivatives (DiCE) | `ScoreFunction()`, `Enumerate()`, `Pathwise()`, `UnorderedSet(num_draws)` |
+# | bias is acceptable | `StraightThroughGumbelSoftmax`, `ReinMax()`: cheap, and declared biased everywhere |
+#
+# Put the expectation where the randomness is local, too: one `lt.expect` for each data point, under `jax.vmap`, or a program
+# with `lt.plate`. See `discrete_latents.ipynb`.
+#
 # **On your own problem**, put your objective in the place of these and read the same table. `lt.autoselect` races estimators
 # by successive halving and returns the winner; `python -m logtrick bench` runs thirteen published problems.
 #

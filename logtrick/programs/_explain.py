@@ -53,7 +53,7 @@ class Explanation:
 
     Example:
       >>> import logtrick as lt
-      >>> lt.Explanation((), ("nothing is random",)).warnings
+      >>> lt.programs.Explanation((), ("nothing is random",)).warnings
       ('nothing is random',)
     """
 
