@@ -49,10 +49,6 @@ from logtrick.baselines import (
     OptimalBaseline as OptimalBaseline,
 )
 from logtrick.diagnostics import (
-    Comparison as Comparison,
-    GradientStatistics as GradientStatistics,
-    Measurement as Measurement,
-    Selection as Selection,
     autoselect as autoselect,
     compare_estimators as compare_estimators,
     gradient_statistics as gradient_statistics,
@@ -66,7 +62,6 @@ from logtrick.distributions import (
     Dirichlet as Dirichlet,
     Distribution as Distribution,
     Exponential as Exponential,
-    Family as Family,
     Gamma as Gamma,
     Geometric as Geometric,
     Gumbel as Gumbel,
@@ -83,10 +78,9 @@ from logtrick.distributions import (
     StudentT as StudentT,
     Transformed as Transformed,
     Uniform as Uniform,
-    WeakDerivative as WeakDerivative,
     distribution as distribution,
 )
-from logtrick.eligibility import TraceAux as TraceAux, eligibility_trace as eligibility_trace
+from logtrick.eligibility import eligibility_trace as eligibility_trace
 from logtrick.estimators import (
     ARM as ARM,
     ARMS as ARMS,
@@ -118,8 +112,6 @@ from logtrick.estimators import (
     cite as cite,
 )
 from logtrick.expectations import (
-    Aux as Aux,
-    GivenAux as GivenAux,
     expect as expect,
     expect_given as expect_given,
     expect_program as expect_program,
@@ -133,7 +125,6 @@ from logtrick.plans import (
     Stratified as Stratified,
 )
 from logtrick.programs import (
-    Explanation as Explanation,
     black_box as black_box,
     cost as cost,
     explain as explain,
@@ -143,8 +134,6 @@ from logtrick.programs import (
     scan as scan,
 )
 from logtrick.scoring import (
-    Fisher as Fisher,
-    Scores as Scores,
     density_and_grad as density_and_grad,
     fisher as fisher,
     score as score,

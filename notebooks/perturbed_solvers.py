@@ -97,7 +97,7 @@ right.axhline(0.0, color="0.6", lw=1, label="slope of the rank itself")
 right.set(
     xlabel="score of the first entry",
     ylabel="slope of the rank",
-    title="A slope",
+    title="The slope of the perturbed rank",
     ylim=(-0.75, 0.35),
 )
 _ = right.legend(frameon=False, loc="upper left")

@@ -17,8 +17,8 @@ SECTION = re.compile(rf"^(\s*)({'|'.join(ORDER)}):\s*$", re.M)
 ENTRY = re.compile(r"^(\*{0,2}\w+(?:, \*{0,2}\w+)*)(?: \([^)]*\))?:")
 
 
-# The engine's rooms: what users need of these is exported by `logtrick` itself, the rest is for our own packages.
-ENGINE = ("programs", "expectations", "eligibility")
+# The engine's own package: what users need of it is exported by `logtrick` itself but for this, the rest is for us.
+OF_PROGRAMS = ("Explanation",)
 
 
 def public_objects() -> dict[str, object]:
@@ -26,11 +26,10 @@ def public_objects() -> dict[str, object]:
     found = {}
     for name in lt.__all__:
         value = getattr(lt, name)
-        if name in ENGINE:
-            continue
         inner = {name: value}
         if inspect.ismodule(value):
-            inner = {f"{name}.{n}": v for n, v in vars(value).items() if not n.startswith("_")}
+            names = OF_PROGRAMS if name == "programs" else vars(value)
+            inner = {f"{name}.{n}": getattr(value, n) for n in names if not n.startswith("_")}
         for path, member in inner.items():
             ours = getattr(member, "__module__", "").startswith("logtrick")
             if ours and (inspect.isfunction(member) or inspect.isclass(member)):
@@ -289,3 +288,25 @@ def test_the_reference_to_cite_is_among_the_docstring_s():
                 problems.append(f"{name}: {work}")
     assert seen > 10
     assert problems == [], listed(problems)
+
+
+def test_the_citation_is_of_this_version():
+    text = (ROOT / ".github" / "CITATION.cff").read_text()
+    fields = dict(re.findall(r"^([\w-]+): (.+)$", text, flags=re.M))
+    assert fields["version"] == lt.__version__
+    assert fields["license"] == "Apache-2.0" and fields["cff-version"] == "1.2.0"
+
+
+def test_every_public_name_is_in_one_group_of_the_site():
+    """`.github/site.py` groups the packages, and lists the engine's names that are for users."""
+    tree = ast.parse((ROOT / ".github" / "site.py").read_text())
+    constants = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and node.targets[0].id in ("GROUPS", "OF_PROGRAMS")
+    }
+    grouped = [member for members in constants["GROUPS"].values() for member in members]
+    packages = [name for name in lt.__all__ if inspect.ismodule(getattr(lt, name))]
+    assert sorted(grouped) == sorted(packages)
+    flat = {name for name in lt.__all__ if name in vars(lt.programs)}
+    assert set(constants["OF_PROGRAMS"]) == flat | set(OF_PROGRAMS)

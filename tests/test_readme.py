@@ -27,3 +27,17 @@ def test_the_commands_are_one_line_each():
     commands = re.findall(r"^```sh\n(.*?)\n```", TEXT, flags=re.S | re.M)
     assert [c.count("\n") for c in commands[:2]] == [0, 0]
     assert commands[0].endswith("-m logtrick") and commands[1].endswith("-m pytest")
+
+
+def test_it_is_short_and_what_it_links_is_there():
+    root = pathlib.Path(__file__).parents[1]
+    assert TEXT.count("\n") < 150
+    links = re.findall(r"\]\(([^)#]+)\)", TEXT)
+    assert [link for link in links if not (root / link).exists()] == []
+    notebooks = {f"notebooks/{path.name}" for path in (root / "notebooks").glob("*.ipynb")}
+    assert notebooks <= set(links)
+
+
+def test_the_words_that_people_search_for_are_there():
+    words = ("REINFORCE", "RLOO", "VIMCO", "NVIL", "DiCE", "score function", "likelihood ratio")
+    assert [word for word in (*words, "black-box variational inference") if word not in TEXT] == []

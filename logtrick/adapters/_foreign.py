@@ -154,6 +154,7 @@ class Foreign(Distribution, abstract=True):
 
     def _refused_outside(self, x: Array) -> Array:
         """`x`, nan where it is outside of the support: a foreign sampler is not believed blindly."""
+        x = jnp.asarray(x)  # NumPyro's Delta draws the Python number that it was made of
         if not jnp.issubdtype(x.dtype, jnp.inexact):
             return x
         # By a divisor: a choice would make the derivative of a draw outside of the support 0, and not nan.

@@ -46,7 +46,7 @@ class Explanation:
 
     Example:
       >>> import logtrick as lt
-      >>> lt.Explanation((), ("nothing is random",)).warnings
+      >>> lt.programs.Explanation((), ("nothing is random",)).warnings
       ('nothing is random',)
     """
 
