@@ -40,6 +40,11 @@ OF_PROGRAMS = (
     "sample",
     "scan",
 )
+# jax.jaxlib._jax.Array and jax._src.mesh.Mesh are jax.Array and jax.Mesh to users.
+PRIVATE_MODULE = re.compile(
+    r'(?:<span class="n">jaxlib</span><span class="o">\.</span><span class="n">_jax</span>'
+    r'|<span class="n">_src</span>(?:<span class="o">\.</span><span class="n">[a-z_]+</span>)+)<span class="o">\.</span>'
+)
 TEMPLATES = pathlib.Path(__file__).parent / "site-templates"
 
 
@@ -116,8 +121,7 @@ def build(folder: pathlib.Path) -> int:
     )
     for page, names in expected.items():
         file = folder / f"{page}.html"
-        text = re.sub(r"\bjax\._src(?:\.\w+)*\.(\w+)", r"jax.\1", file.read_text())
-        text = re.sub(r"\b(?:jax\.)?jaxlib\._jax\.Array\b", "jax.Array", text)
+        text = PRIVATE_MODULE.sub("", file.read_text())
         file.write_text(text)
         missing = [name for name in names if f'id="{name}"' not in text]
         if missing:

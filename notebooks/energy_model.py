@@ -3,13 +3,13 @@
 #
 # A density on the plane of which only the energy is known: two wells on the diagonal,
 #
-#     p_θ(x) = exp(θ · T(x)) / Z(θ),    T(x) = (x₁² + x₂², x₁ x₂, x₁⁴ + x₂⁴).
+# $$ p_\theta(x) = \exp(\theta \cdot T(x)) / Z(\theta), \qquad T(x) = (x_1^2 + x_2^2,\; x_1 x_2,\; x_1^4 + x_2^4). $$
 #
 # Maximum likelihood asks that the model's moments m(θ) = E_θ[T(x)] equal those of the data. Newton's method needs m and its
 # derivative, and both come from the same draws of Markov chains: the derivative of an expectation under an unnormalized
 # density is a covariance, in which the unknown ∇log Z cancels,
 #
-#     ∂m_k/∂θ = Cov_θ(T_k, ∇log p̃_θ).
+# $$ \partial m_k / \partial\theta = \mathrm{Cov}_\theta(T_k, \nabla \log \tilde p_\theta). $$
 #
 # This is `lt.expect_given(…, normalized=False)`. blackjax makes the draws (`pip install "logtrick[mcmc]"`); two dimensions
 # have quadrature, so that everything below has an exact number beside it.

@@ -61,10 +61,10 @@ left.plot(at, values, "o", ms=4, color="C0", label=r"$F_\sigma$, 2,000 evaluatio
 left.set(xlabel=r"$\theta$", ylabel="value", title=r"Stairs, smoothed at $\sigma = 0.2$")
 left.legend(frameon=False, loc="upper center")
 right.plot(grid, jax.vmap(jax.grad(smoothed_stairs))(grid), color="black", lw=1.2, label="exact")
-right.plot(at, slopes, "o", ms=4, color="C0", label="score function, 2,000 evaluations")
+right.plot(at, slopes, "o", ms=4, color="C0", label="score function")
 right.axhline(0.0, color="0.6", lw=1, label="the slope of f itself")
 right.set(xlabel=r"$\theta$", ylabel=r"slope of $F_\sigma$", title="There is a slope to follow")
-right.legend(frameon=False, loc="lower right", fontsize=9)
+right.legend(frameon=False, loc="upper left", fontsize=9)
 error = jnp.abs(slopes - jax.vmap(jax.grad(smoothed_stairs))(at))
 print(f"largest error of the 25 slopes: {error.max():.2f}")
 assert error.max() < 0.7
@@ -122,7 +122,8 @@ np.testing.assert_allclose(with_baseline, published, rtol=1e-3)
 draws = aux.draws
 mean_log_prob = lambda theta, x: lt.Normal(theta, SIGMA).log_prob(x)
 print("Fisher matrix by 64 draws, times σ²  (exact: the identity)")
-print(np.round(lt.fisher(mean_log_prob, theta, draws).dense() * SIGMA**2, 2))
+fisher = np.asarray(lt.fisher(mean_log_prob, theta, draws).dense())
+print(np.round(fisher * SIGMA**2, 2))
 
 
 # %% [markdown]

@@ -3,12 +3,13 @@
 #
 # A chain of 8 spins in a transverse field at its critical point, periodic:
 #
-#     H = −Σᵢ Zᵢ Zᵢ₊₁ − h Σᵢ Xᵢ,    h = 1.
+# $$ H = -\sum_i Z_i Z_{i+1} - h \sum_i X_i, \qquad h = 1. $$
 #
 # Of a trial state only log ψ_θ(s) is known, up to a constant, at spins s ∈ {−1, 1}⁸. Its energy is an expectation under
 # p_θ = ψ² / Z(θ) of the local energy, and its gradient a covariance in which ∇log Z cancels:
 #
-#     E(θ) = E_p[e(s)],    e(s) = (Hψ)(s) / ψ(s),    ∇E = Cov_p(e, ∇ log ψ²) = 2 Cov_p(e, ∇ log ψ).
+# $$ E(\theta) = \mathbb{E}_p[e(s)], \qquad e(s) = (H\psi)(s) / \psi(s), \qquad
+#    \nabla E = \mathrm{Cov}_p(e, \nabla \log \psi^2) = 2\, \mathrm{Cov}_p(e, \nabla \log \psi). $$
 #
 # (The derivative of e itself has mean zero, since H is Hermitian and ψ real: it is stopped.) Draws of p come from
 # Metropolis chains, so this is the place of `lt.expect_given(…, normalized=False)`. Eight spins have 256 states: the exact
@@ -44,7 +45,7 @@ print(f"ground state, exact diagonalization: {EXACT:.6f}")
 # The trial state is a small restricted Boltzmann machine without biases, the same at every site: it has the symmetries of
 # the ground state, translation and s → −s, and 16 parameters,
 #
-#     log ψ(s) = Σ_k Σ_i log cosh(Σ_j W_kj s_{i+j}).
+# $$ \log \psi(s) = \sum_k \sum_i \log \cosh\Big(\sum_j W_{kj}\, s_{i+j}\Big). $$
 
 # %%
 SHIFTS = (jnp.arange(SITES)[:, None] + jnp.arange(SITES)[None, :]) % SITES
