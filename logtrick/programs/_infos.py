@@ -6,8 +6,8 @@ Each description says of itself what it `draws` (everything but a cost takes noi
 
 import dataclasses
 import functools
-import operator
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
