@@ -74,7 +74,7 @@ def dependencies(jaxpr: Any, inputs: list[Sites], refine: Refine | None = None) 
         # A loop and no comprehension: that would be a Python call for every equation of every eager call.
         ins = []
         for v in eqn.invars:
-            ins.append(_NONE if isinstance(v, core.Literal) else env.get(v, _NONE))  # noqa: PERF401  # as the comment says
+            ins.append(_NONE if isinstance(v, core.Literal) else env.get(v, _NONE))  # noqa: PERF401  # see above
         if eqn.effects and any(type(e).__name__ not in _HARMLESS for e in eqn.effects):
             hidden = hidden.union(*ins)
             outs = [hidden] * len(eqn.outvars)
@@ -83,7 +83,10 @@ def dependencies(jaxpr: Any, inputs: list[Sites], refine: Refine | None = None) 
         else:
             outs = [_NONE.union(*ins)] * len(eqn.outvars)
         env.update(zip(eqn.outvars, outs if refine is None else refine(eqn, ins, outs)))
-    return [_NONE if isinstance(v, core.Literal) else env.get(v, _NONE) for v in jaxpr.outvars]
+    found = []
+    for v in jaxpr.outvars:
+        found.append(_NONE if isinstance(v, core.Literal) else env.get(v, _NONE))  # noqa: PERF401  # as above
+    return found
 
 
 def _fixed_point(step: Callable[[list[Sites]], list[Sites]], carry: list[Sites]) -> list[Sites]:

@@ -7,6 +7,7 @@ Each description says of itself what it `draws` (everything but a cost takes noi
 import dataclasses
 import functools
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -19,6 +20,8 @@ from logtrick.programs._credit import Credit
 from logtrick.programs._walk import changed
 
 Path = tuple[int, ...]
+# Eager calls ask for these, and a generator would be a Python call for each.
+_SIZE, _RANDOM = operator.attrgetter("size"), operator.attrgetter("random")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +59,7 @@ class SiteInfo:
     @property
     def size(self) -> int:
         """How many numbers a sample needs here: those of its noise, or of its draw."""
-        return max(self.event_size, sum(leaf.size for leaf in self.noises))
+        return max(self.event_size, sum(map(_SIZE, self.noises)))
 
     @property
     def table(self) -> int:
@@ -66,7 +69,7 @@ class SiteInfo:
     @property
     def random(self) -> bool:
         """Whether the site draws anything."""
-        return any(type(leaf) is not _noise.NoNoise for leaf in self.noises)
+        return bool(set(map(type, self.noises)) - {_noise.NoNoise})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,7 +260,7 @@ class Structure:
     @functools.cached_property
     def random(self) -> bool:
         """Whether anything is drawn."""
-        return any(item.random for item in self.items)
+        return any(map(_RANDOM, self.items))
 
     def check_end(self, sites: int, costs: int) -> None:
         """A sample has as many sites and costs as the abstract run had."""

@@ -107,10 +107,10 @@ class _Opener(Reader):
 
     def _planned(self, kind: type | None = None) -> Any:
         """The next site of the structure, and its noise."""
-        planned = self.of.structure.sites
-        if self.site >= len(planned) or not isinstance(planned[self.site], kind or object):
+        planned, site = self.of.structure.sites, self.site
+        if site >= len(planned) or not isinstance(planned[site], kind or object):
             raise changed("sites")
-        return planned[self.site], self.of.noises[self.site]
+        return planned[site], self.of.noises[site]
 
     def cost(self, statement: Cost) -> None:
         value = wide(checks.scalar_cost("lt.cost", statement.value))
