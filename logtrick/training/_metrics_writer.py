@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from logtrick._core.calls import described
 from logtrick.training._listener import Listener
 
 
@@ -31,6 +32,8 @@ class MetricsWriter(Listener):
     Args:
       write: `write(line)`.
       every: call it at multiples of this number of steps; None: at the fit's own `chunk`.
+    Raises:
+      TypeError: no function.
     Example:
       >>> import jax, optax, logtrick as lt
       >>> writer = lt.training.MetricsWriter(lambda line: print(line["step"], round(line["value"], 3)), every=2)
@@ -43,6 +46,11 @@ class MetricsWriter(Listener):
     first_process_only = True
 
     def __init__(self, write: Callable[[dict[str, Any]], Any], every: int | None = None) -> None:
+        if not callable(write):
+            raise TypeError(
+                f"lt.training.MetricsWriter(write=…) needs a function of a dict of numbers; got {described(write)}. Pass print, "
+                "say."
+            )
         self.write, self.every = write, every
 
     def start(self, run: Any) -> None:

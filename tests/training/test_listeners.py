@@ -370,6 +370,8 @@ def test_the_recipes_for_boards_are_code_that_runs():
     want = pytest.approx((9 + 2.25) / 2)
     board = [args for name, args, _ in told.calls if name == "add_scalar"]
     assert ("value", want, 2) in board
+    with pytest.raises(TypeError, match="write=.*needs a function of a dict of numbers; got"):
+        lt.training.MetricsWriter("metrics.jsonl")
     for name in ("log", "log_metrics"):
         (line,), options = next(call[1:] for call in told.calls if call[0] == name)
         assert line["value"] == want and options == {"step": 2}
