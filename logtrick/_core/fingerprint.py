@@ -177,6 +177,9 @@ class _Reader:
                 return _Same(x)
             functions = (self.read(f, depth) for f in functions_in(tree))
             return (tree, *functions, *(self.read(leaf, depth) for leaf in leaves))
+        declared = getattr(type(x), "compared_by", None)
+        if isinstance(declared, tuple):  # of ours: what it is made of
+            return (type(x), *(self.read(getattr(x, name), depth) for name in declared))
         attributes = getattr(x, "__dict__", None)
         if not isinstance(attributes, dict) or not _by_attributes(x):
             return _Same(x)

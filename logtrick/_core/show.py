@@ -1,6 +1,8 @@
 """Short text for objects: arrays by dtype and shape, functions by name, what is long on lines of its own."""
 
 import dataclasses
+import inspect
+import pathlib
 import textwrap
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -29,6 +31,19 @@ def show(obj: Any) -> str:
     return _joined(f"{type(obj).__name__.lstrip('_')}(", fields, ")")
 
 
+def show_arguments(obj: Any) -> str:
+    """The `repr` of a plain object by the arguments of its constructor that it keeps as attributes of these names.
+
+    Example:
+      >>> import logtrick as lt
+      >>> print(show_arguments(lt.training.JSONLines("history.jsonl", every=10)))
+      JSONLines(path='history.jsonl', every=10)
+    """
+    names = list(inspect.signature(type(obj).__init__).parameters)[1:]
+    given = [f"{n}={short(getattr(obj, n))}" for n in names if getattr(obj, n, None) is not None]
+    return _joined(f"{type(obj).__name__.lstrip('_')}(", given, ")")
+
+
 def short(value: Any) -> str:
     """A value in few letters; what it does not know has its own `repr`."""
     if isinstance(value, jax.core.Tracer | jax.ShapeDtypeStruct):
@@ -47,6 +62,8 @@ def short(value: Any) -> str:
         return _joined("(", _some(value, short), ",)" if len(value) == 1 else ")")
     if isinstance(value, list):
         return _joined("[", _some(value, short), "]")
+    if isinstance(value, pathlib.PurePath):
+        value = str(value)
     if isinstance(value, str):
         return repr(value if len(value) <= _LETTERS else f"{value[: _LETTERS - 1]}…")
     if callable(value) and hasattr(value, "__name__"):

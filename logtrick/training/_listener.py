@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from logtrick._core.calls import constructor_in_words
+from logtrick._core.show import show_arguments
 
 if TYPE_CHECKING:
     from logtrick.training._run import Run
@@ -34,6 +35,9 @@ class Listener:
     every: int | None = None
     name: ClassVar[str | None] = None
     first_process_only: ClassVar[bool] = False
+
+    def __repr__(self) -> str:
+        return show_arguments(self)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

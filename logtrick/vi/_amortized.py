@@ -10,6 +10,7 @@ from logtrick._core import checks
 from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, static
+from logtrick._core.show import show_arguments
 from logtrick.vi._families._wrapped import as_guide
 from logtrick.vi._guide import Guide
 from logtrick.vi._loss import loss
@@ -63,6 +64,9 @@ class PerRow(OverData):
       >>> vi.per_row(lambda z, x: -0.5 * (x - z) ** 2, jnp.arange(20.0), batch_size=5).num_rows
       20
     """
+
+    __repr__ = show_arguments
+    compared_by = ("log_joint", "data", "batch_size")
 
     def __init__(
         self, log_joint: Callable[..., Any], data: Any, size: int | None, model: Any = None

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from logtrick._core.calls import constructor_in_words
+from logtrick._core.show import show_arguments
 from logtrick.vi._program import OverData
 
 
@@ -28,22 +29,25 @@ class Conditioned(OverData):
 
     batch_size = None
 
+    __repr__ = show_arguments
+    compared_by = ("log_density", "data")
+
     def __init__(self, log_density: Callable[[Any, Any], Any], data: Any) -> None:
-        self.function, self.data = log_density, data
+        self.log_density, self.data = log_density, data
 
     def __call__(self, z: Any) -> jax.Array:
         """The log density given the data, shape ()."""
-        return self.function(z, self.data)
+        return self.log_density(z, self.data)
 
     def on(self, z: Any, batch: Any) -> jax.Array:
         """The log density given other data."""
-        return self.function(z, batch)
+        return self.log_density(z, batch)
 
     @property
     def identity(self) -> tuple[Any, ...]:
         """All that it consists of but the data."""
-        return (self.function,)
+        return (self.log_density,)
 
     def given(self, z: Any, data: Any) -> jax.Array:
         """The log density given all of some data."""
-        return self.function(z, data)
+        return self.log_density(z, data)

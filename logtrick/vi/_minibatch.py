@@ -9,6 +9,7 @@ import numpy as np
 
 from logtrick._core import checks
 from logtrick._core.calls import in_words
+from logtrick._core.show import show_arguments
 from logtrick.vi._program import OverData
 
 Array = jax.Array
@@ -31,6 +32,9 @@ class Minibatch(OverData):
       >>> density(0.0).item(), density.on(0.0, jnp.array([1.0, 2.0])).item()       # 4/2 × the sum over the batch
       (-7.0, -5.0)
     """
+
+    __repr__ = show_arguments
+    compared_by = ("log_prior", "log_lik", "data", "batch_size")
 
     def __init__(
         self,

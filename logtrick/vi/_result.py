@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import numpy as np
+
+from logtrick._core.compat import is_tracer
 from logtrick._core.module import Module, static
 from logtrick.vi._guide import Guide
 
@@ -41,6 +44,15 @@ class Fit(Module):
       ('converged', [1.0, -2.0])
     """
 
+    def __repr__(self) -> str:
+        lines = [f"Fit: {self.status} after {self.evaluations:,} evaluations of the log density"]
+        values = self.history.value
+        if not is_tracer(values) and np.ndim(values) == 1 and len(values):
+            lines.append(_progress(np.asarray(values, np.float64)))
+        told = ((name, self.report.get(name)) for name in ("engine", "estimator", "stop"))
+        lines += [f"  {name} {found}" for name, found in told if found is not None]
+        return "\n".join([*lines, f"  q {self.q!r}"])
+
     q: Guide
     status: str = static()
     history: History
@@ -48,6 +60,13 @@ class Fit(Module):
     report: Any = static()
     log_density: Any = static()
     model: Any = None
+
+
+def _progress(values: np.ndarray) -> str:
+    """The objective at the beginning and at the end, as means."""
+    window = min(50, max(1, len(values) // 4))
+    first, last = values[:window].mean(), values[-window:].mean()
+    return f"  objective {first:.6g} → {last:.6g} ({len(values):,} values, means of {window})"
 
 
 class Findings(dict[str, Any]):

@@ -8,6 +8,7 @@ import numpy as np
 
 from logtrick._core import checks
 from logtrick._core.calls import constructor_in_words
+from logtrick._core.show import show_arguments
 
 _GAIN, _DECREMENT, _FIRST, _Z = 0.02, 0.01, 200, 1.64
 _DRAWS = 1024
@@ -35,6 +36,8 @@ class StopRule:
       >>> rule.met(np.arange(500.0), None), rule.met(np.zeros(500), None)
       (False, True)
     """
+
+    __repr__ = show_arguments
 
     def __init__(
         self,

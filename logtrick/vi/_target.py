@@ -9,6 +9,7 @@ from logtrick._core import checks
 from logtrick._core.calls import constructor_in_words
 from logtrick._core.fingerprint import Compiled
 from logtrick._core.jaxprs import equations
+from logtrick._core.show import show_arguments
 from logtrick.vi._guide import Guide
 from logtrick.vi._program import OverData, identity_of, with_data
 
@@ -38,6 +39,8 @@ class Target:
       >>> values.tolist(), gradients.tolist(), target.evaluations
       ([-1.0, -1.0], [[0.0], [0.0]], 2)
     """
+
+    __repr__ = show_arguments
 
     def __init__(self, log_density: LogDensity, guide: Guide) -> None:
         if not callable(log_density):

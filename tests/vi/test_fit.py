@@ -302,6 +302,22 @@ def test_changed_data_behind_a_log_density_are_seen_and_equal_ones_compile_nothi
     assert not compiled
 
 
+def test_changed_data_behind_a_minibatch_are_seen():
+    """The object may be kept, or made inline again, which compiles nothing."""
+    shift = {"by": 1.0}
+    rows = jnp.zeros(8)
+    log_lik = lambda z, y: -0.5 * (y + shift["by"] - z) ** 2
+    made = lambda: vi.minibatch(lambda z: 0.0, log_lik, rows, 4)
+    kept, q0 = made(), vi.MeanFieldNormal(like=0.0)
+    for by in (1.0, 5.0):
+        shift["by"] = by
+        fit = vi.fit(KEY, kept, q0, optimizer=optax.adam(0.1), max_steps=300)
+        np.testing.assert_allclose(fit.q.mean(), by, atol=0.2)
+    with compilations() as compiled:
+        vi.fit(KEY, made(), q0, optimizer=optax.adam(0.1), max_steps=300)
+    assert not compiled
+
+
 def test_changed_data_behind_a_simulator_are_seen():
     shift = {"by": 1.0}
 
@@ -427,3 +443,14 @@ def test_a_density_without_a_hash_is_fitted():
         for options in ({}, {"max_steps": 60, "stop": None, "optimizer": optax.sgd(0.5)}):
             fit = vi.fit(KEY, density, q0, **options)
             np.testing.assert_allclose(fit.q.mean(), to, atol=1e-4)
+
+
+def test_what_is_printed_of_a_fit():
+    fit = vi.fit(KEY, gaussian, vi.FullRankNormal(like=jnp.zeros(2)))
+    lines = repr(fit).splitlines()
+    assert lines[0] == f"Fit: converged after {fit.evaluations:,} evaluations of the log density"
+    assert lines[1].startswith("  objective ") and " → " in lines[1]
+    assert lines[-1].startswith("  q FullRankNormal(")
+    assert repr(vi.Wrapped(lt.Gamma(2.0, 4.0))) == "Wrapped(Gamma(concentration=2.0, rate=4.0))"
+    assert repr(vi.StopRule(None)) == "StopRule(gain=0.02, first=200)"
+    assert repr(lt.training.Converged(every=50)).endswith("min_steps=400, every=50)")

@@ -52,6 +52,9 @@ class Wrapped(Guide):
         layout = plain_layout("vi.Wrapped", like, dtype, countable)
         assign(self, raw=_changed(dist, _log), layout=layout)
 
+    def __repr__(self) -> str:
+        return f"Wrapped({self.dist!r})"
+
     @property
     def dist(self) -> Distribution:
         """The distribution as it is now."""
