@@ -120,6 +120,9 @@ def _descended(gradient: Callable[..., Any], params: Any, keys: Any, data: Any) 
 def first_call(pairs: int) -> None:
     """Tracing and compiling, CPU seconds, against the hand-written program; the caches are emptied before each."""
     del pairs
+    jax.config.update(
+        "jax_enable_compilation_cache", False
+    )  # the one on disk, which nothing empties
     data, key = workloads.synthetic(), jax.random.key(0)
     first = workloads.start(data)
     params, ours, hand = expect.case("normal", 100)

@@ -1,7 +1,6 @@
 """The exact gradient of an objective: its expectations summed or integrated by quadrature, instead of sampled."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -108,13 +107,13 @@ def exact_reference(
       name: the objective's.
       arguments: parameters, key and data.
     """
-    found = _gradient(work.objective, work.options, _ORDERS[0], arguments)
+    found = _gradient(work, _ORDERS[0], arguments)
     if found is None:
         return None
     value, leaves, integrated = found
     if not integrated:
         return Reference(leaves, None, f"the exact sum over all outcomes of {name}", value)
-    check = _gradient(work.objective, work.options, _ORDERS[1], arguments)
+    check = _gradient(work, _ORDERS[1], arguments)
     if check is None:
         return None
     errors = [np.abs(a - b) for a, b in zip(leaves, check[1])]
@@ -125,29 +124,35 @@ def exact_reference(
 
 
 def _gradient(
-    objective: Callable[..., Any],
-    options: dict[str, Any],
-    order: int,
-    arguments: tuple[Any, Any, Any],
+    work: Replicator, order: int, arguments: tuple[Any, Any, Any]
 ) -> tuple[float, list[np.ndarray], bool] | None:
     """The exact value, the leaves of the exact gradient, and whether quadrature is in them."""
-    replacement = _Replacement(order)
-
-    def exact(*args: Any, **options: Any) -> Any:
-        with estimators_replaced(replacement):
-            return objective(*args, **options)
-
-    work = Replicator("lt.compare_estimators", exact, tuple(options.items()))
+    exact, replacement = _exact_of(work, order)
     params, key, data = arguments
     try:
-        probe = work.probe(params, key, data)
+        probe = exact.probe(params, key, data)
         small = probe.bytes <= _MOST_BYTES and (probe.evaluations or 0) <= _MOST_EVALUATIONS
         if probe.sampled or probe.biased or not small:
             return None
-        value, gradient = work.single(params, key, data)
+        value, gradient = exact.single(params, key, data)
     except Exception:  # whatever stands against it: there is a long run instead
         return None
     leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(gradient)]
     if not all(np.all(np.isfinite(leaf)) for leaf in leaves):
         return None
     return float(value), leaves, replacement.integrates
+
+
+def _exact_of(work: Replicator, order: int) -> tuple[Replicator, _Replacement]:
+    """The objective with its sites summed or integrated, kept beside the objective, so that it is compiled once."""
+    if order not in work.exact:
+        replacement = _Replacement(order)
+
+        def exact(*args: Any, **options: Any) -> Any:
+            with estimators_replaced(replacement):
+                return work.objective(*args, **options)
+
+        made = Replicator(f"{work.where}, exactly", exact, tuple(work.options.items()))
+        work.exact[order] = (made, replacement)
+    found: tuple[Replicator, _Replacement] = work.exact[order]
+    return found

@@ -62,6 +62,9 @@ class Replicator:
         # of `single`, tracing included, when first called
         self.compile_seconds: float | None = None
         self.seconds_per_gradient: float | None = None  # in the last block that ran
+        self.exact: dict[
+            int, Any
+        ] = {}  # what computes the exact gradient, by the order of the quadrature
         self._probes: dict[Any, Probe] = {}
         self.functions: list[Any] = []  # in the structure of the parameters
         self.boxes: list[Any] = []  # the black boxes that it calls, found while tracing

@@ -104,3 +104,15 @@ def test_biased_objectives_alone_are_judged():
     )
     origin, row = reference_of(objective, 0.2)
     assert origin.startswith("the exact sum") and row.bias_z is not None
+
+
+def test_a_peak_that_quadrature_misses_is_not_zero():
+    """Between the nodes of both rules: both say 0, the draws do not."""
+    nodes = np.concatenate([np.polynomial.hermite_e.hermegauss(order)[0] for order in (64, 48)])
+    inside = np.sort(nodes[(nodes > 0.8) & (nodes < 1.6)])
+    widest = np.argmax(np.diff(inside))
+    low, high = inside[widest] + 0.01, inside[widest + 1] - 0.01
+    f = lambda x: jnp.where((x > low) & (x < high), 1.0, 0.0)
+    objective = lambda mu, key: lt.expect(key, f, lt.Normal(mu, 1.0), num_samples=64)
+    race = lt.compare_estimators(KEY, {"a": objective}, 0.0, num_replicates=2000, num_timings=0)
+    assert race.reference.startswith("a long run of a") and race["a"].verdict == "no bias seen"
