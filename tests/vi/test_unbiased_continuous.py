@@ -187,7 +187,7 @@ def test_blocks_of_bits_and_a_normal(x64):
         )
         return -jnp.exp(jax.vmap(on.base.log_prob)(bits)) @ values
 
-    truth = jax.grad(exact)(q)
+    truth = jax.jit(jax.grad(exact))(q)
     keys = jax.random.split(jax.random.key(0), 40_000)
     pairs = [(vi.STL(), lt.DisARM()), (lt.ScoreFunction(), lt.Enumerate())]
     for on_mu, on_bits in pairs:
