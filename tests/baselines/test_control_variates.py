@@ -144,7 +144,7 @@ def test_delta_method_expands_the_rest_of_a_program(x64):
 
     gradient = jax.grad(lambda mu: lt.expect_program(jax.random.key(0), program, mu, num_samples=2))
     steps = jnp.array([0.0, 1.0])
-    slope = jax.vmap(gradient)(steps)
+    slope = jax.jit(jax.vmap(gradient))(steps)
     np.testing.assert_allclose(
         slope[1] - slope[0], 18.0, rtol=1e-10
     )  # d/dμ E y² = 18 μ + noise of y alone
@@ -187,7 +187,8 @@ def test_muprop_is_differentiable_in_forward_mode_too():
         estimator=lt.ScoreFunction(lt.MuProp()),
     )
     l = jnp.array([0.3, -1.0])
-    np.testing.assert_allclose(jax.jacfwd(value)(l), jax.grad(value)(l), rtol=1e-5)
+    forward, reverse = jax.jit(lambda l: (jax.jacfwd(value)(l), jax.grad(value)(l)))(l)
+    np.testing.assert_allclose(forward, reverse, rtol=1e-5)
 
 
 def test_first_order_expansion_of_a_one_hot_row(x64):
@@ -204,7 +205,7 @@ def test_first_order_expansion_of_a_one_hot_row(x64):
 
         return estimate(program, [noise[None]], 1)
 
-    mean = p @ jax.vmap(jax.grad(value), (None, 0))(at, noise)
+    mean = p @ jax.jit(jax.vmap(jax.grad(value), (None, 0)))(at, noise)
     want = jax.grad(lambda logits: jax.nn.softmax(logits) @ values**2)(at)
     np.testing.assert_allclose(mean, want, atol=1e-12)
 

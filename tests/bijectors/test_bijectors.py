@@ -41,22 +41,23 @@ def test_round_trip_shapes_image_and_log_det_against_the_jacobian(name: str) -> 
     make, x, free = CASES[name]
     with float64():
         bijector, x = make(), jnp.asarray(x)
-        y = bijector.forward(x)
+        entries = free or (lambda y: y)
+        free_of = lambda v: entries(bijector.forward(v.reshape(x.shape))).ravel()
+
+        @jax.jit
+        def all_of(x: jax.Array) -> tuple:
+            y = bijector.forward(x)
+            back, inside = bijector.inverse(y), bijector.inside(y)
+            return y, back, inside, bijector.log_det(x), jax.jacfwd(free_of)(x.ravel())
+
+        y, back, inside, log_det, jacobian = all_of(x)
         assert y.shape == bijector.forward_shape(x.shape)
         assert bijector.inverse_shape(y.shape) == x.shape
-        np.testing.assert_allclose(bijector.inverse(y), x, rtol=1e-12, atol=1e-12)
-        assert bool(bijector.inside(y))
-        entries = (
-            (lambda x: bijector.forward(x))
-            if free is None
-            else (lambda x: free(bijector.forward(x)))
-        )
-        jacobian = jax.jacfwd(lambda v: entries(v.reshape(x.shape)).ravel())(x.ravel())
+        np.testing.assert_allclose(back, x, rtol=1e-12, atol=1e-12)
+        assert bool(inside)
         assert jacobian.shape == (x.size, x.size)
-        np.testing.assert_allclose(
-            bijector.log_det(x), np.linalg.slogdet(jacobian)[1], rtol=1e-12, atol=1e-12
-        )
-        assert bijector.log_det(x).shape == ()
+        np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobian)[1], rtol=1e-12, atol=1e-12)
+        assert log_det.shape == ()
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -90,13 +91,13 @@ def test_float32_tails(size: float) -> None:
 
 def test_the_simplex_and_the_correlations_keep_their_constraint_in_float32() -> None:
     x = 20 * jax.random.normal(jax.random.key(0), (50, 6))
-    y = jax.vmap(b.StickBreaking().forward)(x)
+    both = lambda t: jax.jit(jax.vmap(lambda x: (t.forward(x), *jax.value_and_grad(t.log_det)(x))))
+    y, *of_the_simplex = map(np.asarray, both(b.StickBreaking())(x))
     np.testing.assert_allclose(y.sum(-1), 1.0, rtol=1e-6)
-    assert bool(jnp.isfinite(jax.vmap(b.StickBreaking().log_det)(x)).all())
-    factors = jax.vmap(b.CholeskyCorrelation().forward)(x)
+    factors, *of_correlations = map(np.asarray, both(b.CholeskyCorrelation())(x))
     np.testing.assert_allclose((factors**2).sum(-1), 1.0, rtol=2e-6)
-    assert bool(jnp.isfinite(jax.vmap(b.CholeskyCorrelation().log_det)(x)).all())
-    assert bool(jnp.isfinite(jax.grad(lambda x: b.CholeskyCorrelation().log_det(x))(x[0])).all())
+    for values in (*of_the_simplex, *of_correlations):
+        assert np.isfinite(values).all()
 
 
 @pytest.mark.parametrize(
