@@ -1,5 +1,6 @@
 """Signatures and members of public objects as `help` shows them: `dist: lt.Distribution`, by public names, and no plumbing."""
 
+import dataclasses
 import inspect
 import re
 import sys
@@ -25,11 +26,11 @@ _PLUMBING = frozenset(
 _DONE: set[type] = set()
 
 
+@dataclasses.dataclass(frozen=True)
 class Shown:
-    """An annotation whose `repr` is a text."""
+    """An annotation whose `repr` is a text; equal texts are equal, so that signatures can be compared."""
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    text: str
 
     def __repr__(self) -> str:
         return self.text

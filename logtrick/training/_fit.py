@@ -61,9 +61,10 @@ def fit(
     arguments.check_functions(where, objective, optimizer)
     arguments.check_options(where, freeze_guard, callback=callback, evaluate=evaluate)
     mesh = automatic_mesh(where, mesh)
-    _say_of_double_precision(where, params=params, data=data)
+    given = {"params": params, "data": data}
     params = arguments.arrays(where, params)
     feed, data, host = placed(where, data, batch_size, key, mesh)
+    _say_of_double_precision(where, **given)
     check_objective(where, objective, feed.source != "none")
     task = Task(
         where=where,
