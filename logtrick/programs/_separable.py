@@ -87,7 +87,7 @@ def _through(eqn: Any, ins: list[str | None], site: int) -> list[str | None]:
     inner = _inside(eqn)
     if inner is not None:
         return kinds(inner, site, tuple(ins))
-    if all(kind is None for kind in ins):
+    if not eqn.outvars or all(kind is None for kind in ins):  # a print of the draw returns nothing
         return [None] * len(eqn.outvars)
     return [_rule(eqn, ins)] * len(eqn.outvars)
 

@@ -30,6 +30,6 @@ def test_every_estimator_has_a_reference():
 def test_refuses_what_is_no_estimator():
     with pytest.raises(
         TypeError,
-        match=r"lt.cite\(estimator=…\) needs an estimator; got str. Pass lt.DisARM\(\), say.",
+        match=r"lt.cite\(estimator=…\) needs an estimator; got str 'DisARM'. Pass lt.DisARM\(\), say.",
     ):
         lt.cite("DisARM")
