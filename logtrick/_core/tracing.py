@@ -14,5 +14,6 @@ def explain_tracing(error: BaseException, fact: str) -> None:
     """Say once, beside JAX's own words, what is traced and what to write instead."""
     if not any(note.startswith("logtrick:") for note in getattr(error, "__notes__", ())):
         error.add_note(
-            f"logtrick: {fact}. Write them with jax.numpy and lax.cond, or wrap a NumPy function in lt.black_box(f, …)."
+            f"logtrick: {fact}. Write jnp.where(x > 0, a, b) or lax.cond for `if x > 0`, jnp for np, and leave out float(…) and "
+            ".item(). A function that has to see numbers (NumPy, a simulator) goes in as lt.black_box(f, …)."
         )

@@ -297,16 +297,9 @@ def expectation(
 
 @contextlib.contextmanager
 def _advice(where: str) -> Iterator[None]:
-    """Where the memory is not enough, and where f cannot be traced, the error says what to do."""
+    """Where the memory is not enough, the error says what to do."""
     try:
         yield
-    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
-        error.add_note(
-            f"{where}: f is traced by JAX, with an abstract value in the place of the draw. Write jnp.where(x > 0, a, b) for "
-            "`if x > 0`, jnp for np, and leave out float(…) and .item(). A function that has to see numbers (NumPy, a "
-            "simulator) goes in as lt.black_box(f)."
-        )
-        raise
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error):
             error.add_note(
