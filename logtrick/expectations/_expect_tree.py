@@ -47,6 +47,11 @@ def expect_tree(
     line: `f` an argmax, a sort or a shortest path, `dist` a normal or `lt.Gumbel` around its input
     (Berthet et al., 2020).
 
+    On a CPU, jaxlib 0.10.2 (not 0.10.0, not 0.12) adds two sums over a last axis wrongly where they have
+    more than 32,768 results, in any JAX program: `(x * w).sum(-1) + (y * w).sum(-1)`, x and y of shape
+    (200, 1, 4), w of (1, 200, 4). The Jacobian of an expectation of several entries, vmapped over
+    hundreds of keys, contains such sums. `XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=` avoids it.
+
     Args:
       key: a typed key.
       f: `f(x) -> pytree of real arrays`, of one draw.
