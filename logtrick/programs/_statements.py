@@ -68,8 +68,9 @@ class Sample(Statement):
 
     def __init__(self, dist: Distribution, estimator: Estimator, name: str | None) -> None:
         replace = _REPLACE.get()
-        self.dist, self.name = dist, name
+        self.dist = dist
         self.estimator = estimator if replace is None else replace(dist)
+        self.name = name
 
     def read(self, reader: Any) -> Any:
         return reader.sample(self)

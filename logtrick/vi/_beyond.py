@@ -41,14 +41,14 @@ def to_arviz(key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int
       >>> dict(tree.posterior.sizes)
       {'sample': 1000}
     """
+    q = as_guide("vi.to_arviz", q)
+    checks.positive_int("vi.to_arviz", "num_draws", num_draws)
     try:
         import arviz_base
     except ImportError as error:
         raise ImportError(
             'vi.to_arviz needs arviz-base. Install it by `pip install "logtrick[arviz]"`.'
         ) from error
-    q = as_guide("vi.to_arviz", q)
-    checks.positive_int("vi.to_arviz", "num_draws", num_draws)
     draws = q.sample(as_key(key), num_draws)
     log_p, log_q = (np.asarray(a) for a in _log_probs(log_density, q)(draws, q))
     leaves = jax.tree_util.tree_flatten_with_path(draws)[0]

@@ -93,7 +93,9 @@ def test_chunks_see_the_same_draws(name):
             has_aux=True,
         )[1].draws
     )
-    np.testing.assert_array_equal(draws(None), draws(4))
+    # The noise is the same, bit for bit (tests/noise). Of what is made of it the last bit may differ: in the loop over chunks
+    # XLA rounds a multiplication and an addition once, or twice.
+    np.testing.assert_array_max_ulp(draws(None), draws(4), maxulp=1)
 
 
 def test_antithetic_reflects():

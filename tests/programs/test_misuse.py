@@ -349,7 +349,7 @@ def test_fault_46_what_f_returns():
     [
         (0, TypeError, r"got int 0. Pass jax.random.key\(seed\)"),
         (0.5, TypeError, "got float 0.5"),
-        (None, TypeError, "got NoneType None"),
+        (None, TypeError, "got None. Pass jax.random.key"),
         (jnp.zeros(3), TypeError, r"an array float32\[3\]"),
         (
             jax.random.split(KEY, 3),
