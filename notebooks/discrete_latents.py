@@ -394,10 +394,10 @@ if load_digits is not None:
     length = jax.jit(code_length)(digits.params, jax.random.key(12), unseen)
     print(f"297 unseen digits: {length:.2f} nats; with independent pixels {independent:.2f}")
     assert length < (independent if FAST else independent - 5.0)
-    q = jax.nn.sigmoid(unseen @ digits.params["encode"] + digits.params["encode bias"])
+    q = jax.nn.sigmoid(unseen @ digits.params["encode"] + digits.params["encode bias"][None])
     print(f"bits that q switches on, of 32: {q.sum(1).mean():.1f} for a digit")
     prior = jax.nn.sigmoid(digits.params["prior"])
-    codes = jax.random.bernoulli(jax.random.key(13), prior, (16, 32)).astype(jnp.float32)
+    codes = jax.random.bernoulli(jax.random.key(13), prior[None], (16, 32)).astype(jnp.float32)
     show(
         digits.history,
         independent,
@@ -408,7 +408,7 @@ if load_digits is not None:
                 digits.params, unseen[:16]
             ),
             "drawn from the model": jax.nn.sigmoid(
-                codes @ digits.params["decode"] + digits.params["bias"]
+                codes @ digits.params["decode"] + digits.params["bias"][None]
             ),
         },
     )
@@ -416,7 +416,7 @@ if load_digits is not None:
 # %% [markdown]
 # Digits come through 32 bits and stay readable. Draws from the model look like digits only now and then: its prior says that
 # the bits are independent, and which strokes go together is just what makes a digit. A second layer of bits is the usual
-# remedy (`benchmarks/discrete_vae.py` has one).
+# remedy.
 #
 # **Where next:** `which_estimator.ipynb` compares estimators for independent bits; `variational_inference.ipynb` treats
 # continuous posteriors.

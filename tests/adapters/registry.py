@@ -23,6 +23,7 @@ class Case:
       packages: what must be installed.
       make: (foreign modules…, params) -> logtrick's distribution and the foreign one.
       exact: params -> E[cost], exactly.
+      own_draws: it is a family of logtrick's, whose numbers from one key are others than the foreign ones.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Case:
     cost: Callable[[Any], Any]
     exact: Callable[[Any], Any]
     legal: tuple[Any, ...]
+    own_draws: bool = False
 
     def __call__(self, params: Any) -> Any:
         return self.both(params)[0]
@@ -130,7 +132,7 @@ CASES = [
     Case("tfp-categorical", TFP, lambda td, l: _pair(tfp, td.Categorical(logits=l)), **BY_ROW),
     Case("tfp-one-hot", TFP, lambda td, l: _pair(tfp, td.OneHotCategorical(logits=l)), **BY_ONE_HOT),
     Case("tfp-normal", TFP, lambda td, m: _pair(tfp, td.MultivariateNormalDiag(m, jnp.exp(m))), **BY_NORMAL),
-    Case("tfp-gamma", TFP, lambda td, a: _pair(tfp, td.Gamma(jnp.exp(a), 2.0)), **BY_GAMMA),
+    Case("tfp-gamma", TFP, lambda td, a: _pair(tfp, td.Gamma(jnp.exp(a), 2.0)), own_draws=True, **BY_GAMMA),
     Case("tfp-poisson", TFP, lambda td, r: _pair(tfp, td.Poisson(jnp.exp(r))), **BY_POISSON),
     Case("flowjax-normal", FLOWJAX, lambda fd, m: _pair(flowjax, fd.Normal(m, jnp.exp(m))), **BY_NORMAL),
     Case("flowjax-gamma", FLOWJAX, lambda fd, a: _pair(flowjax, fd.Gamma(jnp.exp(a), 0.5)), **BY_GAMMA),

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 import logtrick as lt
 from tests.adapters.conftest import require
@@ -46,12 +47,15 @@ def test_draws_and_log_probs_are_the_foreign_ones(case):
     ours, theirs = case.both(case.params)
     key = jax.random.key(5)
     x = ours.sample(key)
-    drawn = (
-        theirs.sample(key)
-        if "numpyro" in case.name or "flowjax" in case.name
-        else theirs.sample(seed=key)
-    )
-    np.testing.assert_array_equal(x, drawn)
+    by_position = "numpyro" in case.name or "flowjax" in case.name
+    draw = theirs.sample if by_position else lambda key: theirs.sample(seed=key)
+    if case.own_draws:
+        # Two samples of 4,000: a right pair fails once in 10⁴ keys, one whose distribution functions differ by .09 is missed
+        # once in 10³.
+        samples = [np.ravel(jax.jit(jax.vmap(f))(KEYS)) for f in (ours.sample, draw)]
+        assert scipy.stats.ks_2samp(*samples).pvalue > 1e-4
+    else:
+        np.testing.assert_array_equal(x, draw(key))
     assert x.shape == ours.event_shape and ours.log_prob(x).shape == ()
     np.testing.assert_allclose(ours.log_prob(x), jnp.sum(theirs.log_prob(x)), rtol=2e-6)
 
