@@ -15,6 +15,7 @@ from logtrick.programs._infos import (
     key_info as key_info,
     leaves_of as leaves_of,
 )
+from logtrick.programs._open import wide as wide
 from logtrick.programs._plate import plate as plate
 from logtrick.programs._records import Record as Record, Records as Records
 from logtrick.programs._run import (
@@ -40,7 +41,6 @@ from logtrick.programs._statements import (
     sample as sample,
     whole_cost as whole_cost,
 )
-from logtrick.programs._stretch import wide as wide
 from logtrick.programs._structure import (
     check_in_loop as check_in_loop,
     check_site as check_site,

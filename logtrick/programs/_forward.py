@@ -23,13 +23,13 @@ from logtrick.distributions import value_of
 from logtrick.estimators import draw
 from logtrick.programs._credit import Sites, dependencies, mark_inside, marked
 from logtrick.programs._infos import CostInfo, Info, LoopInfo, SiteInfo
+from logtrick.programs._open import sum_of, wide
 from logtrick.programs._statements import Cost, Loop, Sample
 from logtrick.programs._walk import Reader, Running, begin_step, changed, step_result, walk
 
 Array = jax.Array
-_DRAW: Sites = frozenset(
-    {-1}
-)  # the label of a step's own draws; those of the carry's leaves are 0, 1, …
+# The label of a step's own draws; those of the carry's leaves are 0, 1, …
+_DRAW: Sites = frozenset({-1})
 _ONLY = "lt.scan: a step whose draws are summed out by VariableElimination() has no other"
 
 
@@ -136,8 +136,7 @@ class _AllOutcomes(Reader):
         self.after: Outcomes | None = None  # what follows the first site
 
     def cost(self, statement: Cost) -> None:
-        value = checks.scalar_cost("lt.cost", statement.value)
-        value = value.astype(jnp.promote_types(value.dtype, jnp.float32))
+        value = wide(checks.scalar_cost("lt.cost", statement.value))
         self.values.append(value if self.scale == 1 else value * self.scale)
 
     def sample(self, statement: Sample) -> Any:
@@ -204,9 +203,13 @@ class Summed:
 
     def reply(self, last: list[Array]) -> tuple[Any, Any]:
         """What the loop replies at one outcome of its last step."""
-        remembered, others = iter(last), iter(self.fixed)
-        carry = [next(remembered) if r else next(others) for r in self.remembered]
-        return self.tree.unflatten(carry), self.ys
+        return self.tree.unflatten(_merged(self.remembered, last, self.fixed)), self.ys
+
+
+def _merged(random: tuple[bool, ...], last: list[Array], fixed: list[Array]) -> list[Array]:
+    """The leaves of a carry, from those that depend on draws and the others."""
+    remembered, others = iter(last), iter(fixed)
+    return [next(remembered) if r else next(others) for r in random]
 
 
 def sum_out(statement: Loop, planned: LoopInfo, scale: float, nests: bool) -> Summed:
@@ -224,9 +227,8 @@ def sum_out(statement: Loop, planned: LoopInfo, scale: float, nests: bool) -> Su
     parents = planned.outcomes if any(random) else 1
 
     def from_one(last: list[Array], fixed: list[Array], x: Any) -> Outcomes:
-        remembered, others = iter(last), iter(fixed)
-        carry = [next(remembered) if r else next(others) for r in random]
-        return outcomes(begin_step(statement.step, tree.unflatten(carry), x), scale)
+        carry = tree.unflatten(_merged(random, last, fixed))
+        return outcomes(begin_step(statement.step, carry, x), scale)
 
     def body(state: Any, x: Any) -> tuple[Any, Any]:
         weights, last, fixed = state
@@ -275,10 +277,13 @@ def _one_step(xs: Any) -> Any:
 
 
 def _expected(joint: Array, costs: list[Array]) -> Array | None:
-    """The expectation of the sum of the costs, shape (before, after), or None; less their mean, where float32 is densest."""
-    if not costs:
+    """The expectation of the sum of the costs, each of shape (before, after); None without costs.
+
+    A constant is taken off first and added back, since the sum would lose the differences between large costs to its rounding.
+    """
+    total = sum_of(costs)
+    if total is None:
         return None
-    total = sum(costs[1:], costs[0])
     mean = jnp.mean(stop(total))
     shift = jnp.where(jnp.isfinite(mean), mean, 0.0).astype(total.dtype)
     return jnp.sum(joint.astype(total.dtype) * (total - shift)) + shift

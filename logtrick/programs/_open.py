@@ -183,3 +183,8 @@ def weighed(value: Any, weight: Any) -> Any:
 def log_of(weight: Array) -> Array:
     """The logarithm of a weight of value 1: 0, with the derivatives of its boxes' log-probs."""
     return jnp.log(weight)
+
+
+def wide(cost: Array) -> Array:
+    """Costs are summed in at least float32."""
+    return cost if cost.dtype.itemsize >= 4 else cost.astype(jnp.float32)

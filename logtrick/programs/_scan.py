@@ -37,6 +37,7 @@ from logtrick.programs._open import (
     product_of,
     sum_of,
     weighed,
+    wide,
 )
 from logtrick.programs._statements import (
     Cost,
@@ -48,7 +49,7 @@ from logtrick.programs._statements import (
     check_name,
     made,
 )
-from logtrick.programs._stretch import Sampled, wide
+from logtrick.programs._stretch import Sampled
 from logtrick.programs._structure import check_site
 from logtrick.programs._walk import Reader, begin_step, changed, step_result, walk
 

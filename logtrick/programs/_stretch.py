@@ -25,7 +25,7 @@ from logtrick.distributions import value_of
 from logtrick.estimators import Costs, Estimator, Points, close_limited, draw, evaluate
 from logtrick.programs._forward import sum_out
 from logtrick.programs._infos import CostInfo, KeyInfo, LoopInfo, PlateInfo, Structure
-from logtrick.programs._open import Open, OpenKey, OpenSite, Settled, open_site, sum_of
+from logtrick.programs._open import Open, OpenKey, OpenSite, Settled, open_site, sum_of, wide
 from logtrick.programs._records import Record, Records
 from logtrick.programs._statements import Cost, FreshKey, Loop, Plate, Sample, WholeCost
 from logtrick.programs._structure import branches, check_site
@@ -368,8 +368,3 @@ def paid_by(stretch: Stretch) -> Array | None:
     tail = None if stretch.tail is None else total_of(stretch.tail)[0]
     inside = [site.paid() for site in stretch.sites]
     return sum_of([*stretch.costs, *inside, tail])
-
-
-def wide(cost: Array) -> Array:
-    """Costs are summed in at least float32."""
-    return cost if cost.dtype.itemsize >= 4 else cost.astype(jnp.float32)
