@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from logtrick._core import checks
 from logtrick._core.kernel import limited
+from logtrick._core.materialize import computed_once
 from logtrick._core.samples import Runs
 from logtrick._core.watch import watch
 from logtrick.distributions import value_of
@@ -305,7 +306,7 @@ def _with_own_costs(of: Sampled, stretch: Stretch) -> Costs:
     for i, value in enumerate(stretch.costs):
         k = of.structure.credited(stretch.first_cost + i)
         total = sum_of(jax.tree.leaves(value))
-        groups[k] = groups[k] + total if k in groups else total
+        groups[k] = computed_once(groups[k] + total) if k in groups else total
     costs = dataclasses.replace(costs, credited=groups)
     if not of.collect:
         return costs
@@ -341,7 +342,7 @@ def _closed(costs: Costs, site: int) -> Costs:
         # 0
         terms.append(((ZERO, *range(site)), costs.zero))
     for k, v in terms:
-        groups[k] = groups[k] + v if k in groups else v
+        groups[k] = computed_once(groups[k] + v) if k in groups else v
     losses = costs.later_losses
     if costs.adaptive_loss is not None:
         losses = costs.adaptive_loss if losses is None else losses + costs.adaptive_loss
