@@ -10,7 +10,7 @@ import numpy as np
 from logtrick._core.calls import described
 from logtrick._core.compat import is_tracer
 from logtrick._core.kernel import as_array, as_inexact, is_array
-from logtrick._core.precision import note_precision
+from logtrick._core.watch import note_precision
 
 Array = jax.Array
 
@@ -54,7 +54,7 @@ def array(where: str, name: str, value: Any) -> Array:
 
 
 def function(where: str, name: str, value: Any, call: str) -> None:
-    """A function that can be called as `call` says, "log_density(z)"."""
+    """Raise where `value` is not a function that can be called as `call` says, such as "log_density(z)"."""
     if not callable(value) or isinstance(value, type):
         raise TypeError(f"{where}({name}=…) needs a function, {call}; got {described(value)}.")
     try:
@@ -130,7 +130,7 @@ def real(where: str, name: str, value: Any) -> Array:
 
 
 def differentiable(where: str, params: Any, *, empty: bool = True) -> None:
-    """Every leaf of `params` can carry a gradient."""
+    """Raise where a leaf of `params` cannot carry a gradient; with `empty`, also where there are no leaves."""
     leaves = jax.tree_util.tree_flatten_with_path(params)[0]
     if empty and not leaves:
         raise ValueError(
@@ -175,9 +175,15 @@ def require(where: str, name: str, value: Array, legal: Any, need: str) -> Array
         return value / jnp.where(legal(value), jnp.ones((), value.dtype), jnp.nan)
     wrong = ~np.asarray(legal(known))
     if np.any(wrong):
-        odd = (
-            known[wrong & np.isnan(known)] if np.issubdtype(known.dtype, np.floating) else known[:0]
-        )
-        first = (odd if odd.size else known[wrong]).ravel()[0] if known.ndim else known
-        raise ValueError(f"{where}({name}=…) needs {need}; got {first}.")
+        raise ValueError(f"{where}({name}=…) needs {need}; got {_to_show(known, wrong)}.")
     return value
+
+
+def _to_show(value: np.ndarray, wrong: np.ndarray) -> Any:
+    """The illegal entry that a message shows: a nan, where there is one."""
+    if not value.ndim:
+        return value
+    entries = value[wrong]
+    if np.issubdtype(value.dtype, np.floating) and np.isnan(entries).any():
+        return np.nan
+    return entries[0]

@@ -22,6 +22,7 @@ _PARITY = 0x1BD11BDA
 
 
 def threefry(key: Array, high: Array, low: Array) -> tuple[Array, Array]:
+    """Two random words, uint32, for each 64-bit counter (high, low): 20 rounds under the two words of `key`."""
     words = jax.random.key_data(key)
     schedule = (words[0], words[1], words[0] ^ words[1] ^ np.uint32(_PARITY))
     x, y = high + schedule[0], low + schedule[1]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from logtrick._core.kernel import is_array, stop
+from logtrick._core.kernel import is_float_array, stop
 from logtrick._core.mesh import local
 from logtrick._core.module import Module
 from logtrick._core.samples import Runs
@@ -67,8 +67,7 @@ def live_leaves(dist: Distribution) -> list[Array]:
       >>> [leaf.item() for leaf in lt.baselines.live_leaves(lt.Normal(1.0, 2.0))]
       [1.0, 2.0]
     """
-    flat = jax.tree.leaves(dist)
-    return [jnp.asarray(flat[i]) for i in _inexact(flat)]
+    return [jnp.asarray(leaf) for leaf in jax.tree.leaves(dist) if is_float_array(leaf)]
 
 
 def with_leaves(dist: Distribution, values: list[Array]) -> Distribution:
@@ -84,18 +83,9 @@ def with_leaves(dist: Distribution, values: list[Array]) -> Distribution:
       >>> lt.baselines.with_leaves(lt.Normal(1.0, 2.0), [jnp.array(0.0), jnp.array(3.0)]).scale.item()
       3.0
     """
-    flat, tree = jax.tree.leaves(dist), jax.tree.structure(dist)
-    for i, value in zip(_inexact(flat), values):
-        flat[i] = value
-    return jax.tree.unflatten(tree, flat)
-
-
-def _inexact(leaves: list[Any]) -> list[int]:
-    return [
-        i
-        for i, x in enumerate(leaves)
-        if is_array(x) and jnp.issubdtype(jnp.result_type(x), jnp.floating)
-    ]
+    leaves, tree = jax.tree.flatten(dist)
+    new = iter(values)
+    return tree.unflatten([next(new) if is_float_array(leaf) else leaf for leaf in leaves])
 
 
 class Baseline(Module, abstract=True):
