@@ -38,6 +38,13 @@ def numbers(where: str, name: str, value: Any) -> Array:
         ) from None
 
 
+def number(where: str, name: str, value: Any) -> Array:
+    """A number, as a float; an array where many of them are stacked for `jax.vmap`."""
+    if not is_array(value):
+        raise TypeError(f"{where}({name}=…) needs a number; got {described(value)}. Pass 0.0, say.")
+    return as_inexact(value)
+
+
 def _no_text(value: Any) -> Any:
     """The value; a string raises, which JAX takes for the name of a dtype."""
     if isinstance(value, str):
@@ -129,10 +136,10 @@ def real(where: str, name: str, value: Any) -> Array:
     return value if jnp.issubdtype(dtype, jnp.floating) else value.astype(float)
 
 
-def differentiable(where: str, params: Any, *, empty: bool = True) -> None:
-    """Raise where a leaf of `params` cannot carry a gradient; with `empty`, also where there are no leaves."""
+def differentiable(where: str, params: Any) -> None:
+    """Raise where `params` has no leaves, or a leaf that cannot carry a gradient."""
     leaves = jax.tree_util.tree_flatten_with_path(params)[0]
-    if empty and not leaves:
+    if not leaves:
         raise ValueError(
             f"{where}: no trainable parameters in {params!r}. Pass a pytree with at least one float leaf."
         )

@@ -117,6 +117,12 @@ def as_dtype(x: Array, dtype: Any) -> Array:
     return x if x.dtype == dtype and not x.weak_type else x.astype(dtype)
 
 
+def wide(dtype: Any) -> np.dtype:
+    """`dtype`, but float32 in the place of a half precision."""
+    dtype = np.dtype(dtype)
+    return dtype if dtype.itemsize >= 4 else np.dtype("float32")
+
+
 def as_inexact(x: Any) -> Array:
     """`x` as an array of floats; what is a float already keeps its dtype."""
     x = as_array(x)

@@ -30,6 +30,7 @@ class ControlVariate(Baseline):
       expected_h: `expected_h(dist) -> scalar`, E h(x) in closed form, differentiable in dist as
         often as is asked.
     Raises:
+      TypeError: h or expected_h is no function.
       ValueError: fewer than three samples; h or expected_h gives no scalar.
     References:
       Paisley, Blei & Jordan (2012), "Variational Bayesian Inference with Stochastic Search";
@@ -97,10 +98,9 @@ def regression(f: Array, h: Array, runs: Runs) -> Array:
       >>> round(jax.grad(value)(1.0).item(), 1)                # exact: 2
       2.0
     """
-    f, h = (
-        f - runs.sum(f) / runs.count,
-        h - runs.sum(h) / runs.count,
-    )  # these change nothing but the rounding
+    # Centered by the means of all samples: the slope stays the same, its rounding does not.
+    f = f - runs.sum(f) / runs.count
+    h = h - runs.sum(h) / runs.count
     others, count = runs.sum_of_others, runs.count - runs.block
     norm = others(h * h)
     variance = norm - others(h) ** 2 / count

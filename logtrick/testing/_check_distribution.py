@@ -151,7 +151,11 @@ def _finite(found: _Findings, dist: Distribution, x: Any, log_p: np.ndarray) -> 
             "says that nothing is",
         )
         return False
-    outside = ~np.asarray(jax.vmap(dist.support.contains)(x)) if len(leaves) == 1 else np.zeros(1)
+    if len(leaves) > 1:
+        found.note("draws and their log-probs are finite", None)
+        found.not_checked.append("draws are in the support: a draw has several parts")
+        return True
+    outside = ~np.asarray(jax.vmap(dist.support.contains)(x))
     fault = f"{np.sum(outside)} of {len(log_p)} draws are outside of {dist.support!r}"
     found.note(prop, fault if np.any(outside) else None)
     return True

@@ -21,7 +21,7 @@ def product(nodes: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.ndarr
 
 def normal_rule(size: int, order: int | None, limit: int) -> tuple[np.ndarray, np.ndarray]:
     """Gauss–Hermite for `size` independent standard normals: exact for polynomials of degree 2·order − 1 in each."""
-    fitting = int(limit ** (1 / size) + 1e-9)
+    fitting = int(limit ** (1 / max(size, 1)) + 1e-9)
     order = min(64, fitting) if order is None else order
     if order < 8 or order > fitting:
         raise ValueError(
@@ -61,7 +61,7 @@ def spread(spec: Any, flat: np.ndarray) -> Any:
     out, at = [], 0
     for leaf in leaves:
         size = math.prod(leaf.shape)
-        out.append(jnp.asarray(flat[:, at : at + size].reshape(-1, *leaf.shape), leaf.dtype))
+        out.append(jnp.asarray(flat[:, at : at + size].reshape(len(flat), *leaf.shape), leaf.dtype))
         at += size
     return tree.unflatten(out)
 
