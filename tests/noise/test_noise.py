@@ -43,6 +43,35 @@ def test_half_precision_is_rounded_float32():
     assert np.array_equal(half, jax.random.normal(KEY, (4, 3)).astype(jnp.bfloat16))
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("key", [KEY, jax.random.key(3, impl="rbg")])
+def test_uniforms_in_half_precision_are_rounded_down(dtype, key):
+    """Rounded to the nearest, one in 512 of bfloat16 was 1. Rounded down, u < p holds as often as in float32."""
+    count = 4096 if key is KEY else 64
+    half = Uniform((), np.dtype(dtype)).rows(key, 0, count, count)
+    full = np.asarray(Uniform(()).rows(key, 0, count, count))
+    assert half.dtype == dtype and np.all(half < 1)
+    for p in (0.5, 0.01, 0.999):
+        p = jnp.asarray(p, dtype)
+        assert np.sum(half < p) == np.sum(full < float(p))
+    inner = noise.interior(half)
+    assert inner.dtype == dtype and np.all((inner > 0) & (inner < 1))
+    with pytest.raises(
+        ValueError, match=r"Uniform\(dtype=\w+\) has no mirror image of the same law"
+    ):
+        Uniform((), np.dtype(dtype)).reflect(half)
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("dtype", ["float64", "int32"])
+def test_a_dtype_that_jax_has_not_is_refused(law, dtype):
+    """Float64 outside of 64-bit mode was all zeros, or −∞."""
+    with pytest.raises(
+        ValueError, match=rf"{law.__name__}\(dtype=…\) needs a float type .* {dtype}"
+    ):
+        law((3,), np.dtype(dtype)).rows(KEY, 0, 2, 2)
+
+
 def test_counters_past_32_bits():
     """Far rows of a draw of more than 2³² words continue the 64-bit counter."""
     with double_precision():

@@ -98,6 +98,18 @@ def test_chunks_see_the_same_draws(name):
     np.testing.assert_array_max_ulp(draws(None), draws(4), maxulp=1)
 
 
+@pytest.mark.parametrize("name", PLANS)
+def test_a_draw_without_numbers(name):
+    value = lt.expect(
+        KEY,
+        lambda x: 3.0 + jnp.sum(x),
+        lt.Normal(jnp.zeros(0), 1.0),
+        estimator=lt.Pathwise(plan=PLANS[name]),
+        num_samples=4,
+    )
+    assert value == 3.0
+
+
 def test_antithetic_reflects():
     normal = np.asarray(Planned(StandardNormal((2,)), lt.Antithetic()).rows(KEY, 0, 6, 6))
     np.testing.assert_array_equal(normal[1::2], -normal[::2])

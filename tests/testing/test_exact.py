@@ -69,6 +69,7 @@ def test_several_dimensions():
         2.5,
     )
     close(exact_expectation(jnp.sum, lt.Normal(jnp.arange(3.0), 1.0)), 3.0)
+    close(exact_expectation(lambda x: 2.0 + jnp.sum(x), lt.Normal(jnp.zeros(0), 1.0)), 2.0)
 
 
 def test_f_need_not_be_differentiable_in_x():
