@@ -97,12 +97,12 @@ class Compiled(Generic[T]):
 
 
 def functions_in(tree: Any) -> list[Any]:
-    """The functions in the structure of a pytree: static fields, such as the function of a learned baseline.
+    """The functions, and other objects that can be called, in the structure of a pytree: those of its static fields.
 
-    JAX compares them by identity alone, and does not see that what they refer to has changed.
+    JAX compares most of them by identity, and does not see that what they refer to has changed.
 
     Args:
-      tree: of `jax.tree.structure`.
+      tree: the structure, as `jax.tree.structure` gives it.
     """
     node = tree.node_data()
     if node is None:
@@ -114,8 +114,7 @@ def functions_in(tree: Any) -> list[Any]:
 def _functions_among(x: Any) -> list[Any]:
     if isinstance(x, tuple | list):
         return [f for item in x for f in _functions_among(item)]
-    is_function = isinstance(x, types.FunctionType | types.MethodType | functools.partial)
-    return [x] if is_function else []
+    return [x] if callable(x) and not isinstance(x, type) else []
 
 
 class _Reader:

@@ -3,8 +3,10 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+import logtrick as lt
 from logtrick._core.fingerprint import fingerprint
 
 
@@ -39,6 +41,25 @@ def test_attributes_of_functions_are_seen():
     assert fingerprint(scaled) == before
     scaled.by = 2.0
     assert fingerprint(scaled) != before
+
+
+class Scale:
+    """An object that is called like a function."""
+
+    def __init__(self, by):
+        self.by = by
+
+    def __call__(self, x):
+        return self.by * x
+
+
+def test_attributes_of_callable_objects_in_static_fields_are_seen():
+    scale = Scale(1.0)
+    baseline = lt.LearnedBaseline(scale, jnp.array(0.0))
+    before = fingerprint(baseline)
+    assert fingerprint(lt.LearnedBaseline(scale, jnp.array(0.0))) == before
+    scale.by = 2.0
+    assert fingerprint(baseline) != before
 
 
 @dataclasses.dataclass(slots=True)
