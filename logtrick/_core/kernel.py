@@ -98,7 +98,9 @@ def magic_box(log_prob: Any) -> Array:
       -4.0
     """
     try:
-        value = as_inexact(None if isinstance(log_prob, str) else log_prob)
+        if isinstance(log_prob, str):  # which JAX takes for the name of a dtype
+            raise TypeError(log_prob)
+        value = as_inexact(log_prob)
     except (TypeError, ValueError):
         raise TypeError(
             f"lt.magic_box(log_prob=…) needs the number log p(x); got {described(log_prob)}. Pass "

@@ -112,7 +112,8 @@ def _columns(draws: Any, truth: Any) -> tuple[list[str], list[np.ndarray], list[
             )
         x = x if np.issubdtype(x.dtype, np.floating) else x.astype(np.float64)
         for index in np.ndindex(t.shape):
-            names.append(keystr(path) + (str(list(index)) if index else "") or "()")
+            place = str(list(index)) if index else ""
+            names.append(f"{keystr(path)}{place}" or "()")
             columns.append(x[(slice(None), *index)])
             truths.append(float(t[index]))
     return names, columns, truths
