@@ -19,9 +19,9 @@ _ELSEWHERE = {
 }
 _PLUMBING = frozenset(
     {
-        "__annotations__", "__dataclass_fields__", "__dataclass_params__", "__dataclass_transform__", "__delattr__",
-        "__match_args__",
-        "__orig_bases__", "__parameters__", "__post_init__", "__replace__", "__setattr__", "__signature__",
+        "__abstractmethods__", "__annotations__", "__dataclass_fields__", "__dataclass_params__", "__dataclass_transform__",
+        "__delattr__", "__match_args__", "__orig_bases__", "__parameters__", "__post_init__", "__replace__", "__setattr__",
+        "__signature__",
     }
 )  # fmt: skip
 _DONE: set[type] = set()
@@ -99,7 +99,8 @@ def show_methods(cls: type) -> None:
             continue
         _DONE.add(base)
         for name, member in vars(base).items():
-            if isinstance(member, types.FunctionType) and not name.startswith("_"):
+            called = not name.startswith("_") or name in ("__init__", "__call__")
+            if called and isinstance(member, types.FunctionType):
                 show_public(member)
 
 
