@@ -93,9 +93,14 @@ _ENCLOSING: contextvars.ContextVar[tuple[SampleAxis | StepAxis, ...]] = contextv
 )
 
 
+def nesting() -> int:
+    """How many expectations, plates and loops the caller is inside of."""
+    return len(_ENCLOSING.get())
+
+
 def axis_here() -> SampleAxis:
     """The axis over which `over_samples`, called here, maps the samples of an unchunked expectation."""
-    return _axis_at(len(_ENCLOSING.get()))
+    return _axis_at(nesting())
 
 
 @contextlib.contextmanager
@@ -219,7 +224,7 @@ def in_step(number: Array, run: Callable[[], Any]) -> Any:
 
 def in_abstract_step(run: Callable[[], Any]) -> Any:
     """`run()` as an abstract step of a loop: `depends_on_step` reads in its jaxpr whether expectations are inside."""
-    return _named(_step_at(len(_ENCLOSING.get())), run)
+    return _named(_step_at(nesting()), run)
 
 
 def _named(axis: StepAxis, run: Callable[[], Any]) -> Any:

@@ -11,7 +11,7 @@ import contextvars
 import functools
 import math
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from logtrick._core.kernel import wide
 from logtrick._core.keys import fold_in, is_threefry
 from logtrick._core.materialize import materialized
 from logtrick._core.module import Module, static
+from logtrick._core.samples import nesting
 from logtrick._core.threefry import uniform
 
 Array = jax.Array
@@ -189,19 +190,30 @@ class NoNoise(Noise):
         return None
 
 
-_INJECTED: contextvars.ContextVar[Any] = contextvars.ContextVar(
+class _Injected(NamedTuple):
+    """The injected noise, and how deep the expectation is nested that it is meant for."""
+
+    noise: Any
+    nesting: int
+
+
+_INJECTED: contextvars.ContextVar[_Injected | None] = contextvars.ContextVar(
     "logtrick_injected_noise", default=None
 )
 
 
 @contextlib.contextmanager
 def injected(noise: Any) -> Iterator[None]:
-    """Inside the context, `rows` returns rows of `noise` (a leading axis of rows) and draws nothing: for exact enumeration.
+    """Inside the context, an expectation gets rows of `noise` and draws nothing: for exact enumeration.
+
+    It is meant for expectations of one random site; what draws inside of f would get the same numbers, and raises.
 
     Args:
-      noise: values of the noise, a pytree with a leading axis of rows.
+      noise: values of the noise, a pytree with a leading axis of rows; None injects nothing.
     Returns:
       A context manager.
+    Raises:
+      ValueError: a program of several random sites, or an expectation inside of f that draws, in the context.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> bit = lt.Bernoulli(0.0)                          # 1 where the uniform is below 1/2
@@ -209,7 +221,7 @@ def injected(noise: Any) -> Iterator[None]:
       ...     lt.expect(jax.random.key(0), lambda x: x, bit, num_samples=4).item()
       0.75
     """
-    token = _INJECTED.set(noise)
+    token = _INJECTED.set(None if noise is None else _Injected(noise, nesting()))
     try:
         yield
     finally:
@@ -217,7 +229,7 @@ def injected(noise: Any) -> Iterator[None]:
 
 
 def is_injected() -> bool:
-    """Whether `rows` returns injected noise here.
+    """Whether expectations get injected noise here.
 
     Returns:
       True inside of `injected`.
@@ -268,12 +280,10 @@ def rows(
       >>> part["b"].shape, (part["a"] == whole["a"][4:]).tolist()
       ((2, 2), [True, True])
     """
-    given = _INJECTED.get()
-    if given is not None:
-        # The engine may ask for rows past the end; it drops them.
-        index = jnp.asarray(start, jnp.int32) + jnp.arange(count)
-        return jax.tree.map(lambda a: a.at[index].get(mode="clip"), given)
     leaves, tree = jax.tree.flatten(spec, is_leaf=is_noise)
+    given = _INJECTED.get()
+    if given is not None and not all(isinstance(leaf, NoNoise) for leaf in leaves):
+        return _injected_rows(given, tree, start, count)
     keys = _key_of_each(key, len(leaves))
     counted = [leaf.counted and _counted(key) for leaf in leaves]
     together: Iterator[Any] = iter(())
@@ -288,6 +298,23 @@ def rows(
         for leaf, k, yes in zip(leaves, keys, counted)
     ]
     return tree.unflatten(drawn)
+
+
+def _injected_rows(given: _Injected, tree: Any, start: Any, count: int) -> Any:
+    """Rows of the injected noise, whose structure must be `tree`."""
+    if jax.tree.structure(given.noise) != tree:
+        raise ValueError(
+            f"lt.noise.injected(noise=…) needs the structure of the site's noise, {tree}; got "
+            f"{jax.tree.structure(given.noise)}."
+        )
+    if nesting() != given.nesting:
+        raise ValueError(
+            "lt.noise.injected(…) gives the noise of one expectation; another one, inside of its f, would get the same numbers. "
+            "Compute the inner one without draws, by lt.Enumerate() or lt.testing.exact_expectation."
+        )
+    # The engine may ask for rows past the end; it drops them.
+    index = jnp.asarray(start, jnp.int32) + jnp.arange(count)
+    return jax.tree.map(lambda a: a.at[index].get(mode="clip"), given.noise)
 
 
 def _key_of_each(key: Array, count: int) -> list[Array]:

@@ -73,7 +73,7 @@ def exact_estimator_variance(
       `EstimatorMoments(mean, variance, value)`.
     Raises:
       ValueError: too many tuples; probabilities that do not sum to 1; noise that can be neither enumerated nor integrated;
-        `breaks` missing or of another length than the noise.
+        `breaks` missing or of another length than the noise; an expectation inside of f that draws.
     Example:
       >>> import logtrick as lt
       >>> f = lambda x, t: (x - 0.45) ** 2

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import logtrick as lt
 from logtrick import noise
 from logtrick._core.threefry import _wide_product
 from logtrick.noise import KeyPerRun, NoNoise, StandardNormal, Uniform
@@ -112,6 +113,35 @@ def test_several_noises_are_independent():
     assert drawn["none"] is None
     assert not np.array_equal(drawn["a"], drawn["b"])
     assert np.array_equal(noise.one(spec, KEY)["b"], drawn["b"][0])
+
+
+BIT = lt.Bernoulli(0.0)  # 1 where the uniform is below 1/2
+PLAIN = lt.ScoreFunction(lt.NoBaseline())
+
+
+def injected(f):
+    with noise.injected(jnp.array([0.1, 0.9, 0.8, 0.2])):
+        return lt.expect(KEY, f, BIT, num_samples=4, estimator=PLAIN)
+
+
+def test_injected_noise_is_for_one_site_of_one_expectation():
+    """An expectation inside of f had the outer one's numbers: E x E y was E x²."""
+    inner = lambda x, estimator: x * lt.expect(KEY, lambda y: y, BIT, estimator=estimator)
+    assert injected(lambda x: x) == 0.5
+    assert injected(lambda x: inner(x, lt.Enumerate())) == 0.25
+    with pytest.raises(ValueError, match="gives the noise of one expectation; another one, inside"):
+        injected(lambda x: inner(x, PLAIN))
+
+    def pair():
+        x = yield lt.sample(BIT)
+        y = yield lt.sample(BIT)
+        yield lt.cost(x * y)
+
+    with noise.injected(jnp.full(4, 0.1)):
+        with pytest.raises(ValueError, match="gives the noise of one random site; got a program"):
+            lt.expect_program(KEY, pair, num_samples=4)
+        with pytest.raises(ValueError, match="needs the structure of the site's noise"):
+            lt.expect(KEY, lambda x: x["a"], lt.Joint({"a": BIT}), num_samples=4)
 
 
 def test_in_shard_map_the_bits_and_the_gradient_are_those_of_one_device():

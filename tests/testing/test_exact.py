@@ -97,6 +97,7 @@ def test_points_of_probability_zero_contribute_nothing():
     close(exact_expectation(lambda x: jnp.where(x == 1, jnp.nan, x), dist), 1.0)
 
 
+KEY = jax.random.key(0)
 NAIVE = lt.ScoreFunction(lt.NoBaseline())
 
 
@@ -265,6 +266,12 @@ class Keyed(lt.Estimator):
             "own noise is uniform; got KeyPerRun",
         ),
         (lambda f: exact_estimator_variance(f, lt.Bernoulli, 0.0, num_samples=0), "at least 1"),
+        (
+            lambda f: exact_estimator_variance(
+                lambda x, t: x * lt.expect(KEY, jnp.sum, lt.Bernoulli(t)), lt.Bernoulli, 0.0
+            ),
+            "another one, inside of its f, would get the same numbers",
+        ),
         (lambda f: exact_gradient(f, lt.Bernoulli, {}), "no trainable parameters"),
         (
             lambda f: exact_expectation(lambda x: x[None], lt.Bernoulli(jnp.asarray(0.0))),
