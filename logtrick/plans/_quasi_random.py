@@ -11,6 +11,7 @@ from jax import lax
 from jax.scipy.special import ndtri
 
 from logtrick import noise as _noise
+from logtrick._core.kernel import wide
 from logtrick.noise._noise import rounded_down
 from logtrick.plans._plans import Plan, inside
 from logtrick.plans._sobol_numbers import BITS, DIMENSIONS, direction_numbers
@@ -25,7 +26,7 @@ class _Points(Plan, abstract=True):
         """Rows start … start + count of the noise `spec` of `total` samples."""
         leaves, tree = jax.tree.flatten(spec, is_leaf=_noise.is_noise)
         sizes = [math.prod(leaf.shape) for leaf in leaves]
-        dtype = jnp.result_type(*(leaf.dtype for leaf in leaves))
+        dtype = wide(jnp.result_type(*(leaf.dtype for leaf in leaves)))
         u = self.uniforms(key, start, count, total, sum(sizes), dtype)
         parts = jnp.split(u, np.cumsum(sizes)[:-1], axis=1)
         return tree.unflatten([_as_noise(leaf, part) for leaf, part in zip(leaves, parts)])

@@ -61,6 +61,14 @@ def test_stratified_has_one_in_each_stratum():
         assert sorted(np.floor(50 * u[:, d]).astype(int)) == list(range(50))
 
 
+@pytest.mark.parametrize("name", ["sobol", "stratified"])
+def test_points_in_half_precision_are_those_in_single_rounded_down(name):
+    half = uniforms(PLANS[name], (2,), 64, 64, dtype=jnp.bfloat16)
+    single = uniforms(PLANS[name], (2,), 64, 64)
+    assert half.dtype == jnp.bfloat16 and np.all(half < 1)
+    assert np.all(half <= single) and np.all(half > single * (1 - 2.0**-7))
+
+
 @pytest.mark.parametrize("name", PLANS)
 def test_each_run_keeps_its_law(name):
     """One run alone, over keys: uniform in every coordinate, and the coordinates independent."""
