@@ -105,6 +105,6 @@ def regression(f: Array, h: Array, runs: Runs) -> Array:
     norm = others(h * h)
     variance = norm - others(h) ** 2 / count
     # What is less is rounding: of n equal numbers, whose sums are right to n ε at worst, and in practice far better.
-    spread = variance > min(32 * runs.count * jnp.finfo(norm.dtype).eps, 0.25) * norm
+    spread = variance > min(32 * runs.count * float(jnp.finfo(norm.dtype).eps), 0.25) * norm
     slope = (others(f * h) - others(f) * others(h) / count) / jnp.where(spread, variance, 1.0)
     return jnp.where(spread, slope, 0.0)
