@@ -196,8 +196,11 @@ def test_help_shows_public_names_and_our_members_only():
     text = pydoc.plain(pydoc.render_doc(lt.Normal))
     members = text.split("Method resolution order")[1].split("builtins.object")[1]
     assert "log_prob(self, x: Any) -> jax.Array" in members
+    called = pydoc.plain(pydoc.render_doc(lt.ScoreFunction))
+    assert "__init__(self, baseline: lt.Baseline = " in called
     for plumbing in (
         "__dataclass",
+        "__abstractmethods__",
         "__match_args__",
         "__setattr__",
         "__annotations__",

@@ -62,14 +62,16 @@ def evaluations_counted() -> Iterator[Counts]:
     """Collect what the expectations traced inside report.
 
     What is traced inside is for counting only and is never run. JAX keeps the traces of inner
-    `jit`s, by function and by the settings that tracing depends on. A setting that hardly anybody
-    uses is made inside, so that functions that were traced before, without markers, are traced
-    anew, and traces with markers are not run later.
+    `jit`s, by function and by the settings that tracing depends on. Inside, a setting is another one
+    than outside, so that functions that were traced before, without markers, are traced anew, and
+    traces with markers are not run later.
     """
     counts = Counts()
     token = _COUNTS.set(counts)
+    used = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]  # made at run time
+    unused = "bfloat16" if used == "tensorfloat32" else "tensorfloat32"
     try:
-        with jax.default_matmul_precision("tensorfloat32"):
+        with jax.default_matmul_precision(unused):
             yield counts
     finally:
         _COUNTS.reset(token)

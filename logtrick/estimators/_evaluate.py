@@ -11,7 +11,7 @@ from logtrick._core.calls import described
 from logtrick._core.kernel import limited
 from logtrick._core.module import holds_user_code
 from logtrick._core.samples import Runs
-from logtrick._core.watch import watch, watching
+from logtrick._core.watch import watch, watching_draws
 from logtrick.distributions import Distribution, value_of
 from logtrick.estimators._costs import Costs
 from logtrick.estimators._derivatives import expanded, linearized
@@ -45,9 +45,8 @@ def draw(estimator: Any, noise: Any, dist: Distribution) -> Points:
             f"{name}.evaluations declares {declared} evaluations of f per sample; draw gives {found} points. Declare "
             f"{found}, or None for the engine to count."
         )
-    if (
-        watching() and not points.stacked
-    ):  # stacked points have weights, and may be of probability zero
+    # Not for stacked points: they have weights, and may be of probability zero.
+    if watching_draws() and not points.stacked:
         watch("log_prob", points.dist.log_prob(points.x), value_of(points.x), points.dist)
     return points
 

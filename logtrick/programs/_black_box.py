@@ -3,7 +3,7 @@
 import contextlib
 import contextvars
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +14,21 @@ from logtrick._core.compat import is_tracer
 from logtrick._core.errors import BlackBoxError
 from logtrick._core.kernel import refuse
 
-# The black boxes that the expectation being evaluated has called, to find what the host raised.
-_CALLED: contextvars.ContextVar[list["BlackBox"] | None] = contextvars.ContextVar(
-    "logtrick_black_boxes", default=None
-)
-# The names of those of its estimators that differentiate f, to say which needs it.
-_NEEDING: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar(
-    "logtrick_differentiating", default=()
+
+class _Caller(NamedTuple):
+    """The expectation, or the compiled work, that is being evaluated.
+
+    Attributes:
+      boxes: the black boxes that it has called, to find what the host raised.
+      differentiating: the names of its estimators that differentiate f, to say which needs it.
+    """
+
+    boxes: list["BlackBox"]
+    differentiating: tuple[str, ...]
+
+
+_CALLER: contextvars.ContextVar[_Caller | None] = contextvars.ContextVar(
+    "logtrick_caller", default=None
 )
 
 
@@ -43,17 +51,18 @@ class BlackBox:
         return f"lt.black_box({self.name})"
 
     def __call__(self, *args: Any) -> jax.Array:
-        called = _CALLED.get()
-        if called is not None:
-            if self not in called:
-                called.append(self)
-            self.last_error = None  # what fails from here on is this expectation's
+        caller, need = _CALLER.get(), ""
+        if caller is not None:
+            if self not in caller.boxes:
+                caller.boxes.append(self)
+            self.last_error = None  # what fails from here on is this caller's
+        if caller is not None and caller.differentiating:
+            names = dict.fromkeys(f"{name}()" for name in caller.differentiating)
+            need = f"{' and '.join(names)} needs a differentiable f. "
         args = jax.tree.map(jnp.asarray, args)
-        names = " and ".join(f"{name}()" for name in dict.fromkeys(_NEEDING.get()))
         message = (
-            f"lt.black_box({self.name}) was differentiated, and a host function has no derivative. "
-            f"{names and f'{names} needs a differentiable f. '}Use an estimator that does not differentiate f, "
-            "ScoreFunction() say, and jax.lax.stop_gradient on parameters that go into it."
+            f"lt.black_box({self.name}) was differentiated, and a host function has no derivative. {need}Use an estimator that "
+            "does not differentiate f, ScoreFunction() say, and jax.lax.stop_gradient on parameters that go into it."
         )
         args = refuse(args, message, TypeError)
         dtype = jnp.zeros(()).dtype if self.dtype is None else np.dtype(self.dtype)
@@ -143,26 +152,23 @@ def host_errors_surface(
     black box has none. `boxes` are those that compiled code is known to call; those that are called
     while it is traced are added.
     """
-    outer = _CALLED.get()
+    outer = _CALLER.get()
     called: list[BlackBox] = [] if boxes is None else boxes
-    token, needing = _CALLED.set(called), _NEEDING.set(differentiating)
+    token = _CALLER.set(_Caller(called, differentiating))
     try:
         yield
         if called and not any(is_tracer(leaf) for leaf in jax.tree.leaves(values)):
             jax.block_until_ready(values)
-    except (
-        jax.errors.JaxRuntimeError,
-        ValueError,
-    ):  # the latter where compiled code runs again, since jax 0.7.2
+    # a ValueError where compiled code runs again, since jax 0.7.2
+    except (jax.errors.JaxRuntimeError, ValueError):
         for box in called:
             if box.last_error is not None:
                 raise box.last_error from box.last_error.__cause__
         raise
     finally:
-        _CALLED.reset(token)
+        _CALLER.reset(token)
         if outer is not None:
-            outer.extend(box for box in called if box not in outer)
-        _NEEDING.reset(needing)
+            outer.boxes.extend(box for box in called if box not in outer.boxes)
 
 
 @in_words("lt.black_box")

@@ -72,6 +72,10 @@ def run_block(
 def draw_noises(structure: Structure, key: Array, start: Any, count: int, total: int) -> list[Any]:
     """Rows start … start + count of every site's noise; alike sites in one draw, since each threefry compiles slowly."""
     specs = [site.noise for site in structure.sites]
+    if _noise.is_injected() and sum(site.random for site in structure.sites) > 1:
+        raise ValueError(
+            "lt.noise.injected(…) gives the noise of one random site; got a program of several, which would get the same numbers."
+        )
     if _noise.is_injected() or holds_user_code(specs):
         return _draw_all(specs, key, start, None, count, total)
     known, traced = (start, None) if isinstance(start, int) else (None, start)

@@ -8,7 +8,6 @@ import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
 from logtrick._core.module import replace
-from logtrick._core.watch import draws_watched
 from logtrick.training._program import batch_of, step_key
 from logtrick.training._reductions import lost
 from logtrick.training._state import GRADIENT, UPDATE, VALUE, FitState
@@ -27,8 +26,8 @@ def explanation(task: Task, state: FitState, data: Any, flags: np.ndarray, befor
     """
     index, row = int(state.step) - 1, int(state.skipped_in_a_row)
     bits = int(flags[index])
-    with draws_watched() as found:
-        step = _again(task, state, data, index, index - before)
+    found: dict[str, str] = {}
+    step = _again(task, state, data, index, index - before, found)
     what = []
     if bits & VALUE:
         where = f" (a cost was {found['cost']})" if "cost" in found else ""
@@ -68,15 +67,21 @@ def _hint(bits: int, found: dict[str, str]) -> str:
     return " while the gradient was finite: it overflowed"
 
 
-def _again(task: Task, state: FitState, data: Any, index: int, i: int) -> Proposal:
-    """The step once more, since the parameters stand still; the compiled loop keeps only bits of it."""
+def _again(
+    task: Task, state: FitState, data: Any, index: int, i: int, found: dict[str, str]
+) -> Proposal:
+    """The step once more, since the parameters stand still; the compiled loop keeps only bits of it.
+
+    In `found` the first log-prob and the first cost that is not finite are noted.
+    """
 
     @jax.jit
     def once(state: FitState, data: Any) -> Proposal:
         base = jax.random.wrap_key_data(state.key_data, impl=state.key_impl)
         state = replace(state, step=jnp.asarray(index, jnp.int32))
         key = step_key(base, state.step)
-        step = propose(task, state, key, batch_of(task, state, data, jnp.asarray(i, jnp.int32)))
+        batch = batch_of(task, state, data, jnp.asarray(i, jnp.int32))
+        step = propose(task, state, key, batch, found)
         return Proposal(
             step.value,
             expectations(step.aux),
@@ -88,7 +93,9 @@ def _again(task: Task, state: FitState, data: Any, index: int, i: int) -> Propos
             step.clipped,
         )
 
-    return jax.block_until_ready(once(state, data))
+    step = jax.block_until_ready(once(state, data))
+    jax.effects_barrier()  # what is noted in `found` has arrived
+    return step
 
 
 def _cost(aux: Any) -> str:

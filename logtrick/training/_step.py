@@ -13,7 +13,7 @@ from jax import lax
 from logtrick._core import checks
 from logtrick._core.module import Module
 from logtrick._core.objectives import value_and_aux
-from logtrick._core.precision import half_precision_seen
+from logtrick._core.watch import costs_watched
 from logtrick.training import _guard
 from logtrick.training._adaptive import adaptive_loss, advanced_statistics, auxes, merge, partition
 from logtrick.training._average import Average
@@ -79,13 +79,19 @@ class Proposal(Module):
     clipped: Array
 
 
-def propose(task: Task, state: FitState, key: Array, batch: tuple[Any, ...]) -> Proposal:
-    """A step's gradient and update, not yet accepted."""
+def propose(
+    task: Task,
+    state: FitState,
+    key: Array,
+    batch: tuple[Any, ...],
+    nonfinite: dict[str, str] | None = None,
+) -> Proposal:
+    """A step's gradient and update, not yet accepted; `nonfinite` as of `costs_watched`."""
     trained, statistics = partition(state.params)
 
     def loss(trained: Any) -> tuple[Array, Any]:
         params = merge(state.params, trained, statistics)
-        with half_precision_seen() as seen:
+        with costs_watched(nonfinite) as seen:
             value, aux = value_and_aux(task.where, task.objective(params, key, *batch))
             value = checks.scalar_cost(f"{task.where}: the objective", value)
         _warn_of_half_precision(task.where, seen)

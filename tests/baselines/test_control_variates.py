@@ -97,6 +97,27 @@ def test_control_variate_is_exact_where_f_is_linear_in_h(x64):
     np.testing.assert_allclose(gradient, np.tile([-2.0, -8.0], (5, 1)), atol=1e-9)
 
 
+@pytest.mark.parametrize("n", [3, 2**18])
+def test_control_variate_in_float32_whatever_the_number_of_samples(n):
+    """From 2¹⁸ samples on, the spread of h was taken for rounding, and the control variate was off without a word."""
+
+    def gradient(baseline):
+        value = lambda mu: lt.expect(
+            jax.random.key(0),
+            lambda x: 5.0 * x + 2.0,
+            lt.Normal(mu, 1.0),
+            estimator=lt.ScoreFunction(baseline),
+            num_samples=n,
+            chunk_size=n,
+        )
+        return jax.grad(value)(0.0)
+
+    linear = lt.ControlVariate(lambda x: x, lambda d: d.loc)
+    np.testing.assert_allclose(gradient(linear), 5.0, rtol=1e-6)
+    constant = lt.ControlVariate(lambda x: 0.1, lambda d: 0.1)  # without spread: no slope
+    np.testing.assert_allclose(gradient(constant), gradient(lt.LeaveOneOut()), rtol=1e-5)
+
+
 def test_control_variate_pays(x64):
     h, mean = (lambda x: x[0] - 2.0 * x[1]), (lambda d: d.mean() @ jnp.array([1.0, -2.0]))
     assert np.all(variance(lt.ControlVariate(h, mean), 4) < 0.4 * variance(lt.LeaveOneOut(), 4))
