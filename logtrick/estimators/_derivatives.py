@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from logtrick._core.errors import DerivativeOrderError
 from logtrick._core.kernel import refuse, stop
 from logtrick._core.mesh import cast_varying, local, varying
+from logtrick._core.refusals import refusals
 from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._relaxed import straight_through
 
@@ -79,7 +80,7 @@ def linearized(name: str, rest: Rest, x: Any, *, bend: bool = False) -> Derivati
     rest, others, refused = _differentiable(rest, values, others)
     still = jax.tree.map(jnp.zeros_like, stop(others))
     with_slope = lambda v, o: _value_and_slope(lambda v: rest(v, *o), v)
-    if bend and _error(DerivativeOrderError, with_slope, values, others) is None:
+    if bend and not refusals(with_slope, values, others):
         (held, slope), push = jax.linearize(with_slope, stop(values), stop(others))
         along, bent = (lambda v: push(v, still)[0]), (lambda v: push(v, still)[1])
         moved = push(*_away(values, others))[0]
@@ -172,13 +173,13 @@ def _expansion(
         value, slope = value_and_slope(center)
         return slope, (value, slope)
 
-    try:
-        hessian, first = jax.jacfwd(slope_first, has_aux=True)(center)
-    except DerivativeOrderError as error:
+    refusal = refusals(slope_first, center).get(0)
+    if refusal is not None and issubclass(refusal.kind, DerivativeOrderError):
         raise DerivativeOrderError(
             f"{name}(DeltaMethod(order=2)) takes the second derivative of the rest of the program, and a later site has "
-            f"none: {error.args[0].split('. Use ')[0]}. Use DeltaMethod(order=1) or LeaveOneOut()."
-        ) from error
+            f"none: {refusal.message.split('. Use ')[0]}. Use DeltaMethod(order=1) or LeaveOneOut()."
+        )
+    hessian, first = jax.jacfwd(slope_first, has_aux=True)(center)
     return stop((*first, hessian))
 
 
@@ -196,32 +197,24 @@ def _away(*inputs: Any) -> Any:
     return jax.tree.map(lambda v: v - stop(v), inputs)
 
 
-def _error(kinds: Any, function: Callable[..., Any], *args: Any) -> Exception | None:
-    """What differentiating `function` raises."""
-    try:
-        jax.eval_shape(lambda: jax.linearize(function, *stop(args))[0])
-    except kinds as error:
-        return error
-    return None
-
-
 def _differentiable(
-    rest: Callable[..., Costs], values: Values, others: Any
-) -> tuple[Any, Any, list[Array]]:
-    """`rest` as a function of those of the `others` in which it may be differentiated, these, and the others, under guards.
+    rest: Callable[..., Costs], values: Values, others: tuple[Array, ...]
+) -> tuple[Callable[..., Costs], tuple[Array, ...], list[Array]]:
+    """`rest` as a function of the points and of those of the `others` that may be differentiated, these, and the others, guarded.
 
-    What the rest closes over is linearized whether the user differentiates it or not; where it is
-    guarded (the parameters that move a support, say), the guard must wait for the user.
+    What the rest closes over is linearized whether the user differentiates it or not. Where that is refused (parameters
+    that move a support, or that go into a host function), the error must wait until the user does.
     """
-    guards = (TypeError, ValueError)
-    if _error(guards, lambda o: rest(stop(values), *o), others) is None:
+    found = refusals(rest, values, *others)
+    numbers = range(len(values), len(values) + len(others))
+    legal = [i for i, number in enumerate(numbers) if number not in found]
+    if len(legal) == len(others):
         return rest, others, []
-    errors = [
-        _error(guards, lambda o, i=i: rest(stop(values), *others[:i], o, *others[i + 1 :]), other)
-        for i, other in enumerate(others)
+    refused = [
+        refuse(other, found[number].message, found[number].kind)
+        for other, number in zip(others, numbers)
+        if number in found
     ]
-    legal = [i for i, error in enumerate(errors) if error is None]
-    refused = [refuse(o, str(e), type(e)) for o, e in zip(others, errors) if e is not None]
 
     def some(values: Values, *free: Array) -> Costs:
         full = list(stop(others))
@@ -238,11 +231,9 @@ def _moved(name: str, held: Costs, moved: Costs, refused: list[Array]) -> Costs:
 
     def one(value: Array, change: Array) -> Array:
         value = straight_through(name, value, change)
-        return (
-            straight_through(name, value, jnp.broadcast_to(guard, value.shape))
-            if refused
-            else value
-        )
+        if not refused:
+            return value
+        return straight_through(name, value, jnp.broadcast_to(guard, value.shape))
 
     live = lambda value, change: jax.tree.map(one, value, change)
     return dataclasses.replace(
