@@ -22,8 +22,9 @@ from logtrick.estimators._relaxed import positive_scalar
 from logtrick.noise import Uniform
 
 _NO_SECOND = (
-    "REBAR(learn=True): the loss of the temperature needs the second derivative of the rest of the program, and a later site "
-    "is right to first order only. Pass jax.lax.stop_gradient(temperature), or RELAX, which needs no derivative of the rest."
+    "REBAR(learn=True): the loss of the temperature needs the second derivative of the rest of the program, which has none, "
+    "since a later site is right to first order only, say. Pass jax.lax.stop_gradient(temperature), or RELAX, which needs no "
+    "derivative of the rest."
 )
 
 
