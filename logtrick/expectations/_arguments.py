@@ -1,4 +1,4 @@
-"""The arguments of expectations: what is refused, in words."""
+"""Checks of the arguments of expectations."""
 
 import inspect
 from typing import Any
@@ -10,9 +10,9 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 def takes_key(where: str, f: Any) -> bool:
-    """Check that `f` is a function of one draw, or of a draw and a key; whether it takes the key.
+    """Check that `f` is a function of one draw, or of a draw and a key; return whether it takes the key.
 
-    It does where it has two required arguments.
+    It does where it has two required positional arguments.
     """
     if not callable(f):
         raise TypeError(
@@ -25,7 +25,7 @@ def takes_key(where: str, f: Any) -> bool:
         )
     try:
         signature = inspect.signature(f)
-    except (TypeError, ValueError):  # a builtin that does not tell
+    except (TypeError, ValueError):  # a builtin without a signature
         return False
     required = [p for p in signature.parameters.values() if p.default is p.empty]
     positional = [p for p in required if p.kind in _POSITIONAL]
@@ -41,7 +41,7 @@ def takes_key(where: str, f: Any) -> bool:
 
 
 def check_counts(where: str, num_samples: Any, chunk_size: Any) -> None:
-    """Legal numbers of samples, in all and at a time."""
+    """Check the number of samples, and the number of samples in a chunk."""
     checks.positive_int(where, "num_samples", num_samples)
     if num_samples >= 2**32:
         raise ValueError(

@@ -12,13 +12,11 @@ from logtrick._core import meter
 from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.mesh import automatic_mesh
+from logtrick._core.module import replace
 from logtrick._core.samples import own_key
 from logtrick.distributions import Distribution
 from logtrick.estimators import DifferentiableCost, Estimator, ScoreFunction
-from logtrick.expectations._arguments import (
-    check_counts,
-    takes_key,
-)
+from logtrick.expectations._arguments import check_counts, takes_key
 from logtrick.expectations._aux import Aux, aux_of
 from logtrick.programs import (
     CostInfo,
@@ -100,8 +98,8 @@ def expect(
 ) -> Any:
     """The expectation E_{x∼p_θ}[f(x, θ)], estimated; its derivative estimates the derivative of the expectation.
 
-    f may depend on the parameters (the direct term is included), be discontinuous under estimators
-    that do not differentiate it, and see one draw at a time. `jax.grad`, `jacfwd`, `hessian`,
+    f sees one draw at a time. It may depend on the parameters (the direct term is included), and be
+    discontinuous under estimators that do not differentiate it. `jax.grad`, `jacfwd`, `hessian`,
     `vmap`, `jit` and `shard_map` of the result work as of any number. Put the expectation where the
     randomness is local: vmap an `expect` per data point rather than take one over the batch.
 
@@ -110,8 +108,8 @@ def expect(
         `chunk_size`. Inside of another expectation every outer sample, every element of a plate and
         every step of a loop has noise of its own here, also where all are given the same key.
       f: `f(x) -> scalar` cost of one draw, or a tuple of scalar costs, which are summed. With two
-        required arguments, `f(x, key)`, it gets a PRNG key of each sample's own, for a cost that is
-        itself random.
+        required arguments, `f(x, key)`, it gets a PRNG key, another one in each sample, for a cost
+        that is itself random.
       dist: the distribution p_θ of one draw, made from the parameters to be differentiated.
       estimator: how the derivative is estimated.
       num_samples: n ≥ 1 samples; n ≥ 2 with leave-one-out; of no effect for `Enumerate`.
@@ -159,8 +157,7 @@ def expect(
     if not has_aux:
         return result
     value, aux = result
-    costs = aux.costs[0]
-    return value, Aux(aux.standard_error, costs, aux.draws[0], aux.adaptive_loss, aux.estimators)
+    return value, replace(aux, costs=aux.costs[0], draws=aux.draws[0])
 
 
 @overload
@@ -276,7 +273,7 @@ def expectation(
     meter.report_biased(
         type(site.estimator).__name__ for _, site in sites if not site.estimator.unbiased
     )
-    # of a single site the credit is known without an abstract run, which the hints need
+    # of a single site the credit is known, and its structure was made without an abstract run, which the hints need
     whole = lambda: structure_of(begin, together) if structure.credit is None else structure
     meter.report_hints(lambda: separable_sites(whole()))
     random = structure.random
@@ -297,7 +294,7 @@ def expectation(
 
 @contextlib.contextmanager
 def _advice(where: str) -> Iterator[None]:
-    """Where the memory is not enough, the error says what to do."""
+    """Add advice to the error that is raised where the memory is not enough."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -309,7 +306,7 @@ def _advice(where: str) -> Iterator[None]:
 
 
 def _check_learning(where: str, structure: Structure, has_aux: bool) -> None:
-    """What learns must be able to."""
+    """Refuse an estimator that learns without `has_aux=True`."""
     learns = [name for name, site in structure.all_sites if site.estimator.adaptive]
     if learns and not has_aux:
         raise ValueError(
@@ -321,7 +318,7 @@ def _check_learning(where: str, structure: Structure, has_aux: bool) -> None:
 def _check_blocks(
     where: str, structure: Structure, num_samples: int, chunk_size: int | None
 ) -> None:
-    """No block of dependent samples is cut by the end of the samples or of a chunk."""
+    """Check that neither the end of the samples nor that of a chunk cuts a block of samples that depend on each other."""
     for name, block in structure.blocks:
         size = block or 1
         for argument, count in (("num_samples", num_samples), ("chunk_size", chunk_size or 0)):

@@ -56,14 +56,15 @@ def expect_tree(
       key: a typed key.
       f: `f(x) -> pytree of real arrays`, of one draw.
       dist: the distribution p_θ of one draw.
-      estimator: how the derivatives are estimated; one that neither learns nor differentiates f by
+      estimator: how the derivatives are estimated; it must neither learn nor differentiate f by
         itself.
       num_samples: n ≥ 1 samples; n ≥ 2 with leave-one-out.
       chunk_size: samples in memory at a time, as for `lt.expect`.
     Returns:
       A pytree like f's return, floats, in its units.
     Raises:
-      TypeError: no key, distribution, estimator or function; f returns what is no real array.
+      TypeError: no key, distribution, estimator or function; f returns something other than real
+        arrays.
       ValueError: an estimator that is illegal for the distribution, learns, or differentiates f by
         itself.
     References:
@@ -123,7 +124,7 @@ def expect_tree(
 
 
 def _check(f: Any, dist: Any, estimator: Any) -> None:
-    """A distribution, an estimator that is legal here, and a function of one draw."""
+    """Check the distribution, the estimator and the function of one draw."""
     check_distribution(_WHERE, dist)
     check_estimator(_WHERE, estimator)
     if takes_key(_WHERE, f):
@@ -139,18 +140,19 @@ def _check(f: Any, dist: Any, estimator: Any) -> None:
 
 
 def _flat(tree: Any, trees: list[Any]) -> Array:
-    """The entries of f's return in one vector, shape (entries,); its structure goes into `trees`."""
+    """The entries of f's return in one vector, shape (entries,); the structure and shapes of its leaves go into `trees`."""
     leaves, structure = jax.tree.flatten(tree)
     leaves = [checks.array(_WHERE, "what f returns", leaf) for leaf in leaves]
     arrays = [checks.real(_WHERE + "(f=…)", "each leaf", leaf) for leaf in leaves]
     if not arrays:
         raise TypeError(f"{_WHERE}(f=…) must return arrays; got {tree!r}. Return the array.")
     trees[:] = [(structure, [(a.shape, a.size) for a in arrays])]
-    dtype = jnp.result_type(*arrays)
+    dtype = jnp.result_type(jnp.float32, *arrays)  # at least float32, for the means over samples
     return jnp.concatenate([a.astype(dtype).reshape(-1) for a in arrays])
 
 
 def _unflat(vector: Array, known: Any) -> Any:
+    """The pytree that `_flat` took apart."""
     structure, shapes = known
     leaves, at = [], 0
     for shape, size in shapes:

@@ -119,7 +119,7 @@ def expect_given(
 
     def one(x: Any, absent: Array) -> tuple[Array, Array]:
         value = f(x)
-        parts = value if isinstance(value, tuple) else (value,)
+        parts = value if isinstance(value, tuple) and value else (value,)
         costs = [checks.scalar_cost("f", part) for part in parts]
         lp, parameters = log_prob(x)
         lp = checks.scalar_log_prob(_WHERE, lp)

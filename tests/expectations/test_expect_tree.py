@@ -97,3 +97,13 @@ def test_returns_that_it_refuses():
 def test_a_function_of_a_draw_and_a_key_is_refused():
     with pytest.raises(TypeError, match=r"lt.expect_tree\(f=…\) is called with one draw"):
         lt.expect_tree(KEY, lambda x, key: x, lt.Bernoulli(T))
+
+
+def test_costs_in_half_precision_are_averaged_in_single():
+    """As by `lt.expect`: a mean of 257 is no bfloat16 number."""
+    cost = lambda x: (256 + 2 * x[0]).astype(jnp.bfloat16)
+    got, want = (
+        jax.grad(lambda t, g=g: g(KEY, cost, lt.Bernoulli(t), num_samples=64))(jnp.zeros(2))
+        for g in (lt.expect_tree, lt.expect)
+    )
+    np.testing.assert_allclose(got, want, rtol=1e-6)

@@ -52,3 +52,8 @@ def test_a_single_draw_has_no_standard_error(how):
     how = {"baseline": lt.NoBaseline(), "has_aux": True, **how}
     _, aux = lt.expect_given(x, lambda x: x, NORMAL, **how)
     assert np.isnan(aux.standard_error) and aux.effective_sample_size == 1
+
+
+def test_an_empty_tuple_of_costs_is_refused():
+    with pytest.raises(ValueError, match="f must return a scalar or a tuple of scalars"):
+        lt.expect_given(jnp.zeros(3), lambda x: (), NORMAL)
