@@ -119,19 +119,3 @@ def test_refuses_illegal_temperatures():
         ValueError, match=r"REBAR\(temperature=…\) needs a positive finite number; got 0.0"
     ):
         lt.REBAR(0.0)
-
-
-def test_refuses_what_has_no_logits():
-    with pytest.raises(
-        ValueError,
-        match=r"REBAR\(\) needs a Bernoulli or one-hot distribution; Poisson is not. Use Score",
-    ):
-        lt.expect(jax.random.key(0), lambda x: x, lt.Poisson(1.0), estimator=lt.REBAR())
-
-
-def test_refuses_the_second_derivative():
-    value = lambda l: lt.expect(
-        jax.random.key(0), lambda x: x**2, lt.Bernoulli(l), estimator=lt.REBAR()
-    )
-    with pytest.raises(lt.DerivativeOrderError, match="REBAR is right for first derivatives only"):
-        jax.hessian(value)(0.3)

@@ -130,29 +130,3 @@ def test_refuses_a_surrogate_that_is_no_scalar():
 def test_learning_without_aux_is_refused():
     with pytest.raises(ValueError, match="learns, and without has_aux=True it never would"):
         lt.expect(jax.random.key(0), jnp.sum, lt.Bernoulli(0.0), estimator=lt.RELAX(surrogate, W))
-
-
-def test_refuses_what_has_no_logits():
-    with pytest.raises(
-        ValueError,
-        match=r"RELAX\(\) needs a Bernoulli or one-hot distribution; Poisson is not. Use Score",
-    ):
-        lt.expect(
-            jax.random.key(0),
-            lambda x: x,
-            lt.Poisson(1.0),
-            estimator=lt.RELAX(surrogate, W),
-            has_aux=True,
-        )
-
-
-def test_refuses_the_second_derivative():
-    value = lambda l: lt.expect(
-        jax.random.key(0),
-        lambda x: x**2,
-        lt.Bernoulli(l),
-        estimator=lt.RELAX(surrogate, W),
-        has_aux=True,
-    )[0]
-    with pytest.raises(lt.DerivativeOrderError, match="RELAX is right for first derivatives only"):
-        jax.hessian(value)(0.3)

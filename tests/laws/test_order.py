@@ -129,11 +129,8 @@ def test_every_estimator_of_first_order(name):
     entry = REGISTRY[name]
     f = value(entry.estimator, entry.problems[0])
     at = jnp.asarray(PROBLEMS[entry.problems[0]].params, jnp.float32)
-    blame = (
-        ""
-        if name.startswith(("ScoreFunction", "Combination", "WithControl"))
-        else type(entry.estimator).__name__
-    )
+    composed = name.startswith(("ScoreFunction", "Combination", "WithControl"))
+    blame = "" if composed else type(entry.estimator).__name__
     for second in ("jacfwd of jacfwd", "jacrev of jacfwd"):
         refused(f, blame, second, at)
     refused(UNDER["scan of checkpoint"](f), blame, "grad of grad", at)
