@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import logtrick as lt
+from logtrick import vi
 from tests.estimators.registry import PROBLEMS, REGISTRY
 from tests.programs.exact import all_runs, estimate
 
@@ -187,6 +188,24 @@ def test_expect_tree():
         return found["a"] + found["b"][1]
 
     refused(f, "Surrogate")
+
+
+@pytest.mark.parametrize("estimator", [vi.VIMCO(), vi.OVIS(), vi.DReG(), vi.STL()])
+def test_mixed_derivatives_of_a_bound(estimator):
+    """In a parameter of the guide and one of the model, either way; they were 0, or any number."""
+
+    def value(t):
+        loc, mode = t
+        q = lt.replace(vi.MeanFieldNormal(like=0.0), loc=loc)
+        log_density = lambda z: -0.5 * (z - mode) ** 2
+        return vi.loss(KEY, log_density, q, objective=vi.IWELBO(4), estimator=estimator)
+
+    for i, j in [(0, 1), (1, 0), (0, 0)]:
+        with pytest.raises(
+            lt.DerivativeOrderError,
+            match=rf"vi.{type(estimator).__name__} is right for first derivatives only",
+        ):
+            jax.eval_shape(mixed(value, i, j), 0.3, 0.5)
 
 
 def test_combinations():
