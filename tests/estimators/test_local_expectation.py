@@ -96,7 +96,7 @@ def test_evaluations_of_one_hot_rows():
     assert lt.LocalExpectation().count_evaluations(lt.Bernoulli(0.0)) == 2
 
 
-def test_a_single_class_has_no_neighbours():
+def test_a_single_class_has_no_neighbors():
     value = lambda l: lt.expect(
         jax.random.key(0), jnp.sum, lt.OneHotCategorical(l), estimator=lt.LocalExpectation()
     )
