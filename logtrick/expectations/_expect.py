@@ -1,7 +1,6 @@
 """`lt.expect` and `lt.expect_program`."""
 
-import contextlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, Literal, cast, overload
 
 import jax
@@ -16,7 +15,12 @@ from logtrick._core.module import replace
 from logtrick._core.samples import own_key
 from logtrick.distributions import Distribution
 from logtrick.estimators import DifferentiableCost, Estimator, ScoreFunction
-from logtrick.expectations._arguments import check_counts, takes_key
+from logtrick.expectations._arguments import (
+    check_blocks,
+    check_counts,
+    memory_advice,
+    takes_key,
+)
 from logtrick.expectations._aux import Aux, aux_of
 from logtrick.programs import (
     CostInfo,
@@ -268,7 +272,7 @@ def expectation(
     together = min(block_sizes(num_samples, chunk_size))
     structure = structure_for(together)
     _check_learning(where, structure, has_aux)
-    _check_blocks(where, structure, num_samples, chunk_size)
+    check_blocks(where, structure, num_samples, chunk_size)
     sites = structure.all_sites
     meter.report_biased(
         type(site.estimator).__name__ for _, site in sites if not site.estimator.unbiased
@@ -285,24 +289,11 @@ def expectation(
     needing = tuple(
         type(s.estimator).__name__ for _, s in sites if DifferentiableCost in s.estimator.needs
     )
-    with host_errors_surface(results, needing), _advice(where):
+    with host_errors_surface(results, needing), memory_advice(where):
         block = run_all(key, begin, structure, count, chunk, has_aux, place)
         value = jnp.mean(block.totals)
         results.append(value)
     return (value, aux_of(block, structure, random)) if has_aux else value
-
-
-@contextlib.contextmanager
-def _advice(where: str) -> Iterator[None]:
-    """Add advice to the error that is raised where the memory is not enough."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error):
-            error.add_note(
-                f"{where}: the samples do not fit into memory at once. Pass chunk_size=…, fewer than num_samples."
-            )
-        raise
 
 
 def _check_learning(where: str, structure: Structure, has_aux: bool) -> None:
@@ -313,20 +304,6 @@ def _check_learning(where: str, structure: Structure, has_aux: bool) -> None:
             f"{where}: the estimator of site {learns[0]!r} learns, and without has_aux=True it never would. Pass "
             "has_aux=True and add aux.adaptive_loss to the loss (lt.minimize does)."
         )
-
-
-def _check_blocks(
-    where: str, structure: Structure, num_samples: int, chunk_size: int | None
-) -> None:
-    """Check that neither the end of the samples nor that of a chunk cuts a block of samples that depend on each other."""
-    for name, block in structure.blocks:
-        size = block or 1
-        for argument, count in (("num_samples", num_samples), ("chunk_size", chunk_size or 0)):
-            if count % size:
-                raise ValueError(
-                    f"{where}({argument}=…) needs a multiple of {size}: under its plan the samples of site {name!r} "
-                    f"depend on each other in blocks of {size}; got {count}. Pass {count + size - count % size}, or IID()."
-                )
 
 
 def mesh_size(mesh: Mesh | None) -> int:

@@ -12,8 +12,20 @@ from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.samples import Runs, over_samples, own_key
 from logtrick.distributions import Distribution, value_of
-from logtrick.estimators import Costs, Estimator, ScoreFunction, close_limited, draw
-from logtrick.expectations._arguments import check_counts, takes_key
+from logtrick.estimators import (
+    Costs,
+    DifferentiableCost,
+    Estimator,
+    ScoreFunction,
+    close_limited,
+    draw,
+)
+from logtrick.expectations._arguments import (
+    check_blocks,
+    check_counts,
+    memory_advice,
+    takes_key,
+)
 from logtrick.programs import (
     Sample,
     Structure,
@@ -21,6 +33,7 @@ from logtrick.programs import (
     block_sizes,
     check_distribution,
     check_estimator,
+    host_errors_surface,
     scan_blocks,
     site_info,
 )
@@ -84,6 +97,7 @@ def expect_tree(
     check_counts(_WHERE, num_samples, chunk_size)
     least = min(block_sizes(num_samples, chunk_size))
     structure = Structure((site_info(Sample(dist, estimator, None), 0, least),))
+    check_blocks(_WHERE, structure, num_samples, chunk_size)
     meter.report_biased([] if estimator.unbiased else [name])
     count = num_samples if structure.random else 1
     chunk = chunk_size if structure.random else None
@@ -114,11 +128,15 @@ def expect_tree(
         rows = _noise.rows(spec, site_key, start, size, count)
         return over_samples(one_sample, size, rows, start=start)
 
-    if chunk is None or chunk >= count:
-        values = block(0, count)
-    else:
-        *whole, last = block_sizes(count, chunk)
-        values = scan_blocks(block, len(whole), chunk, last)
+    results: list[Any] = []
+    needing = (name,) if DifferentiableCost in estimator.needs else ()
+    with host_errors_surface(results, needing), memory_advice(_WHERE):
+        if chunk is None or chunk >= count:
+            values = block(0, count)
+        else:
+            *whole, last = block_sizes(count, chunk)
+            values = scan_blocks(block, len(whole), chunk, last)
+        results.append(values)
     meter.report(evaluations * count, values)
     return _unflat(jnp.mean(values, 0), trees[-1])
 

@@ -15,6 +15,7 @@ from logtrick._core.samples import Runs, over_elements, over_samples
 from logtrick.baselines import LeaveOneOut, ScalarBaseline
 from logtrick.distributions import Distribution
 from logtrick.estimators import nan_unless_finite
+from logtrick.programs import host_errors_surface
 
 Array = jax.Array
 _WHERE = "lt.expect_given"
@@ -130,7 +131,10 @@ def expect_given(
     given = None if log_weights is None else stop(jnp.asarray(log_weights)).reshape(shape)
     absent = jnp.zeros(shape, bool) if given is None else given == -jnp.inf
     of_block = lambda draws, absent: over_elements(one, draws, absent)
-    costs, log_probs = over_elements(of_block, blocks, absent)
+    results: list[Any] = []
+    with host_errors_surface(results):
+        costs, log_probs = over_elements(of_block, blocks, absent)
+        results.append(costs)
     log_w = jnp.zeros_like(costs) if given is None else given
     if normalized:
         weights, clipped = _clip(jnp.exp(log_w), max_weight)

@@ -107,3 +107,25 @@ def test_costs_in_half_precision_are_averaged_in_single():
         for g in (lt.expect_tree, lt.expect)
     )
     np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_samples_that_depend_on_each_other_are_not_cut_apart():
+    """A third sample of antithetic pairs had no partner."""
+    message = (
+        r"lt.expect_tree\(num_samples=…\) needs a multiple of 2: under its plan the samples of"
+    )
+    with pytest.raises(ValueError, match=message):
+        normal, pairs = lt.Normal(0.0, 1.0), lt.Pathwise(lt.Antithetic())
+        lt.expect_tree(KEY, lambda x: x, normal, estimator=pairs, num_samples=3)
+
+
+def test_what_the_host_raises():
+    """As by `lt.expect`."""
+
+    def simulator(x):
+        raise KeyError("no such state")
+
+    with pytest.raises(
+        lt.BlackBoxError, match=r"lt.black_box\(simulator\): the host function raised"
+    ):
+        lt.expect_tree(KEY, lt.black_box(simulator), lt.Normal(0.0, 1.0))

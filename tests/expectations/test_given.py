@@ -57,3 +57,15 @@ def test_a_single_draw_has_no_standard_error(how):
 def test_an_empty_tuple_of_costs_is_refused():
     with pytest.raises(ValueError, match="f must return a scalar or a tuple of scalars"):
         lt.expect_given(jnp.zeros(3), lambda x: (), NORMAL)
+
+
+def test_what_the_host_raises():
+    """As by `lt.expect`."""
+
+    def simulator(x):
+        raise KeyError("no such state")
+
+    with pytest.raises(
+        lt.BlackBoxError, match=r"lt.black_box\(simulator\): the host function raised"
+    ):
+        lt.expect_given(jnp.zeros(3), lt.black_box(simulator), NORMAL)
