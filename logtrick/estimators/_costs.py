@@ -29,8 +29,8 @@ class Costs:
       zero: the sum of the terms of value zero; every earlier site credits it.
       weight: the product of the boxes by which `scored` weighed the credited costs; None for none.
       shift: what `centered` has subtracted from the credited costs; empty for nothing.
-      records: what the later statements leave behind: draws, costs, statistics. They are averaged
-        over the points by their weights, and held constant.
+      records: what the later statements leave: draws, cost values, statistics. Averaged over points
+        by their weights, and held constant.
       later_losses: the sum of the adaptive losses of later sites, averaged likewise; None where
         nothing learns.
       adaptive_loss: what the estimator's own parameters minimize; None where nothing learns.

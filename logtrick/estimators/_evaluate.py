@@ -13,7 +13,7 @@ from logtrick._core.module import holds_user_code
 from logtrick._core.samples import Runs
 from logtrick._core.watch import watch, watching
 from logtrick.distributions import Distribution, value_of
-from logtrick.estimators._costs import Costs
+from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._derivatives import expanded, linearized
 from logtrick.estimators._points import Points
 
@@ -47,9 +47,22 @@ def draw(estimator: Any, noise: Any, dist: Distribution) -> Points:
         )
     if (
         watching() and not points.stacked
-    ):  # stacked points have weights, and may have probability zero
+    ):  # stacked points have weights, and may be of probability zero
         watch("log_prob", points.dist.log_prob(points.x), value_of(points.x), points.dist)
+    if points.dist.may_hide_parameters and _is_limited(estimator):
+        points = dataclasses.replace(points, hidden=_hidden(points))
     return points
+
+
+def _is_limited(estimator: Any) -> bool:
+    """Whether the engine refuses second derivatives for the estimator, which does not do so itself."""
+    return bool(estimator.max_order == 1 and not estimator.mixed_orders)
+
+
+def _hidden(points: Points) -> Array:
+    """The log-prob at the points, for what it depends on; its value is of no use."""
+    log_prob = jax.vmap(points.dist.log_prob) if points.stacked else points.dist.log_prob
+    return jnp.sum(log_prob(points.x))
 
 
 def _draw(estimator: Any, noise: Any, dist: Distribution) -> Points:
@@ -208,9 +221,9 @@ def close_limited(estimator: Any, found: Costs, points: Points, runs: Runs) -> C
                 "points. Return costs.averaged(weights)."
             )
     closed = dataclasses.replace(closed, derivatives=None, expansions=(), name="")
-    if estimator.max_order > 1 or estimator.mixed_orders:
+    if not _is_limited(estimator):
         return closed
-    name, own = type(estimator).__name__, (points.dist, points.kept)
+    name, own = type(estimator).__name__, points.parameters
     credited = {k: limited(name, c, own) for k, c in closed.credited.items()}
     zero = closed.zero
     if zero is not None:

@@ -58,24 +58,19 @@ class Aux(Module):
 
 def aux_of(block: Block, structure: Structure, random: bool) -> Aux:
     """The aux of a program's samples."""
-    items, records, totals = structure.items, detached(block.records), block.totals
-    sites: dict[int, Any] = {}
-    of_program: dict[int, Any] = {}
-    if records is not None:
-        sites, of_program = records.sites, records.costs
+    items, records = structure.items, detached(block.records)
+    sites, costs = (records.sites, records.costs) if records is not None else ({}, {})
     draws = by_item(items, {i: r.draw for i, r in sites.items()}, {})
-    costs = by_item(items, {i: r.costs for i, r in sites.items()}, of_program)
+    paid = by_item(items, {i: r.costs for i, r in sites.items()}, costs)
     observed = by_item(items, {i: r.observed for i, r in sites.items()}, {})
-    error = loss = jnp.zeros((), totals.dtype)
-    if random:
-        error = detached(_standard_error(totals, structure))
-    if block.losses is not None:
-        loss = jnp.mean(block.losses)
+    totals = block.totals
+    losses = jnp.zeros((), totals.dtype) if block.losses is None else jnp.mean(block.losses)
+    error = _standard_error(totals, structure) if random else jnp.zeros((), totals.dtype)
     return Aux(
-        error,
-        OrderedDict(leaves_of(items, CostInfo, costs)),
+        detached(error),
+        OrderedDict(leaves_of(items, CostInfo, paid)),
         OrderedDict(leaves_of(items, SiteInfo, draws)),
-        loss,
+        losses,
         OrderedDict(_advanced(structure, observed)),
     )
 

@@ -305,6 +305,38 @@ def in_a_plate_in_a_loop(estimator):
     return lambda t: lt.expect_program(KEY, program, t, num_samples=4)
 
 
+def hiding(mu):
+    """A normal whose log-prob closes over its mean: no leaf of the distribution depends on it."""
+    log_prob = lambda _, x: -0.5 * (x - mu) ** 2
+    return lt.distribution(log_prob, lambda key, _: stop(mu) + jax.random.normal(key))(0.0)
+
+
+@pytest.mark.parametrize("i, j", [(0, 1), (1, 0), (0, 0)])
+@pytest.mark.parametrize("around", ["program", "loop", "plate"])
+def test_mixed_derivatives_in_a_parameter_that_a_log_prob_closes_over(around, i, j):
+    """In the parameter of the cost first it was 0."""
+
+    def program(t):
+        def part(_):
+            x = yield lt.sample(hiding(t[0]), Surrogate())
+            yield lt.cost(t[1] * x)
+
+        def step(carry, _):
+            yield from part(None)
+            return carry, None
+
+        if around == "program":
+            yield from part(None)
+        elif around == "loop":
+            yield lt.scan(step, 0.0, length=2)
+        else:
+            yield lt.plate(part, length=2)
+
+    value = lambda t: lt.expect_program(KEY, program, t, num_samples=4)
+    with pytest.raises(lt.DerivativeOrderError, match="Surrogate is right for first derivatives"):
+        jax.eval_shape(mixed(value, i, j), 0.3, 0.5)
+
+
 AROUND = {"loop": in_a_loop, "plate": in_a_plate, "plate in a loop": in_a_plate_in_a_loop}
 
 
