@@ -1,10 +1,11 @@
 """The constant of least variance for every parameter, estimated on the other draws."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
 from logtrick._core.kernel import first_order
+from logtrick._core.samples import Runs
 from logtrick.baselines._base import Array, Baseline, Site
 
 
@@ -54,10 +55,16 @@ class OptimalBaseline(Baseline):
         mean_away = runs.leave_one_out(away)
         term = (shared + mean_away) * (1 - site.box)
         for s, leaf in zip(site.score(), site.leaves):
-            norm = runs.sum_of_others(s**2)
-            best = runs.sum_of_others(away * s**2) / jnp.where(norm > 0, norm, 1.0)
-            above = jnp.where(
-                norm > 0, best - mean_away, 0.0
-            )  # the mean where all others' scores are 0
+            above = _best(away, s, runs) - mean_away
             term = term + first_order("ScoreFunction(OptimalBaseline())", -above * s, leaf)
         return term
+
+
+def _best(total: Array, score: Array, runs: Runs) -> Any:
+    """Σ f s² / Σ s² over the other samples, by coordinate; the mean of f where their scores are all 0."""
+    center = runs.leave_one_out(total)
+    norm = runs.sum_of_others(score**2)
+    # centered by a mean that every sample shares, so that nothing is lost to a large constant in f
+    shared = runs.sum(total) / runs.count
+    best = shared + runs.sum_of_others((total - shared) * score**2) / jnp.where(norm > 0, norm, 1.0)
+    return jnp.where(norm > 0, best, center)
