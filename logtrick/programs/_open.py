@@ -132,7 +132,7 @@ class OpenSite(Open):
         estimator = self.estimator
         if estimator.max_order > 1 or estimator.mixed_orders:
             return []
-        return [(type(estimator).__name__, (self.points.dist, self.points.kept))]
+        return [(type(estimator).__name__, self.points.parameters)]
 
     def draws(self) -> Any:
         return value_of(self.points.x)

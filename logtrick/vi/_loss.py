@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from logtrick._core import checks, meter
 from logtrick._core.calls import in_words
-from logtrick._core.kernel import first_order
+from logtrick._core.kernel import first_order, limited
 from logtrick._core.keys import as_key
 from logtrick._core.samples import over_elements
 from logtrick.estimators import Estimator
@@ -85,7 +85,8 @@ def loss(
         _check_guide(estimator, q)
         noise = problem.noise(key, groups, size)
         values = over_elements(lambda n: estimator.surrogate(problem, n), noise)
-        value = sign * jnp.mean(values)
+        # a second derivative in a parameter of the guide and one of the model would be wrong, silently
+        value = limited(f"vi.{type(estimator).__name__}", sign * jnp.mean(values), values)
         meter.report(groups * size, value)
         if not cell(objective, estimator).unbiased:
             meter.report_biased([type(estimator).__name__])
