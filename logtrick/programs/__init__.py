@@ -1,6 +1,9 @@
 """Programs: generator functions that yield draws and costs."""
 
-from logtrick.programs._arguments import check_program_arguments as check_program_arguments
+from logtrick.programs._begin import (
+    check_program_arguments as check_program_arguments,
+    start as start,
+)
 from logtrick.programs._black_box import (
     black_box as black_box,
     host_errors_surface as host_errors_surface,
@@ -11,13 +14,10 @@ from logtrick.programs._infos import (
     CostInfo as CostInfo,
     SiteInfo as SiteInfo,
     Structure as Structure,
-    by_item as by_item,
     key_info as key_info,
     leaves_of as leaves_of,
 )
-from logtrick.programs._open import wide as wide
 from logtrick.programs._plate import plate as plate
-from logtrick.programs._records import Record as Record, Records as Records
 from logtrick.programs._run import (
     Block as Block,
     automatic_chunk as automatic_chunk,
@@ -47,11 +47,11 @@ from logtrick.programs._structure import (
     site_info as site_info,
     structure_of as structure_of,
 )
+from logtrick.programs._waiting import wide as wide
 from logtrick.programs._walk import (
     Reader as Reader,
     Running as Running,
     begin_step as begin_step,
     changed as changed,
-    start as start,
     walk as walk,
 )

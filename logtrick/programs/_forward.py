@@ -22,31 +22,26 @@ from logtrick._core.samples import in_step
 from logtrick.distributions import value_of
 from logtrick.estimators import draw
 from logtrick.programs._credit import Sites, dependencies, mark_inside, marked
-from logtrick.programs._infos import CostInfo, Info, LoopInfo, SiteInfo
-from logtrick.programs._open import sum_of, wide
+from logtrick.programs._infos import Info, LoopInfo
 from logtrick.programs._statements import Cost, Loop, Sample
+from logtrick.programs._waiting import sum_of, wide
 from logtrick.programs._walk import Reader, Running, begin_step, changed, step_result, walk
 
 Array = jax.Array
 # The label of a step's own draws; those of the carry's leaves are 0, 1, …
 _DRAW: Sites = frozenset({-1})
-_ONLY = "lt.scan: a step whose draws are summed out by VariableElimination() has no other"
 
 
 def sums_out(items: Sequence[Info]) -> bool:
     """Whether the draws of a step are summed out; refused where only some of its statements can be."""
-    if not any(isinstance(item, SiteInfo) and item.estimator.sums_out for item in items):
+    if not any(item.sums_out for item in items):
         return False
     for item in items:
-        if isinstance(item, SiteInfo) and not item.estimator.sums_out:
+        if item.draws and not item.sums_out:
             raise ValueError(
-                f"{_ONLY} sites; got {type(item.estimator).__name__} at site {item.name!r}. Use VariableElimination() in "
-                "all sites of the step, or in none."
-            )
-        if not isinstance(item, SiteInfo | CostInfo):
-            raise ValueError(
-                f"{_ONLY} keys, loops or plates; got {item.name!r}. Yield its sites and costs in the step itself, or use "
-                "ScoreFunction()."
+                "lt.scan: a step whose draws are summed out by VariableElimination() draws nothing else; got "
+                f"{item.method} at {item.name!r}. Use VariableElimination() in all sites of the step, and no keys, loops or "
+                "plates, or use ScoreFunction()."
             )
     return True
 
@@ -245,9 +240,8 @@ def sum_out(statement: Loop, planned: LoopInfo, scale: float, nests: bool) -> Su
         # the carry does not depend on the step before: it is the same from each of its outcomes
         last = [a[0] for a, r in zip(kept, random) if r]
         fixed = [a[0, 0] for a, r in zip(kept, random) if not r]
-        paid = _expected(
-            joint, [v for i, v in zip(planned.items, found.values) if isinstance(i, CostInfo)]
-        )
+        costs = [v for item, v in zip(planned.items, found.values) if not item.draws]
+        paid = _expected(joint, costs)
         held = stop(joint)
         means = jax.tree.map(
             lambda v: jnp.tensordot(held.astype(jnp.result_type(v, held)), v, 2), found.values

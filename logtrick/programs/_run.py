@@ -12,12 +12,12 @@ from logtrick import noise as _noise
 from logtrick._core import keys, meter
 from logtrick._core.module import holds_user_code
 from logtrick._core.samples import Runs, over_samples
+from logtrick.programs._begin import Begin
+from logtrick.programs._closing import Sampled, close_stretch, total_of
 from logtrick.programs._infos import Structure
-from logtrick.programs._plate import open_plate
-from logtrick.programs._records import Records
-from logtrick.programs._scan import open_loop
-from logtrick.programs._stretch import Sampled, close_stretch, open_stretch, total_of
-from logtrick.programs._walk import Running, Start
+from logtrick.programs._opening import open_stretch
+from logtrick.programs._waiting import Record, sum_of
+from logtrick.programs._walk import Running
 
 Array = jax.Array
 LARGEST_BLOCK = 2**18
@@ -30,19 +30,19 @@ class Block:
     Attributes:
       totals: the costs, summed, with the derivatives of the estimate.
       losses: the adaptive losses, summed; None where nothing learns.
-      records: what the statements leave; None where it is not wanted.
+      records: what the statements leave, by their positions; None where it is not wanted.
     """
 
     totals: Array
     losses: Array | None
-    records: Records | None
+    records: dict[int, Record] | None
 
 
 jax.tree_util.register_dataclass(Block, data_fields=["totals", "losses", "records"], meta_fields=[])
 
 
 def run_block(
-    begin: Start,
+    begin: Begin,
     structure: Structure,
     noises: list[Any],
     count: int,
@@ -54,11 +54,10 @@ def run_block(
 
     def one_sample(runs: Runs, noises: list[Any]) -> Block:
         nonlocal evaluations
-        of = Sampled(structure, noises, runs, collect, open_loop, open_plate)
-        costs = close_stretch(of, open_stretch(Running(begin()), of))
+        of = Sampled(structure, runs, collect)
+        costs = close_stretch(of, open_stretch(Running(begin()), of, noises))
         evaluations = costs.evaluations * structure.largest_table()
-        paid, zero = total_of(costs)
-        total = paid if zero is None else (zero if paid is None else paid + zero)
+        total = sum_of(total_of(costs))
         if total is None:
             total = jnp.zeros(())
         return Block(total, costs.later_losses, costs.records)
@@ -132,7 +131,7 @@ def automatic_chunk(structure: Structure, count: int, devices: int) -> int | Non
 
 def run_all(
     key: Array,
-    begin: Start,
+    begin: Begin,
     structure: Structure,
     count: int,
     chunk: int | None,

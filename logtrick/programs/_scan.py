@@ -20,38 +20,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from logtrick._core import checks, mesh
 from logtrick._core.calls import in_words
 from logtrick._core.kernel import limited, magic_box
-from logtrick._core.samples import Runs, in_step
-from logtrick.distributions import value_of
-from logtrick.estimators import draw
-from logtrick.programs._infos import CostInfo, KeyInfo, LoopInfo, PlateInfo
-from logtrick.programs._open import (
-    Open,
-    OpenCost,
-    OpenKey,
-    Settled,
-    log_of,
-    open_site,
-    product_of,
-    sum_of,
-    weighed,
-    wide,
-)
-from logtrick.programs._statements import (
-    Cost,
-    FreshKey,
-    Loop,
-    Plate,
-    Program,
-    Sample,
-    check_name,
-    made,
-)
-from logtrick.programs._stretch import Sampled
-from logtrick.programs._structure import check_site
-from logtrick.programs._walk import Reader, begin_step, changed, step_result, walk
+from logtrick._core.samples import Runs
+from logtrick.programs._statements import Loop, Program, check_name, common_length, made
+from logtrick.programs._waiting import Open, Settled, log_of, product_of, sum_of, weighed
 
 Array = jax.Array
 
@@ -112,7 +85,8 @@ def scan(
             f"lt.scan(step=…) needs a generator function; got {type(step).__name__}. Write `def step(carry, x)`."
         )
     check_name("lt.scan", name)
-    return made(Loop(step, carry, xs, length, name, remat))
+    count = common_length("lt.scan", "steps", xs, length, least=0)
+    return made(Loop(step, carry, xs, count, name, remat))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,72 +158,6 @@ def _settle_step(items: list[Any], after: Array, runs: Runs) -> Settled:
         losses.append(settled.loss)
         observed.append(settled.observed)
     return Settled(sum_of(paid), sum_of(zero), weight, sum_of(losses), observed)
-
-
-class _StepOpener(Reader):
-    """Reads a step: its draws and costs, in the order of its statements."""
-
-    def __init__(self, planned: LoopInfo, noises: Any, of: Sampled) -> None:
-        self.planned, self.of = planned.items, of
-        self.noises = iter(noises)
-        self.items: list[Open] = []
-
-    def _next(self, kind: type, what: str) -> Any:
-        planned = self.planned[len(self.items)] if len(self.items) < len(self.planned) else None
-        if not isinstance(planned, kind):
-            raise changed(f"{what} in a loop")
-        return planned
-
-    def cost(self, statement: Cost) -> None:
-        self._next(CostInfo, "costs")
-        value = wide(checks.scalar_cost("lt.cost", statement.value))
-        self.items.append(OpenCost(value if self.of.scale == 1 else value * self.of.scale))
-
-    def fresh_key(self, statement: FreshKey) -> Any:
-        self._next(KeyInfo, "keys")
-        self.items.append(OpenKey())
-        return next(self.noises)
-
-    def loop(self, statement: Loop) -> Any:
-        planned = self._next(LoopInfo, "loops")
-        reply, opened = open_loop(statement, planned, next(self.noises), self.of)
-        self.items.append(opened)
-        return reply
-
-    def plate(self, statement: Plate) -> Any:
-        planned = self._next(PlateInfo, "plates")
-        reply, opened = self.of.open_plate(statement, planned, next(self.noises), self.of)
-        self.items.append(opened)
-        return reply
-
-    def sample(self, statement: Sample) -> Any:
-        planned = check_site(statement, self._next(object, "sites"))
-        points = draw(statement.estimator, next(self.noises), statement.dist)
-        self.items.append(open_site(points, statement.estimator, planned.estimator))
-        return value_of(points.x)
-
-
-def open_loop(statement: Loop, planned: LoopInfo, noises: Any, of: Sampled) -> tuple[Any, OpenLoop]:
-    """The loop's (carry, ys), and its steps, opened."""
-
-    def body(carry: Any, x: Any) -> tuple[Any, Any]:
-        number, x, rows = x
-
-        def step() -> tuple[Any, Any]:
-            opener = _StepOpener(planned, rows, of)
-            after, y = step_result(walk(begin_step(statement.step, carry, x), opener))
-            if len(opener.items) != len(planned.items):
-                raise changed("items in a loop")
-            return after, (y, opener.items)
-
-        return in_step(number, step) if of.structure.nests else step()
-
-    body = jax.checkpoint(body, prevent_cse=False) if statement.remat else body
-    numbers = jnp.arange(planned.length, dtype=jnp.uint32)
-    carry, (ys, items) = mesh.scan_varying(
-        body, statement.carry, (numbers, statement.xs, noises), planned.length
-    )
-    return (carry, ys), OpenLoop(items, planned.length)
 
 
 def _sums_before(values: Array) -> Array:

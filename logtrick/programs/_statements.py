@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 
 from logtrick._core import checks
 from logtrick._core.calls import described, in_words
@@ -138,7 +139,7 @@ class Loop(Statement):
         step: Program,
         carry: Any,
         xs: Any,
-        length: int | None,
+        length: int,
         name: str | None,
         remat: bool,
     ) -> None:
@@ -259,6 +260,21 @@ def fresh_key() -> FreshKey:
       1.4
     """
     return made(FreshKey())
+
+
+def common_length(where: str, of: str, xs: Any, length: Any, least: int) -> int:
+    """How many elements or steps there are: the leading axis that all leaves of `xs` have, or `length`."""
+    sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(xs)}
+    if length is not None:
+        sizes.add((checks.positive_int(where, "length", length, least),))
+    if len(sizes) != 1 or () in sizes:
+        raise ValueError(
+            f"{where}(xs=…) needs one leading axis of {of} on every leaf, or length=…; got {sorted(sizes)}. Stack the {of}."
+        )
+    ((count,),) = sizes
+    if count < least:
+        raise ValueError(f"{where}(xs=…) needs at least {least} of the {of}; got {count}.")
+    return count
 
 
 def check_distribution(where: str, dist: Any) -> None:

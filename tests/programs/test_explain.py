@@ -118,6 +118,19 @@ def test_not_through_a_later_sampler():
     assert len(lt.explain(program, True).warnings) == 1
 
 
+def test_keys_of_a_cost_are_no_sites():
+    """A key draws too; the sites after it are those that are named, and a cost that is random by a key is not called idle."""
+
+    def program():
+        key = yield lt.fresh_key()
+        z = yield lt.sample(lt.Normal(0.0, 1.0), lt.Pathwise(), name="z")
+        yield lt.cost(jnp.floor(z))
+        yield lt.cost(jax.random.normal(key))
+
+    (found,) = lt.explain(program).warnings
+    assert "cost 0 depends on the draw of 'z' through a discontinuity (floor)" in found
+
+
 def test_what_adds_nothing():
     def program():
         x = yield lt.sample(lt.Bernoulli(0.0), name="used")

@@ -1,9 +1,11 @@
-"""Statements that have been read and wait for the costs that follow: open sites, costs and keys.
+"""Statements that have been read and wait for the costs that follow: sites that have drawn, costs and keys.
 
 An open statement is a pytree, so that a loop can stack those of its steps along time and a plate
-those of its elements. Once the costs that follow are known, the statement is settled. The result
-holds its own costs, multiplied by the boxes of the draws inside of it; the terms of value zero that
-it adds; and the weight of value 1 by which all later costs are to be multiplied.
+those of its elements. Once the costs that follow are known, the statement is closed. In a program
+it then sees the costs that are credited to it (`close`). Inside of a loop or plate, where only the
+sum of the costs that follow is at hand, it is settled: the result holds its own costs, multiplied
+by the boxes of the draws inside of it; the terms of value zero that it adds; and the weight of
+value 1 by which all later costs are to be multiplied.
 """
 
 import dataclasses
@@ -13,18 +15,34 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from logtrick._core.kernel import stop
+from logtrick._core.kernel import limited, stop
 from logtrick._core.samples import Runs
 from logtrick.distributions import value_of
 from logtrick.estimators import Costs, Estimator, Points, close, close_limited
+from logtrick.programs._infos import Group
 
 Array = jax.Array
 _OWN = (0,)  # the group of the costs that a settled site is shown
 
 
 @dataclasses.dataclass(frozen=True)
+class Record:
+    """What a statement leaves for `aux`: its draw, its costs, what its statistics advance by.
+
+    For a loop or plate each of them is a list like its items. None of it is differentiated.
+    """
+
+    draw: Any = None
+    costs: Any = None
+    observed: Any = None
+
+
+jax.tree_util.register_dataclass(Record, data_fields=["draw", "costs", "observed"], meta_fields=[])
+
+
+@dataclasses.dataclass(frozen=True)
 class Settled:
-    """What a statement becomes once the costs that follow it are known; None stands for nothing.
+    """What a statement becomes once the sum of the costs that follow is known; None stands for nothing.
 
     Attributes:
       paid: its own costs, each under the boxes of the draws inside of the statement that come
@@ -60,6 +78,24 @@ class Open:
         """
         return Settled()
 
+    def close(self, costs: Costs, group: Group, runs: Runs) -> Costs:
+        """Close the statement.
+
+        Args:
+          costs: those that follow, seen from this statement.
+          group: the sites that are credited with its own costs.
+          runs: the samples.
+        """
+        settled = self.settle(costs.total, runs)
+        if settled.weight is not None:
+            costs = costs.scored(settled.weight)
+        for name, watched in self.limits():
+            # without a weight, a derivative of the later costs would go on in these parameters and find nothing
+            credited = {k: limited(name, c, watched) for k, c in costs.credited.items()}
+            costs = dataclasses.replace(costs, credited=credited)
+        costs = with_cost(costs, group, settled.paid)
+        return costs.plus(settled.zero).learned(settled.loss, settled.observed)
+
     def paid(self) -> Array | None:
         """The sum of its own costs; None where it has none."""
         return None
@@ -76,6 +112,10 @@ class Open:
         """Its costs; of a loop or plate a list like its items."""
         return None
 
+    def record(self, observed: Any = None) -> Record:
+        """What the statement leaves for `aux`."""
+        return Record(self.draws(), self.costs(), observed)
+
 
 @dataclasses.dataclass(frozen=True)
 class OpenKey(Open):
@@ -84,15 +124,18 @@ class OpenKey(Open):
 
 @dataclasses.dataclass(frozen=True)
 class OpenCost(Open):
-    """A cost inside of a loop."""
+    """A cost; for `lt.expect` it may be a tuple of costs, which are summed and recorded one by one."""
 
-    value: Array
+    value: Any
 
     def settle(self, after: Array, runs: Runs) -> Settled:
-        return Settled(paid=self.value)
+        return Settled(paid=self.paid())
 
-    def paid(self) -> Array:
-        return self.value
+    def close(self, costs: Costs, group: Group, runs: Runs) -> Costs:
+        return with_cost(costs, group, self.paid())
+
+    def paid(self) -> Array | None:
+        return sum_of(self.value) if isinstance(self.value, tuple) else self.value
 
     def costs(self) -> Any:
         return self.value
@@ -120,13 +163,13 @@ class OpenSite(Open):
         outside, tree = jax.tree.flatten(self.planned)
         return tree.unflatten([o if i is None else i for o, i in zip(outside, self.inside)])
 
-    def close(self, costs: Costs, runs: Runs) -> Costs:
-        """What the estimator makes of the costs, its derivatives beyond the declared order refused."""
-        return close_limited(self.estimator, costs, self.points, runs)
-
     def settle(self, after: Array, runs: Runs) -> Settled:
         closed = close(self.estimator, Costs({_OWN: stop(after)}), self.points, runs)
         return Settled(None, closed.zero, closed.weight, closed.adaptive_loss, closed.observed)
+
+    def close(self, costs: Costs, group: Group, runs: Runs) -> Costs:
+        """What the estimator makes of the costs, its derivatives beyond the declared order refused."""
+        return close_limited(self.estimator, costs, self.points, runs)
 
     def limits(self) -> list[tuple[str, Any]]:
         estimator = self.estimator
@@ -155,6 +198,15 @@ def open_site(points: Points, estimator: Estimator, planned: Estimator) -> OpenS
     return OpenSite(points, leaves, planned)
 
 
+def with_cost(costs: Costs, group: Group, cost: Array | None) -> Costs:
+    """The costs, and one more that is credited to `group`; None adds nothing."""
+    if cost is None:
+        return costs
+    groups = dict(costs.credited)
+    groups[group] = groups[group] + cost if group in groups else cost
+    return dataclasses.replace(costs, credited=groups)
+
+
 def sum_of(values: Iterable[Any]) -> Any:
     """The sum of what is not None; None where nothing is."""
     total = None
@@ -166,11 +218,11 @@ def sum_of(values: Iterable[Any]) -> Any:
 
 def product_of(values: Iterable[Any]) -> Any:
     """The product of what is not None; None where nothing is."""
-    total = None
+    product = None
     for value in values:
         if value is not None:
-            total = value if total is None else total * value
-    return total
+            product = value if product is None else product * value
+    return product
 
 
 def weighed(value: Any, weight: Any) -> Any:

@@ -1,0 +1,270 @@
+"""The first phase of a sample: the program is read, every site draws, and what was read waits to be closed.
+
+One reader opens programs, elements of plates and steps of loops. A statement that branches ends the
+stretch that is being opened: the rest of the program is opened and closed at several points, and
+what is made of its costs is the tail of the stretch (`_closing.py`). In a step of a loop nothing
+branches, which the abstract run has checked.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from logtrick._core import checks, mesh
+from logtrick._core.samples import in_step, over_elements
+from logtrick._core.watch import watch
+from logtrick.distributions import value_of
+from logtrick.estimators import Costs, Estimator, Points, close_limited, draw, evaluate
+from logtrick.programs._closing import (
+    Sampled,
+    Stretch,
+    close_stretch,
+    seen_from,
+    with_record,
+    without_site,
+)
+from logtrick.programs._forward import sum_out
+from logtrick.programs._infos import Info, LoopInfo, PlateInfo
+from logtrick.programs._plate import OpenPlate
+from logtrick.programs._scan import OpenLoop
+from logtrick.programs._statements import Cost, FreshKey, Loop, Plate, Sample, Statement, WholeCost
+from logtrick.programs._structure import branches, check_site
+from logtrick.programs._waiting import Open, OpenCost, OpenKey, Record, open_site, wide, with_cost
+from logtrick.programs._walk import Reader, Running, begin_step, changed, step_result, walk
+
+Array = jax.Array
+
+
+class _Opener(Reader):
+    """Opens one statement after the other, each checked against what the abstract run found in its place.
+
+    Attributes:
+      items: the open statements.
+      tail: what a statement that branches made of the rest of the program; None until there is one.
+    """
+
+    def __init__(
+        self,
+        running: Running,
+        of: Sampled,
+        planned: Sequence[Info],
+        noises: Iterable[Any],
+        first: int = 0,
+        last: Any = (),
+    ) -> None:
+        self.running, self.of = running, of
+        self.planned, self.noises = planned, iter(noises)
+        self.first = first  # the position of the first statement
+        self.last = last  # the latest draw, for errors
+        self.items: list[Open] = []
+        self.tail: Costs | None = None
+
+    def read(self, reply: Any = None) -> Any:
+        """Read from here to the end, or to a statement that branches; what the program returns."""
+        value = walk(self.running, self, reply)
+        if self.tail is None and self._position != len(self.planned):
+            raise changed("statements")
+        return value
+
+    @property
+    def _position(self) -> int:
+        return self.first + len(self.items)
+
+    def _plan(self, statement: Statement) -> Any:
+        """What the abstract run found in the place of the next statement."""
+        position = self._position
+        plan = self.planned[position] if position < len(self.planned) else None
+        if plan is None or plan.called != statement.called:
+            raise changed("statements")
+        return plan
+
+    def cost(self, statement: Cost) -> None:
+        self._plan(statement)
+        value = wide(checks.scalar_cost("lt.cost", statement.value))
+        watch("cost", value, self.last)
+        self.items.append(OpenCost(value if self.of.scale == 1 else value * self.of.scale))
+
+    def whole_cost(self, statement: WholeCost) -> None:
+        self._plan(statement)
+        for value in jax.tree.leaves(statement.value):
+            watch("cost", value, self.last)
+        self.items.append(OpenCost(jax.tree.map(wide, statement.value)))
+
+    def fresh_key(self, statement: FreshKey) -> Any:
+        self._plan(statement)
+        self.items.append(OpenKey())
+        return next(self.noises)
+
+    def sample(self, statement: Sample) -> Any:
+        plan, estimator = check_site(statement, self._plan(statement)), statement.estimator
+        points = draw(estimator, next(self.noises), statement.dist)
+        x = self.last = value_of(points.x)
+        if branches(estimator, points):
+            self.tail = self._branch(estimator, points)
+            return None
+        self.items.append(open_site(points, estimator, plan.estimator))
+        return x
+
+    def loop(self, statement: Loop) -> Any:
+        plan, noises = self._plan(statement), next(self.noises)
+        if plan.branches:
+            self.tail = self._summed_out(statement, plan)
+            return None
+        reply, opened = _open_loop(statement, plan, noises, self.of)
+        self.items.append(opened)
+        return reply
+
+    def plate(self, statement: Plate) -> Any:
+        plan, noises = self._plan(statement), next(self.noises)
+        ys, opened = _open_plate(statement, plan, noises, self.of)
+        if statement.stand_in is not None:
+            self.tail = self._stand_in(statement.stand_in, ys, opened)
+            return None
+        self.items.append(opened)
+        return ys
+
+    # --- statements that branch
+
+    def _branch(self, estimator: Estimator, points: Points) -> Costs:
+        """A site whose estimator evaluates the rest of the program at several points, or differentiates it."""
+        found = evaluate(estimator, points, self._rest(record_draw=True))
+        closed = close_limited(estimator, found, points, self.of.runs)
+        costs = without_site(closed, self._site)
+        if not self.of.collect:
+            return costs
+        draws = closed.records[self._position].draw  # averaged over the points
+        return with_record(costs, self._position, Record(draws, observed=closed.observed))
+
+    def _summed_out(self, statement: Loop, plan: LoopInfo) -> Costs:
+        """A loop whose draws are summed out; the rest of the program is evaluated at every outcome of its last step."""
+        of, position = self.of, self._position
+        loop = sum_out(statement, plan, of.scale, of.structure.nests)
+        rest = self._rest(record_draw=False)
+        if loop.last:
+            costs = jax.vmap(lambda last: rest(loop.reply(last)))(loop.last)
+            costs = costs.centered().averaged(loop.weights)
+        else:
+            costs = rest(loop.reply([]))
+        costs = with_cost(costs, of.structure.group(position), loop.paid).plus(loop.zero)
+        costs = without_site(costs, self._site)
+        if not of.collect:
+            return costs
+        draws = [mean if item.draws else None for item, mean in zip(plan.items, loop.means)]
+        paid = [None if item.draws else mean for item, mean in zip(plan.items, loop.means)]
+        return with_record(costs, position, Record(draws, paid))
+
+    def _stand_in(self, stand_in: Callable[[Any], Any], ys: Any, opened: OpenPlate) -> Costs:
+        """A plate whose elements have the costs after it, with a stand-in for their own reply, as their baseline.
+
+        The rest of the program is evaluated at the live replies and, in the same vmapped call, at those with each reply
+        replaced. What is found there does not depend on the element's own draws, and is held constant.
+        """
+        of, position = self.of, self._position
+        points = _with_each_replaced(stand_in, ys)
+        found = jax.vmap(self._rest(record_draw=False))(points)
+        opened = dataclasses.replace(opened, baselines=jax.lax.stop_gradient(found.total[1:]))
+        closed = opened.close(found.at(0), of.structure.group(position), of.runs)
+        costs = without_site(closed, self._site)
+        if of.collect:
+            costs = with_record(costs, position, opened.record(closed.observed))
+        count = jax.tree.leaves(points)[0].shape[0]
+        return dataclasses.replace(costs, evaluations=found.evaluations * count)
+
+    @property
+    def _site(self) -> int:
+        """The number of the next statement among the sites."""
+        return self.of.structure.numbers[self._position]
+
+    def _rest(self, record_draw: bool) -> Callable[[Any], Costs]:
+        """The rest of the program after the statement at hand, a function of its reply."""
+        of, position, site = self.of, self._position, self._site
+        noises = list(self.noises)
+
+        def rest(x: Any) -> Costs:
+            opened = open_stretch(self.running, of, noises, position + 1, x)
+            costs = close_stretch(of, opened)
+            if of.collect and record_draw:
+                costs = with_record(costs, position, Record(x))
+            if of.element:
+                costs = dataclasses.replace(costs, reply=opened.reply)
+            return seen_from(costs, site)
+
+        return rest
+
+
+def open_stretch(
+    running: Running, of: Sampled, noises: Iterable[Any], first: int = 0, reply: Any = None
+) -> Stretch:
+    """Open a program, or what follows a statement that branches.
+
+    Args:
+      running: the program.
+      of: the sample.
+      noises: the numbers for each site from here on.
+      first: the position of the next statement.
+      reply: what the statement before is replied.
+    """
+    last = () if reply is None else reply
+    opener = _Opener(running, of, of.structure.items, noises, first, last)
+    value, tail = opener.read(reply), opener.tail
+    if tail is not None and of.element:
+        value, tail = tail.reply, dataclasses.replace(tail, reply=None)
+    return Stretch(opener.items, tail, value, first)
+
+
+def _open_loop(statement: Loop, plan: LoopInfo, noises: Any, of: Sampled) -> tuple[Any, OpenLoop]:
+    """The loop's (carry, ys), and its steps, opened."""
+
+    def body(carry: Any, x: Any) -> tuple[Any, Any]:
+        number, x, rows = x
+
+        def step() -> tuple[Any, Any]:
+            running = begin_step(statement.step, carry, x)
+            opener = _Opener(running, of, plan.items, rows)
+            after, y = step_result(opener.read())
+            return after, (y, opener.items)
+
+        return in_step(number, step) if of.structure.nests else step()
+
+    body = jax.checkpoint(body, prevent_cse=False) if statement.remat else body
+    numbers = jnp.arange(plan.length, dtype=jnp.uint32)
+    carry, (ys, items) = mesh.scan_varying(
+        body, statement.carry, (numbers, statement.xs, noises), plan.length
+    )
+    return (carry, ys), OpenLoop(items, plan.length)
+
+
+def _open_plate(
+    statement: Plate, plan: PlateInfo, noises: Any, of: Sampled
+) -> tuple[Any, OpenPlate]:
+    """The plate's ys, and its elements, opened."""
+    chooser, rows = noises
+    xs = jax.tree.map(jnp.asarray, statement.xs)
+    if chooser:
+        chosen = jnp.argsort(chooser[0])[: plan.used]
+        xs = jax.tree.map(lambda a: a[chosen], xs)
+    scale = of.scale * plan.length / plan.used
+    element = dataclasses.replace(of, structure=plan.element, element=True, scale=scale)
+
+    def one(x: Any, rows: Any) -> tuple[Any, Stretch]:
+        opened = open_stretch(begin_step(statement.step, x), element, rows)
+        return opened.reply, dataclasses.replace(opened, reply=None)
+
+    ys, elements = over_elements(one, xs, rows, count=plan.used)
+    return ys, OpenPlate(elements, plan, of.collect)
+
+
+def _with_each_replaced(stand_in: Callable[[Any], Any], ys: Any) -> Any:
+    """The replies of k elements as they are, and with each of them replaced: a leading axis of k + 1."""
+    count = jax.tree.leaves(ys)[0].shape[0]
+    kept = jnp.arange(count - 1)
+
+    def without(j: Array) -> Any:
+        others = jax.tree.map(lambda y: y[kept + (kept >= j)], ys)
+        return jax.tree.map(lambda y, new: y.at[j].set(new), ys, stand_in(others))
+
+    replaced = jax.vmap(without)(jnp.arange(count))
+    return jax.tree.map(lambda y, new: jnp.concatenate([y[None], new]), ys, replaced)
