@@ -223,6 +223,14 @@ def test_fault_49_shapes_and_dtypes(f, how, match):
         lt.expect(KEY, box, COIN_1)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
+def test_a_declared_dtype_of_64_bits_is_that_of_the_host(dtype):
+    """Under jit as without: JAX rounds it to 32 bits, unless double precision is switched on."""
+    f = lt.black_box(lambda x: dtype(3 * x), dtype=dtype)
+    for run in (f, jax.jit(f), lambda x: jax.vmap(f)(x[None])[0]):
+        assert run(jnp.float32(2.0)) == 6 and run(jnp.float32(2.0)).dtype.itemsize == 4
+
+
 def test_fault_51_fresh_calls_under_jit():
     count = []
 
