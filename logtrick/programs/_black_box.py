@@ -51,10 +51,12 @@ class BlackBox:
         args = refuse(jax.tree.map(jnp.asarray, args), self._has_no_derivative(), TypeError)
         leaves, tree = jax.tree.flatten(args)
         ranks = [leaf.ndim for leaf in leaves]
+        # the dtype of the results in JAX: 64 bits become 32 unless double precision is switched on
+        dtype = jnp.asarray(np.zeros((), float if self.dtype is None else self.dtype)).dtype
 
         def host(*leaves: Any) -> np.ndarray:
             try:
-                return self._on_host(tree, ranks, [np.asarray(leaf) for leaf in leaves])
+                return self._on_host(tree, ranks, [np.asarray(leaf) for leaf in leaves], dtype)
             except BlackBoxError as error:
                 self.last_error = failure = error
             # JAX passes on the text of this exception alone, without its cause: f's own exception says where in f it was
@@ -62,8 +64,9 @@ class BlackBox:
             raise failure.__cause__ or failure
 
         if not any(is_tracer(leaf) for leaf in leaves):
-            return jnp.asarray(self._on_host(tree, ranks, [np.asarray(leaf) for leaf in leaves]))
-        shape = jax.ShapeDtypeStruct(self.result_shape, self._dtype_in_jax())
+            found = self._on_host(tree, ranks, [np.asarray(leaf) for leaf in leaves], dtype)
+            return jnp.asarray(found)
+        shape = jax.ShapeDtypeStruct(self.result_shape, dtype)
         return jax.pure_callback(host, shape, *leaves, vmap_method="expand_dims")
 
     def _has_no_derivative(self) -> str:
@@ -74,11 +77,9 @@ class BlackBox:
             "that does not differentiate f, ScoreFunction() say, and jax.lax.stop_gradient on parameters that go into it."
         )
 
-    def _dtype_in_jax(self) -> Any:
-        """The dtype of the results in JAX: 64 bits become 32 unless double precision is switched on."""
-        return jnp.asarray(np.zeros((), float if self.dtype is None else self.dtype)).dtype
-
-    def _on_host(self, tree: Any, ranks: list[int], leaves: list[np.ndarray]) -> np.ndarray:
+    def _on_host(
+        self, tree: Any, ranks: list[int], leaves: list[np.ndarray], dtype: Any
+    ) -> np.ndarray:
         """All points of a batch: one call where f is batched, a loop on the host where it is not."""
         lead = np.broadcast_shapes(
             *(leaf.shape[: leaf.ndim - rank] for leaf, rank in zip(leaves, ranks))
@@ -95,7 +96,7 @@ class BlackBox:
         else:
             points = (tree.unflatten([r[i] for r in rows]) for i in range(size))
             result = np.array([self._checked(point, self.result_shape) for point in points])
-        return self._rounded(result).reshape(lead + self.result_shape)
+        return self._rounded(result, dtype).reshape(lead + self.result_shape)
 
     def _checked(self, args: Any, shape: tuple[int, ...]) -> np.ndarray:
         try:
@@ -122,9 +123,8 @@ class BlackBox:
             )
         return raw
 
-    def _rounded(self, raw: np.ndarray) -> np.ndarray:
+    def _rounded(self, raw: np.ndarray, dtype: Any) -> np.ndarray:
         """All results at once, since a check of each costs more than a cheap f."""
-        dtype = self._dtype_in_jax()
         with np.errstate(over="ignore"):
             result = raw.astype(dtype)
         if np.any(np.isinf(result) & np.isfinite(raw)):
