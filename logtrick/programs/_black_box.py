@@ -81,16 +81,15 @@ class BlackBox:
         self, tree: Any, ranks: list[int], leaves: list[np.ndarray], dtype: Any
     ) -> np.ndarray:
         """All points of a batch: one call where f is batched, a loop on the host where it is not."""
-        lead = np.broadcast_shapes(
-            *(leaf.shape[: leaf.ndim - rank] for leaf, rank in zip(leaves, ranks))
-        )
+        leads = [leaf.shape[: leaf.ndim - rank] for leaf, rank in zip(leaves, ranks)]
+        lead = np.broadcast_shapes(*leads)
         size = int(np.prod(lead, dtype=int))
-        rows = [
-            np.broadcast_to(leaf, lead + leaf.shape[leaf.ndim - rank :]).reshape(
-                size, *leaf.shape[leaf.ndim - rank :]
-            )
-            for leaf, rank in zip(leaves, ranks)
-        ]
+
+        def stacked(leaf: np.ndarray, rank: int) -> np.ndarray:
+            event = leaf.shape[leaf.ndim - rank :]
+            return np.broadcast_to(leaf, lead + event).reshape(size, *event)
+
+        rows = [stacked(leaf, rank) for leaf, rank in zip(leaves, ranks)]
         if self.batched:
             result = self._checked(tree.unflatten(rows), (size, *self.result_shape))
         else:
@@ -127,7 +126,11 @@ class BlackBox:
         """All results at once, since a check of each costs more than a cheap f."""
         with np.errstate(over="ignore"):
             result = raw.astype(dtype)
-        if np.any(np.isinf(result) & np.isfinite(raw)):
+        if result.dtype.kind in "iu":
+            too_large = result != raw
+        else:
+            too_large = np.isinf(result) & np.isfinite(raw)
+        if np.any(too_large):
             raise BlackBoxError(
                 f"lt.black_box({self.name}) returned {raw.max()}, too large for {dtype}. Scale it."
             )
