@@ -28,6 +28,11 @@ from logtrick.programs._run import (
 )
 from logtrick.programs._scan import scan as scan
 from logtrick.programs._separable import separable_sites as separable_sites
+from logtrick.programs._sites import (
+    check_in_loop as check_in_loop,
+    check_site as check_site,
+    site_info as site_info,
+)
 from logtrick.programs._statements import (
     Cost as Cost,
     FreshKey as FreshKey,
@@ -41,12 +46,7 @@ from logtrick.programs._statements import (
     sample as sample,
     whole_cost as whole_cost,
 )
-from logtrick.programs._structure import (
-    check_in_loop as check_in_loop,
-    check_site as check_site,
-    site_info as site_info,
-    structure_of as structure_of,
-)
+from logtrick.programs._structure import structure_of as structure_of
 from logtrick.programs._waiting import wide as wide
 from logtrick.programs._walk import (
     Reader as Reader,

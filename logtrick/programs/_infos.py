@@ -69,7 +69,10 @@ class SiteInfo:
 
     @property
     def table(self) -> int:
-        """At how many points what depends on this draw is evaluated, and only that; 1 where `evaluations` counts everything."""
+        """The number of outcomes of a draw that is summed out: what depends on it, and only that, is evaluated at each.
+
+        1 for other draws, for which everything later is evaluated as often as `evaluations` says.
+        """
         return self.evaluations if self.estimator.sums_out else 1
 
     @property
@@ -98,7 +101,7 @@ class CostInfo:
 
 @dataclasses.dataclass(frozen=True)
 class KeyInfo:
-    """One key of each sample's own."""
+    """A key that `lt.fresh_key` gives, another one in each sample."""
 
     name: Any
     noise: Any
@@ -151,7 +154,7 @@ class LoopInfo:
 
     @property
     def table(self) -> int:
-        """As `SiteInfo.table`: each outcome of the step before with each of the step."""
+        """As `SiteInfo.table`: each outcome of the step before, with each outcome of the step."""
         return self.outcomes**2 if self.branches else 1
 
     @property
@@ -276,7 +279,7 @@ class Structure:
         return groups[self.numbers[position]]
 
     def largest_table(self) -> int:
-        """The evaluations that draws that are summed out take: of what depends on the largest table of them."""
+        """How often the cost or distribution that depends on the most outcomes of summed-out draws is evaluated."""
         scopes = [frozenset({0})] if self.credit is None else self.credit.scopes
         tables = [site.table for site in self.sites]
         return max(1, *(math.prod(tables[site] for site in scope) for scope in scopes))

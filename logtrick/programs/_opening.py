@@ -30,8 +30,8 @@ from logtrick.programs._forward import sum_out
 from logtrick.programs._infos import Info, LoopInfo, PlateInfo
 from logtrick.programs._plate import OpenPlate
 from logtrick.programs._scan import OpenLoop
+from logtrick.programs._sites import branches, check_site
 from logtrick.programs._statements import Cost, FreshKey, Loop, Plate, Sample, Statement, WholeCost
-from logtrick.programs._structure import branches, check_site
 from logtrick.programs._waiting import Open, OpenCost, OpenKey, Record, open_site, wide, with_cost
 from logtrick.programs._walk import Reader, Running, begin_step, changed, step_result, walk
 
@@ -65,7 +65,7 @@ class _Opener(Reader):
     def read(self, reply: Any = None) -> Any:
         """Read from here to the end, or to a statement that branches; what the program returns."""
         value = walk(self.running, self, reply)
-        if self.tail is None and self._position != len(self.planned):
+        if self.tail is None and self.first + len(self.items) != len(self.planned):
             raise changed("statements")
         return value
 
@@ -75,7 +75,7 @@ class _Opener(Reader):
 
     def _plan(self, statement: Statement) -> Any:
         """What the abstract run found in the place of the next statement."""
-        position = self._position
+        position = self.first + len(self.items)
         plan = self.planned[position] if position < len(self.planned) else None
         if plan is None or plan.called != statement.called:
             raise changed("statements")

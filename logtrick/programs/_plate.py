@@ -51,13 +51,14 @@ def plate(
         `lt.plate` and returns y.
       xs: what the elements run over, a pytree with a leading axis of elements.
       length: the number of elements, where `xs` has none.
-      name: the first half of the names under which `aux` reports what is inside, "plate.site"; the
-        index of the plate among the program's sites unless said otherwise.
+      name: the first half of the names under which `aux` reports what is inside, "plate.site"; by
+        default the index of the plate among the program's sites.
       subsample: use only so many of the elements, chosen anew in every sample without replacement,
         and multiply their costs by N/M. Unbiased for the sum of the elements' own costs.
-      stand_in: `stand_in(ys of the others) -> y`, a pytree with a leading axis of one less than there are elements. The
-        costs after the plate are evaluated once more for each element, with this in the place of its own y, which gives
-        it a baseline from its siblings (VIMCO), below the one of its estimator over the samples.
+      stand_in: `stand_in(ys) -> y`, a replacement of one element's y, made from the ys of the others (a leading axis
+        shorter by one). The costs after the plate are evaluated once more for each element, with its y replaced, and
+        the result is the element's baseline for these costs (VIMCO); the baseline of the site's estimator, over the
+        samples, is taken of what is left.
     Returns:
       What the program yields; the yield's value is `ys`, a leading axis of the elements (of those
       used).

@@ -56,8 +56,8 @@ def scan(
       carry: the first carry, a pytree.
       xs: what the steps run over, a pytree with a leading axis of time.
       length: the number of steps, where `xs` has none.
-      name: the first half of the names under which `aux` reports what is inside, "loop.site"; the
-        index of the loop among the program's sites unless said otherwise.
+      name: the first half of the names under which `aux` reports what is inside, "loop.site"; by
+        default the index of the loop among the program's sites.
       remat: recompute the steps in reverse mode, so that memory holds the carries only.
     Returns:
       What the program yields; the yield's value is `(carry, ys)`.

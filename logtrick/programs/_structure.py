@@ -1,7 +1,10 @@
-"""The structure of a program, from one abstract run: its sites, its costs, and which sites each cost is credited to."""
+"""The structure of a program, from one abstract run: its sites, its costs, and which sites each cost is credited to.
+
+The abstract run executes the program on traced values, once. Each draw is marked in the jaxpr, so that the walk over it
+(`_credit.py`) finds what depends on the draw.
+"""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +16,7 @@ from logtrick._core import checks, mesh
 from logtrick._core.compat import is_tracer
 from logtrick._core.samples import depends_on_step, in_abstract_step
 from logtrick.distributions import Distribution, value_of
-from logtrick.estimators import Estimator, FiniteSupport, Points, draw
-from logtrick.noise import INDEPENDENT
+from logtrick.estimators import Estimator, draw
 from logtrick.programs._begin import Begin
 from logtrick.programs._credit import Credit, credit, mark, mark_inside
 from logtrick.programs._forward import remembered, sums_out
@@ -29,50 +31,9 @@ from logtrick.programs._infos import (
     key_info,
     leaves_of,
 )
+from logtrick.programs._sites import branches, check_in_loop, check_independent, site_info
 from logtrick.programs._statements import Cost, FreshKey, Loop, Plate, Sample, WholeCost
-from logtrick.programs._walk import (
-    Reader,
-    Running,
-    begin_step,
-    changed,
-    step_result,
-    walk,
-)
-
-
-def site_info(statement: Sample, index: int, num_samples: int) -> SiteInfo:
-    """Describe a site, and check that its estimator is legal there."""
-    estimator, dist = statement.estimator, statement.dist
-    estimator.check(dist, num_samples)
-    name = index if statement.name is None else statement.name
-    family = type(dist).__name__.lstrip("_")
-    return SiteInfo(
-        name,
-        family,
-        estimator,
-        estimator.noise(dist),
-        _event_size(dist),
-        evaluations=estimator.count_evaluations(dist) if estimator.sums_out else 0,
-        factorized=dist.independent_factors is not None,
-    )
-
-
-def _event_size(dist: Distribution) -> int:
-    """How many numbers a draw has; 0 where the shape is not declared."""
-    shape = dist.event_shape
-    if isinstance(shape, tuple) and all(isinstance(n, int) for n in shape):
-        return math.prod(shape)
-    is_shape = lambda s: isinstance(s, tuple) and all(isinstance(n, int) for n in s)
-    return sum(math.prod(part) for part in jax.tree.leaves(shape, is_leaf=is_shape))
-
-
-def check_site(statement: Sample, planned: SiteInfo) -> SiteInfo:
-    """Check that a site of the running program is the one that the abstract run found."""
-    noise = statement.estimator.noise(statement.dist)
-    same = jax.tree.structure(noise) == jax.tree.structure(planned.noise)
-    if not same or type(statement.estimator) is not type(planned.estimator):
-        raise changed(f"distributions or estimators at site {planned.name!r}")
-    return planned
+from logtrick.programs._walk import Reader, Running, begin_step, step_result, walk
 
 
 def structure_of(begin: Begin, num_samples: int, *, element: bool = False) -> Structure:
@@ -270,40 +231,6 @@ class _Finder(Reader):
         """The finder of a step or element of the next statement."""
         path = (*self.path, self._number)
         return _Finder(self.num_samples, path, in_step, in_step or self.in_loop)
-
-
-def branches(estimator: Estimator, points: Points) -> bool:
-    """Whether an estimator evaluates the rest of the program at several points, or differentiates it."""
-    return points.stacked or bool(points.centers) or estimator.derivatives_of_rest > 0
-
-
-def check_in_loop(where: str, statement: Sample, points: Any) -> None:
-    """Check that a statement is legal inside a loop over time."""
-    estimator, name = statement.estimator, type(statement.estimator).__name__
-    instead = "Use ScoreFunction() or Pathwise() inside the step, or draw outside of the loop."
-    if points.stacked:
-        if where == "lt.scan" and FiniteSupport in estimator.needs:
-            instead = f"VariableElimination() sums a Markov chain out exactly. Else: {instead[0].lower()}{instead[1:]}"
-        raise ValueError(
-            f"{where}: {name} evaluates the rest of the program at {points.count} points: in each of T steps that would "
-            f"be {points.count}^T in all. {instead}"
-        )
-    if branches(estimator, points):
-        raise ValueError(
-            f"{where}: {name} differentiates the rest of the program, which inside of a step is not known yet. {instead}"
-        )
-    check_independent(where, statement)
-
-
-def check_independent(where: str, statement: Sample) -> None:
-    """Inside a loop or plate the rows of noise are steps or elements as well as samples: they must be independent."""
-    specs = jax.tree.leaves(statement.estimator.noise(statement.dist), is_leaf=_noise.is_noise)
-    if any(type(spec) not in INDEPENDENT for spec in specs):
-        what = "a plate's rows are elements" if where == "lt.plate" else "a loop's rows are steps"
-        raise ValueError(
-            f"{where}: the noise of {type(statement.estimator).__name__} depends from sample to sample, and {what} as "
-            "well. Use the plan IID()."
-        )
 
 
 def _check_names_of_sites(items: Sequence[Any]) -> None:
