@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from logtrick._core.samples import Runs
 from logtrick.estimators import Costs
-from logtrick.programs._infos import Structure
+from logtrick.programs._infos import Group, Structure
 from logtrick.programs._waiting import Open, Record, product_of, sum_of
 
 Array = jax.Array
@@ -80,21 +80,22 @@ def close_stretch(of: Sampled, stretch: Stretch, after: Array | None = None) -> 
         multiplied by.
     """
     structure = of.structure
-    costs, weight = stretch.tail or Costs({}), None
+    costs = Costs({}) if stretch.tail is None else stretch.tail
+    weight = None
     for position, item in reversed(list(enumerate(stretch.items, stretch.first))):
-        group, observed = structure.group(position), None
+        group = structure.group(position)
         if structure.items[position].draws:
             site = structure.numbers[position]
             credits_after = after is not None and structure.reply_depends_on(site)
             seen = seen_from(costs, site, after if credits_after else None)
-            closed = item.close(seen, group, of.runs)
+            closed, record = item.close(seen, group, of.runs)
             if credits_after:
                 weight = product_of([weight, closed.weight])
-            costs, observed = without_site(closed, site), closed.observed
+            costs = without_site(closed, site)
         else:
-            costs = item.close(costs, group, of.runs)
+            costs, record = item.close(costs, group, of.runs)
         if of.collect:
-            costs = with_record(costs, position, item.record(observed))
+            costs = with_record(costs, position, record)
     return dataclasses.replace(costs, weight=weight)
 
 
@@ -106,8 +107,13 @@ def with_record(costs: Costs, position: int, record: Record) -> Costs:
 
 def seen_from(costs: Costs, site: int, after: Array | None = None) -> Costs:
     """The costs seen from `site`: those that it is credited with, and the others."""
-    inside = {k: v for k, v in costs.credited.items() if site in k}
-    others = {k: v for k, v in costs.credited.items() if site not in k}
+    inside: dict[Group, Array] = {}
+    others: dict[Group, Array] = {}
+    for k, v in costs.credited.items():
+        if site in k:
+            inside[k] = v
+        else:
+            others[k] = v
     if after is not None:
         inside[(AFTER, site)] = after
     if not inside:

@@ -166,10 +166,10 @@ class _Opener(Reader):
         points = _with_each_replaced(stand_in, ys)
         found = jax.vmap(self._rest(record_draw=False))(points)
         opened = dataclasses.replace(opened, baselines=jax.lax.stop_gradient(found.total[1:]))
-        closed = opened.close(found.at(0), of.structure.group(position), of.runs)
+        closed, record = opened.close(found.at(0), of.structure.group(position), of.runs)
         costs = without_site(closed, self._site)
         if of.collect:
-            costs = with_record(costs, position, opened.record(closed.observed))
+            costs = with_record(costs, position, record)
         count = jax.tree.leaves(points)[0].shape[0]
         return dataclasses.replace(costs, evaluations=found.evaluations * count)
 

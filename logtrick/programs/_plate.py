@@ -20,7 +20,7 @@ from logtrick._core.samples import Runs
 from logtrick.programs._closing import Sampled, Stretch, close_stretch, total_of
 from logtrick.programs._infos import PlateInfo
 from logtrick.programs._statements import Plate, Program, check_name, common_length, made
-from logtrick.programs._waiting import Open, Record, Settled, log_of, sum_of
+from logtrick.programs._waiting import Open, Record, Settled, log_of, merged, record_of, sum_of
 
 Array = jax.Array
 
@@ -131,14 +131,11 @@ class OpenPlate(Open):
             weight = magic_box(jnp.sum(log_of(weight)))
             for name, watched in self.limits():
                 weight = limited(name, weight, watched)
-        observed = None
+        record = Record()
         if records is not None:
-            mean = lambda a: jnp.mean(a, 0)
-            observed = [
-                jax.tree.map(mean, records[i].observed) for i in range(len(self.planned.items))
-            ]
+            record = merged(record_of([records[i] for i in range(len(self.planned.items))]))
         whole = lambda part: None if part is None else jnp.sum(part)
-        return Settled(whole(paid), whole(zero), weight, whole(loss), observed)
+        return Settled(whole(paid), whole(zero), weight, whole(loss), record)
 
     def _below(self, weights: Array) -> Array | None:
         """The terms of value zero, one for each element, of what stands in: b (1 − box), b independent of its draws."""
@@ -158,20 +155,6 @@ class OpenPlate(Open):
 
     def limits(self) -> list[tuple[str, Any]]:
         return [limit for item in self.element.items for limit in item.limits()]
-
-    def draws(self) -> list[Any]:
-        return [record.draw for record in self._records()]
-
-    def costs(self) -> list[Any]:
-        return [record.costs for record in self._records()]
-
-    def _records(self) -> list[Record]:
-        """The records of an element's statements, a leading axis of elements on everything."""
-        waiting = [item.record() for item in self.element.items]
-        if self.element.tail is None:
-            return waiting
-        closed = self.element.tail.records
-        return waiting + [closed[i] for i in range(len(waiting), len(self.planned.items))]
 
 
 jax.tree_util.register_dataclass(

@@ -24,7 +24,16 @@ from logtrick._core.calls import in_words
 from logtrick._core.kernel import limited, magic_box
 from logtrick._core.samples import Runs
 from logtrick.programs._statements import Loop, Program, check_name, common_length, made
-from logtrick.programs._waiting import Open, Settled, log_of, product_of, sum_of, weighed
+from logtrick.programs._waiting import (
+    Open,
+    Settled,
+    log_of,
+    merged,
+    product_of,
+    record_of,
+    sum_of,
+    weighed,
+)
 
 Array = jax.Array
 
@@ -121,22 +130,14 @@ class OpenLoop(Open):
             paid = None if paid is None else limited(name, paid, watched)
             zero = None if zero is None else limited(name, zero, (zero, steps, after, watched))
             weight = None if weight is None else limited(name, weight, watched)
-        return Settled(
-            paid,
-            zero,
-            weight,
-            None if settled.loss is None else jnp.sum(settled.loss),
-            jax.tree.map(lambda a: jnp.mean(a, 0), settled.observed),
-        )
+        loss = None if settled.loss is None else jnp.sum(settled.loss)
+        record = dataclasses.replace(settled.record, observed=None)
+        if self.length:  # the mean over no steps would be nan
+            record = merged(settled.record)
+        return Settled(paid, zero, weight, loss, record)
 
     def limits(self) -> list[tuple[str, Any]]:
         return [limit for item in self.items for limit in item.limits()]
-
-    def draws(self) -> list[Any]:
-        return [item.draws() for item in self.items]
-
-    def costs(self) -> list[Any]:
-        return [item.costs() for item in self.items]
 
 
 jax.tree_util.register_dataclass(OpenLoop, data_fields=["items"], meta_fields=["length"])
@@ -148,7 +149,7 @@ def _settle_step(items: list[Any], after: Array, runs: Runs) -> Settled:
     for item in reversed(items):
         own = item.paid()
         to_go.append(to_go[-1] if own is None else to_go[-1] + own)
-    paid, zero, losses, observed = [], [], [], []
+    paid, zero, losses, records = [], [], [], []
     weight: Any = None
     for item, left in zip(items, reversed(to_go[:-1])):
         settled = item.settle(left, runs)
@@ -156,8 +157,8 @@ def _settle_step(items: list[Any], after: Array, runs: Runs) -> Settled:
         zero.append(weighed(settled.zero, weight))
         weight = product_of([weight, settled.weight])
         losses.append(settled.loss)
-        observed.append(settled.observed)
-    return Settled(sum_of(paid), sum_of(zero), weight, sum_of(losses), observed)
+        records.append(settled.record)
+    return Settled(sum_of(paid), sum_of(zero), weight, sum_of(losses), record_of(records))
 
 
 def _sums_before(values: Array) -> Array:

@@ -40,6 +40,18 @@ class Record:
 jax.tree_util.register_dataclass(Record, data_fields=["draw", "costs", "observed"], meta_fields=[])
 
 
+def record_of(records: list[Record]) -> Record:
+    """What a step of a loop, or an element of a plate, leaves: lists like its items."""
+    draws, costs = [r.draw for r in records], [r.costs for r in records]
+    return Record(draws, costs, [r.observed for r in records])
+
+
+def merged(record: Record) -> Record:
+    """What all steps or elements leave, a leading axis of them on everything: statistics advance by the mean."""
+    mean = lambda a: jnp.mean(a, 0)
+    return dataclasses.replace(record, observed=jax.tree.map(mean, record.observed))
+
+
 @dataclasses.dataclass(frozen=True)
 class Settled:
     """What a statement becomes once the sum of the costs that follow is known; None stands for nothing.
@@ -50,18 +62,18 @@ class Settled:
       zero: its terms of value zero, likewise.
       weight: the product of the boxes of its draws, which the later costs are multiplied by.
       loss: its adaptive losses.
-      observed: what running statistics advance by; of a loop or plate a list like its items.
+      record: what it leaves for `aux`.
     """
 
     paid: Array | None = None
     zero: Array | None = None
     weight: Array | None = None
     loss: Array | None = None
-    observed: Any = None
+    record: Record = Record()  # frozen
 
 
 jax.tree_util.register_dataclass(
-    Settled, data_fields=["paid", "zero", "weight", "loss", "observed"], meta_fields=[]
+    Settled, data_fields=["paid", "zero", "weight", "loss", "record"], meta_fields=[]
 )
 
 
@@ -78,8 +90,8 @@ class Open:
         """
         return Settled()
 
-    def close(self, costs: Costs, group: Group, runs: Runs) -> Costs:
-        """Close the statement.
+    def close(self, costs: Costs, group: Group, runs: Runs) -> tuple[Costs, Record]:
+        """Close the statement: what it makes of the costs that follow, and what it leaves for `aux`.
 
         Args:
           costs: those that follow, seen from this statement.
@@ -93,8 +105,8 @@ class Open:
             # without a weight, a derivative of the later costs would go on in these parameters and find nothing
             credited = {k: limited(name, c, watched) for k, c in costs.credited.items()}
             costs = dataclasses.replace(costs, credited=credited)
-        costs = with_cost(costs, group, settled.paid)
-        return costs.plus(settled.zero).learned(settled.loss, settled.observed)
+        costs = with_cost(costs, group, settled.paid).plus(settled.zero).learned(settled.loss)
+        return costs, settled.record
 
     def paid(self) -> Array | None:
         """The sum of its own costs; None where it has none."""
@@ -103,18 +115,6 @@ class Open:
     def limits(self) -> list[tuple[str, Any]]:
         """The first-order estimators inside the statement, each with the arrays that its derivatives go through."""
         return []
-
-    def draws(self) -> Any:
-        """The draws; of a loop or plate a list like its items."""
-        return None
-
-    def costs(self) -> Any:
-        """Its costs; of a loop or plate a list like its items."""
-        return None
-
-    def record(self, observed: Any = None) -> Record:
-        """What the statement leaves for `aux`."""
-        return Record(self.draws(), self.costs(), observed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,16 +129,13 @@ class OpenCost(Open):
     value: Any
 
     def settle(self, after: Array, runs: Runs) -> Settled:
-        return Settled(paid=self.paid())
+        return Settled(self.paid(), record=Record(costs=self.value))
 
-    def close(self, costs: Costs, group: Group, runs: Runs) -> Costs:
-        return with_cost(costs, group, self.paid())
+    def close(self, costs: Costs, group: Group, runs: Runs) -> tuple[Costs, Record]:
+        return with_cost(costs, group, self.paid()), Record(costs=self.value)
 
     def paid(self) -> Array | None:
         return sum_of(self.value) if isinstance(self.value, tuple) else self.value
-
-    def costs(self) -> Any:
-        return self.value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,20 +162,19 @@ class OpenSite(Open):
 
     def settle(self, after: Array, runs: Runs) -> Settled:
         closed = close(self.estimator, Costs({_OWN: stop(after)}), self.points, runs)
-        return Settled(None, closed.zero, closed.weight, closed.adaptive_loss, closed.observed)
+        record = Record(value_of(self.points.x), observed=closed.observed)
+        return Settled(None, closed.zero, closed.weight, closed.adaptive_loss, record)
 
-    def close(self, costs: Costs, group: Group, runs: Runs) -> Costs:
+    def close(self, costs: Costs, group: Group, runs: Runs) -> tuple[Costs, Record]:
         """What the estimator makes of the costs, its derivatives beyond the declared order refused."""
-        return close_limited(self.estimator, costs, self.points, runs)
+        closed = close_limited(self.estimator, costs, self.points, runs)
+        return closed, Record(value_of(self.points.x), observed=closed.observed)
 
     def limits(self) -> list[tuple[str, Any]]:
         estimator = self.estimator
         if estimator.max_order > 1 or estimator.mixed_orders:
             return []
         return [(type(estimator).__name__, (self.points.dist, self.points.kept))]
-
-    def draws(self) -> Any:
-        return value_of(self.points.x)
 
 
 jax.tree_util.register_dataclass(OpenKey, data_fields=[], meta_fields=[])

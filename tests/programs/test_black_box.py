@@ -215,7 +215,11 @@ def _traceback(error):
         (lambda x: "a", {}, "needs real numbers"),
         (lambda x: 1.0, {"dtype": np.float32}, r"returned float64; needs float32. Pass dtype=…"),
         (lambda x: 1e300, {}, r"returned 1e\+300, too large for float32"),
-        (lambda x: np.int64(2**40), {"dtype": np.int64}, "returned 1099511627776, too large for int32"),
+        (
+            lambda x: np.int64(2**40),
+            {"dtype": np.int64},
+            "returned 1099511627776, too large for int32",
+        ),
     ],
 )
 def test_fault_49_shapes_and_dtypes(f, how, match):

@@ -180,6 +180,22 @@ def test_a_loop_of_no_steps_adds_nothing():
     np.testing.assert_allclose(jax.value_and_grad(value)(0.3), (0.6, 2.0), rtol=1e-6)
 
 
+def test_statistics_do_not_move_by_a_loop_of_no_steps():
+    average = lt.MovingAverage(0.9)
+
+    def program(logit):
+        def step(carry, _):
+            x = yield lt.sample(lt.Bernoulli(logit), lt.ScoreFunction(average), name="x")
+            yield lt.cost(x)
+            return carry, None
+
+        yield lt.scan(step, 0.0, length=0, name="loop")
+        yield lt.cost(logit)
+
+    _, aux = lt.expect_program(jax.random.key(0), program, 0.3, num_samples=4, has_aux=True)
+    assert aux.estimators["loop.x"].baseline == average and aux.draws["loop.x"].shape == (4, 0)
+
+
 def test_remat_changes_nothing():
     def program(theta, remat):
         def step(carry, _):
