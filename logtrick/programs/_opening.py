@@ -264,7 +264,22 @@ def _with_each_replaced(stand_in: Callable[[Any], Any], ys: Any) -> Any:
 
     def without(j: Array) -> Any:
         others = jax.tree.map(lambda y: y[kept + (kept >= j)], ys)
-        return jax.tree.map(lambda y, new: y.at[j].set(new), ys, stand_in(others))
+        new = jax.tree.map(jnp.asarray, stand_in(others))
+        _check_stand_in(ys, new)
+        return jax.tree.map(lambda y, new: y.at[j].set(new), ys, new)
 
     replaced = jax.vmap(without)(jnp.arange(count))
     return jax.tree.map(lambda y, new: jnp.concatenate([y[None], new]), ys, replaced)
+
+
+def _check_stand_in(ys: Any, new: Any) -> None:
+    """What stands in for an element's reply has its structure, shapes and dtypes."""
+    fits = lambda y, a: a.shape == y.shape[1:] and y.dtype in (a.dtype, jnp.result_type(y, a))
+    same = jax.tree.structure(ys) == jax.tree.structure(new)
+    if same and all(jax.tree.leaves(jax.tree.map(fits, ys, new))):
+        return
+    want = jax.tree.map(lambda y: f"{y.dtype}{list(y.shape[1:])}", ys)
+    got = jax.tree.map(lambda a: f"{a.dtype}{list(a.shape)}", new)
+    raise ValueError(
+        f"lt.plate(stand_in=…) must return what one element returns, {want}; got {got}. Return the mean of the others, say."
+    )

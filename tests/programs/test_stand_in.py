@@ -136,6 +136,26 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match=r"lt.plate\(stand_in=…\) needs at least 2 elements"):
         lt.plate(lambda x: x, length=1, stand_in=geometric)
 
+    run = lambda stand_in: lt.expect_program(
+        jax.random.key(0), program, jnp.array(THETA), stand_in, num_samples=2
+    )
+    for stand_in, got in (
+        (lambda ys: ys, r"float32\[2\]"),
+        (lambda ys: (ys[0],), r"\('float32\[\]',\)"),
+    ):
+        with pytest.raises(ValueError, match=rf"one element returns, float32\[\]; got {got}"):
+            run(stand_in)
+
+    def of_whole_numbers():
+        def flip(_):
+            return (yield lt.sample(lt.Categorical(jnp.zeros(3)), NONE))
+
+        ys = yield lt.plate(flip, length=K, stand_in=lambda ys: jnp.mean(ys))
+        yield lt.cost(jnp.sum(ys))
+
+    with pytest.raises(ValueError, match=r"one element returns, int32\[\]; got float32\[\]"):
+        lt.expect_program(jax.random.key(0), of_whole_numbers, num_samples=2)
+
     def in_a_loop():
         def step(carry, _):
             yield from program(jnp.array(THETA))
