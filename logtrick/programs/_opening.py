@@ -42,6 +42,12 @@ class _Opener(Reader):
     """Opens one statement after the other, each checked against what the abstract run found in its place.
 
     Attributes:
+      running: the program, the element of a plate or the step of a loop that is read.
+      of: the sample.
+      planned: what the abstract run found, statement by statement.
+      noises: the numbers for each site that is still to come.
+      first: the position of the first statement that is read here.
+      last: the latest draw, for errors.
       items: the open statements.
       tail: what a statement that branches made of the rest of the program; None until there is one.
     """
@@ -57,8 +63,7 @@ class _Opener(Reader):
     ) -> None:
         self.running, self.of = running, of
         self.planned, self.noises = planned, iter(noises)
-        self.first = first  # the position of the first statement
-        self.last = last  # the latest draw, for errors
+        self.first, self.last = first, last
         self.items: list[Open] = []
         self.tail: Costs | None = None
 
@@ -130,19 +135,24 @@ class _Opener(Reader):
 
     def _branch(self, estimator: Estimator, points: Points) -> Costs:
         """A site whose estimator evaluates the rest of the program at several points, or differentiates it."""
-        found = evaluate(estimator, points, self._rest(record_draw=True))
-        closed = close_limited(estimator, found, points, self.of.runs)
+        of, position, rest = self.of, self._position, self._rest()
+
+        def recorded(x: Any) -> Costs:
+            return with_record(rest(x), position, Record(x)) if of.collect else rest(x)
+
+        found = evaluate(estimator, points, recorded)
+        closed = close_limited(estimator, found, points, of.runs)
         costs = without_site(closed, self._site)
-        if not self.of.collect:
+        if not of.collect:
             return costs
-        draws = closed.records[self._position].draw  # averaged over the points
-        return with_record(costs, self._position, Record(draws, observed=closed.observed))
+        draws = closed.records[position].draw  # averaged over the points
+        return with_record(costs, position, Record(draws, observed=closed.observed))
 
     def _summed_out(self, statement: Loop, plan: LoopInfo) -> Costs:
         """A loop whose draws are summed out; the rest of the program is evaluated at every outcome of its last step."""
         of, position = self.of, self._position
         loop = sum_out(statement, plan, of.scale, of.structure.nests)
-        rest = self._rest(record_draw=False)
+        rest = self._rest()
         if loop.last:
             costs = jax.vmap(lambda last: rest(loop.reply(last)))(loop.last)
             costs = costs.centered().averaged(loop.weights)
@@ -164,7 +174,7 @@ class _Opener(Reader):
         """
         of, position = self.of, self._position
         points = _with_each_replaced(stand_in, ys)
-        found = jax.vmap(self._rest(record_draw=False))(points)
+        found = jax.vmap(self._rest())(points)
         opened = dataclasses.replace(opened, baselines=jax.lax.stop_gradient(found.total[1:]))
         closed, record = opened.close(found.at(0), of.structure.group(position), of.runs)
         costs = without_site(closed, self._site)
@@ -178,7 +188,7 @@ class _Opener(Reader):
         """The number of the next statement among the sites."""
         return self.of.structure.numbers[self._position]
 
-    def _rest(self, record_draw: bool) -> Callable[[Any], Costs]:
+    def _rest(self) -> Callable[[Any], Costs]:
         """The rest of the program after the statement at hand, a function of its reply."""
         of, position, site = self.of, self._position, self._site
         noises = list(self.noises)
@@ -186,8 +196,6 @@ class _Opener(Reader):
         def rest(x: Any) -> Costs:
             opened = open_stretch(self.running, of, noises, position + 1, x)
             costs = close_stretch(of, opened)
-            if of.collect and record_draw:
-                costs = with_record(costs, position, Record(x))
             if of.element:
                 costs = dataclasses.replace(costs, reply=opened.reply)
             return seen_from(costs, site)
