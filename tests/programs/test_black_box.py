@@ -247,7 +247,7 @@ def test_fault_51_fresh_calls_under_jit():
     assert [f(0.1).item(), f(0.1).item()] == [1.0, 2.0]
 
 
-def test_arguments():
+def test_wrong_arguments_are_refused():
     with pytest.raises(TypeError, match=r"lt.black_box\(f=…\) needs a function; got float"):
         lt.black_box(1.0)
     with pytest.raises(TypeError, match=r"lt.black_box\(result_shape=…\) needs a tuple of ints"):

@@ -208,7 +208,7 @@ def test_draws_that_cannot_be_give_nan(normalized):
     assert jnp.isnan(jax.grad(value)(1.0))
 
 
-def test_what_is_illegal():
+def test_wrong_arguments_are_refused():
     x, dist = jnp.arange(3.0), lt.Normal(0.0, 1.0)
     f = lambda x: x
     cases = [

@@ -66,15 +66,14 @@ def agree(got, want):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-10), got, want)
 
 
-def test_exact(x64):
-    """Value, gradient and Hessian."""
+def test_value_gradient_and_hessian_are_exact(x64):
     u, weights = all_runs(UNIFORMS, probabilities(), 1)
     theta = jnp.array(THETA)
     got = expected(lambda u: up_to(2, lambda t: of_noise(t, u))(theta), u, weights)
     agree(got, jax.jit(up_to(2, exact))(theta))
 
 
-def test_draw_by_draw(x64):
+def test_every_outcome_agrees_with_the_formula_of_the_paper(x64):
     """Σᵢ (φ − φ₋ᵢ) ∇log q(xᵢ) + ∇φ: the formula of the paper."""
     theta = jnp.array(THETA)
 
@@ -112,7 +111,7 @@ class Surrogate(lt.Estimator):
         return costs.plus(stop(costs.total) * (log_prob - stop(log_prob)))
 
 
-def test_less_variance(x64):
+def test_a_stand_in_halves_the_variance(x64):
     theta, weights = jnp.array(THETA), probabilities()
     variance = {}
     for name, stand_in in (("none", None), ("geometric", geometric)):
