@@ -255,8 +255,8 @@ def fisher(
     Returns:
       A `Fisher`.
     Raises:
-      ValueError: as `lt.scores`; weights of another shape, or with `centered`; a negative
-        `damping`.
+      ValueError: as `lt.scores`; weights of another shape, that do not sum to 1, or with
+        `centered`; a negative `damping`.
     References:
       Amari (1998), "Natural Gradient Works Efficiently in Learning"; Sorella (1998), "Green
       Function Monte Carlo with Stochastic Reconfiguration"; Chen & Heyl (2024), "Empowering deep
@@ -269,13 +269,16 @@ def fisher(
       2.5
     """
     s = scores(log_prob, params, samples, centered=centered, chunk_size=chunk_size)
-    if weights is None:
-        w = jnp.full(s.count, 1.0 / s.count)
-    else:
-        w = jnp.asarray(weights)
+    w = jnp.full(s.count, 1.0 / s.count) if weights is None else jnp.asarray(weights)
+    if weights is not None:
         if w.shape != (s.count,) or centered:
             raise ValueError(
                 f"lt.fisher(weights=…) needs shape ({s.count},), and centered=False; got {w.shape} and centered={centered}."
+            )
+        known = checks.concrete(w)
+        if known is not None and not abs(known.sum() - 1) < 1e-3:
+            raise ValueError(
+                f"lt.fisher(weights=…) needs weights that sum to 1; got a sum of {known.sum():.6g}. Divide by it."
             )
     damping = checks.require(
         "lt.fisher",

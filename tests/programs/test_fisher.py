@@ -166,3 +166,5 @@ def test_wrong_arguments_are_refused():
         lt.scores(lambda p, x: p["w"] * x, PARAMS, DRAWS).dense()
     with pytest.raises(ValueError, match=r"lt.fisher\(weights=…\) needs shape \(5,\)"):
         lt.fisher(log_prob, PARAMS, DRAWS, weights=jnp.ones(4))
+    with pytest.raises(ValueError, match=r"needs weights that sum to 1; got a sum of 5. Divide"):
+        lt.fisher(log_prob, PARAMS, DRAWS, weights=jnp.ones(5))
