@@ -72,7 +72,8 @@ def scan(
       What the program yields; the yield's value is `(carry, ys)`.
     Raises:
       TypeError: the step is no generator function, or does not return `(carry, y)`.
-      ValueError: an estimator of several points inside the step.
+      ValueError: an estimator of several points inside the step; no number of steps, or one that
+        does not fit.
     References:
       Schulman, Heess, Weber & Abbeel (2015), "Gradient Estimation Using Stochastic Computation
       Graphs"; Foerster et al. (2018), "DiCE"; Mao et al. (2019), "A Baseline for Any Order Gradient
