@@ -23,13 +23,13 @@ from logtrick.programs._infos import Group, Structure
 from logtrick.programs._waiting import Open, Record, product_of, sum_of
 
 Array = jax.Array
-# First entries of groups that are no costs: terms of value zero, and what the element of a plate is
-# shown of the costs after the plate.
+# First entries of groups that are not costs of the program: terms of value zero, and the costs after a
+# plate as an element of the plate sees them.
 ZERO, AFTER = -2, -1
 
 
 @dataclasses.dataclass(frozen=True)
-class Sampled:
+class Context:
     """What all stretches of one sample share.
 
     Attributes:
@@ -69,17 +69,17 @@ jax.tree_util.register_dataclass(
 )
 
 
-def close_stretch(of: Sampled, stretch: Stretch, after: Array | None = None) -> Costs:
+def close_stretch(context: Context, stretch: Stretch, after: Array | None = None) -> Costs:
     """The costs of an open stretch, as the sites before it see them.
 
     Args:
-      of: the sample.
+      context: of the sample.
       stretch: what has been opened.
       after: for an element of a plate, the costs after the plate: sites that the element's reply
         depends on are credited with them. The result's `weight` is then what these costs are to be
         multiplied by.
     """
-    structure = of.structure
+    structure = context.structure
     costs = Costs({}) if stretch.tail is None else stretch.tail
     weight = None
     for position, item in reversed(list(enumerate(stretch.items, stretch.first))):
@@ -88,13 +88,13 @@ def close_stretch(of: Sampled, stretch: Stretch, after: Array | None = None) -> 
             site = structure.numbers[position]
             credits_after = after is not None and structure.reply_depends_on(site)
             seen = seen_from(costs, site, after if credits_after else None)
-            closed, record = item.close(seen, group, of.runs)
+            closed, record = item.close(seen, group, context.runs)
             if credits_after:
                 weight = product_of([weight, closed.weight])
             costs = without_site(closed, site)
         else:
-            costs, record = item.close(costs, group, of.runs)
-        if of.collect:
+            costs, record = item.close(costs, group, context.runs)
+        if context.collect:
             costs = with_record(costs, position, record)
     return dataclasses.replace(costs, weight=weight)
 

@@ -133,7 +133,9 @@ class _AllOutcomes(Reader):
 
     def cost(self, statement: Cost) -> None:
         value = wide(checks.scalar_cost("lt.cost", statement.value))
-        self.values.append(value if self.scale == 1 else value * self.scale)
+        if self.scale != 1:
+            value = value * self.scale
+        self.values.append(value)
 
     def sample(self, statement: Sample) -> Any:
         points = draw(statement.estimator, None, statement.dist)

@@ -19,7 +19,7 @@ from logtrick._core.watch import watch
 from logtrick.distributions import value_of
 from logtrick.estimators import Costs, Estimator, Points, close_limited, draw, evaluate
 from logtrick.programs._closing import (
-    Sampled,
+    Context,
     Stretch,
     close_stretch,
     seen_from,
@@ -43,7 +43,7 @@ class _Opener(Reader):
 
     Attributes:
       running: the program, the element of a plate or the step of a loop that is read.
-      of: the sample.
+      context: of the sample.
       planned: what the abstract run found, statement by statement.
       noises: the numbers for each site that is still to come.
       first: the position of the first statement that is read here.
@@ -55,13 +55,13 @@ class _Opener(Reader):
     def __init__(
         self,
         running: Running,
-        of: Sampled,
+        context: Context,
         planned: Sequence[Info],
         noises: Iterable[Any],
         first: int = 0,
         last: Any = (),
     ) -> None:
-        self.running, self.of = running, of
+        self.running, self.context = running, context
         self.planned, self.noises = planned, iter(noises)
         self.first, self.last = first, last
         self.items: list[Open] = []
@@ -90,7 +90,9 @@ class _Opener(Reader):
         self._plan(statement)
         value = wide(checks.scalar_cost("lt.cost", statement.value))
         watch("cost", value, self.last)
-        self.items.append(OpenCost(value if self.of.scale == 1 else value * self.of.scale))
+        if self.context.scale != 1:
+            value = value * self.context.scale
+        self.items.append(OpenCost(value))
 
     def whole_cost(self, statement: WholeCost) -> None:
         self._plan(statement)
@@ -118,13 +120,13 @@ class _Opener(Reader):
         if plan.branches:
             self.tail = self._summed_out(statement, plan)
             return None
-        reply, opened = _open_loop(statement, plan, noises, self.of)
+        reply, opened = _open_loop(statement, plan, noises, self.context)
         self.items.append(opened)
         return reply
 
     def plate(self, statement: Plate) -> Any:
         plan, noises = self._plan(statement), next(self.noises)
-        ys, opened = _open_plate(statement, plan, noises, self.of)
+        ys, opened = _open_plate(statement, plan, noises, self.context)
         if statement.stand_in is not None:
             self.tail = self._stand_in(statement.stand_in, ys, opened)
             return None
@@ -135,32 +137,32 @@ class _Opener(Reader):
 
     def _branch(self, estimator: Estimator, points: Points) -> Costs:
         """A site whose estimator evaluates the rest of the program at several points, or differentiates it."""
-        of, position, rest = self.of, self._position, self._rest()
+        context, position, rest = self.context, self._position, self._rest()
 
         def recorded(x: Any) -> Costs:
-            return with_record(rest(x), position, Record(x)) if of.collect else rest(x)
+            return with_record(rest(x), position, Record(x)) if context.collect else rest(x)
 
         found = evaluate(estimator, points, recorded)
-        closed = close_limited(estimator, found, points, of.runs)
+        closed = close_limited(estimator, found, points, context.runs)
         costs = without_site(closed, self._site)
-        if not of.collect:
+        if not context.collect:
             return costs
         draws = closed.records[position].draw  # averaged over the points
         return with_record(costs, position, Record(draws, observed=closed.observed))
 
     def _summed_out(self, statement: Loop, plan: LoopInfo) -> Costs:
         """A loop whose draws are summed out; the rest of the program is evaluated at every outcome of its last step."""
-        of, position = self.of, self._position
-        loop = sum_out(statement, plan, of.scale, of.structure.nests)
+        context, position = self.context, self._position
+        loop = sum_out(statement, plan, context.scale, context.structure.nests)
         rest = self._rest()
         if loop.last:
             costs = jax.vmap(lambda last: rest(loop.reply(last)))(loop.last)
             costs = costs.centered().averaged(loop.weights)
         else:
             costs = rest(loop.reply([]))
-        costs = with_cost(costs, of.structure.group(position), loop.paid).plus(loop.zero)
+        costs = with_cost(costs, context.structure.group(position), loop.paid).plus(loop.zero)
         costs = without_site(costs, self._site)
-        if not of.collect:
+        if not context.collect:
             return costs
         draws = [mean if item.draws else None for item, mean in zip(plan.items, loop.means)]
         paid = [None if item.draws else mean for item, mean in zip(plan.items, loop.means)]
@@ -172,13 +174,13 @@ class _Opener(Reader):
         The rest of the program is evaluated at the live replies and, in the same vmapped call, at those with each reply
         replaced. What is found there does not depend on the element's own draws, and is held constant.
         """
-        of, position = self.of, self._position
+        context, position = self.context, self._position
         points = _with_each_replaced(stand_in, ys)
         found = jax.vmap(self._rest())(points)
         opened = dataclasses.replace(opened, baselines=jax.lax.stop_gradient(found.total[1:]))
-        closed, record = opened.close(found.at(0), of.structure.group(position), of.runs)
+        closed, record = opened.close(found.at(0), context.structure.group(position), context.runs)
         costs = without_site(closed, self._site)
-        if of.collect:
+        if context.collect:
             costs = with_record(costs, position, record)
         count = jax.tree.leaves(points)[0].shape[0]
         return dataclasses.replace(costs, evaluations=found.evaluations * count)
@@ -186,17 +188,17 @@ class _Opener(Reader):
     @property
     def _site(self) -> int:
         """The number of the next statement among the sites."""
-        return self.of.structure.numbers[self._position]
+        return self.context.structure.numbers[self._position]
 
     def _rest(self) -> Callable[[Any], Costs]:
         """The rest of the program after the statement at hand, a function of its reply."""
-        of, position, site = self.of, self._position, self._site
+        context, position, site = self.context, self._position, self._site
         noises = list(self.noises)
 
         def rest(x: Any) -> Costs:
-            opened = open_stretch(self.running, of, noises, position + 1, x)
-            costs = close_stretch(of, opened)
-            if of.element:
+            opened = open_stretch(self.running, context, noises, position + 1, x)
+            costs = close_stretch(context, opened)
+            if context.element:
                 costs = dataclasses.replace(costs, reply=opened.reply)
             return seen_from(costs, site)
 
@@ -204,26 +206,28 @@ class _Opener(Reader):
 
 
 def open_stretch(
-    running: Running, of: Sampled, noises: Iterable[Any], first: int = 0, reply: Any = None
+    running: Running, context: Context, noises: Iterable[Any], first: int = 0, reply: Any = None
 ) -> Stretch:
     """Open a program, or what follows a statement that branches.
 
     Args:
       running: the program.
-      of: the sample.
+      context: of the sample.
       noises: the numbers for each site from here on.
       first: the position of the next statement.
       reply: what the statement before is replied.
     """
     last = () if reply is None else reply
-    opener = _Opener(running, of, of.structure.items, noises, first, last)
+    opener = _Opener(running, context, context.structure.items, noises, first, last)
     value, tail = opener.read(reply), opener.tail
-    if tail is not None and of.element:
+    if tail is not None and context.element:
         value, tail = tail.reply, dataclasses.replace(tail, reply=None)
     return Stretch(opener.items, tail, value, first)
 
 
-def _open_loop(statement: Loop, plan: LoopInfo, noises: Any, of: Sampled) -> tuple[Any, OpenLoop]:
+def _open_loop(
+    statement: Loop, plan: LoopInfo, noises: Any, context: Context
+) -> tuple[Any, OpenLoop]:
     """The loop's (carry, ys), and its steps, opened."""
 
     def body(carry: Any, x: Any) -> tuple[Any, Any]:
@@ -231,11 +235,11 @@ def _open_loop(statement: Loop, plan: LoopInfo, noises: Any, of: Sampled) -> tup
 
         def step() -> tuple[Any, Any]:
             running = begin_step(statement.step, carry, x)
-            opener = _Opener(running, of, plan.items, rows)
+            opener = _Opener(running, context, plan.items, rows)
             after, y = step_result(opener.read())
             return after, (y, opener.items)
 
-        return in_step(number, step) if of.structure.nests else step()
+        return in_step(number, step) if context.structure.nests else step()
 
     body = jax.checkpoint(body, prevent_cse=False) if statement.remat else body
     numbers = jnp.arange(plan.length, dtype=jnp.uint32)
@@ -246,7 +250,7 @@ def _open_loop(statement: Loop, plan: LoopInfo, noises: Any, of: Sampled) -> tup
 
 
 def _open_plate(
-    statement: Plate, plan: PlateInfo, noises: Any, of: Sampled
+    statement: Plate, plan: PlateInfo, noises: Any, context: Context
 ) -> tuple[Any, OpenPlate]:
     """The plate's ys, and its elements, opened."""
     chooser, rows = noises
@@ -254,15 +258,15 @@ def _open_plate(
     if chooser:
         chosen = jnp.argsort(chooser[0])[: plan.used]
         xs = jax.tree.map(lambda a: a[chosen], xs)
-    scale = of.scale * plan.length / plan.used
-    element = dataclasses.replace(of, structure=plan.element, element=True, scale=scale)
+    scale = context.scale * plan.length / plan.used
+    element = dataclasses.replace(context, structure=plan.element, element=True, scale=scale)
 
     def one(x: Any, rows: Any) -> tuple[Any, Stretch]:
         opened = open_stretch(begin_step(statement.step, x), element, rows)
         return opened.reply, dataclasses.replace(opened, reply=None)
 
     ys, elements = over_elements(one, xs, rows, count=plan.used)
-    return ys, OpenPlate(elements, plan, of.collect)
+    return ys, OpenPlate(elements, plan, context.collect)
 
 
 def _with_each_replaced(stand_in: Callable[[Any], Any], ys: Any) -> Any:

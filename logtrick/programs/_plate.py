@@ -17,7 +17,7 @@ from logtrick._core import checks
 from logtrick._core.calls import in_words
 from logtrick._core.kernel import limited, magic_box
 from logtrick._core.samples import Runs
-from logtrick.programs._closing import Sampled, Stretch, close_stretch, total_of
+from logtrick.programs._closing import Context, Stretch, close_stretch, total_of
 from logtrick.programs._infos import PlateInfo
 from logtrick.programs._statements import Plate, Program, check_name, common_length, made
 from logtrick.programs._waiting import Open, Record, Settled, log_of, merged, record_of, sum_of
@@ -117,12 +117,12 @@ class OpenPlate(Open):
     baselines: Array | None = None
 
     def settle(self, after: Array, runs: Runs) -> Settled:
-        of = Sampled(self.planned.element, runs, self.collect)
+        context = Context(self.planned.element, runs, self.collect)
 
         def one(element: Stretch, baseline: Array | None) -> Any:
             # sites that are not weighed make their own term of what is left above the baseline
             left = after if baseline is None else after - baseline
-            closed = close_stretch(of, element, left)
+            closed = close_stretch(context, element, left)
             return *total_of(closed), closed.weight, closed.later_losses, closed.records
 
         paid, zero, weight, loss, records = jax.vmap(one)(self.element, self.baselines)

@@ -13,7 +13,7 @@ from logtrick._core import keys, meter
 from logtrick._core.module import holds_user_code
 from logtrick._core.samples import Runs, over_samples
 from logtrick.programs._begin import Begin
-from logtrick.programs._closing import Sampled, close_stretch, total_of
+from logtrick.programs._closing import Context, close_stretch, total_of
 from logtrick.programs._infos import Structure
 from logtrick.programs._opening import open_stretch
 from logtrick.programs._waiting import Record, sum_of
@@ -54,8 +54,8 @@ def run_block(
 
     def one_sample(runs: Runs, noises: list[Any]) -> Block:
         nonlocal evaluations
-        of = Sampled(structure, runs, collect)
-        costs = close_stretch(of, open_stretch(Running(begin()), of, noises))
+        context = Context(structure, runs, collect)
+        costs = close_stretch(context, open_stretch(Running(begin()), context, noises))
         evaluations = costs.evaluations * structure.largest_table()
         total = sum_of(total_of(costs))
         if total is None:
@@ -70,15 +70,16 @@ def draw_noises(structure: Structure, key: Array, start: Any, count: int, total:
     specs = [site.noise for site in structure.sites]
     if _noise.is_injected() or holds_user_code(specs):
         return _draw_all(specs, key, start, None, count, total)
-    known, traced = (start, None) if isinstance(start, int) else (None, start)
-    return _draw_all_jitted(specs, key, traced, known, count, total)
+    if isinstance(start, int):
+        return _draw_all_jitted(specs, key, None, start, count, total)
+    return _draw_all_jitted(specs, key, start, None, count, total)
 
 
 def _draw_all(
-    specs: list[Any], key: Array, traced: Any, known: int | None, count: int, total: int
+    specs: list[Any], key: Array, traced_start: Any, start: Any, count: int, total: int
 ) -> list[Any]:
-    """Rows of the noises `specs`, the first of which has the number `known`, or `traced` where that is None."""
-    start = traced if known is None else known
+    """Rows of the noises `specs`; the first row has the number `start`, or `traced_start` where that is None."""
+    start = traced_start if start is None else start
     base, seed = keys.fold_in(key, keys.SAMPLE), jax.random.key_data(key)[0]
     alike: dict[Any, list[int]] = {}
     for i, spec in enumerate(specs):
