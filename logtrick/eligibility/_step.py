@@ -20,7 +20,7 @@ from logtrick._core.kernel import stop
 from logtrick._core.mesh import varying
 from logtrick._core.samples import Runs, depends_on_step, in_abstract_step
 from logtrick.baselines import NoBaseline, ScalarBaseline
-from logtrick.distributions import value_of
+from logtrick.distributions import Distribution, value_of
 from logtrick.estimators import Costs, Points, draw as draw_points
 from logtrick.programs import (
     Cost,
@@ -71,6 +71,7 @@ class _Ledger:
 
     Attributes:
       local: what the step differentiates itself, as in `Step`.
+      illegal: 0, or nan where traced parameters of a distribution are illegal; 0 in a sample that has ended.
       costs: those of the step, held constant; 0 in a sample that has ended.
       baselines: those met so far, one for each trace.
       scores: for each of them, the sum of the log-probs of its draws, of value 0.
@@ -79,9 +80,15 @@ class _Ledger:
     def __init__(self, runs: Runs, alive: Array) -> None:
         self.runs, self.alive = runs, alive
         self.local: Any = 0.0
+        self.illegal = jnp.asarray(0.0)
         self.costs: list[Array] = []
         self.baselines: list[ScalarBaseline] = []
         self.scores: list[Any] = []
+
+    def drawn(self, dist: Distribution) -> None:
+        illegal = dist.nan_unless_legal()
+        if illegal is not None:
+            self.illegal = self.illegal + jnp.where(self.alive, illegal, 0.0)
 
     def cost(self, value: Any) -> None:
         c = wide(checks.scalar_cost("lt.cost", value))
@@ -121,7 +128,7 @@ class _Ledger:
             weights.append(sum(each, jnp.asarray(0.0)))
         stacked = lambda column: jnp.stack(column) if column else jnp.zeros(0)
         local = jnp.asarray(self.local)
-        paid = sum(self.costs, jnp.asarray(0.0))
+        paid = sum(self.costs, self.illegal)
         paid = paid.astype(jnp.result_type(paid, local))
         return Step(carry, paid, local, stacked(self.scores), stacked(weights))
 
@@ -140,6 +147,7 @@ class _StepReader(Reader):
     def sample(self, statement: Sample) -> Any:
         points = self.draw(statement, self.index)
         self.index += 1
+        self.ledger.drawn(points.dist)
         scored = _score_of(statement.estimator, points, self.runs)
         if scored is not None:
             self.ledger.scored(*scored)

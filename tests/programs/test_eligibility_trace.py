@@ -296,6 +296,21 @@ def test_a_log_prob_that_is_not_finite_gives_nan():
     assert jnp.isnan(lt.eligibility_trace(KEY, lambda n: n > 0, step, 2, 0.3)[1])
 
 
+def test_illegal_parameters_are_nan():
+    """Also the value, where the cost compares: a draw from nan logits is 0 or the last class."""
+
+    def step(left, theta):
+        x = yield lt.sample(lt.Categorical(jnp.stack([theta / left, 0.0])))
+        yield lt.cost(jnp.where(x > 0, 1.0, 2.0))
+        return left - 1
+
+    trace = jax.jit(lambda t: lt.eligibility_trace(KEY, lambda n: n > 0, step, 2.0, t))
+    assert jnp.isnan(jnp.stack(trace(jnp.nan))).all()
+    assert jnp.isfinite(
+        jnp.stack(trace(0.3))
+    ).all()  # nor are the idle steps of samples that have ended
+
+
 def test_in_a_users_shard_map():
     """A key a device, and the costs of what each device closes over: each device's own gradient, as on one device."""
     mesh, keys, prices = (
