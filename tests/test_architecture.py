@@ -51,7 +51,11 @@ def module_name(path: pathlib.Path) -> str:
 
 
 PATHS = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
-TREES = {name: ast.parse(path.read_text()) for name, path in PATHS.items()}
+# Of a package that imports its names on first use, the stub that lists them.
+SOURCES = {
+    n: p.with_suffix(".pyi") if p.with_suffix(".pyi").exists() else p for n, p in PATHS.items()
+}
+TREES = {name: ast.parse(path.read_text()) for name, path in SOURCES.items()}
 
 
 def package_of(module: str) -> str:

@@ -97,6 +97,22 @@ def test_names_are_imported_on_first_use():
     )
 
 
+def test_an_expectation_imports_no_family_and_no_estimator_that_it_does_not_use():
+    imported = run(
+        "import logtrick as lt, sys; lt.expect; print([m for m in sys.modules if m.startswith('logtrick.')])"
+    )
+    assert "logtrick.estimators._score_function" in imported
+    for module in ("distributions._beta", "distributions._mixture", "estimators._rebar"):
+        assert f"logtrick.{module}'" not in imported, module
+
+
+def test_an_unknown_name_of_a_package_is_told_the_nearest():
+    with pytest.raises(
+        AttributeError, match=r"'logtrick.estimators' .* 'Pathwse': use lt\.estimators\.Pathwise"
+    ):
+        lt.estimators.Pathwse  # noqa: B018  # the look-up is the test
+
+
 def test_an_unknown_name_is_an_attribute_error_that_offers_the_nearest():
     with pytest.raises(AttributeError, match="module 'logtrick' has no attribute 'Norml'"):
         lt.Norml  # noqa: B018  # the look-up is the test

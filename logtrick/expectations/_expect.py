@@ -118,8 +118,8 @@ def expect(
       estimator: how the derivative is estimated.
       num_samples: n ≥ 1 samples; n ≥ 2 with leave-one-out; of no effect for `Enumerate`.
       chunk_size: samples in memory at a time; leave-one-out is then taken within a chunk (unbiased;
-        its variance grows by the factor 1 + 1/(chunk − 1)). None takes all at once up to 2¹⁸
-        numbers a site, and beyond it chunks of so many; `chunk_size=num_samples` forces one chunk.
+        its variance grows by the factor 1 + 1/(chunk − 1)). None takes all at once below 2²⁰
+        numbers per site, and chunks of 2¹⁷ numbers from there on; `chunk_size=num_samples` forces one chunk.
       has_aux: also return an `Aux`.
       mesh: shard the samples over the devices of this mesh, by JAX's own engine: the same draws on
         any layout, and gradients equal to rounding. `num_samples` (and `chunk_size`) must be

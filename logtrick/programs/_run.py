@@ -20,7 +20,10 @@ from logtrick.programs._waiting import Record, sum_of
 from logtrick.programs._walk import Running
 
 Array = jax.Array
-LARGEST_BLOCK = 2**18
+# Numbers of a site. All samples at once are the quickest up to a million numbers or so (benchmarks/goals.py), since a chunk's
+# noise is drawn twice in reverse mode; beyond that, chunks that fit into a processor's cache are, in bounded memory.
+SMALLEST_IN_CHUNKS = 2**20
+NUMBERS_OF_A_CHUNK = 2**17
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +116,7 @@ def block_sizes(count: int, chunk: int | None) -> list[int]:
 
 
 def automatic_chunk(structure: Structure, count: int, devices: int) -> int | None:
-    """The samples of a chunk where the caller gives no `chunk_size`: None for all, or as many as make 2¹⁸ numbers per site.
+    """The samples of a chunk where the caller gives no `chunk_size`: None for all, or as many as make 2¹⁷ numbers per site.
 
     Args:
       structure: the program's.
@@ -122,10 +125,10 @@ def automatic_chunk(structure: Structure, count: int, devices: int) -> int | Non
     """
     size = max([1, *(site.size for site in structure.sites)])
     blocks = [block for _, block in structure.blocks]
-    if count * size <= LARGEST_BLOCK * devices or None in blocks:
+    if count * size < SMALLEST_IN_CHUNKS * devices or None in blocks:
         return None
     multiple = math.lcm(devices, *(block or 1 for block in blocks))
-    chunk = max(LARGEST_BLOCK * devices // size, 16)
+    chunk = max(NUMBERS_OF_A_CHUNK * devices // size, 16)
     chunk = math.ceil(chunk / multiple) * multiple
     return None if chunk >= count or count % multiple else chunk
 
