@@ -83,7 +83,7 @@ def close_stretch(context: Context, stretch: Stretch, after: Array | None = None
     costs = Costs({}) if stretch.tail is None else stretch.tail
     weight = None
     for position, item in reversed(list(enumerate(stretch.items, stretch.first))):
-        group = structure.group(position)
+        group = structure.groups[position]
         if structure.items[position].draws:
             site = structure.numbers[position]
             credits_after = after is not None and structure.reply_depends_on(site)

@@ -267,16 +267,18 @@ class Structure:
         """The names of the costs outside of loops and plates."""
         return [item.name for item in self.items if not item.draws]
 
-    def group(self, position: int) -> Group:
-        """The sites that are credited with the costs of one item.
+    @functools.cached_property
+    def groups(self) -> list[Group]:
+        """For each item the sites that are credited with its costs.
 
-        For a cost these are the sites that it depends on, directly or through the distributions of others; for a site, with
-        the costs inside of a loop or plate, the site itself and those that its distribution depends on.
+        For a cost these are the sites that it depends on, directly or through the distributions of others; for the costs
+        inside of a loop or plate, the site itself and those that its distribution depends on.
         """
         if self.credit is None:
-            return (0,)
-        groups = self.credit.sites if self.items[position].draws else self.credit.costs
-        return groups[self.numbers[position]]
+            return [(0,)] * len(self.items)
+        of_sites, of_costs = self.credit.sites, self.credit.costs
+        numbered = zip(self.items, self.numbers)
+        return [of_sites[n] if item.draws else of_costs[n] for item, n in numbered]
 
     def largest_table(self) -> int:
         """How often the cost or distribution that depends on the most outcomes of summed-out draws is evaluated."""

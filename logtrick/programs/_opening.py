@@ -160,7 +160,7 @@ class _Opener(Reader):
             costs = costs.centered().averaged(loop.weights)
         else:
             costs = rest(loop.reply([]))
-        costs = with_cost(costs, context.structure.group(position), loop.paid).plus(loop.zero)
+        costs = with_cost(costs, context.structure.groups[position], loop.paid).plus(loop.zero)
         costs = without_site(costs, self._site)
         if not context.collect:
             return costs
@@ -178,7 +178,7 @@ class _Opener(Reader):
         points = _with_each_replaced(stand_in, ys)
         found = jax.vmap(self._rest())(points)
         opened = dataclasses.replace(opened, baselines=jax.lax.stop_gradient(found.total[1:]))
-        closed, record = opened.close(found.at(0), context.structure.group(position), context.runs)
+        closed, record = opened.close(found.at(0), context.structure.groups[position], context.runs)
         costs = without_site(closed, self._site)
         if context.collect:
             costs = with_record(costs, position, record)
