@@ -192,8 +192,9 @@ def exact(
     def turn(i: int, total: Any) -> Any:
         if i == len(ELEMENTS):
             return on(values | {name: total})
-        inside = values | {"element": ELEMENTS[i], "carry": total}
+        inside = values | {"element": ELEMENTS[i]}
         if kind == "scan":
+            inside["carry"] = total
             after = lambda inner: 0.5 * total + inner[result]
         else:
             after = lambda inner: total + inner[result] * theta[2]
