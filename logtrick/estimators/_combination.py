@@ -213,6 +213,7 @@ class Combination(Estimator):
             costs,
             credited=credited,
             others=parts[0].others,
+            reply=parts[0].reply,
             zero=zero,
             records=jax.tree.map(mean, *(part.records for part in parts)),
             later_losses=jax.tree.map(mean, *(part.later_losses for part in parts)),

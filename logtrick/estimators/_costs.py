@@ -31,6 +31,8 @@ class Costs:
       shift: what `centered` has subtracted from the credited costs; empty for nothing.
       records: what the later statements leave: draws, cost values, statistics. Averaged over points
         by their weights, and held constant.
+      reply: what the element of a plate returns. Costs after the plate may depend on it only where
+        it is the same at all points, so it is taken from the first, with its derivatives.
       later_losses: the sum of the adaptive losses of later sites, averaged likewise; None where
         nothing learns.
       adaptive_loss: what the estimator's own parameters minimize; None where nothing learns.
@@ -48,6 +50,7 @@ class Costs:
     weight: Array | None = None
     shift: dict[Sites, Array] = dataclasses.field(default_factory=dict)
     records: Any = None
+    reply: Any = None
     later_losses: Array | None = None
     adaptive_loss: Array | None = None
     observed: Any = None
@@ -89,6 +92,7 @@ class Costs:
             credited={k: weights.astype(c.dtype) @ c + back[k] for k, c in self.credited.items()},
             others={k: c[0] for k, c in self.others.items()},
             records=jax.tree.map(mean, self.records),
+            reply=jax.tree.map(lambda a: a[0], self.reply),
             later_losses=jax.tree.map(mean, self.later_losses),
             shift={},
         )
@@ -127,11 +131,9 @@ class Costs:
         return self._picked(lambda a: a[start:stop])
 
     def _picked(self, pick: Any) -> "Costs":
-        tree = (self.credited, self.others, self.records, self.later_losses)
-        credited, others, records, losses = jax.tree.map(pick, tree)
-        return dataclasses.replace(
-            self, credited=credited, others=others, records=records, later_losses=losses
-        )
+        names = ("credited", "others", "records", "reply", "later_losses")
+        picked = {name: jax.tree.map(pick, getattr(self, name)) for name in names}
+        return dataclasses.replace(self, **picked)
 
     def plus(self, term: Any) -> "Costs":
         """Add a term of value zero that carries a derivative, shape (); None adds nothing."""
@@ -163,6 +165,7 @@ jax.tree_util.register_dataclass(
         "weight",
         "shift",
         "records",
+        "reply",
         "later_losses",
         "adaptive_loss",
         "observed",

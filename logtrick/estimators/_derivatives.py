@@ -251,6 +251,11 @@ def _moved(name: str, held: Costs, moved: Costs, refused: list[Array]) -> Costs:
         held,
         credited=live(held.credited, moved.credited),
         others=live(held.others, moved.others),
+        reply=jax.tree.map(
+            lambda value, change: one(value, change) if _is_inexact(value) else value,
+            held.reply,
+            moved.reply,
+        ),
         later_losses=live(held.later_losses, moved.later_losses),
     )
 

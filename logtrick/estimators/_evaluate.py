@@ -169,13 +169,17 @@ def _close_once(estimator: Any, found: Costs, points: Points, runs: Runs) -> Cos
     if points.stacked:
         shown = dataclasses.replace(shown, others=_numbered(found.others))
     else:
-        shown = dataclasses.replace(shown, others={}, records=None, later_losses=None)
+        shown = dataclasses.replace(shown, others={}, records=None, reply=None, later_losses=None)
     closed = _close_jitted(estimator, shown, points, runs)
     closed = dataclasses.replace(closed, credited=_grouped(closed.credited, found.credited))
     if points.stacked:
         return dataclasses.replace(closed, others=_grouped(closed.others, found.others))
     return dataclasses.replace(
-        closed, others=found.others, records=found.records, later_losses=found.later_losses
+        closed,
+        others=found.others,
+        records=found.records,
+        reply=found.reply,
+        later_losses=found.later_losses,
     )
 
 

@@ -11,7 +11,7 @@ from logtrick._core.kernel import detached
 from logtrick._core.module import Module
 from logtrick._core.samples import standard_error
 from logtrick.estimators import Estimator
-from logtrick.programs import Block, CostInfo, SiteInfo, Structure, by_item, leaves_of
+from logtrick.programs import Block, CostInfo, SiteInfo, Structure, leaves_of
 
 Array = jax.Array
 
@@ -58,20 +58,17 @@ class Aux(Module):
 
 def aux_of(block: Block, structure: Structure, random: bool) -> Aux:
     """The aux of a program's samples."""
-    items, records = structure.items, detached(block.records)
-    sites, costs = (records.sites, records.costs) if records is not None else ({}, {})
-    draws = by_item(items, {i: r.draw for i, r in sites.items()}, {})
-    paid = by_item(items, {i: r.costs for i, r in sites.items()}, costs)
-    observed = by_item(items, {i: r.observed for i, r in sites.items()}, {})
+    items, found = structure.items, detached(block.records)
+    records = [found[position] for position in range(len(items))]
     totals = block.totals
     losses = jnp.zeros((), totals.dtype) if block.losses is None else jnp.mean(block.losses)
     error = _standard_error(totals, structure) if random else jnp.zeros((), totals.dtype)
     return Aux(
         detached(error),
-        OrderedDict(leaves_of(items, CostInfo, paid)),
-        OrderedDict(leaves_of(items, SiteInfo, draws)),
+        OrderedDict(leaves_of(items, CostInfo, [record.costs for record in records])),
+        OrderedDict(leaves_of(items, SiteInfo, [record.draw for record in records])),
         losses,
-        OrderedDict(_advanced(structure, observed)),
+        OrderedDict(_advanced(structure, [record.observed for record in records])),
     )
 
 

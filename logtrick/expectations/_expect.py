@@ -110,7 +110,9 @@ def expect(
     Args:
       key: a typed key; the samples are rows of one counter-based draw, the same for any
         `chunk_size`. Inside of another expectation every outer sample, every element of a plate and
-        every step of a loop has noise of its own here, also where all are given the same key.
+        every step of a loop has noise of its own here, also where all are given the same key. But a
+        constant key gives the same noise at every call: make the inner key from the outer one, or
+        take `f(x, key)`.
       f: `f(x) -> scalar` cost of one draw, or a tuple of scalar costs, which are summed. With two
         required arguments, `f(x, key)`, it gets a PRNG key, another one in each sample, for a cost
         that is itself random.

@@ -12,12 +12,12 @@ from logtrick import noise as _noise
 from logtrick._core import keys, meter
 from logtrick._core.module import holds_user_code
 from logtrick._core.samples import Runs, over_samples
+from logtrick.programs._begin import Begin
+from logtrick.programs._closing import Context, close_stretch, total_of
 from logtrick.programs._infos import Structure
-from logtrick.programs._plate import open_plate
-from logtrick.programs._records import Records
-from logtrick.programs._scan import open_loop
-from logtrick.programs._stretch import Sampled, close_stretch, open_stretch, total_of
-from logtrick.programs._walk import Running, Start
+from logtrick.programs._opening import open_stretch
+from logtrick.programs._waiting import Record, sum_of
+from logtrick.programs._walk import Running
 
 Array = jax.Array
 # Numbers of a site. All samples at once are the quickest up to a million numbers or so (benchmarks/goals.py), since a chunk's
@@ -33,19 +33,19 @@ class Block:
     Attributes:
       totals: the costs, summed, with the derivatives of the estimate.
       losses: the adaptive losses, summed; None where nothing learns.
-      records: what the statements leave; None where it is not wanted.
+      records: what the statements leave, by their positions; None where it is not wanted.
     """
 
     totals: Array
     losses: Array | None
-    records: Records | None
+    records: dict[int, Record] | None
 
 
 jax.tree_util.register_dataclass(Block, data_fields=["totals", "losses", "records"], meta_fields=[])
 
 
 def run_block(
-    begin: Start,
+    begin: Begin,
     structure: Structure,
     noises: list[Any],
     count: int,
@@ -57,11 +57,10 @@ def run_block(
 
     def one_sample(runs: Runs, noises: list[Any]) -> Block:
         nonlocal evaluations
-        of = Sampled(structure, noises, runs, collect, open_loop, open_plate)
-        costs = close_stretch(of, open_stretch(Running(begin()), of))
+        context = Context(structure, runs, collect)
+        costs = close_stretch(context, open_stretch(Running(begin()), context, noises))
         evaluations = costs.evaluations * structure.largest_table()
-        paid, zero = total_of(costs)
-        total = paid if zero is None else (zero if paid is None else paid + zero)
+        total = sum_of(total_of(costs))
         if total is None:
             total = jnp.zeros(())
         return Block(total, costs.later_losses, costs.records)
@@ -78,15 +77,16 @@ def draw_noises(structure: Structure, key: Array, start: Any, count: int, total:
         )
     if _noise.is_injected() or holds_user_code(specs):
         return _draw_all(specs, key, start, None, count, total)
-    known, traced = (start, None) if isinstance(start, int) else (None, start)
-    return _draw_all_jitted(specs, key, traced, known, count, total)
+    if isinstance(start, int):
+        return _draw_all_jitted(specs, key, None, start, count, total)
+    return _draw_all_jitted(specs, key, start, None, count, total)
 
 
 def _draw_all(
-    specs: list[Any], key: Array, traced: Any, known: int | None, count: int, total: int
+    specs: list[Any], key: Array, traced_start: Any, start: Any, count: int, total: int
 ) -> list[Any]:
-    """Rows of the noises `specs`, the first of which has the number `known`, or `traced` where that is None."""
-    start = traced if known is None else known
+    """Rows of the noises `specs`; the first row has the number `start`, or `traced_start` where that is None."""
+    start = traced_start if start is None else start
     base, seed = keys.fold_in(key, keys.SAMPLE), jax.random.key_data(key)[0]
     alike: dict[Any, list[int]] = {}
     for i, spec in enumerate(specs):
@@ -139,7 +139,7 @@ def automatic_chunk(structure: Structure, count: int, devices: int) -> int | Non
 
 def run_all(
     key: Array,
-    begin: Start,
+    begin: Begin,
     structure: Structure,
     count: int,
     chunk: int | None,
