@@ -88,8 +88,9 @@ class Categorical(Factorized):
         inside = (x >= 0) & (x < size) & (x == jnp.floor(x))
         index = jnp.where(inside, x, 0).astype(jnp.int32)
         # Normalized first: under vmap over draws that is done once, and a table of K is gathered from.
-        log_p = probabilities.log_rows(self)
-        return where_inside(inside, jnp.take_along_axis(log_p, index[..., None], axis=-1)[..., 0])
+        log_rows = probabilities.log_rows(self)
+        log_p = jnp.take_along_axis(log_rows, index[..., None], axis=-1)[..., 0]
+        return where_inside(inside & (log_p != -jnp.inf), log_p)  # score 0 of an impossible class
 
     @property
     def slopes_at_zero(self) -> bool:
@@ -186,15 +187,16 @@ class OneHotCategorical(Factorized):
 
     def _log_kernel(self, x: Any) -> Array:
         x = jnp.asarray(x)
-        ones = jnp.sum(
-            jnp.where((x == 0) | (x == 1), x, jnp.nan), axis=-1
-        )  # one sum: a second one costs as much again
+        # one sum: a second one costs as much again
+        ones = jnp.sum(jnp.where((x == 0) | (x == 1), x, jnp.nan), axis=-1)
         if self.by_probs:
             log_p = jnp.sum(jnp.where(x == 1, probabilities.log_rows(self), 0.0), axis=-1)
         else:
             chosen = jnp.sum(jnp.where(x == 1, self.parameter, 0.0), axis=-1)
             log_p = chosen - jax.nn.logsumexp(self.parameter, axis=-1)
-        return where_inside(ones == 1, log_p)
+        return where_inside(
+            (ones == 1) & (log_p != -jnp.inf), log_p
+        )  # score 0 of an impossible class
 
     @property
     def slopes_at_zero(self) -> bool:
@@ -281,7 +283,7 @@ def inverse_cdf(logits: Array, uniform: Array) -> Array:
 
 
 def _entropy(log_p: Array) -> Array:
-    possible = log_p > -jnp.inf
+    possible = log_p != -jnp.inf  # nan is possible, and the entropy of its row nan
     return -jnp.sum(jnp.where(possible, jnp.exp(log_p) * jnp.where(possible, log_p, 0.0), 0.0))
 
 
@@ -292,7 +294,7 @@ def _kl_divergence(dist: Any, other: Any) -> Array:
             f"{type(dist).__name__}.kl_divergence(other=…) needs as many classes, {log_p.shape[-1]}; got "
             f"{log_q.shape[-1]}. Give the classes that one of them lacks a logit of -inf."
         )
-    possible = log_p > -jnp.inf
+    possible = log_p != -jnp.inf
     ratio = jnp.where(possible, log_p, 0.0) - jnp.where(possible, log_q, 0.0)
     return jnp.sum(jnp.where(possible, jnp.exp(log_p) * ratio, 0.0))
 

@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 
 from logtrick._core import checks
-from logtrick._core.kernel import as_dtype
+from logtrick._core.kernel import as_dtype, as_inexact
 from logtrick._core.module import assign
 
 Array = jax.Array
@@ -31,10 +31,11 @@ def broadcasting(dist: Any, **named: Any) -> None:
     parameters(dist, **named)
     arrays = {name: getattr(dist, name) for name in named}
     rank = len(_broadcast(dist, *arrays.values()))
-    full = lambda v: (
-        v.reshape((1,) * (rank - v.ndim) + v.shape) if v.ndim else v
-    )  # no rank promotion later on
-    assign(dist, **{name: full(value) for name, value in arrays.items()})
+
+    def ranked(v: Array) -> Array:  # no rank promotion later on
+        return v.reshape((1,) * (rank - v.ndim) + v.shape) if v.ndim else v
+
+    assign(dist, **{name: ranked(value) for name, value in arrays.items()})
 
 
 def positive(dist: Any, *names: str) -> None:
@@ -121,18 +122,22 @@ def where_inside(inside: Any, log_density: Any) -> Array:
     return jnp.where(inside, log_density, -jnp.inf)
 
 
-@jax.custom_jvp
 def standardized(x: Any, loc: Array, scale: Array) -> Array:
     """(x − loc) / scale, whose derivative, (dx − dloc − z dscale) / scale, never squares the scale.
 
     That of a quotient does: at a scale of 1e30 it is silently 0 in float32.
     """
+    return _standardized(as_inexact(x), loc, scale)  # whole numbers have no tangent to compute with
+
+
+@jax.custom_jvp
+def _standardized(x: Array, loc: Array, scale: Array) -> Array:
     return (x - loc) / scale
 
 
-@standardized.defjvp
+@_standardized.defjvp
 def _standardized_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    z = standardized(*primals)
+    z = _standardized(*primals)
     dx, dloc, dscale = tangents
     return z, (dx - dloc - z * dscale) / primals[2]
 

@@ -11,7 +11,7 @@ from logtrick._core.module import assign
 from logtrick.distributions._capabilities import ClosedForms, Quantiles
 from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._parameters import Array, broadcasting, is_count, where_inside
-from logtrick.distributions._special import poisson_log_density
+from logtrick.distributions._special import deviance, poisson_log_density
 from logtrick.distributions._weak import WeakDerivatives
 from logtrick.noise import KeyPerRun
 from logtrick.supports import NonNegativeInteger, Support
@@ -82,10 +82,9 @@ class Poisson(Factorized):
         return self.rate
 
     def _kl_divergence(self, other: Any) -> Array:
-        # at a rate of 0 the logarithm does not count; it is infinite where only the other's rate is 0
-        some = self.rate > 0
-        ratio = jnp.where(some, other.rate / jnp.where(some, self.rate, 1.0), 1.0)
-        return jnp.sum(other.rate - self.rate - self.rate * jnp.log(ratio))
+        none = self.rate == 0
+        per = deviance(jnp.where(none, 1.0, self.rate), other.rate)
+        return jnp.sum(jnp.where(none, other.rate, per))
 
     def _cdf(self, x: Any) -> Array:
         none = self.rate == 0

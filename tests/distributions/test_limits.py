@@ -68,7 +68,7 @@ def test_impossible_classes_by_logits_and_by_probabilities(make) -> None:
         log_p, score = at(parameter, likely)
         assert log_p == pytest.approx(np.log(0.8)) and np.isfinite(score).all()
         log_p, score = at(parameter, never)
-        assert log_p == -np.inf and np.isfinite(score).all()
+        assert log_p == -np.inf and (score[0] == 0).all()  # the other row has its own
     np.testing.assert_allclose(
         jax.grad(lambda p: make(probs=p).log_prob(likely))(probs)[0],
         [-1, -1, 1 / 0.8 - 1],
@@ -115,6 +115,8 @@ def test_a_row_without_an_outcome(name: str) -> None:
     assert np.isnan(slope[1]).all()
     if "One" not in name:  # whole numbers cannot be nan: the value is
         assert np.isnan(got)
+    assert np.isnan(jax.jit(lambda p: make(p).entropy())(parameter))
+    assert np.isnan(jax.jit(lambda p: make(p).kl_divergence(make(p)))(parameter))
     alive = jax.jit(jax.grad(lambda p: lt.expect(KEY, first, make(p), num_samples=64)))(
         parameter.at[1].set(0.5)
     )
@@ -227,6 +229,19 @@ def test_mixtures_of_unequal_supports_enumerate_the_union() -> None:
         lt.Mixture(jnp.zeros(2), (few, lt.Poisson(1.0))).enumerate()
 
 
+def test_divergences_from_what_makes_an_outcome_impossible_are_infinite() -> None:
+    """However improbable the outcome is."""
+    for p, q in (
+        (lt.Bernoulli(probs=1e-20), lt.Bernoulli(probs=0.0)),
+        (lt.Bernoulli(-200.0), lt.Bernoulli(-INF)),
+        (lt.Binomial(3, probs=1e-20), lt.Binomial(3, probs=0.0)),
+        (lt.Geometric(probs=1 - 2.0**-24), lt.Geometric(probs=1.0)),
+        (lt.Categorical(jnp.array([0.0, -40.0])), lt.Categorical(jnp.array([0.0, -INF]))),
+        (lt.Poisson(1e-20), lt.Poisson(0.0)),
+    ):
+        assert p.kl_divergence(q) == INF and np.isfinite(q.kl_divergence(p))
+
+
 def test_divergences_of_categoricals_of_different_sizes_are_refused() -> None:
     with pytest.raises(
         ValueError, match="kl_divergence\\(other=…\\) needs as many classes, 1; got 3"
@@ -318,6 +333,15 @@ def test_an_enumeration_has_the_derivative_in_a_probability_of_zero(name: str) -
     got, gradient = jax.jit(jax.value_and_grad(value))(end)
     np.testing.assert_allclose(got, want, rtol=1e-5)
     np.testing.assert_allclose(gradient, slope, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
+def test_a_binomial_of_many_trials_by_probabilities_is_enumerated(p: float) -> None:
+    """C(200, 100) is no float32 number."""
+    value = lambda p: lt.expect(
+        KEY, lambda x: x, lt.Binomial(200, probs=p), estimator=lt.Enumerate()
+    )
+    np.testing.assert_allclose(jax.jit(jax.value_and_grad(value))(p), (200 * p, 200), rtol=1e-5)
 
 
 def test_a_masked_outcome_without_a_finite_cost_is_left_out() -> None:
