@@ -12,12 +12,9 @@ from logtrick.distributions._capabilities import ClosedForms
 from logtrick.distributions._draw import Draw
 from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._implicit import implicit_logit
+from logtrick.distributions._log_densities import dirichlet_log_density
 from logtrick.distributions._parameters import Array, parameters, positive, where_inside
-from logtrick.distributions._special import (
-    dirichlet_log_density,
-    gamma_divergence,
-    gamma_entropy,
-)
+from logtrick.distributions._special import gamma_divergence, gamma_entropy
 from logtrick.noise import KeyPerRun
 from logtrick.supports import Simplex, Support
 

@@ -11,8 +11,9 @@ from logtrick.bijectors import Exp
 from logtrick.distributions._capabilities import ClosedForms, Quantiles
 from logtrick.distributions._draw import Draw
 from logtrick.distributions._factorized import Factorized
+from logtrick.distributions._log_densities import gamma_log_density
 from logtrick.distributions._parameters import Array, broadcasting, positive, where_inside, wide
-from logtrick.distributions._special import gamma_divergence, gamma_entropy, gamma_log_density
+from logtrick.distributions._special import gamma_divergence, gamma_entropy
 from logtrick.distributions._weak import WeakDerivatives
 from logtrick.noise import KeyPerRun, Uniform
 from logtrick.supports import Positive, Support

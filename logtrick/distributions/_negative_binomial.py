@@ -10,8 +10,8 @@ from logtrick._core.module import static
 from logtrick.distributions import _probabilities as probabilities
 from logtrick.distributions._capabilities import ClosedForms
 from logtrick.distributions._factorized import Factorized
+from logtrick.distributions._log_densities import negative_binomial_log_density
 from logtrick.distributions._parameters import Array, is_count, not_negative, where_inside
-from logtrick.distributions._special import negative_binomial_log_density
 from logtrick.noise import KeyPerRun
 from logtrick.supports import NonNegativeInteger, Support
 

@@ -10,8 +10,9 @@ from logtrick._core import checks
 from logtrick._core.module import assign
 from logtrick.distributions._capabilities import ClosedForms, Quantiles
 from logtrick.distributions._factorized import Factorized
+from logtrick.distributions._log_densities import poisson_log_density
 from logtrick.distributions._parameters import Array, broadcasting, is_count, where_inside
-from logtrick.distributions._special import deviance, poisson_log_density
+from logtrick.distributions._special import deviance
 from logtrick.distributions._weak import WeakDerivatives
 from logtrick.noise import KeyPerRun
 from logtrick.supports import NonNegativeInteger, Support
@@ -83,7 +84,8 @@ class Poisson(Factorized):
 
     def _kl_divergence(self, other: Any) -> Array:
         none = self.rate == 0
-        per = deviance(jnp.where(none, 1.0, self.rate), other.rate)
+        rate = jnp.where(none, 1.0, self.rate)
+        per = deviance(rate, other.rate, jnp.log(rate) - jnp.log(other.rate))
         return jnp.sum(jnp.where(none, other.rate, per))
 
     def _cdf(self, x: Any) -> Array:
