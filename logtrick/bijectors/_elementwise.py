@@ -128,11 +128,12 @@ class Interval(Bijector):
     high: Any
 
     def __post_init__(self) -> None:
-        low, high = as_inexact(self.low), as_inexact(self.high)
+        low = as_inexact(self.low)
+        high = as_inexact(self.high)
         width = checks.require(
             "Interval", "high - low", high - low, lambda w: w > 0, "high above low"
         )
-        # by a divisor, since the derivative of a choice would be 0 and not nan
+        # by a divisor, since the derivative of a `where` would be 0 and not nan
         divisor = jnp.where(jnp.isnan(width), jnp.nan, jnp.ones((), width.dtype))
         assign(self, low=low, high=high / divisor)
 

@@ -84,7 +84,8 @@ class Categorical(Factorized):
         return inverse_cdf(self.logits, noise)
 
     def _log_kernel(self, x: Any) -> Array:
-        x, size = jnp.asarray(x), self.parameter.shape[-1]
+        x = jnp.asarray(x)
+        size = self.parameter.shape[-1]
         inside = (x >= 0) & (x < size) & (x == jnp.floor(x))
         index = jnp.where(inside, x, 0).astype(jnp.int32)
         # Normalized first: under vmap over draws that is done once, and a table of K is gathered from.
@@ -97,7 +98,8 @@ class Categorical(Factorized):
         return self.by_probs
 
     def _prob(self, x: Any) -> Array:
-        size, x = self.parameter.shape[-1], jnp.asarray(x)
+        x = jnp.asarray(x)
+        size = self.parameter.shape[-1]
         chosen = jnp.expand_dims(x, -1) == jnp.arange(size).reshape(*[1] * x.ndim, size)
         return jnp.prod(jnp.sum(jnp.where(chosen, probabilities.rows(self), 0.0), axis=-1))
 
@@ -224,8 +226,8 @@ class OneHotCategorical(Factorized):
 
     def _weak_parts(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
         coefficient, plus, minus = _one_against_others(self, noise)
-        size, dtype = self.parameter.shape[-1], self.parameter.dtype
-        rows = lambda index: jax.nn.one_hot(index, size, dtype=dtype)
+        size = self.parameter.shape[-1]
+        rows = lambda index: jax.nn.one_hot(index, size, dtype=self.parameter.dtype)
         return {"parameter": (coefficient, rows(plus), rows(minus))}
 
     def _points(self) -> np.ndarray:
@@ -243,13 +245,14 @@ _SUM_TOLERANCE = 1e-2  # what rounding to 16 bits, or to two decimals, does to t
 
 
 def check_rows(dist: Any, name: str) -> None:
-    """Refuse rows that are no distribution: concrete ones raise, traced ones become nan."""
-    value, where = getattr(dist, name), type(dist).__name__
+    """Refuse rows that are no distribution: concrete ones raise, in traced ones every entry becomes nan."""
+    value = getattr(dist, name)
+    where = type(dist).__name__
     by_probs = getattr(dist, "by_probs", False)
-    said = "probs" if by_probs else "logits"
+    argument = "probs" if by_probs else "logits"
     if value.ndim == 0 or value.shape[-1] == 0:
         raise ValueError(
-            f"{where}({said}=…) needs shape (…, K), K at least 1; got {value.shape}. Reshape them."
+            f"{where}({argument}=…) needs shape (…, K), K at least 1; got {value.shape}. Reshape them."
         )
     if by_probs:
         legal = lambda p: (p >= 0) & (p < np.inf) & (p.max(-1, keepdims=True) > 0)
@@ -257,7 +260,7 @@ def check_rows(dist: Any, name: str) -> None:
     else:
         legal = lambda l: (l < np.inf) & (l.max(-1, keepdims=True) > -np.inf)
         need = "rows of numbers below inf, not all of them -inf"
-    assign(dist, **{name: checks.require(where, said, value, legal, need)})
+    assign(dist, **{name: checks.require(where, argument, value, legal, need)})
     if by_probs and (known := checks.concrete(value)) is not None:
         sums = np.asarray(known, np.float64).sum(-1)
         off = np.abs(sums - 1) > _SUM_TOLERANCE

@@ -47,8 +47,10 @@ class Binomial(Factorized):
     __repr__ = probabilities.shown
 
     def __init__(self, total_count: Any, logits: Any = None, *, probs: Any = None) -> None:
-        whole_number = isinstance(total_count, int | np.integer)
-        assign(self, static_count=int(total_count) if whole_number else None)
+        if isinstance(total_count, int | np.integer):
+            assign(self, static_count=int(total_count))
+        else:
+            assign(self, static_count=None)
         probabilities.given(self, logits, probs, {"total_count": total_count})
         probabilities.check_two_outcomes(self, never=True, always=True)
         # a float16 holds 2**15, not 2**30
@@ -87,12 +89,14 @@ class Binomial(Factorized):
     def _transform(self, noise: Array) -> Array:
         p, n = jnp.broadcast_arrays(probabilities.success(self), self.total_count)
         fixed = (p == 0) | (p == 1) | (n == 0)
-        inner, trials = jnp.where(fixed, 0.5, p), jnp.where(fixed, 1.0, n)
-        x = jax.random.binomial(noise, trials, inner, shape=p.shape, dtype=p.dtype)
+        within = jnp.where(fixed, 0.5, p)
+        trials = jnp.where(fixed, 1.0, n)
+        x = jax.random.binomial(noise, trials, within, shape=p.shape, dtype=p.dtype)
         return jnp.where(fixed, n * p, x)
 
     def _log_kernel(self, x: Any) -> Array:
-        x, n = jnp.asarray(x, self.parameter.dtype), self.total_count
+        x = jnp.asarray(x, self.parameter.dtype)
+        n = self.total_count
         inside = is_count(x) & ~(x > n)  # where n is nan, log p is to be nan
         x = jnp.where(inside, x, 0.0)
         # Not stats.binom.logpmf, which subtracts log-gammas.
@@ -106,7 +110,9 @@ class Binomial(Factorized):
         return self.by_probs and self.static_count is not None
 
     def _prob(self, x: Any) -> Array:
-        x, n, p = jnp.asarray(x, self.parameter.dtype), self.total_count, self.parameter
+        x = jnp.asarray(x, self.parameter.dtype)
+        n = self.total_count
+        p = self.parameter
         inside = is_count(x) & ~(x > n)
         x = jnp.where(inside, x, 0.0)
         at_end = (p == 0) | (p == 1)
@@ -115,7 +121,8 @@ class Binomial(Factorized):
         # At an end by powers, with whole exponents: the derivative of 0.0**0.0 in its base is nan. Binomial coefficients
         # beyond e⁸⁰, which may not be numbers, are factors of powers of 0 that are too high for a derivative to show them.
         end = jnp.where(at_end, p, 0.0)
-        on, off = x.astype(jnp.int32), (n - x).astype(jnp.int32)
+        on = x.astype(jnp.int32)
+        off = (n - x).astype(jnp.int32)
         fewer = jnp.minimum(x, n - x)
         log_choose = -log_beta(x + 1, n - x + 1) - jnp.log(n + 1)
         choose = jnp.exp(jnp.minimum(log_choose, 80.0))
@@ -135,9 +142,10 @@ class Binomial(Factorized):
 
     def _kl_divergence(self, other: Any) -> Array:
         """Of equal counts; infinite where this one can exceed the other, nan where the other is the larger."""
-        n, per = self.total_count, two_outcomes_divergence(self, other)
+        n = self.total_count
+        per_trial = two_outcomes_divergence(self, other)
         otherwise = jnp.where(n > other.total_count, jnp.inf, jnp.nan)
-        equal = jnp.where(n > 0, n * jnp.where(n > 0, per, 0.0), 0.0)
+        equal = jnp.where(n > 0, n * jnp.where(n > 0, per_trial, 0.0), 0.0)
         return jnp.sum(jnp.where(n == other.total_count, equal, otherwise))
 
 

@@ -70,7 +70,8 @@ class Dirichlet(Factorized):
         return Draw(jnp.exp(log_x), log_x, Exp())
 
     def _log_kernel(self, x: Any) -> Array:
-        a, x = self.concentration, jnp.asarray(x)
+        a = self.concentration
+        x = jnp.asarray(x)
         slack = 8 * a.shape[-1] * jnp.finfo(a.dtype).eps
         inside = jnp.all(x >= 0, axis=-1) & (jnp.abs(jnp.sum(x, axis=-1) - 1) <= slack)
         log_x = jnp.log(jnp.where(inside[..., None], x, 1.0))

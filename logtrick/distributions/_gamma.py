@@ -79,7 +79,8 @@ class Gamma(Factorized):
         # Not stats.gamma.logpdf: it takes a scale, and 1/rate loses the smallest and largest rates; it loses all digits for
         # concentrations of 1e7, too.
         inside = jnp.asarray(x) >= 0
-        x, log_rate = jnp.where(inside, x, 1.0), jnp.log(self.rate)
+        x = jnp.where(inside, x, 1.0)
+        log_rate = jnp.log(self.rate)
         log_m = jnp.log(x) + log_rate
         log_p = gamma_log_density(self.concentration, x * self.rate, log_m) + log_rate
         return where_inside(inside, log_p)

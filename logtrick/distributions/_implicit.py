@@ -1,4 +1,4 @@
-"""The implicit derivative of a beta variate, on which Beta, Dirichlet and Student's t stand.
+"""The implicit derivative of a beta variate, which Beta, Dirichlet and Student's t use.
 
 For x with distribution function F(x; a, b) and density p, holding the quantile F(x; a, b) fixed gives dx/da = −∂ₐF / p
 (Figurnov, Mohamed & Mnih 2018; Jankowiak & Obermeyer 2018). With the continued fraction h of the incomplete beta
@@ -50,7 +50,9 @@ def _slopes(logit: Array, a: Array, b: Array) -> tuple[Array, Array]:
     """dz/da and dz/db at fixed quantile."""
     a, b, logit = lax.stop_gradient(jnp.broadcast_arrays(a, b, logit))
     below = jax.nn.sigmoid(logit) < (a + 1) / (a + b + 2)
-    p, q, z = jnp.where(below, a, b), jnp.where(below, b, a), jnp.where(below, logit, -logit)
+    p = jnp.where(below, a, b)
+    q = jnp.where(below, b, a)
+    z = jnp.where(below, logit, -logit)
     h, log_h_in_p, log_h_in_q = _continued_fraction(jax.nn.sigmoid(z), p, q)
     in_p = -(h / p) * (log_sigmoid(z) + digamma_difference(p + 1, q - 1) + log_h_in_p)
     in_q = -(h / p) * (log_sigmoid(-z) + digamma_difference(q, p) + log_h_in_q)
@@ -60,7 +62,7 @@ def _slopes(logit: Array, a: Array, b: Array) -> tuple[Array, Array]:
 def _continued_fraction(x: Array, a: Array, b: Array) -> tuple[Array, Array, Array]:
     """h, ∂ₐ log h and ∂_b log h by the modified Lentz method; nan where it does not converge."""
     tolerance = 4 * jnp.finfo(x.dtype).eps
-    ones, zeros = jnp.ones_like(x), jnp.zeros_like(x)
+    ones = jnp.ones_like(x)
 
     def first(a: Array, b: Array) -> tuple[Array, Array, Array]:
         d = 1 / _away_from_zero(1 - (a + b) * x / (a + 1))
@@ -88,13 +90,13 @@ def _continued_fraction(x: Array, a: Array, b: Array) -> tuple[Array, Array, Arr
         moved = jnp.maximum(jnp.abs(factor - 1), jnp.maximum(jnp.abs(change_a), jnp.abs(change_b)))
         return m + 1, moved, state, along_a, along_b
 
-    def goes_on(carry: Any) -> Array:
+    def moves(carry: Any) -> Array:
         return (carry[0] < _MOST_TERMS) & jnp.any(carry[1] > tolerance)
 
     state, along_a = jax.jvp(lambda a: first(a, b), (a,), (ones,))
     _, along_b = jax.jvp(lambda b: first(a, b), (b,), (ones,))
-    start = (jnp.ones((), x.dtype), ones + zeros, state, along_a, along_b)
-    _, moved, (h, _, _), (in_a, _, _), (in_b, _, _) = lax.while_loop(goes_on, body, start)
+    start = (jnp.ones((), x.dtype), ones, state, along_a, along_b)
+    _, moved, (h, _, _), (in_a, _, _), (in_b, _, _) = lax.while_loop(moves, body, start)
     h = jnp.where(moved <= tolerance, h, jnp.nan)
     return h, in_a / h, in_b / h
 

@@ -77,7 +77,8 @@ class NegativeBinomial(Factorized):
 
     def _log_kernel(self, x: Any) -> Array:
         x = lax.stop_gradient(jnp.asarray(x, self.parameter.dtype))
-        r, inside = self.total_count, is_count(x)
+        r = self.total_count
+        inside = is_count(x)
         x = jnp.where(inside, x, 0.0)
         # Not stats.nbinom.logpmf, which subtracts log-gammas: it takes longer, and is off by nats for counts of 1e6.
         log_p = negative_binomial_log_density(

@@ -15,10 +15,9 @@ Array = jax.Array
 
 
 def parameters(dist: Any, **named: Any) -> None:
-    """Store parameters as arrays of one float dtype (their promoted own)."""
-    # A Python int, like a Python float, takes the dtype of the others.
+    """Store parameters as arrays of one float dtype, the one to which theirs promote."""
     where = type(dist).__name__
-    real = lambda v: float(v) if isinstance(v, int) else v
+    real = lambda v: float(v) if isinstance(v, int) else v  # takes the dtype of the others
     arrays = {name: checks.numbers(where, name, real(value)) for name, value in named.items()}
     for name, value in arrays.items():
         checks.real(where, name, value)
@@ -49,7 +48,8 @@ def positive(dist: Any, *names: str) -> None:
 
 def not_negative(dist: Any, *names: str) -> None:
     """Refuse what is not a non-negative finite number: concrete parameters raise, traced ones become nan."""
-    legal, need = lambda x: (x >= 0) & (x < np.inf), "non-negative finite numbers"
+    legal = lambda x: (x >= 0) & (x < np.inf)
+    need = "non-negative finite numbers"
     for name in names:
         value = checks.require(type(dist).__name__, name, getattr(dist, name), legal, need)
         assign(dist, **{name: value})
@@ -76,7 +76,8 @@ def _broadcast(dist: Any, *values: Array) -> tuple[int, ...]:
     try:
         return np.broadcast_shapes(*(v.shape for v in values))
     except ValueError:
-        name, shapes = type(dist).__name__, ", ".join(str(v.shape) for v in values)
+        name = type(dist).__name__
+        shapes = ", ".join(str(v.shape) for v in values)
         raise ValueError(
             f"{name}: parameters of shapes {shapes} do not broadcast to one event."
         ) from None

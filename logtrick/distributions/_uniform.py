@@ -41,7 +41,7 @@ class Uniform(Factorized):
         width = self.high - self.low
         known = checks.require("Uniform", "high - low", width, lambda w: w > 0, "high above low")
         if known is not width:  # traced: nan where it is illegal
-            # by a divisor, since the derivative of a choice would be 0 and not nan
+            # by a divisor, since the derivative of a `where` would be 0 and not nan
             divisor = jnp.where(jnp.isnan(known), jnp.nan, jnp.ones((), self.high.dtype))
             assign(self, high=self.high / divisor)
 
