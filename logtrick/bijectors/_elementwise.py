@@ -117,7 +117,7 @@ class Interval(Bijector):
       low: lower ends, in the units of y.
       high: upper ends > low; both broadcast with x.
     Raises:
-      ValueError: a concrete `high` is not above `low`. (Traced ones give nan.)
+      ValueError: a concrete `high` is not above `low`, or one of them is infinite. (Traced ones give nan.)
     Example:
       >>> from logtrick.bijectors import Interval
       >>> Interval(-1.0, 3.0).forward(0.0).item()
@@ -130,9 +130,9 @@ class Interval(Bijector):
     def __post_init__(self) -> None:
         low = as_inexact(self.low)
         high = as_inexact(self.high)
-        width = checks.require(
-            "Interval", "high - low", high - low, lambda w: w > 0, "high above low"
-        )
+        legal = lambda w: (w > 0) & (w < jnp.inf)
+        need = "high above low, by a finite number"
+        width = checks.require("Interval", "high - low", high - low, legal, need)
         # by a divisor, since the derivative of a `where` would be 0 and not nan
         divisor = jnp.where(jnp.isnan(width), jnp.nan, jnp.ones((), width.dtype))
         assign(self, low=low, high=high / divisor)

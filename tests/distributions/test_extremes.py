@@ -196,6 +196,8 @@ def test_traced_illegal_parameters_make_no_numbers() -> None:
         )(value)
         assert np.isnan(x).any(), make(1.0)
         assert np.isnan(at_a_draw), make(1.0)
+        if (legal := make(1.0)).closed_forms.kl_divergence:
+            assert np.isnan(jax.jit(lambda v, p: make(v).kl_divergence(p))(value, legal)), legal
 
 
 def test_steps_too_small_to_be_seen_in_the_sum() -> None:
