@@ -1,5 +1,6 @@
 """Independent categoricals, by logits or by probabilities: as indices, and as one-hot rows."""
 
+import abc
 from typing import Any
 
 import jax
@@ -19,7 +20,61 @@ from logtrick.noise import Uniform
 from logtrick.supports import IntegerBelow, OneHot, Support, grid
 
 
-class Categorical(Factorized):
+class _Rows(Factorized, abstract=True):
+    """Rows of K classes: what indices and one-hot rows have in common."""
+
+    parameter: Any
+    by_probs: bool = static(default=False)
+    __repr__ = probabilities.shown
+
+    @property
+    def logits(self) -> Array:
+        """Unnormalized log-probabilities."""
+        return probabilities.logits_of_rows(self)
+
+    @property
+    def noise_spec(self) -> Uniform:
+        return Uniform(self.parameter.shape[:-1], wide(self.parameter.dtype))
+
+    @property
+    def enumeration(self) -> Enumeration:
+        return Enumeration(self._points)
+
+    @property
+    def weak_derivatives(self) -> WeakDerivatives:
+        return WeakDerivatives(("parameter",), lambda coupled: self.noise_spec, self._weak_parts)
+
+    @property
+    def slopes_at_zero(self) -> bool:
+        return self.by_probs
+
+    @abc.abstractmethod
+    def _weak_parts(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
+        """The parts of the weak derivative in the parameter, as `WeakDerivatives` says."""
+
+    @abc.abstractmethod
+    def _points(self) -> np.ndarray:
+        """Every draw once, with a leading axis."""
+
+    def _entropy(self) -> Array:
+        log_p = probabilities.log_rows(self)
+        possible = log_p != -jnp.inf  # nan is possible, and the entropy of its row nan
+        return -jnp.sum(jnp.where(possible, jnp.exp(log_p) * jnp.where(possible, log_p, 0.0), 0.0))
+
+    def _kl_divergence(self, other: Any) -> Array:
+        log_p = probabilities.log_rows(self)
+        log_q = probabilities.log_rows(other)
+        if log_p.shape[-1] != log_q.shape[-1]:
+            raise ValueError(
+                f"{type(self).__name__}.kl_divergence(other=…) needs as many classes, {log_p.shape[-1]}; got "
+                f"{log_q.shape[-1]}. Give the classes that one of them lacks a logit of -inf."
+            )
+        possible = log_p != -jnp.inf
+        ratio = jnp.where(possible, log_p, 0.0) - jnp.where(possible, log_q, 0.0)
+        return jnp.sum(jnp.where(possible, jnp.exp(log_p) * ratio, 0.0))
+
+
+class Categorical(_Rows):
     """Independent categoricals, P(x = k) = softmax(logits)ₖ, as indices.
 
     Draws are int32 in 0 … K − 1, shape `logits.shape[:-1]`, by the inverse CDF of ONE uniform each: a class of
@@ -40,17 +95,8 @@ class Categorical(Factorized):
       (-0.6931, -inf)
     """
 
-    parameter: Any
-    by_probs: bool = static(default=False)
-    __repr__ = probabilities.shown
-
     def __init__(self, logits: Any = None, *, probs: Any = None) -> None:
         _set_rows(self, logits, probs)
-
-    @property
-    def logits(self) -> Array:
-        """Unnormalized log-probabilities."""
-        return probabilities.logits_of_rows(self)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -61,24 +107,12 @@ class Categorical(Factorized):
         return IntegerBelow(self.parameter.shape[-1])
 
     @property
-    def noise_spec(self) -> Uniform:
-        return Uniform(self.event_shape, wide(self.parameter.dtype))
-
-    @property
     def closed_forms(self) -> ClosedForms:
         return ClosedForms(entropy=self._entropy, kl_divergence=self._kl_divergence)
 
     @property
     def quantiles(self) -> Quantiles:
         return Quantiles(cdf=self._cdf, inverse=self._inverse_cdf)
-
-    @property
-    def enumeration(self) -> Enumeration:
-        return Enumeration(self._points)
-
-    @property
-    def weak_derivatives(self) -> WeakDerivatives:
-        return WeakDerivatives(("parameter",), self._weak_noise, self._weak_parts)
 
     def _transform(self, noise: Array) -> Array:
         return inverse_cdf(self.logits, noise)
@@ -93,21 +127,11 @@ class Categorical(Factorized):
         log_p = jnp.take_along_axis(log_rows, index[..., None], axis=-1)[..., 0]
         return where_inside(inside & (log_p != -jnp.inf), log_p)  # score 0 of an impossible class
 
-    @property
-    def slopes_at_zero(self) -> bool:
-        return self.by_probs
-
     def _prob(self, x: Any) -> Array:
         x = jnp.asarray(x)
         size = self.parameter.shape[-1]
         chosen = jnp.expand_dims(x, -1) == jnp.arange(size).reshape(*[1] * x.ndim, size)
         return jnp.prod(jnp.sum(jnp.where(chosen, probabilities.rows(self), 0.0), axis=-1))
-
-    def _entropy(self) -> Array:
-        return _entropy(probabilities.log_rows(self))
-
-    def _kl_divergence(self, other: Any) -> Array:
-        return _kl_divergence(self, other)
 
     def _cdf(self, x: Any) -> Array:
         at_most = jnp.arange(self.parameter.shape[-1]) <= jnp.asarray(x)[..., None]
@@ -116,9 +140,6 @@ class Categorical(Factorized):
     def _inverse_cdf(self, u: Array) -> Array:
         return inverse_cdf(self.logits, u)
 
-    def _weak_noise(self, coupled: bool) -> Uniform:
-        return Uniform(self.event_shape, wide(self.parameter.dtype))
-
     def _weak_parts(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
         return {"parameter": _one_against_others(self, noise)}
 
@@ -126,7 +147,7 @@ class Categorical(Factorized):
         return grid(np.arange(self.parameter.shape[-1]), self.event_shape, np.int32)
 
 
-class OneHotCategorical(Factorized):
+class OneHotCategorical(_Rows):
     """Independent categoricals, P(row = eₖ) = softmax(logits)ₖ, as one-hot rows.
 
     Draws are 0. and 1. in the dtype of the logits, shape `logits.shape`; the classes are `Categorical`'s from
@@ -149,38 +170,18 @@ class OneHotCategorical(Factorized):
       (4, 4)
     """
 
-    parameter: Any
-    by_probs: bool = static(default=False)
     noisy_logits = NoisyRows()
-    __repr__ = probabilities.shown
 
     def __init__(self, logits: Any = None, *, probs: Any = None) -> None:
         _set_rows(self, logits, probs)
-
-    @property
-    def logits(self) -> Array:
-        """Unnormalized log-probabilities."""
-        return probabilities.logits_of_rows(self)
 
     @property
     def support(self) -> Support:
         return OneHot(self.parameter.shape[-1])
 
     @property
-    def noise_spec(self) -> Uniform:
-        return Uniform(self.parameter.shape[:-1], wide(self.parameter.dtype))
-
-    @property
     def closed_forms(self) -> ClosedForms:
         return ClosedForms(self._mean, self._variance, self._entropy, self._kl_divergence)
-
-    @property
-    def enumeration(self) -> Enumeration:
-        return Enumeration(self._points)
-
-    @property
-    def weak_derivatives(self) -> WeakDerivatives:
-        return WeakDerivatives(("parameter",), self._weak_noise, self._weak_parts)
 
     def _transform(self, noise: Array) -> Array:
         p = self.parameter
@@ -200,10 +201,6 @@ class OneHotCategorical(Factorized):
             (ones == 1) & (log_p != -jnp.inf), log_p
         )  # score 0 of an impossible class
 
-    @property
-    def slopes_at_zero(self) -> bool:
-        return self.by_probs
-
     def _prob(self, x: Any) -> Array:
         chosen = jnp.where(jnp.asarray(x) == 1, probabilities.rows(self), 0.0)
         return jnp.prod(jnp.sum(chosen, axis=-1))
@@ -214,15 +211,6 @@ class OneHotCategorical(Factorized):
     def _variance(self) -> Array:
         mean = self._mean()
         return mean * (1 - mean)
-
-    def _entropy(self) -> Array:
-        return _entropy(probabilities.log_rows(self))
-
-    def _kl_divergence(self, other: Any) -> Array:
-        return _kl_divergence(self, other)
-
-    def _weak_noise(self, coupled: bool) -> Uniform:
-        return Uniform(self.parameter.shape[:-1], wide(self.parameter.dtype))
 
     def _weak_parts(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
         coefficient, plus, minus = _one_against_others(self, noise)
@@ -283,23 +271,6 @@ def inverse_cdf(logits: Array, uniform: Array) -> Array:
     )
     target = uniform[..., None] * cumulative[..., -1:]
     return jnp.sum(cumulative <= target, axis=-1, dtype=jnp.int32)
-
-
-def _entropy(log_p: Array) -> Array:
-    possible = log_p != -jnp.inf  # nan is possible, and the entropy of its row nan
-    return -jnp.sum(jnp.where(possible, jnp.exp(log_p) * jnp.where(possible, log_p, 0.0), 0.0))
-
-
-def _kl_divergence(dist: Any, other: Any) -> Array:
-    log_p, log_q = probabilities.log_rows(dist), probabilities.log_rows(other)
-    if log_p.shape[-1] != log_q.shape[-1]:
-        raise ValueError(
-            f"{type(dist).__name__}.kl_divergence(other=…) needs as many classes, {log_p.shape[-1]}; got "
-            f"{log_q.shape[-1]}. Give the classes that one of them lacks a logit of -inf."
-        )
-    possible = log_p != -jnp.inf
-    ratio = jnp.where(possible, log_p, 0.0) - jnp.where(possible, log_q, 0.0)
-    return jnp.sum(jnp.where(possible, jnp.exp(log_p) * ratio, 0.0))
 
 
 def _one_against_others(dist: Any, uniform: Array) -> tuple[Array, Array, Array]:
