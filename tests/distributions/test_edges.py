@@ -1,5 +1,6 @@
 """Draws that round onto the edge of their support in float32: their score is finite, and that of float64."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -120,6 +121,7 @@ def cost(x: Any) -> Any:
     return sum(jnp.sum(part) for part in parts)
 
 
+@functools.cache
 def terms(name: str, dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """f · score of every draw, the log-prob from the coordinates, and that of the value."""
     make, params = EDGES[name]
