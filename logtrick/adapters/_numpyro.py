@@ -32,9 +32,8 @@ class _NumPyro(Foreign):
     def support(self) -> Support:
         dist = self.foreign
         declared = support_of(dist.support)
-        if declared.whole_space and any(
-            hasattr(part, "transforms") and _movers(part) for part in _parts(dist)
-        ):
+        moves = any(hasattr(part, "transforms") and _movers(part) for part in _parts(dist))
+        if declared.whole_space and moves:
             return supports.Unknown()  # NumPyro takes every affine map's image for the real line
         if _lists(dist):
             return declared if declared.finite else Finite()
@@ -159,13 +158,13 @@ def _is_reparameterized(dist: Any) -> bool:
 def _logits_log_prob(base: Any) -> Callable[[Any], Array] | None:
     """log p(x) where NumPyro's own has a wrong derivative: at logits of exactly 0 its clip gives scores 0 and 1 for ∓½."""
     nd = load(_WHERE, "numpyro", "numpyro.distributions")
-    kind = type(base)
-    if kind not in (nd.discrete.BernoulliLogits, nd.discrete.BinomialLogits):
-        return None
-    if kind is nd.discrete.BernoulliLogits:
-        family: Callable[[Array], Distribution] = Bernoulli
-    else:
+    family: Callable[[Array], Distribution]
+    if type(base) is nd.discrete.BernoulliLogits:
+        family = Bernoulli
+    elif type(base) is nd.discrete.BinomialLogits:
         family = lambda logits: Binomial(base.total_count, logits)
+    else:
+        return None
     return lambda x: family(jnp.broadcast_to(base.logits, jnp.shape(x))).log_prob(x)
 
 

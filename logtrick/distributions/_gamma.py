@@ -97,9 +97,8 @@ class Gamma(Factorized):
         return self.concentration / self.rate**2
 
     def _standardization(self) -> tuple[Array, Array]:
-        return digamma(self.concentration) - jnp.log(self.rate), jnp.sqrt(
-            polygamma(1, self.concentration)
-        )
+        deviation = jnp.sqrt(polygamma(1, self.concentration))
+        return digamma(self.concentration) - jnp.log(self.rate), deviation
 
     def _entropy(self) -> Array:
         return jnp.sum(gamma_entropy(self.concentration) - jnp.log(self.rate))

@@ -66,7 +66,7 @@ class Joint(Distribution):
     @property
     def closed_forms(self) -> ClosedForms:
         each = [part.closed_forms for part in self._leaves]
-        own = {
+        own: dict[str, Any] = {
             "mean": self._mean,
             "variance": self._variance,
             "entropy": self._entropy,

@@ -54,18 +54,19 @@ def _poisson_value(x: Array, m: Array, log_m: Array) -> Array:
 def binomial_log_density(x: Array, n: Array, log_p: Array, log_q: Array) -> Array:
     """log C(n, x) + x log p + (n − x) log q for whole 0 ≤ x ≤ n, elementwise; x and n are held constant.
 
-    Two Poissons of means N p and N q, given that their sum is n, are binomial for every N: here N is n, or 1 where n is 0.
-    The value is held constant; the derivative is that of x log p + (n − x) log q, to every order.
+    Two Poissons of means n p and n q, given that their sum is n, are binomial. The value is held constant; the derivative
+    is that of x log p + (n − x) log q, to every order.
     """
     x, n = lax.stop_gradient((x, n))
     held_p, held_q = lax.stop_gradient((log_p, log_q))
-    mean = jnp.maximum(n, 1.0)
+    mean = jnp.maximum(n, 1.0)  # n = 0 has no logarithm
     log_mean = jnp.log(mean)
     value = (
         _poisson_value(x, mean * jnp.exp(held_p), log_mean + held_p)
         + _poisson_value(n - x, mean * jnp.exp(held_q), log_mean + held_q)
         - _poisson_value(n, mean, log_mean)
     )
+    value = jnp.where(n == 0, 0.0, value)
     return value + x * (log_p - held_p) + (n - x) * (log_q - held_q)
 
 
