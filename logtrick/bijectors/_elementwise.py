@@ -149,7 +149,8 @@ class Interval(Bijector):
         return jnp.sum(_log_slope(x) + jnp.log(self.high - self.low))
 
     def inside(self, y: Array) -> Array:
-        return jnp.all(_between(y, self.low, self.high))
+        # illegal traced ends are nan, and nothing is outside of them: the log-prob becomes nan and not -inf
+        return jnp.all(_between(y, self.low, self.high) | jnp.isnan(self.high))
 
     def image(self, support: Support) -> Support:
         return IntervalSupport(self.low, self.high) if support.whole_space else Unknown()

@@ -389,8 +389,10 @@ def test_an_illegal_traced_parameter_is_seen_whatever_f_makes_of_the_draw(name: 
     ids=["Uniform", "MultivariateNormal", "Interval", "Normal"],
 )
 def test_the_derivative_in_an_illegal_traced_parameter_is_nan(make) -> None:
-    """A choice between the parameter and nan would have the derivative 0."""
+    """A `where` between the parameter and nan would have the derivative 0; a log-prob of -inf would be that of legal ones."""
     value = lambda s: lt.expect(
         KEY, lambda x: jnp.sum(x), make(s), estimator=lt.Pathwise(), num_samples=2
     )
     assert np.isnan(jax.jit(jax.value_and_grad(value))(-0.0)).all()
+    x = jnp.full(make(2.0).event_shape, 0.5)
+    assert np.isnan(jax.jit(lambda s: make(s).log_prob(x))(-0.0))
