@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.special import betainc, digamma, polygamma
+from jax.scipy.special import digamma, polygamma
 
 from logtrick._core.smooth import log_sigmoid
 from logtrick.bijectors import Sigmoid
@@ -13,6 +13,7 @@ from logtrick.distributions._capabilities import ClosedForms, Quantiles
 from logtrick.distributions._draw import Draw
 from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._implicit import implicit_logit
+from logtrick.distributions._incomplete import beta_cdf
 from logtrick.distributions._log_densities import beta_log_density
 from logtrick.distributions._parameters import Array, broadcasting, positive, where_inside
 from logtrick.distributions._special import gamma_divergence, gamma_entropy
@@ -108,4 +109,7 @@ class Beta(Factorized):
         return jnp.sum(parts - gamma_divergence(self.a + self.b, other.a + other.b))
 
     def _cdf(self, x: Any) -> Array:
-        return betainc(self.a, self.b, jnp.clip(x, 0.0, 1.0))
+        inside = (jnp.asarray(x) > 0) & (jnp.asarray(x) < 1)
+        within = jnp.where(inside, x, 0.5)
+        below = beta_cdf(self.a, self.b, jnp.log(within), jnp.log1p(-within))
+        return jnp.where(inside, below, jnp.clip(x, 0.0, 1.0))

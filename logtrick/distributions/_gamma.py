@@ -4,13 +4,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import digamma, gammainc, polygamma
+from jax import lax
+from jax.scipy.special import digamma, polygamma
 
 from logtrick._core.module import replace
 from logtrick.bijectors import Exp
 from logtrick.distributions._capabilities import ClosedForms, Quantiles
 from logtrick.distributions._draw import Draw
 from logtrick.distributions._factorized import Factorized
+from logtrick.distributions._implicit import implicit_log_gamma
+from logtrick.distributions._incomplete import gamma_cdf
 from logtrick.distributions._log_densities import gamma_log_density
 from logtrick.distributions._parameters import Array, broadcasting, positive, where_inside, wide
 from logtrick.distributions._special import gamma_divergence, gamma_entropy
@@ -70,9 +73,9 @@ class Gamma(Factorized):
         return WeakDerivatives(("rate",), self._weak_noise, self._weak_parts)
 
     def _transform(self, noise: Array) -> Draw:
-        concentration = jnp.broadcast_to(self.concentration, self.event_shape)
-        log_m = jax.random.loggamma(noise, concentration, dtype=concentration.dtype)
-        log_x = log_m - jnp.log(self.rate)
+        a = jnp.broadcast_to(self.concentration, self.event_shape)
+        log_m = jax.random.loggamma(noise, lax.stop_gradient(a), dtype=a.dtype)
+        log_x = implicit_log_gamma(log_m, a) - jnp.log(self.rate)
         return Draw(jnp.exp(log_x), log_x, Exp())
 
     def _log_kernel(self, x: Any) -> Array:
@@ -108,7 +111,7 @@ class Gamma(Factorized):
         return jnp.sum(gamma_divergence(self.concentration, other.concentration, ratio))
 
     def _cdf(self, x: Any) -> Array:
-        return gammainc(self.concentration, jnp.maximum(x, 0.0) * self.rate)
+        return gamma_cdf(self.concentration, jnp.maximum(x, 0.0) * self.rate)
 
     def _weak_noise(self, coupled: bool) -> Any:
         return Uniform(self.event_shape, wide(self.rate.dtype)) if coupled else KeyPerRun()

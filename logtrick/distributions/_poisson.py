@@ -4,12 +4,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.scipy import stats
 
 from logtrick._core import checks
 from logtrick._core.module import assign
 from logtrick.distributions._capabilities import ClosedForms, Quantiles
 from logtrick.distributions._factorized import Factorized
+from logtrick.distributions._incomplete import poisson_cdf
 from logtrick.distributions._log_densities import poisson_log_density
 from logtrick.distributions._parameters import Array, broadcasting, is_count, where_inside
 from logtrick.distributions._special import deviance
@@ -90,7 +90,7 @@ class Poisson(Factorized):
 
     def _cdf(self, x: Any) -> Array:
         none = self.rate == 0
-        below = stats.poisson.cdf(x, jnp.where(none, 1.0, self.rate))
+        below = poisson_cdf(x, jnp.where(none, 1.0, self.rate))
         return jnp.where(none, jnp.where(jnp.asarray(x) >= 0, 1.0, 0.0), below)
 
     def _weak_noise(self, coupled: bool) -> KeyPerRun | None:
