@@ -14,7 +14,7 @@ so that, for the logit z of x, in which nothing is lost at either end,
 h converges fast below the mean; above it 1 − x ~ Beta(b, a) takes the place of x. Its derivatives are carried along,
 term by term (Boik & Robison-Cox 1998, "Derivatives of the Incomplete Beta Function").
 
-For a gamma variate x of rate 1 JAX has dx/da; in float32 it is off by 5 % at a = 1e6. For large a, with λ = x/a,
+For a gamma variate x of rate 1 JAX has dx/da. In float32 it is off by 5 % at a = 1e6; there, with λ = x/a,
 
     dx/da = λ log λ / (λ − 1) + 1/6a + O(a^(−3/2)):
 
@@ -36,11 +36,15 @@ from logtrick.distributions._special import digamma_difference
 Array = jax.Array
 _MOST_TERMS = 20_000
 _LARGE_SHAPE = 1_000.0
+_State = tuple[Array, Array, Array]  # hₙ₋₁, gₙ / αₙ, hₙ
 
 
 @jax.custom_jvp
 def implicit_log_gamma(log_x: Array, a: Array) -> Array:
-    """`log_x` itself, the logarithm of a Gamma(a, 1) draw, with the implicit derivative in a (to first order)."""
+    """`log_x` itself, the logarithm of a Gamma(a, 1) draw, with the implicit derivative in a (to first order).
+
+    `jax.random.loggamma` takes the draws one by one for it on the CPU, and a draw below the least float for that number.
+    """
     return log_x
 
 
@@ -58,6 +62,8 @@ def _implicit_log_gamma_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
 def gamma_slope(x: Array, a: Array) -> Array:
     """dx/da of a Gamma(a, 1) variate at fixed quantile."""
     x, a = lax.stop_gradient((x, a))
+    if x.dtype.itemsize > 4:  # JAX's is right in float64
+        return lax.random_gamma_grad(a, x)
     by_jax = lax.random_gamma_grad(jnp.minimum(a, _LARGE_SHAPE), x)
     return jnp.where(a < _LARGE_SHAPE, by_jax, _slope_of_large(x, a))
 
@@ -101,22 +107,21 @@ def slopes(logit: Array, a: Array, b: Array) -> tuple[Array, Array]:
 def continued_fraction(x: Array, y: Array, a: Array, b: Array) -> tuple[Array, Array, Array]:
     """h, ∂ₐ log h and ∂_b log h for x below the mean and y = 1 − x; nan where it does not converge.
 
-    Of Didonato & Morris (1992), "Significant Digit Computation of the Incomplete Beta Function Ratios", equation 9: with
+    That of Didonato & Morris (1992), "Significant Digit Computation of the Incomplete Beta Function Ratios" (BFRAC): with
     the n-th convergent hₙ, hₙ₊₁ = hₙ + gₙ (hₙ₋₁ − hₙ) / (gₙ + βₙ), gₙ = αₙ / (gₙ₋₁ + βₙ₋₁). No digit is lost where x is
     near 1, since y is given, too.
     """
     tolerance = 4 * jnp.finfo(x.dtype).eps
     ones = jnp.ones_like(x)
-    State = tuple[Array, Array, Array]  # hₙ₋₁, gₙ / αₙ, hₙ
 
     def below_mean(a: Array, b: Array) -> Array:
         return 1 + jnp.where(x < 0.5, a - (a + b) * x, (a + b) * y - b)
 
-    def first(a: Array, b: Array) -> State:
+    def first(a: Array, b: Array) -> _State:
         h = (1 + a) / below_mean(a, b)
         return jnp.zeros_like(h), h, h
 
-    def turn(state: State, n: Array, a: Array, b: Array) -> tuple[State, Array]:
+    def turn(state: _State, n: Array, a: Array, b: Array) -> tuple[_State, Array]:
         before, scale, h = state
         odd = a + 2 * n - 1
         w = n * (b - n) * x
