@@ -7,9 +7,9 @@ from logtrick.training._listener import Listener
 
 
 class Callback(Listener):
-    """Call a function with the fit so far; True, or `StopIteration`, ends the fit with the status "stopped".
+    """Call a function with the fit so far; returning True or raising `StopIteration` ends the fit, with the status "stopped".
 
-    Another exception ends it too, and carries what the fit had until then as `.result`.
+    Another exception ends the fit too, and carries the fit so far as `.result`.
 
     Args:
       function: `function(result)`, a `FitResult` with the status "running".

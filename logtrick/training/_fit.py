@@ -17,14 +17,12 @@ from logtrick.training import _arguments as arguments, _mesh
 from logtrick.training._callback import Callback
 from logtrick.training._checkpoint import Checkpoint
 from logtrick.training._feed import HostBatches, placed
-from logtrick.training._history import History
-from logtrick.training._interrupt import Interrupt
 from logtrick.training._listener import Listener
 from logtrick.training._program import PROGRAMS, Program
 from logtrick.training._progress import progress_listener
 from logtrick.training._result import FitResult
 from logtrick.training._run import Run
-from logtrick.training._state import CLIPPED, SKIPPED, FitState
+from logtrick.training._state import FitState
 from logtrick.training._step import Task
 
 _LOG = logging.getLogger("logtrick")
@@ -88,9 +86,9 @@ def fit(
     if program.traced or any(is_tracer(leaf) for leaf in jax.tree.leaves((state, data))):
         arguments.refuse_host(where, others, saver, host)
         return _traced(program, state, data, num_steps)
-    interrupt = Interrupt(terminates=saver is not None)
-    batches = None if host is None else HostBatches(host, mesh, where, chunk)
-    return Run(program, state, batches or data, num_steps, chunk, [interrupt, *others], saver)()
+    if host is not None:
+        data = HostBatches(host, mesh, where, chunk)
+    return Run(program, state, data, num_steps, chunk, others, saver)()
 
 
 def _say_of_double_precision(where: str, **given: Any) -> None:
@@ -137,15 +135,6 @@ def _checkpoint(where: str, checkpoint: Any, resume: bool) -> Checkpoint | None:
 def _traced(program: Program, state: FitState, data: Any, num_steps: int) -> FitResult[Any]:
     """All steps in one call, under `jax.vmap` or `jax.jit`."""
     state, rows, _ = program.whole(state, data, count=num_steps)
-    records = jax.tree.map(lambda column: column[:num_steps], rows.columns())
-    history = History(
-        value=records.value,
-        gradient_norm=records.gradient_norm,
-        update_norm=records.update_norm,
-        skipped=(records.flags & SKIPPED) != 0,
-        clipped=(records.flags & CLIPPED) != 0,
-        metrics=records.metrics,
-        series={},
-    )
+    history = jax.tree.map(lambda column: column[:num_steps], rows.columns().history())
     params, averaged = program.shown(state)
     return FitResult(params, averaged, history, "traced", state)

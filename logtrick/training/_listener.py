@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 class Listener:
     """What the host does between compiled chunks of a fit: the base class of progress, checkpoints and stop rules.
 
-    A fit visits its listeners after every `chunk` steps, after every multiple of a listener's own `every`, about once a
-    second where steps are slow, and after the last step. No listener changes the bits of a fit.
+    A fit visits its listeners after every `chunk` steps, at every multiple of a listener's own `every`, about once a second
+    where steps are slow, and after the last step. A listener can end a fit, but it does not change the bits of its steps.
 
     Attributes:
-      every: visit at all multiples of this number of steps; None: at the fit's own `chunk`.
-      name: the key of the listener's arrays in `FitState.listeners`; different names for different listeners of a fit.
-      first_process_only: whether, of several processes that share a fit (`mesh`), only the first one visits it: for what
-        writes to a file or a screen.
+      every: visit at all multiples of this number of steps; None is the fit's own `chunk`.
+      name: the key of the listener's arrays in `FitState.listeners`; the listeners of a fit need different names.
+      first_process_only: for a listener that writes to a file or a screen: of several processes that share a fit (`mesh`),
+        only the first one visits it.
 
     Example:
       >>> import jax, optax, logtrick as lt
@@ -57,21 +57,6 @@ class Listener:
           run: the fit in progress.
         """
 
-    def after_call(self, run: "Run") -> None:
-        """After every call of compiled steps, several of which may make a chunk; nothing that costs time.
-
-        Args:
-          run: the fit in progress.
-        """
-
-    def translate(self, run: "Run", error: Exception) -> None:
-        """Compiled steps raised: raise another exception instead, or return.
-
-        Args:
-          run: the fit in progress.
-          error: what they raised.
-        """
-
     def close(self, run: "Run", error: BaseException | None) -> None:
         """The fit is over.
 
@@ -81,12 +66,12 @@ class Listener:
         """
 
     def arrays(self) -> dict[str, Any]:
-        """NumPy arrays that a resumed fit needs; they become part of checkpoints."""
+        """The NumPy arrays that a resumed fit needs; they are saved in checkpoints."""
         return {}
 
     def restore(self, arrays: dict[str, Any]) -> None:
-        """Take over `arrays()` of the fit that is resumed, before `start`.
+        """Take over the arrays of the fit that is resumed; called before `start`.
 
         Args:
-          arrays: what `arrays()` gave.
+          arrays: what `arrays()` returned when the checkpoint was saved.
         """
