@@ -1,4 +1,4 @@
-"""Averages of the iterates: less noise than the last one has, at the price of one more copy of the parameters."""
+"""Averages of the iterates: they have less noise than the last one, and cost one more copy of the parameters."""
 
 import abc
 from typing import Any
@@ -13,7 +13,7 @@ Array = jax.Array
 
 
 class Average(Module, abstract=True):
-    """How iterates are averaged: the base class.
+    """The base class of averages of the iterates.
 
     Example:
       >>> import jax, optax, logtrick as lt
@@ -39,7 +39,7 @@ class Average(Module, abstract=True):
         Args:
           state: the state before it.
           params: the parameters after it, in the optimizer's form for evaluation.
-          step: its index, from 0.
+          step: the index of the step, from 0.
         """
 
     @abc.abstractmethod
@@ -48,14 +48,14 @@ class Average(Module, abstract=True):
 
         Args:
           state: the state.
-          params: the current parameters, for their dtypes, and in the place of an empty average.
+          params: the current parameters: for their dtypes, and to be returned where nothing was averaged yet.
         """
 
 
 class PolyakAverage(Average):
     """The mean of the iterates from a step on (Polyak–Ruppert averaging).
 
-    θ̄ₙ = 1/(n − s) Σ_{t>s} θₜ. For a fit of n steps, s = n/2 forgets the start.
+    θ̄ₙ = 1/(n − s) Σ_{t>s} θₜ over the accepted steps. For a fit of n steps, s = n/2 forgets the start.
 
     Args:
       start: s, the number of steps that are left out.
@@ -77,7 +77,7 @@ class PolyakAverage(Average):
 
     def start(self, params: Any) -> Any:
         """See `Average.start`."""
-        return jax.tree.map(_wide, params), jnp.zeros((), jnp.int32)
+        return jax.tree.map(_wide_zeros, params), jnp.zeros((), jnp.int32)
 
     def update(self, state: Any, params: Any, step: Array) -> Any:
         """See `Average.update`."""
@@ -117,7 +117,7 @@ class ExponentialAverage(Average):
 
     def start(self, params: Any) -> Any:
         """See `Average.start`."""
-        return jax.tree.map(_wide, params), jnp.zeros(())
+        return jax.tree.map(_wide_zeros, params), jnp.zeros(())
 
     def update(self, state: Any, params: Any, step: Array) -> Any:
         """See `Average.update`."""
@@ -132,9 +132,8 @@ class ExponentialAverage(Average):
         return jax.tree.map(lambda m, p: jnp.where(weight > 0, m, p).astype(p.dtype), mean, params)
 
 
-def _wide(x: Any) -> Array:
-    """`x` in at least float32: a mean of a thousand bfloat16 numbers would stand still."""
-    x = jnp.asarray(x)
-    if not jnp.issubdtype(x.dtype, jnp.inexact):
-        return x.astype(float)
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+def _wide_zeros(x: Any) -> Array:
+    """Zeros like `x` in at least float32: a mean of a thousand bfloat16 numbers would stand still."""
+    dtype = jnp.result_type(x)
+    dtype = jnp.promote_types(dtype, jnp.float32) if jnp.issubdtype(dtype, jnp.inexact) else float
+    return jnp.zeros_like(x, dtype)
