@@ -28,7 +28,7 @@ def number(where: str, name: str, value: Any) -> Array:
 
 
 def nan_unless_finite(log_probs: Array) -> Array:
-    """The log-probs, with nan and a derivative of nan where one is not finite: no policy drew that."""
+    """The log-probs, nan with a derivative of nan where one is not finite: the policy cannot have drawn that."""
     return log_probs * stop(jnp.where(jnp.isfinite(log_probs), 1.0, jnp.nan))
 
 
@@ -84,7 +84,7 @@ def draws(where: str, name: str, log_probs: Any, mask: Any) -> tuple[Array, Arra
 
 
 def at_least_two(where: str, name: str, array: Array) -> None:
-    """Siblings are needed where each draw is compared with the others."""
+    """At least two draws, where each is compared with the others."""
     if len(array) < 2:
         raise ValueError(
             f"{where}({name}=…) needs at least two draws, so that each has others to be compared with; got {len(array)}."
