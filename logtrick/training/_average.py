@@ -134,6 +134,7 @@ class ExponentialAverage(Average):
 
 def _wide_zeros(x: Any) -> Array:
     """Zeros like `x` in at least float32: a mean of a thousand bfloat16 numbers would stand still."""
-    dtype = jnp.result_type(x)
-    dtype = jnp.promote_types(dtype, jnp.float32) if jnp.issubdtype(dtype, jnp.inexact) else float
-    return jnp.zeros_like(x, dtype)
+    is_float = jnp.issubdtype(jnp.result_type(x), jnp.inexact)
+    if not is_float:
+        return jnp.zeros_like(x, float)
+    return jnp.zeros_like(x, jnp.promote_types(x.dtype, jnp.float32))

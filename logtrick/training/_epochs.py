@@ -1,4 +1,4 @@
-"""Epochs of data: where a run is in them, and the batches that a host makes, checked."""
+"""Epochs of data: the position of a fit in them, and the batches that the host makes, checked."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -10,12 +10,12 @@ _Form = tuple[Any, list[tuple[tuple[int, ...], np.dtype]]]
 
 
 class Position(NamedTuple):
-    """The next batch: a pytree of two int32 scalars, part of the state of a training loop.
+    """Where the next batch is: a pytree of two int32 scalars, part of the state of a training loop.
 
     Attributes:
       epoch: how many epochs are over.
       batch: how many batches of this epoch were taken. At the end of an epoch of a `HostFeed` this is the number of its
-        batches: that it was the last one shows only when the next one is asked for.
+        batches, since only the request for the next batch shows that it was the last one.
     """
 
     epoch: Any
@@ -23,7 +23,7 @@ class Position(NamedTuple):
 
 
 class Epochs:
-    """What a function `epoch -> iterator of batches` gives, from any position on."""
+    """The batches of a function `epoch -> iterator of batches`, from any position on."""
 
     def __init__(
         self, factory: Callable[[int], Any], batch_size: int, num_rows: int | None, where: str
@@ -35,7 +35,7 @@ class Epochs:
         self.form: _Form | None = None
 
     def batches(self, epoch: int, batch: int) -> Generator[tuple[Any, tuple[int, int]], None, None]:
-        """Endlessly: a batch, and the position (epoch, batch) after it."""
+        """Yield, without end, a batch and the position (epoch, batch) after it."""
         skip = batch
         while True:
             iterator = self._iterator(epoch)
@@ -62,7 +62,7 @@ class Epochs:
         return iter(made)
 
     def _checked(self, epoch: int, count: int, item: Any) -> Any:
-        """The batch with NumPy's leaves; it has the form of the first one seen."""
+        """The batch as NumPy arrays; it must have the form of the first batch."""
         item = jax.tree.map(np.asarray, item)
         leaves, tree = jax.tree.flatten(item)
         form = (tree, [(leaf.shape, leaf.dtype) for leaf in leaves])

@@ -52,7 +52,7 @@ def fit(
     freeze_guard: Any,
     mesh: Any,
 ) -> FitResult[Any]:
-    """Check the arguments, find the compiled program, and run it."""
+    """Check the arguments, find the compiled program, and run it: `minimize` for `sign` 1, `maximize` for −1."""
     check_swapped(where, key, params)
     key = as_key(key)
     arguments.check_counts(where, num_steps, chunk, average)
@@ -92,7 +92,7 @@ def fit(
 
 
 def _say_of_double_precision(where: str, **given: Any) -> None:
-    """One line at the level INFO where NumPy's float64 becomes float32."""
+    """Log one line at the level INFO where NumPy's float64 becomes float32."""
     if jax.config.jax_enable_x64:  # type: ignore[attr-defined]  # made at run time
         return
     for name, tree in given.items():
@@ -107,8 +107,8 @@ def _say_of_double_precision(where: str, **given: Any) -> None:
 def _listeners(
     where: str, listeners: Any, stop: Any, callback: Any, progress: Any
 ) -> list[Listener]:
-    """The given listeners, and those that stand behind `stop`, `callback` and `progress`."""
-    found = list(arguments.listeners(where, listeners, stop))
+    """The given listeners, and those that `stop`, `callback` and `progress` stand for."""
+    found = arguments.listeners(where, listeners, stop)
     if callback is not None:
         found.append(Callback(callback))
     bar = progress_listener(where, progress)

@@ -59,7 +59,7 @@ class Run:
         visited = [x for x in listeners if self.writes or not x.first_process_only]
         self.listeners, self._visited = [*listeners, *savers], [*visited, *savers]
         self._interrupt = Interrupt(terminates=saver is not None)
-        self._starting = [self._interrupt, *savers, *visited]
+        self._starting: list[Listener | Interrupt] = [self._interrupt, *savers, *visited]
         self.step = self.first_step = 0
         self.status: str | None = None
         self.reason = ""

@@ -1,4 +1,4 @@
-"""Checkpoints: a state, which is any pytree, kept in a folder; damage is an error, never a wrong number."""
+"""Checkpoints: a state, which is any pytree, saved in a folder; damage is an error, never a wrong number."""
 
 import pathlib
 import warnings
@@ -18,23 +18,23 @@ from logtrick.training._manifest import DamagedError
 
 
 class Store:
-    """The checkpoints of one run in one folder, the last `keep` of them.
+    """The last `keep` checkpoints of one run, in one folder.
 
     A checkpoint is two files, `checkpoint-<number>-step-<step>.npz` (the arrays) and `.json` (the manifest: format version,
     versions of JAX and logtrick, path, shape and dtype of every leaf, `extra`, length and SHA-256 of the arrays, and a
     checksum of its own). Both are written to temporary files, synchronized to the disk and renamed, the manifest last: a
     process that is killed, or a full disk, leaves the earlier checkpoints as they were. No pickle is written or read.
 
-    A state is any pytree of JAX and NumPy arrays (bfloat16 and its kin included), typed keys, None and Python scalars; the
-    structure is not saved: reading needs a template. Of an array spread over several processes only what is replicated can
-    be saved, and only one process saves.
+    A state is any pytree of JAX and NumPy arrays (bfloat16 and other dtypes of JAX included), typed keys, None and Python
+    scalars; the structure is not saved, so reading needs a template. An array on several processes can be saved only where it
+    is replicated, and by only one of them.
 
     The folder is locked while the store is open, by a lock that ends with the process. Use it as a context manager, or
     call `close`. `save` and `load` are not safe to call from two threads at once.
 
     Args:
       folder: a path; made if it does not exist. Files of other names in it are left alone.
-      keep: how many checkpoints stay, counted from the last one saved.
+      keep: how many checkpoints are kept, those saved last.
     Raises:
       CheckpointError: another process, or another `Store` of this one, has the folder open; or it cannot be written to.
     Example:
@@ -62,7 +62,7 @@ class Store:
         Args:
           step: how many steps were done, at least 0. A step may be saved again: the later save counts.
           state: a pytree of arrays, typed keys, None and Python scalars.
-          extra: what is no array: a dict of what JSON keeps without a change (no tuples, strings as keys).
+          extra: further data that are no arrays: a dict that JSON does not change (no tuples, strings as keys).
         Raises:
           CheckpointError: it could not be written (full disk, no permission, …); earlier checkpoints are untouched.
           TypeError: a leaf that is none of these, or an `extra` that JSON would change.
@@ -88,10 +88,9 @@ class Store:
 
     def steps(self) -> list[int]:
         """The steps of which there are checkpoints, damaged ones included, in the order in which they were saved."""
-        saved = [entry.step for entry in entries(self.folder)]
-        return list(dict.fromkeys(reversed(saved)))[
-            ::-1
-        ]  # a step that was saved twice stands where it was saved last
+        # A step that was saved twice is listed where it was saved last: from the end, the first one counts.
+        newest_first = dict.fromkeys(entry.step for entry in reversed(entries(self.folder)))
+        return list(reversed(newest_first))
 
     def load(
         self, step: int | None = None, like: Any = None, *, at: str = "", fallback: bool = False
@@ -103,8 +102,9 @@ class Store:
 
         Args:
           step: which one; None is the one saved last.
-          like: the template, a pytree of the state's structure; of its leaves only shapes, dtypes and devices are used, so
-            that `jax.eval_shape` makes one. Leaves of NumPy come back as NumPy's, those of JAX on the template's devices.
+          like: the template, a pytree of the state's structure, of whose leaves only shapes, dtypes and devices are used:
+            `jax.eval_shape` makes one. Where the template has NumPy arrays, NumPy arrays are returned; where it has arrays
+            of JAX, arrays on the same devices.
           at: the path of a part of the state: `at=".params"` reads the field `params` into a template of the parameters.
           fallback: if the newest is damaged, take the next older one that is not, with a warning that names both.
         Returns:
@@ -178,11 +178,13 @@ def read_params(
       ...     print(read_params(folder, {"w": jnp.zeros(2)}))
       {'w': Array([1., 1.], dtype=float32)}
     """
-    as_array = lambda leaf: (
-        jnp.asarray(leaf, jnp.result_type(leaf)) if type(leaf) in (bool, int, float) else leaf
-    )
+
+    def as_in_fit(leaf: Any) -> Any:
+        is_number = type(leaf) in (bool, int, float)
+        return jnp.asarray(leaf, jnp.result_type(leaf)) if is_number else leaf
+
     path = pathlib.Path(folder).expanduser().absolute()
-    return _load(path, step, jax.tree.map(as_array, like), at, fallback)[0]
+    return _load(path, step, jax.tree.map(as_in_fit, like), at, fallback)[0]
 
 
 def _load(
@@ -201,7 +203,7 @@ def _load(
             loaded = read_entry(entry, like, at)
         except DamagedError as error:
             if not entry.manifest.exists():
-                # removed meanwhile by the run that writes here: look again
+                # The run that writes here has removed it meanwhile: look again.
                 return _load(folder, step, like, at, fallback)
             if not fallback:
                 raise
