@@ -76,18 +76,15 @@ class PolyakAverage(Average):
         object.__setattr__(self, "first", checks.positive_int("PolyakAverage", "start", start, 0))
 
     def start(self, params: Any) -> Any:
-        """See `Average.start`."""
         return jax.tree.map(_wide_zeros, params), jnp.zeros((), jnp.int32)
 
     def update(self, state: Any, params: Any, step: Array) -> Any:
-        """See `Average.update`."""
         mean, count = state
         count = count + (step >= self.first)
         weight = lambda m: (step >= self.first) / jnp.maximum(count, 1).astype(m.dtype)
         return jax.tree.map(lambda m, p: m + weight(m) * (p - m), mean, params), count
 
     def value(self, state: Any, params: Any) -> Any:
-        """See `Average.value`."""
         mean, count = state
         return jax.tree.map(lambda m, p: jnp.where(count > 0, m, p).astype(p.dtype), mean, params)
 
@@ -116,25 +113,21 @@ class ExponentialAverage(Average):
             )
 
     def start(self, params: Any) -> Any:
-        """See `Average.start`."""
         return jax.tree.map(_wide_zeros, params), jnp.zeros(())
 
     def update(self, state: Any, params: Any, step: Array) -> Any:
-        """See `Average.update`."""
         mean, weight = state
         weight = self.decay * weight + (1 - self.decay)
         share = lambda m: ((1 - self.decay) / weight).astype(m.dtype)
         return jax.tree.map(lambda m, p: m + share(m) * (p - m), mean, params), weight
 
     def value(self, state: Any, params: Any) -> Any:
-        """See `Average.value`."""
         mean, weight = state
         return jax.tree.map(lambda m, p: jnp.where(weight > 0, m, p).astype(p.dtype), mean, params)
 
 
 def _wide_zeros(x: Any) -> Array:
     """Zeros like `x` in at least float32: a mean of a thousand bfloat16 numbers would stand still."""
-    is_float = jnp.issubdtype(jnp.result_type(x), jnp.inexact)
-    if not is_float:
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
         return jnp.zeros_like(x, float)
     return jnp.zeros_like(x, jnp.promote_types(x.dtype, jnp.float32))

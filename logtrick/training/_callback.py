@@ -19,7 +19,6 @@ class Callback(Listener):
         self.function = function
 
     def after_chunk(self, run: Any) -> None:
-        """See `Listener.after_chunk`."""
         try:
             wants_stop = self.function(run.result("running"))
         except StopIteration as stop:

@@ -13,10 +13,10 @@ from logtrick._core.errors import CheckpointError
 from logtrick._core.module import replace
 from logtrick.training import _manifest
 from logtrick.training._feed import digest
-from logtrick.training._folder import entries
+from logtrick.training._folder import Entry, entries
 from logtrick.training._history import FLAGS, NUMBERS, History
 from logtrick.training._listener import Listener
-from logtrick.training._store import Store, read_entry
+from logtrick.training._store import Store, newest_intact, read_entry
 
 
 class Checkpoint(Listener):
@@ -76,7 +76,6 @@ class Checkpoint(Listener):
         self._ready = False
 
     def start(self, run: Any) -> None:
-        """See `Listener.start`."""
         self._ready, self._saved, self._last = False, -1, time.monotonic()
         self._digest = digest(run.data)
         if run.writes:
@@ -88,28 +87,24 @@ class Checkpoint(Listener):
     def _resume(self, run: Any) -> None:
         """Go on from the newest checkpoint, if there is one; every process of the fit reads it, only the first one writes."""
         path = pathlib.Path(self.folder).expanduser().absolute()
-        found = entries(path) if path.exists() else []
-        for i, entry in enumerate(reversed(found)):
-            try:
-                manifest = _manifest.from_file(entry.manifest)
-                self._check(manifest["extra"], run)
-                template = _template(run, manifest["step"], manifest["extra"])
-                state, _ = read_entry(entry, template, "")
-            except _manifest.DamagedError as error:
-                if not self.fallback or i + 1 == len(found):
-                    raise
-                warnings.warn(f"{error} An older one is tried.", RuntimeWarning, stacklevel=2)
-                continue
-            if manifest["step"] > run.num_steps:
-                raise CheckpointError(
-                    self.folder,
-                    f"has a checkpoint of step {manifest['step']}, beyond num_steps={run.num_steps}. Pass at least as many "
-                    "steps, resume=False to start again, or another folder.",
-                )
-            self._warn_of_other_data(manifest["extra"])
-            run.resume(state)
-            self._saved = run.step
+        if not path.exists() or not entries(path):
             return
+
+        def read(entry: Entry) -> tuple[Any, dict[str, Any]]:
+            extra = _manifest.from_file(entry.manifest)["extra"]
+            self._check(extra, run)
+            return read_entry(entry, _template(run, entry.step, extra), "")
+
+        state, extra = newest_intact(path, None, read, self.fallback)
+        if int(state.step) > run.num_steps:
+            raise CheckpointError(
+                self.folder,
+                f"has a checkpoint of step {int(state.step)}, beyond num_steps={run.num_steps}. Pass at least as many steps, "
+                "resume=False to start again, or another folder.",
+            )
+        self._warn_of_other_data(extra)
+        run.resume(state)
+        self._saved = run.step
 
     def _check(self, extra: dict[str, Any], run: Any) -> None:
         """Refuse the checkpoint of a fit with another function, key or data feed."""
@@ -132,7 +127,6 @@ class Checkpoint(Listener):
             )
 
     def after_chunk(self, run: Any) -> None:
-        """See `Listener.after_chunk`."""
         if self.every is not None:
             due = run.step % self.every == 0
         else:

@@ -47,14 +47,12 @@ class GradientNoise(Listener):
         self.num_replicates = checks.positive_int(where, "num_replicates", num_replicates, 2)
 
     def start(self, run: Any) -> None:
-        """See `Listener.start`."""
         none = np.zeros(0, jax.dtypes.canonicalize_dtype(float))
         empty = {"step": np.zeros(0, np.int32), "variance": none, "signal_to_noise": none}
         run.series.setdefault(self.name, empty)
         self._measure = jax.jit(functools.partial(_measure, run.task, self.num_replicates))
 
     def after_chunk(self, run: Any) -> None:
-        """See `Listener.after_chunk`."""
         series = run.series[self.name]
         if run.step % self.every or (len(series["step"]) and series["step"][-1] >= run.step):
             return

@@ -1,7 +1,6 @@
 """Batches that the host makes: read ahead by a thread, checked, stacked, and put onto the device."""
 
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, ClassVar
 
 import jax
@@ -92,12 +91,7 @@ class HostFeed:
     def __enter__(self) -> "HostFeed":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _at(self, epoch: int, batch: int) -> Reader:

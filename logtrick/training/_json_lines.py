@@ -38,7 +38,6 @@ class JSONLines(MetricsWriter):
         self.path = pathlib.Path(path)
 
     def start(self, run: Any) -> None:
-        """See `Listener.start`."""
         super().start(run)
         kept = []
         if run.step and self.path.exists():

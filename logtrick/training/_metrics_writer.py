@@ -55,11 +55,9 @@ class MetricsWriter(Listener):
         self.write, self.every = write, every
 
     def start(self, run: Any) -> None:
-        """See `Listener.start`."""
         self._written = run.step
 
     def after_chunk(self, run: Any) -> None:
-        """See `Listener.after_chunk`."""
         if run.step % (self.every or run.chunk) == 0:
             self._write_line(run)
 

@@ -119,29 +119,8 @@ def minimize(
       >>> round(jax.nn.sigmoid(fit.params).item(), 2)                   # x = 0 costs 0.2025, x = 1 0.3025
       0.0
     """
-    return fit(
-        "lt.minimize",
-        1,
-        key,
-        objective,
-        params,
-        optimizer,
-        num_steps=num_steps,
-        data=data,
-        batch_size=batch_size,
-        chunk=chunk,
-        listeners=listeners,
-        callback=callback,
-        progress=progress,
-        checkpoint=checkpoint,
-        resume=resume,
-        stop=stop,
-        average=average,
-        evaluate=evaluate,
-        nonfinite=nonfinite,
-        freeze_guard=freeze_guard,
-        mesh=mesh,
-    )
+    arguments_of_call = dict(locals())  # before anything else is local
+    return fit("lt.minimize", 1, **arguments_of_call)
 
 
 _SIGNATURE = inspect.signature(minimize)
@@ -184,4 +163,4 @@ def maximize(*args: Any, **options: Any) -> Any:
     """
     bound = _SIGNATURE.bind(*args, **options)
     bound.apply_defaults()
-    return fit("lt.maximize", -1, *bound.args, **bound.kwargs)
+    return fit("lt.maximize", -1, **bound.arguments)

@@ -46,7 +46,6 @@ class ProgressBar(Listener):
         self._shown = 0
 
     def start(self, run: Any) -> None:
-        """See `Listener.start`."""
         self._before, self._shown = self._now, run.first_step
         self._now = self._before + run.first_step
         self._job = self.total or self._before + run.num_steps
@@ -63,7 +62,6 @@ class ProgressBar(Listener):
         )
 
     def after_chunk(self, run: Any) -> None:
-        """See `Listener.after_chunk`."""
         self._timer.cancel()
         if run.step == self._shown:
             return
@@ -99,7 +97,6 @@ class ProgressBar(Listener):
         return line
 
     def close(self, run: Any, error: BaseException | None) -> None:
-        """See `Listener.close`."""
         self._timer.cancel()
         if self._redraws() and self._now < self._job and self.total is None:
             write(self.file or sys.stderr, "\n")
@@ -131,13 +128,11 @@ class TqdmBar(Listener):
         self._make, self._options, self._bar = tqdm, options, None
 
     def start(self, run: Any) -> None:
-        """See `Listener.start`."""
         self._shown = run.first_step
         options = {"total": run.num_steps, "initial": run.first_step, **self._options}
         self._bar = self._safely(self._make, **options)
 
     def after_chunk(self, run: Any) -> None:
-        """See `Listener.after_chunk`."""
         if self._bar is None or run.step == self._shown:
             return
         text = _objective(run, self._shown)
@@ -146,7 +141,6 @@ class TqdmBar(Listener):
         self._shown = run.step
 
     def close(self, run: Any, error: BaseException | None) -> None:
-        """See `Listener.close`."""
         if self._bar is not None:
             self._safely(self._bar.close)
 

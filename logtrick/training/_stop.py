@@ -81,18 +81,15 @@ class Converged(Listener):
         return {"rows": np.array(self._rows, np.float32)} if self._rows else {}
 
     def restore(self, arrays: dict[str, Any]) -> None:
-        """See `Listener.restore`."""
         self._rows = list(np.asarray(arrays.get("rows", ()), np.float32))
 
     def start(self, run: Any) -> None:
-        """See `Listener.start`."""
         if not run.step:
             self._rows = []
         else:
             self._judge(run)
 
     def after_chunk(self, run: Any) -> None:
-        """See `Listener.after_chunk`."""
         if run.step % self.every == 0 and run.step // self.every > len(self._rows):
             params, _ = run.program.shown(run.state)
             self._rows.append(np.asarray(sketch(params)))

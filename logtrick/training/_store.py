@@ -2,8 +2,8 @@
 
 import pathlib
 import warnings
-from types import TracebackType
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,8 @@ from logtrick._version import __version__
 from logtrick.training import _archive, _leaves, _manifest
 from logtrick.training._folder import Entry, Folder, entries
 from logtrick.training._manifest import DamagedError
+
+T = TypeVar("T")
 
 
 class Store:
@@ -133,12 +135,7 @@ class Store:
     def __enter__(self) -> "Store":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
@@ -195,30 +192,41 @@ def _load(
             "Store.load(like=…) needs a template of the state; got None. Pass a state of the same structure, such as the "
             "initial one."
         )
-    candidates = _chosen(folder, step)
+    return newest_intact(folder, step, lambda entry: read_entry(entry, like, at), fallback)
+
+
+def newest_intact(
+    folder: pathlib.Path, step: int | None, read: Callable[[Entry], T], fallback: bool
+) -> T:
+    """`read(entry)` of the newest checkpoint; with `fallback` of the newest one that is not damaged, with a warning.
+
+    Raises:
+      CheckpointError: there is no such checkpoint, or it is damaged.
+    """
     damage: list[DamagedError] = []
-    while candidates:
-        entry = candidates.pop()
+    for entry in reversed(_chosen(folder, step)):
         try:
-            loaded = read_entry(entry, like, at)
+            found = read(entry)
         except DamagedError as error:
             if not entry.manifest.exists():
                 # The run that writes here has removed it meanwhile: look again.
-                return _load(folder, step, like, at, fallback)
+                return newest_intact(folder, step, read, fallback)
             if not fallback:
                 raise
             damage.append(error)
             continue
         if damage:
-            _warn(damage, f"The checkpoint of step {entry.step} was loaded instead.")
-        return loaded
+            reasons = "; ".join(map(str, damage))
+            message = f"{reasons} The checkpoint of step {entry.step} was loaded instead."
+            warnings.warn(message, RuntimeWarning, stacklevel=4)
+        return found
     raise CheckpointError(
         folder, f"has no checkpoint that is not damaged: {'; '.join(map(str, damage))}"
     )
 
 
 def _chosen(folder: pathlib.Path, step: int | None) -> list[Entry]:
-    """The checkpoints that may be read, the best one last; at least one."""
+    """The checkpoints that may be read, at least one, the newest last."""
     found = entries(folder)
     if not found:
         raise CheckpointError(folder, "has no checkpoints.")
@@ -242,8 +250,3 @@ def read_entry(entry: Entry, like: Any, at: str) -> tuple[Any, dict[str, Any]]:
     members = _leaves.wanted(saved, like, at)
     arrays = _archive.read(entry.archive, archive["bytes"], archive["sha256"], members)
     return _leaves.unpack(saved, like, at, arrays), manifest["extra"]
-
-
-def _warn(damage: list[DamagedError], message: str) -> None:
-    reasons = "; ".join(map(str, damage))
-    warnings.warn(f"{reasons} {message}", RuntimeWarning, stacklevel=4)
