@@ -203,6 +203,37 @@ def test_an_offset_of_the_rewards_leaves_no_rounding_errors():
     np.testing.assert_allclose(mean_centered, [-8 / 3, -8 / 3, 16 / 3], rtol=1e-6)
 
 
+@pytest.mark.parametrize("size", [1e-25, 1e25])
+def test_tiny_and_huge_rewards_are_standardized(size):
+    """Their squares are 0 and inf in float32."""
+    advantages = lt.rl.StandardizedAdvantage()(size * jnp.array([1.0, 0.0, 0.0]))
+    np.testing.assert_allclose(advantages, np.array([2.0, -1.0, -1.0]) / np.sqrt(2), rtol=1e-6)
+
+
+def test_epsilon_is_added_to_the_standard_deviation():
+    advantages = lt.rl.StandardizedAdvantage(0.5)(jnp.array([4.0, 0.0]))
+    np.testing.assert_allclose(advantages, [2.0 / 2.5, -2.0 / 2.5], rtol=1e-6)
+
+
+def test_an_advantage_or_weights_of_another_shape_are_refused():
+    """They would be broadcast against the tokens of all sequences: here to a gradient of 0."""
+
+    class Column(lt.rl.Advantage):
+        def __call__(self, rewards):
+            return (rewards - rewards.mean())[:, None]
+
+    class Row(lt.rl.Aggregation):
+        def weights(self, mask):
+            return jnp.ones(mask.shape[1])
+
+    for how, message in (
+        ({"advantage": Column()}, r"Column needs to return shape \(2,\); got \(2, 1\)"),
+        ({"aggregation": Row()}, r"Row needs to return shape \(2, 3\); got \(3,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            lt.rl.grpo(jnp.zeros((2, 3)), jnp.array([1.0, 0.0]), **how)
+
+
 def test_half_precision_is_summed_in_single():
     """Weights of long sequences: in bfloat16 a sum of 300 log-probs is known to 2 only."""
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Fits that are saved and go on: the same bits, whatever was in between."""
+"""Fits that are saved and resumed: the same bits as without the interruption."""
 
 import functools
 import os
@@ -10,6 +10,7 @@ import textwrap
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import logtrick as lt
@@ -111,18 +112,43 @@ def test_of_another_fit(tmp_path):
     with pytest.raises(lt.CheckpointError, match="its data is"):
         fit(tmp_path, 10, batch_size=2)
     with pytest.raises(lt.CheckpointError, match=r"is of another state"):
-        fit(
-            tmp_path, 10, average=None, stop=None, listeners=(), data=DATA, batch_size=3
-        ) and lt.minimize(
-            KEY,
-            with_everything,
-            {"logit": jnp.zeros(2), "estimator": lt.ScoreFunction(lt.MovingAverage())},
-            ADAM,
-            num_steps=10,
-            data=DATA,
-            batch_size=3,
-            checkpoint=tmp_path,
-        )
+        fit(tmp_path, 10, average=None)
+
+
+def test_other_data_of_the_same_shape_are_noticed_and_equal_ones_are_not(tmp_path):
+    rows = np.arange(60_000.0, dtype=np.float32).reshape(20_000, 3)
+    mean = lambda p, key, batch: jnp.mean((batch - p) ** 2)
+    for how in ({}, {"batch_size": 5}):
+        folder = tmp_path / str(len(how))
+        run = functools.partial(lt.minimize, KEY, mean, 0.0, ADAM, checkpoint=folder, **how)
+        run(num_steps=2, data=rows)
+        run(num_steps=3, data=jnp.asarray(rows))
+        run(num_steps=4, data=np.asfortranarray(rows.astype(np.float64)))
+        with pytest.warns(RuntimeWarning, match="is resumed with other data of the same shape"):
+            run(num_steps=5, data=rows[::-1])
+        with pytest.warns(RuntimeWarning, match="with other data"):
+            run(num_steps=6, data=rows + 1.0)
+
+
+def test_a_metric_of_some_of_the_steps_is_nan_at_the_others(tmp_path):
+    run = functools.partial(lt.minimize, KEY, params=0.0, optimizer=ADAM, checkpoint=tmp_path)
+    run(lambda p, key: (p**2, {"old": p + 1.0}), num_steps=2)
+    metrics = run(lambda p, key: (p**2, {"new": p + 1.0}), num_steps=4).history.metrics
+    assert np.isnan(metrics["new"]).tolist() == [True, True, False, False]
+    assert np.isnan(metrics["old"]).tolist() == [False, False, True, True]
+
+
+def test_a_fit_that_is_resumed_at_a_smaller_limit_of_skipped_steps(tmp_path):
+    objective = lambda p, key: jnp.where(p["step"] < 3.5, jnp.sum(p["step"]), jnp.nan)
+    run = functools.partial(
+        lt.minimize, KEY, objective, {"step": 0.0}, optax.sgd(-1.0), checkpoint=tmp_path
+    )
+    assert run(num_steps=9).state.skipped_in_a_row == 5
+    with pytest.raises(
+        lt.NonFiniteError, match=r"fewer than 3 skipped steps in a row; .*after 5 of"
+    ) as caught:
+        run(num_steps=20, nonfinite=3)
+    assert int(caught.value.result.state.step) == 9
 
 
 def test_two_fits_in_one_folder(tmp_path):
@@ -141,7 +167,7 @@ def test_damage_is_an_error_unless_an_older_one_is_asked_for(tmp_path):
     newest.write_bytes(raw)
     with pytest.raises(lt.CheckpointError):
         run(num_steps=15, checkpoint=tmp_path)
-    with pytest.warns(RuntimeWarning, match="An older one is tried"):
+    with pytest.warns(RuntimeWarning, match="checkpoint of step 5 was loaded instead"):
         got = run(num_steps=15, checkpoint=T.Checkpoint(tmp_path, fallback=True))
     assert leaves_equal(got.state, want.state)
 

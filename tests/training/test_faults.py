@@ -12,22 +12,6 @@ from tests.training.test_minimize import ADAM, KEY, SGD, leaves_equal
 T = lt.training
 
 
-def test_fault_18_a_moving_average_is_not_poisoned_by_a_bad_step():
-    """The statistics stay where they were before the step that was skipped."""
-
-    def objective(params, key):
-        bad = jax.random.uniform(jax.random.fold_in(key, 9)) < 0.2
-        f = lambda x: jnp.sum((x - 0.45) ** 2) + jnp.where(bad, jnp.nan, 0.0)
-        return lt.expect(
-            key, f, lt.Bernoulli(params["l"]), estimator=params["e"], num_samples=4, has_aux=True
-        )
-
-    start = {"l": jnp.zeros(2), "e": lt.ScoreFunction(lt.MovingAverage())}
-    fit = lt.minimize(KEY, objective, start, ADAM, num_steps=40)
-    assert fit.history.skipped.any() and not fit.history.skipped.all()
-    assert all(np.isfinite(x).all() for x in jax.tree.leaves(fit.params))
-
-
 def test_fault_20_huge_costs():
     """Values of 1e30: their squares overflow, the fit and its standard error do not."""
     objective = lambda p, key: lt.expect(

@@ -74,6 +74,15 @@ def test_gradient_noise_against_the_exact_variance():
     assert exact.history.series["gradient_noise"]["signal_to_noise"].tolist() == [np.inf]
 
 
+def test_gradient_noise_keeps_double_precision(x64):
+    """A variance of 1e-50, which float32 does not have."""
+    objective = lambda p, key: 1e-25 * p * jax.random.normal(key, dtype=float)
+    noise = T.GradientNoise(every=1, num_replicates=100)
+    key = jax.random.key(0)
+    fit = lt.minimize(key, objective, 0.0, SGD, num_steps=1, listeners=(noise,))
+    assert 0.5e-50 < fit.history.series["gradient_noise"]["variance"][0] < 2e-50
+
+
 @functools.cache
 def iterates(optimizer=ADAM, steps=8):
     """The parameters after every step."""
@@ -127,9 +136,16 @@ def test_a_schedule_free_optimizer_is_evaluated_as_it_prescribes():
     np.testing.assert_allclose(
         fit.averaged_params["w"], np.average(shown, axis=0, weights=weights), rtol=1e-5
     )
+
+
+def test_the_parameters_for_evaluation_are_those_of_evaluate():
+    run = functools.partial(lt.minimize, KEY, noisy, START, ADAM, num_steps=2)
     twice = lambda opt_state, params: jax.tree.map(lambda x: 2 * x, params)
-    fit = lt.minimize(KEY, noisy, START, ADAM, num_steps=2, evaluate=twice)
+    fit = run(evaluate=twice)
     np.testing.assert_array_equal(fit.params["w"], 2 * fit.state.params["w"])
+    for wrong in (lambda s, p: (p, s), lambda s, p: p | {"w": p["w"][:1]}):
+        with pytest.raises(ValueError, match="evaluate=….*the structure and the shapes of those"):
+            run(evaluate=wrong)
 
 
 def spiked(p, key):
@@ -196,7 +212,9 @@ def test_representations():
 def test_a_fit_that_skips_more_than_one_step_in_a_hundred_says_so():
     bad = lambda p, key: jnp.where(jax.random.uniform(key) < 0.1, jnp.nan, (p - 1.0) ** 2)
     fit = lt.minimize(KEY, bad, 0.0, SGD, num_steps=100)
-    assert "were skipped because they were not finite: what is left is a selection" in repr(fit)
+    assert "were skipped because they were not finite: the accepted steps are a selection" in repr(
+        fit
+    )
 
 
 def test_the_type_of_the_parameters_is_kept():
@@ -216,7 +234,16 @@ def test_the_history_draws_itself():
     axes = lt.minimize(KEY, noisy, START, ADAM, num_steps=200).history.plot()
     assert axes.get_xlabel() == "step" and len(axes.lines) == 2
     means = axes.lines[1].get_ydata()
-    assert len(means) == 200 - 4 and np.isfinite(means).all()
+    assert len(means) == 200 - 3 and np.isfinite(means).all()
+
+
+def test_the_moving_mean_of_the_plot_is_that_of_the_finite_values():
+    pytest.importorskip("matplotlib").use("Agg")
+    value = np.array([1.0, 2.0, np.inf, 4.0, 5.0, np.nan, np.nan, np.nan])
+    history = lt.minimize(KEY, bowl, 0.0, SGD, num_steps=8).history
+    line = lt.replace(history, value=value).plot(window=3).lines[1]
+    assert line.get_xdata().tolist() == [1, 2, 3, 4, 5, 6]
+    np.testing.assert_array_equal(line.get_ydata(), [1.5, 3.0, 4.5, 4.5, 5.0, np.nan])
 
 
 def test_signatures():

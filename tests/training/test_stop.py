@@ -115,7 +115,20 @@ def test_drifts_of_parameters():
     assert drift(noise + jump).significant and not drift(noise + jump).persistent
 
 
-def test_quantiles_ofstudent():
+def test_a_learning_rate_of_zero_is_frozen_beside_skipped_steps():
+    """A skipped step moves nothing; its update, here nan, does not hide that the others move nothing."""
+
+    def objective(p, key):
+        bad = jax.random.uniform(jax.random.fold_in(key, 1)) < 0.02
+        return noisy_bowl(p, key) * jnp.where(bad, jnp.nan, 1.0)
+
+    rate = optax.piecewise_constant_schedule(0.05, {100: 0.0})
+    stop = Converged(every=20)
+    fit = lt.minimize(KEY, objective, jnp.full(2, 3.0), optax.sgd(rate), num_steps=2_000, stop=stop)
+    assert fit.status == "frozen" and fit.state.skipped > 0
+
+
+def test_quantiles_of_student():
     """Against tables: t(0.975; 14) = 2.1448, t(0.9995; 14) = 4.1405, t(0.975; 30) = 2.0423."""
     for p, freedom, want in ((0.975, 14, 2.1448), (0.9995, 14, 4.1405), (0.975, 30, 2.0423)):
         assert student(p, freedom) == pytest.approx(want, rel=5e-3)

@@ -60,6 +60,29 @@ def test_an_objective_that_is_no_scalar():
         lt.training.forward_mode(lambda p, k: p * jnp.ones(2))(1.0, KEY)
 
 
+def cubes(target):
+    return lt.training.with_gradient(lambda p, key: ((p - target) ** 3, 3 * (p - target) ** 2))
+
+
+def forward_cubes(target):
+    return lt.training.forward_mode(lambda p, key: (p - target) ** 3)
+
+
+@pytest.mark.parametrize("objective", [cubes, forward_cubes])
+def test_other_derivatives_are_right_or_refused(objective):
+    """With respect to what the objective closes over: right. The second one: refused, since it would be 0."""
+    value = lambda p, target: objective(target)(p, KEY)
+    assert jax.grad(value, (0, 1))(1.0, 3.0) == (12.0, -12.0)
+    slope = lambda p, target: jax.grad(value)(p, target)
+    for second in (jax.jacfwd(slope), jax.jacrev(slope)):
+        with pytest.raises(lt.DerivativeOrderError, match="right for first derivatives only"):
+            second(1.0, 3.0)
+    fit = lambda target: lt.minimize(KEY, objective(target), 1.0, SGD, num_steps=2).params
+    with pytest.raises(lt.DerivativeOrderError):
+        jax.jacfwd(fit)(3.0)
+    np.testing.assert_allclose(jax.jacfwd(slope, 1)(1.0, 3.0), 12.0)
+
+
 def test_with_gradient_is_the_function_that_computes_it():
     def by_hand(p, key):
         return ((p - 3.0) ** 2, {"p": p}), 2 * (p - 3.0)
