@@ -72,6 +72,11 @@ def placed(
 ) -> tuple[Feed, Any, HostFeed | None]:
     """The feed, the data on the devices (None where the host makes batches), and the feed of these batches or None."""
     if isinstance(data, ArrayFeed | HostFeed):
+        if batch_size not in (None, data.batch_size):
+            raise ValueError(
+                f"{where}(batch_size=…) is {batch_size}, but data is a feed of batches of {data.batch_size} rows. Leave "
+                "batch_size out."
+            )
         made = data
     elif data is None:
         if batch_size is not None:
@@ -153,7 +158,7 @@ def digest(data: Any) -> str | None:
     Equal for equal numbers, whatever the memory layout and the devices. None where there is no array, or where one is not on
     devices of this process alone.
     """
-    arrays = [x for x in jax.tree.leaves(data) if not is_key(x)]
+    arrays = [jax.random.key_data(x) if is_key(x) else x for x in jax.tree.leaves(data)]
     if not arrays or not all(x.is_fully_addressable for x in arrays):
         return None
     found = hashlib.sha256()

@@ -1,5 +1,6 @@
 """The record of a fit's steps."""
 
+import html
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,8 @@ class History(Module):
         return f"History of {len(self.value)} steps: {', '.join(columns)}"
 
     def _repr_html_(self) -> str:
+        if np.ndim(self.value) != 1:
+            return f"<pre>{html.escape(repr(self))}</pre>"
         cells = ""
         for name, column in [*((n, getattr(self, n)) for n in NUMBERS), *self.metrics.items()]:
             first, last = ends(column)
@@ -72,7 +75,13 @@ class History(Module):
           The axes.
         Raises:
           ImportError: matplotlib is not installed.
+          ValueError: it is the history of several fits, under `jax.vmap`.
         """
+        if np.ndim(self.value) != 1:
+            raise ValueError(
+                f"History.plot draws one fit; got those of shape {np.shape(self.value)}. Take one of them, "
+                "jax.tree.map(lambda x: x[0], history)."
+            )
         if ax is None:
             try:
                 import matplotlib.pyplot as plt

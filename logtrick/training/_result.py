@@ -1,5 +1,6 @@
 """The result of a fit."""
 
+import html
 from typing import Any, Generic, TypeVar
 
 import jax
@@ -67,8 +68,7 @@ class FitResult(Module, Generic[P]):
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        text = repr(self).replace("&", "&amp;").replace("<", "&lt;")
-        return f"<pre>{text}</pre>"
+        return f"<pre>{html.escape(repr(self))}</pre>"
 
     def _remarks(self) -> list[str]:
         """Skipped and clipped steps, with what they mean."""

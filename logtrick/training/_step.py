@@ -101,7 +101,8 @@ def propose(task: Task, state: FitState, key: Array, batch: tuple[Any, ...]) -> 
         clipped = (norm > most) & jnp.isfinite(norm)
         # Stopped: a derivative of the whole fit must not go through the norm, whose root has an infinite slope at 0.
         scale = lax.stop_gradient(jnp.where(clipped, most / norm, 1.0))
-        kept = jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
+        # In the wider of both dtypes: a small scale is 0 in 16 bits.
+        kept = jax.tree.map(lambda g: (g * scale).astype(g.dtype), grads)
     updates, opt_state = _update(task, state, trained, task.sign * value, kept)
     trained = optax.apply_updates(trained, updates)
     new = (merge(state.params, trained, statistics), opt_state)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from logtrick._core import checks
+from logtrick.training._adaptive import partition
 from logtrick.training._listener import Listener
 from logtrick.training._standstill import PATH, ROWS, compare, drift, frozen, looks, sketch
 
@@ -26,8 +27,8 @@ class Converged(Listener):
       after one huge gradient, or a learning rate that went to zero).
 
     A verdict counts when it is the same `repeats` times in a row, n growing by 10 % from one to the next. The rule judges
-    the recorded objective and the parameters in the form for evaluation. It looks at the parameters at multiples of `every`
-    only, so that a fit that is resumed ends at the same step.
+    the recorded objective and the parameters in the form for evaluation, without statistics of estimators. It looks
+    at the parameters at multiples of `every` only, so that a fit that is resumed ends at the same step.
 
     Measured on traces of independent noise (`benchmarks/stop_rule.py`): 0 of 4,000 that still improved by more than
     `resolution` σ stopped. Where the objective is flat from the start, half of the fits end within 8,000 steps, nine of ten
@@ -78,10 +79,14 @@ class Converged(Listener):
 
     def arrays(self) -> dict[str, Any]:
         """See `Listener.arrays`: the parameters, or a sketch of them, at every look."""
-        return {"rows": np.array(self._rows, np.float32)} if self._rows else {}
+        if not self._rows:
+            return {}
+        return {"rows": np.array(self._rows, np.float32), "every": np.int32(self.every)}
 
     def restore(self, arrays: dict[str, Any]) -> None:
-        self._rows = list(np.asarray(arrays.get("rows", ()), np.float32))
+        # Looks at other distances than those to come are not comparable with them.
+        usable = arrays.get("every", self.every) == self.every
+        self._rows = list(arrays.get("rows", ())) if usable else []
 
     def start(self, run: Any) -> None:
         if not run.step:
@@ -92,7 +97,10 @@ class Converged(Listener):
     def after_chunk(self, run: Any) -> None:
         if run.step % self.every == 0 and run.step // self.every > len(self._rows):
             params, _ = run.program.shown(run.state)
-            self._rows.append(np.asarray(sketch(params)))
+            trained, _ = partition(
+                params
+            )  # a statistic that counts steps would be a drift for ever
+            self._rows.append(np.asarray(sketch(trained)))
             self._judge(run)
 
     def _judge(self, run: Any) -> None:

@@ -166,6 +166,19 @@ def test_the_freeze_guard_keeps_adam_going():
     assert "clipped by the freeze guard" in repr(with_it)
 
 
+def test_the_freeze_guard_scales_in_float32():
+    """The gradient is 1e-6, and 6e4 in step 15: scaled to 1e-3. The factor 1.7e-8 is 0 in float16."""
+    step_15 = jax.random.key_data(jax.random.fold_in(jax.random.fold_in(KEY, 15), 1))
+
+    def objective(p, key):
+        spike = jnp.all(jax.random.key_data(key) == step_15)
+        return p.astype(jnp.float32) * jnp.where(spike, 6e4, 1e-6)
+
+    fit = lt.minimize(KEY, objective, jnp.zeros((), jnp.float16), optax.sgd(1.0), num_steps=16)
+    assert fit.history.clipped.tolist() == [False] * 15 + [True]
+    np.testing.assert_allclose(fit.history.update_norm[15], 1e-3, rtol=0.1)
+
+
 @pytest.mark.parametrize("optimizer", [ADAM, SGD], ids=["adam", "sgd"])
 def test_the_freeze_guard_does_nothing_to_an_ordinary_fit(optimizer):
     """Score-function gradients are heavy-tailed, and zero at times."""
@@ -207,6 +220,9 @@ def test_representations():
         jax.random.split(KEY)
     )
     assert "FitResult" in repr(many) and "History" in repr(many.history)
+    assert many.history._repr_html_().startswith("<pre>")
+    with pytest.raises(ValueError, match=r"draws one fit; got those of shape \(2, 2\)"):
+        many.history.plot()
 
 
 def test_a_fit_that_skips_more_than_one_step_in_a_hundred_says_so():

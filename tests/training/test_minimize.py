@@ -321,6 +321,11 @@ def test_objectives_that_are_no_scalar(value, error, match):
             "one leading axis of rows",
         ),
         ({"batch_size": 2, "data": 1.0}, TypeError, "needs a pytree of arrays"),
+        (
+            {"batch_size": 2, "data": lt.training.as_feed(jnp.ones(6), 3, KEY)},
+            ValueError,
+            "is 2, but data is a feed of batches of 3 rows",
+        ),
         ({"nonfinite": "mask"}, ValueError, '"skip", "raise" or a positive int'),
         ({"nonfinite": 0}, ValueError, "nonfinite=…"),
         (

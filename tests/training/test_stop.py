@@ -12,6 +12,7 @@ import pytest
 import logtrick as lt
 from benchmarks import stop_rule
 from logtrick.training._standstill import drift, looks, student
+from tests.training.doubles import Average
 
 KEY = jax.random.key(0)
 Converged = lt.training.Converged
@@ -71,6 +72,16 @@ def test_the_rule_ends_at_the_same_step_whatever_the_chunk_and_after_a_resume(tm
         assert np.array_equal(fit.history.value, converged().history.value)
 
 
+def test_looks_at_other_distances_are_not_taken_over(tmp_path):
+    converging(num_steps=200, checkpoint=tmp_path)
+    for every, looks_kept in ((20, 10 + 2), (10, 4)):
+        stop = Converged(resolution=0.2, every=every)
+        fit = converging(num_steps=240, checkpoint=tmp_path, stop=stop)
+        assert len(fit.state.listeners["converged"]["rows"]) == looks_kept
+        for file in sorted(tmp_path.glob("*-step-240.*")):
+            file.unlink()
+
+
 def test_a_drift_below_the_noise_is_a_noise_floor():
     """The mean falls by 1e-5 a step, its noise is 1: the parameter moves, the objective cannot show it."""
     objective = lambda p, key: p + jax.random.normal(key)
@@ -126,6 +137,24 @@ def test_a_learning_rate_of_zero_is_frozen_beside_skipped_steps():
     stop = Converged(every=20)
     fit = lt.minimize(KEY, objective, jnp.full(2, 3.0), optax.sgd(rate), num_steps=2_000, stop=stop)
     assert fit.status == "frozen" and fit.state.skipped > 0
+
+
+def test_a_statistic_that_counts_steps_is_no_drift_of_the_parameters():
+    def objective(params, key):
+        return lt.expect(
+            key,
+            lambda x: noisy_bowl(x, jax.random.fold_in(key, 3)),
+            lt.Normal(params["mean"], 1.0),
+            estimator=params["estimator"],
+            num_samples=4,
+            has_aux=True,
+        )
+
+    start = {"mean": jnp.zeros(()), "estimator": lt.ScoreFunction(Average())}
+    stop = Converged(resolution=0.2, every=20)
+    fit = lt.minimize(KEY, objective, start, optax.sgd(0.02), num_steps=20_000, stop=stop)
+    assert fit.status == "converged"
+    assert int(fit.params["estimator"].baseline.count) == len(fit.history.value)
 
 
 def test_quantiles_of_student():
