@@ -89,12 +89,13 @@ class Calls:
         finally:
             self.in_flight = False
         if self._batches is not None:
-            position = put_replicated(self.mesh, jax.device_put(after))
-            state, self._position = replace(state, position=position), after
+            self._position = after
+            state = replace(state, position=put_replicated(self.mesh, jax.device_put(after)))
         elapsed = time.monotonic() - began
         if count:
             self.seconds += elapsed
-            self._step_seconds, self._last_count = elapsed / count, count
+            self._step_seconds = elapsed / count
+            self._last_count = count
         self.program.step_seconds[self._kinds] = self._step_seconds
         return state, [part.columns() for part in rows], int(in_a_row)
 

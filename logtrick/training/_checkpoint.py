@@ -76,7 +76,9 @@ class Checkpoint(Listener):
         self._ready = False
 
     def start(self, run: Any) -> None:
-        self._ready, self._saved, self._last = False, -1, time.monotonic()
+        self._ready = False
+        self._saved = -1  # the step of the last save
+        self._last = time.monotonic()
         self._digest = digest(run.data)
         if run.writes:
             self._store = Store(self.folder, keep=self.keep)
@@ -166,7 +168,8 @@ class Checkpoint(Listener):
             "shapes": _shapes({"series": history.series, "listeners": state.listeners}),
         }
         self._store.save(run.step, state, extra)
-        self._saved, self._last = run.step, time.monotonic()
+        self._saved = run.step
+        self._last = time.monotonic()
 
 
 def _identity(run: Any) -> dict[str, Any]:

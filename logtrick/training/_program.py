@@ -155,7 +155,8 @@ def _advance(
 
     # A step is traced once, here, so that the shapes of its records are known before the loop begins.
     closed, shapes = jaxpr_of(step, state, step_keys[0], data, jnp.zeros((), jnp.int32))
-    tree, kinds = jax.tree.structure(shapes), shapes[1]
+    tree = jax.tree.structure(shapes)
+    kinds = shapes[1]  # of the records
 
     def body(i: Array, carry: tuple[FitState, Array, Array]) -> tuple[FitState, Array, Array]:
         state, counters, rows = carry

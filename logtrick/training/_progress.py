@@ -42,11 +42,13 @@ class ProgressBar(Listener):
         self, total: int | None = None, label: str = "", file: TextIO | None = None
     ) -> None:
         self.total, self.label, self.file = total, label, file
-        self._before = self._now = self._lines = 0
-        self._shown = 0
+        self._now = self._lines = 0
 
     def start(self, run: Any) -> None:
-        self._before, self._shown = self._now, run.first_step
+        if self.total is None:
+            self._now = self._lines = 0  # the bar may have shown another fit
+        self._before = self._now
+        self._shown = run.first_step
         self._now = self._before + run.first_step
         self._job = self.total or self._before + run.num_steps
         self._began = time.monotonic()
@@ -80,10 +82,11 @@ class ProgressBar(Listener):
         return is_terminal(self.file or sys.stderr)
 
     def _draw(self, text: str, last: bool = False) -> None:
-        redraws = self._redraws()
-        before, after = ("\r\x1b[2K", "\n" if last else "") if redraws else ("", "\n")
+        line = text + "\n"
+        if self._redraws():
+            line = "\r\x1b[2K" + (line if last else text)
         if self._works:
-            self._works = write(self.file or sys.stderr, before + text + after)
+            self._works = write(self.file or sys.stderr, line)
 
     def _prefix(self) -> str:
         return self.label + ": " if self.label else ""

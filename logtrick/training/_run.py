@@ -49,7 +49,8 @@ class Run:
         listeners: Sequence[Listener],
         saver: Listener | None = None,
     ) -> None:
-        self.program, self.task, self.where = program, program.task, program.task.where
+        self.program, self.task = program, program.task
+        self.where = self.task.where
         self._processes = Processes(self.task.mesh)
         self.writes, self.several_processes = self._processes.writes, self._processes.several
         self._calls = Calls(program, state, data)
@@ -57,7 +58,8 @@ class Run:
         # A checkpoint is read before the other listeners start, and written when they have seen the same step.
         savers = [] if saver is None else [saver]
         visited = [x for x in listeners if self.writes or not x.first_process_only]
-        self.listeners, self._visited = [*listeners, *savers], [*visited, *savers]
+        self.listeners = [*listeners, *savers]
+        self._visited = [*visited, *savers]
         self._interrupt = Interrupt(terminates=saver is not None)
         self._starting: list[Listener | Interrupt] = [self._interrupt, *savers, *visited]
         self.step = self.first_step = 0
@@ -251,7 +253,8 @@ class Run:
 
     def _call(self, count: int) -> int:
         """Take `count` compiled steps; returns how many of the last ones in a row were skipped."""
-        together, self._together = self._together, False
+        together = self._together
+        self._together = False
         try:
             state, records, skipped_in_a_row = self._calls.take(self.state, count)
         except Exception as error:

@@ -271,6 +271,14 @@ def test_progress_over_a_job_of_two_fits(capsys):
     assert [line.split(" steps")[0] for line in lines] == [f"job: {n}/20" for n in (5, 10, 15, 20)]
 
 
+def test_a_bar_may_show_one_fit_after_the_other(capsys):
+    bar = lt.training.ProgressBar(file=sys.stderr)
+    for _ in range(2):
+        lt.minimize(KEY, bowl, 0.0, SGD, num_steps=10, chunk=5, progress=bar)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "compiling" not in line]
+    assert [line.split(" steps")[0] for line in lines] == 2 * ["5/10", "10/10"]
+
+
 def test_the_bar_on_a_terminal_is_redrawn(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     bar = lt.training.ProgressBar()
