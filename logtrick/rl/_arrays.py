@@ -47,7 +47,13 @@ def steps(where: str, **named: Any) -> list[Array]:
 
 def group(where: str, log_probs: Any, rewards: Any, mask: Any) -> tuple[Array, Array, Array]:
     """Log-probs (G, T), rewards (G,) held constant and mask (G, T) of one group; padding has log-prob 0."""
-    rewards = stop(group_rewards(where, rewards))
+    rewards = stop(real(where, "rewards", rewards))
+    if rewards.ndim != 1:
+        raise ValueError(
+            f"{where}(rewards=…) needs one reward for each sequence of ONE group, shape (G,); got {rewards.shape}."
+            " Use jax.vmap over groups."
+        )
+    at_least_two(where, "rewards", rewards)
     log_probs, mask = draws(where, "log_probs", log_probs, mask)
     if len(log_probs) != len(rewards):
         raise ValueError(
@@ -55,18 +61,6 @@ def group(where: str, log_probs: Any, rewards: Any, mask: Any) -> tuple[Array, A
             " Pass arrays of one group."
         )
     return log_probs, rewards, mask
-
-
-def group_rewards(where: str, rewards: Any) -> Array:
-    """The rewards of one group: rank 1, at least two."""
-    rewards = real(where, "rewards", rewards)
-    if rewards.ndim != 1:
-        raise ValueError(
-            f"{where}(rewards=…) needs one reward for each sequence of ONE group, shape (G,); got {rewards.shape}."
-            " Use jax.vmap over groups."
-        )
-    at_least_two(where, "rewards", rewards)
-    return rewards
 
 
 def draws(where: str, name: str, log_probs: Any, mask: Any) -> tuple[Array, Array]:

@@ -1,13 +1,14 @@
 """Averages of the iterates: they have less noise than the last one, and cost one more copy of the parameters."""
 
 import abc
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
-from logtrick._core.module import Module, static
+from logtrick._core.module import Module, assign, static
 
 Array = jax.Array
 
@@ -52,7 +53,28 @@ class Average(Module, abstract=True):
         """
 
 
-class PolyakAverage(Average):
+class _Mean(Average, abstract=True):
+    """θ̄ ← θ̄ + s(n) (θ − θ̄), with θ the n-th iterate that is averaged. The state is (θ̄, n)."""
+
+    @abc.abstractmethod
+    def share(self, count: Array) -> Array:
+        """s(n), of the latest iterate; s(1) = 1."""
+
+    def start(self, params: Any) -> Any:
+        return jax.tree.map(_wide_zeros, params), jnp.zeros((), jnp.int32)
+
+    def update(self, state: Any, params: Any, step: Array) -> Any:
+        mean, count = state
+        count = count + 1
+        share = self.share(count)
+        return jax.tree.map(lambda m, p: m + share.astype(m.dtype) * (p - m), mean, params), count
+
+    def value(self, state: Any, params: Any) -> Any:
+        mean, count = state
+        return jax.tree.map(lambda m, p: jnp.where(count > 0, m, p).astype(p.dtype), mean, params)
+
+
+class PolyakAverage(_Mean):
     """The mean of the iterates from a step on (Polyak–Ruppert averaging).
 
     θ̄ₙ = 1/(n − s) Σ_{t>s} θₜ over the accepted steps. For a fit of n steps, s = n/2 forgets the start.
@@ -73,23 +95,18 @@ class PolyakAverage(Average):
     first: int = static()
 
     def __init__(self, start: int = 0) -> None:
-        object.__setattr__(self, "first", checks.positive_int("PolyakAverage", "start", start, 0))
-
-    def start(self, params: Any) -> Any:
-        return jax.tree.map(_wide_zeros, params), jnp.zeros((), jnp.int32)
+        assign(self, first=checks.positive_int("PolyakAverage", "start", start, 0))
 
     def update(self, state: Any, params: Any, step: Array) -> Any:
-        mean, count = state
-        count = count + (step >= self.first)
-        weight = lambda m: (step >= self.first) / jnp.maximum(count, 1).astype(m.dtype)
-        return jax.tree.map(lambda m, p: m + weight(m) * (p - m), mean, params), count
+        new = super().update(state, params, step)
+        return jax.tree.map(lambda n, o: jnp.where(step >= self.first, n, o), new, state)
 
-    def value(self, state: Any, params: Any) -> Any:
-        mean, count = state
-        return jax.tree.map(lambda m, p: jnp.where(count > 0, m, p).astype(p.dtype), mean, params)
+    def share(self, count: Array) -> Array:
+        """1/n."""
+        return 1.0 / count
 
 
-class ExponentialAverage(Average):
+class ExponentialAverage(_Mean):
     """The exponentially weighted mean of the iterates, without the bias of its start.
 
     θ̄ₙ = Σₜ dⁿ⁻ᵗ θₜ / Σₜ dⁿ⁻ᵗ, d = `decay`: a mean of about 1/(1 − d) iterates.
@@ -112,18 +129,9 @@ class ExponentialAverage(Average):
                 f"ExponentialAverage(decay=…) needs a number in (0, 1); got {self.decay}. Pass 0.999, say."
             )
 
-    def start(self, params: Any) -> Any:
-        return jax.tree.map(_wide_zeros, params), jnp.zeros(())
-
-    def update(self, state: Any, params: Any, step: Array) -> Any:
-        mean, weight = state
-        weight = self.decay * weight + (1 - self.decay)
-        share = lambda m: ((1 - self.decay) / weight).astype(m.dtype)
-        return jax.tree.map(lambda m, p: m + share(m) * (p - m), mean, params), weight
-
-    def value(self, state: Any, params: Any) -> Any:
-        mean, weight = state
-        return jax.tree.map(lambda m, p: jnp.where(weight > 0, m, p).astype(p.dtype), mean, params)
+    def share(self, count: Array) -> Array:
+        """(1 − d) / (1 − dⁿ)."""
+        return (1 - self.decay) / -jnp.expm1(count * math.log(self.decay))
 
 
 def _wide_zeros(x: Any) -> Array:

@@ -31,6 +31,7 @@ class Epochs:
         self.factory = factory
         self.batch_size = batch_size
         self.num_rows = num_rows
+        self.expected = None if num_rows is None else num_rows // batch_size
         self.where = where
         self.form: _Form | None = None
 
@@ -43,7 +44,8 @@ class Epochs:
             try:
                 for item in iterator:
                     count += 1
-                    self._check_not_more(epoch, count)
+                    if self.expected is not None and count > self.expected:
+                        raise self._other_number(epoch, f"more than {self.expected}")
                     if count > skip:
                         yield self._checked(epoch, count, item), (epoch, count)
             finally:
@@ -82,17 +84,6 @@ class Epochs:
             )
         return item
 
-    def _expected(self) -> int | None:
-        return None if self.num_rows is None else self.num_rows // self.batch_size
-
-    def _check_not_more(self, epoch: int, count: int) -> None:
-        expected = self._expected()
-        if expected is not None and count > expected:
-            raise ValueError(
-                f"{self.where}(num_rows=…) needs the number of rows of an epoch; got {self.num_rows}, but epoch {epoch} has "
-                f"more than {expected} batches of {self.batch_size} rows. Pass the true number."
-            )
-
     def _check_whole(self, epoch: int, count: int, skipped: int) -> None:
         if count == 0:
             raise ValueError(
@@ -104,12 +95,14 @@ class Epochs:
                 f"{self.where}(data=…): epoch {epoch} has {count} batches, but the run had taken {skipped} of it. Resume "
                 "with the data of the run."
             )
-        expected = self._expected()
-        if expected is not None and count < expected:
-            raise ValueError(
-                f"{self.where}(num_rows=…) needs the number of rows of an epoch; got {self.num_rows}, but epoch {epoch} has "
-                f"only {count} batches of {self.batch_size} rows. Pass the true number."
-            )
+        if self.expected is not None and count < self.expected:
+            raise self._other_number(epoch, f"only {count}")
+
+    def _other_number(self, epoch: int, count: str) -> ValueError:
+        return ValueError(
+            f"{self.where}(num_rows=…) needs the number of rows of an epoch; got {self.num_rows}, but epoch {epoch} has "
+            f"{count} batches of {self.batch_size} rows. Pass the true number."
+        )
 
 
 def _words(form: _Form) -> str:

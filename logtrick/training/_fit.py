@@ -2,6 +2,7 @@
 
 import logging
 import pathlib
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -28,67 +29,51 @@ from logtrick.training._step import Task
 _LOG = logging.getLogger("logtrick")
 
 
-def fit(
-    where: str,
-    sign: int,
-    key: Any,
-    objective: Any,
-    params: Any,
-    optimizer: Any,
-    *,
-    num_steps: Any,
-    data: Any,
-    batch_size: Any,
-    chunk: Any,
-    listeners: Any,
-    callback: Any,
-    progress: Any,
-    checkpoint: Any,
-    resume: bool,
-    stop: Any,
-    average: Any,
-    evaluate: Any,
-    nonfinite: Any,
-    freeze_guard: Any,
-    mesh: Any,
-) -> FitResult[Any]:
-    """Check the arguments, find the compiled program, and run it: `minimize` for `sign` 1, `maximize` for −1."""
-    check_swapped(where, key, params)
-    key = as_key(key)
-    arguments.check_counts(where, num_steps, chunk, average)
-    arguments.check_functions(where, objective, optimizer)
-    arguments.check_options(where, freeze_guard, callback=callback, evaluate=evaluate)
-    mesh = automatic_mesh(where, mesh)
-    given = {"params": params, "data": data}
-    params = arguments.arrays(where, params)
-    feed, data, host = placed(where, data, batch_size, key, mesh)
-    _say_of_double_precision(where, **given)
-    check_objective(where, objective, feed.source != "none")
+def fit(where: str, sign: int, call: SimpleNamespace) -> FitResult[Any]:
+    """Check the arguments, find the compiled program, and run it.
+
+    Args:
+      where: the public function, for messages.
+      sign: 1 to minimize, −1 to maximize.
+      call: the arguments of `lt.minimize`, by name.
+    """
+    check_swapped(where, call.key, call.params)
+    key = as_key(call.key)
+    arguments.check_counts(where, call.num_steps, call.chunk, call.average)
+    arguments.check_functions(where, call.objective, call.optimizer)
+    arguments.check_options(
+        where, call.freeze_guard, callback=call.callback, evaluate=call.evaluate
+    )
+    mesh = automatic_mesh(where, call.mesh)
+    params = arguments.arrays(where, call.params)
+    feed, data, host = placed(where, call.data, call.batch_size, key, mesh)
+    _say_of_double_precision(where, params=call.params, data=call.data)
+    check_objective(where, call.objective, feed.source != "none")
     task = Task(
         where=where,
-        objective=objective,
-        optimizer=optax.with_extra_args_support(optimizer),
+        objective=call.objective,
+        optimizer=optax.with_extra_args_support(call.optimizer),
         sign=sign,
-        limit=arguments.limit(where, nonfinite),
+        limit=arguments.limit(where, call.nonfinite),
         feed=feed,
-        freeze_guard=freeze_guard,
-        average=average,
-        evaluate=evaluate,
+        freeze_guard=call.freeze_guard,
+        average=call.average,
+        evaluate=call.evaluate,
         mesh=mesh,
         functions=tuple(functions_in(jax.tree.structure(params))),
     )
     program = PROGRAMS.find(task)
-    others = _listeners(where, listeners, stop, callback, progress)
-    saver = _checkpoint(where, checkpoint, resume)
+    others = _listeners(where, call)
+    saver = _checkpoint(where, call.checkpoint, call.resume)
     params, key_data = _mesh.put_replicated(mesh, (params, jax.random.key_data(key)))
     position = feed.position(host or data)
     state = program.begin(params, key_data, position, key_impl=jax.random.key_impl(key))
     if program.traced or any(is_tracer(leaf) for leaf in jax.tree.leaves((state, data))):
         arguments.refuse_host(where, others, saver, host)
-        return _traced(program, state, data, num_steps)
+        return _traced(program, state, data, call.num_steps)
     if host is not None:
-        data = HostBatches(host, mesh, where, chunk)
-    return Run(program, state, data, num_steps, chunk, others, saver)()
+        data = HostBatches(host, mesh, where, call.chunk)
+    return Run(program, state, data, call.num_steps, call.chunk, others, saver)()
 
 
 def _say_of_double_precision(where: str, **given: Any) -> None:
@@ -104,14 +89,12 @@ def _say_of_double_precision(where: str, **given: Any) -> None:
             )
 
 
-def _listeners(
-    where: str, listeners: Any, stop: Any, callback: Any, progress: Any
-) -> list[Listener]:
+def _listeners(where: str, call: SimpleNamespace) -> list[Listener]:
     """The given listeners, and those that `stop`, `callback` and `progress` stand for."""
-    found = arguments.listeners(where, listeners, stop)
-    if callback is not None:
-        found.append(Callback(callback))
-    bar = progress_listener(where, progress)
+    found = arguments.listeners(where, call.listeners, call.stop)
+    if call.callback is not None:
+        found.append(Callback(call.callback))
+    bar = progress_listener(where, call.progress)
     if bar is not None:
         found.append(bar)
     return found

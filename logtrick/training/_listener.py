@@ -44,34 +44,17 @@ class Listener:
         constructor_in_words(cls)
 
     def start(self, run: "Run") -> None:
-        """The fit begins, or goes on from a checkpoint: `run.step` steps were taken before.
-
-        Args:
-          run: the fit in progress.
-        """
+        """The fit begins, or goes on from a checkpoint: `run.step` steps were taken before."""
 
     def after_chunk(self, run: "Run") -> None:
-        """The fit is at `run.step`; `run.stop(status, reason)` ends it.
-
-        Args:
-          run: the fit in progress.
-        """
+        """The fit is at `run.step`; `run.stop(status, reason)` ends it."""
 
     def close(self, run: "Run", error: BaseException | None) -> None:
-        """The fit is over.
-
-        Args:
-          run: the fit, with `run.status`.
-          error: what ended it, or None.
-        """
+        """The fit is over, with `run.status`; `error` is the exception that ended it, or None."""
 
     def arrays(self) -> dict[str, Any]:
         """The NumPy arrays that a resumed fit needs; they are saved in checkpoints."""
         return {}
 
     def restore(self, arrays: dict[str, Any]) -> None:
-        """Take over the arrays of the fit that is resumed; called before `start`.
-
-        Args:
-          arrays: what `arrays()` returned when the checkpoint was saved.
-        """
+        """Take over what `arrays()` returned in the fit that is resumed; called before `start`."""

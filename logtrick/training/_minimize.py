@@ -3,6 +3,7 @@
 import inspect
 import pathlib
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import optax
@@ -119,8 +120,7 @@ def minimize(
       >>> round(jax.nn.sigmoid(fit.params).item(), 2)                   # x = 0 costs 0.2025, x = 1 0.3025
       0.0
     """
-    arguments_of_call = dict(locals())  # before anything else is local
-    return fit("lt.minimize", 1, **arguments_of_call)
+    return fit("lt.minimize", 1, SimpleNamespace(**locals()))  # its locals are its arguments
 
 
 _SIGNATURE = inspect.signature(minimize)
@@ -163,4 +163,4 @@ def maximize(*args: Any, **options: Any) -> Any:
     """
     bound = _SIGNATURE.bind(*args, **options)
     bound.apply_defaults()
-    return fit("lt.maximize", -1, **bound.arguments)
+    return fit("lt.maximize", -1, SimpleNamespace(**bound.arguments))

@@ -69,16 +69,6 @@ def test_fault_51_a_host_function_is_called_afresh_in_every_step():
     assert np.all(np.diff(values) >= 1)
 
 
-def test_fault_55_an_optimizer_state_of_other_parameters(tmp_path):
-    """(3,) and (3, 1) would broadcast to (3, 3) silently."""
-    run = lambda start: lt.minimize(
-        KEY, lambda p, key: jnp.sum(p**2), start, ADAM, num_steps=2, checkpoint=tmp_path
-    )
-    run(jnp.ones(3))
-    with pytest.raises(lt.CheckpointError, match=r"is of another state"):
-        run(jnp.ones((3, 1)))
-
-
 def test_fault_60_another_function_or_optimizer(tmp_path):
     objective = lambda p, key: jnp.sum(p**2)
     lt.minimize(KEY, objective, jnp.ones(3), ADAM, num_steps=2, checkpoint=tmp_path)

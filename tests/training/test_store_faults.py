@@ -36,13 +36,9 @@ def test_a_writer_killed_at_every_single_operation_leaves_a_good_checkpoint(tmp_
     assert writers("exhaustive", tmp_path) >= 40
 
 
-def test_a_writer_killed_at_random_moments_leaves_a_good_checkpoint(tmp_path):
-    assert writers("random", tmp_path, 5) >= 5
-
-
-@pytest.mark.full
-def test_a_writer_killed_40_times_leaves_a_good_checkpoint(tmp_path):
-    assert writers("random", tmp_path, 40) >= 40
+@pytest.mark.parametrize("kills", [5, pytest.param(40, marks=pytest.mark.full)])
+def test_a_writer_killed_at_random_moments_leaves_a_good_checkpoint(tmp_path, kills):
+    assert writers("random", tmp_path, kills) >= kills
 
 
 def test_a_forked_worker_does_not_keep_the_lock(tmp_path):
