@@ -96,6 +96,7 @@ class Motion(NamedTuple):
 
 def drift(rows: np.ndarray) -> Motion:
     """Compare the parameters of the third and the last quarter of the looks; at least 16."""
+    rows = np.asarray(rows, np.float64)  # in float32 products of their norms are 0 or inf
     quarter = len(rows) // 4
     second, early, late = (rows[len(rows) - k * quarter :][:quarter] for k in (3, 2, 1))
     blocks = min(_BLOCKS, quarter)
@@ -129,6 +130,7 @@ def student(p: float, freedom: int) -> float:
 
 def frozen(path: float, rows: np.ndarray, gradient_norms: Any, window: int) -> bool:
     """Whether all updates of a window together are small against the parameters, and the gradient is not."""
+    rows = np.asarray(rows, np.float64)
     scale = max(np.linalg.norm(rows, axis=1).max(), np.ptp(rows, axis=0).max(initial=0.0))
     norms = np.asarray(gradient_norms, np.float64)
     norms = np.where(np.isfinite(norms), norms, np.inf)

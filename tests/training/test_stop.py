@@ -11,7 +11,7 @@ import pytest
 
 import logtrick as lt
 from benchmarks import stop_rule
-from logtrick.training._standstill import drift, looks, student
+from logtrick.training._standstill import drift, frozen, looks, student
 from tests.training.doubles import Average
 
 KEY = jax.random.key(0)
@@ -155,6 +155,13 @@ def test_a_statistic_that_counts_steps_is_no_drift_of_the_parameters():
     fit = lt.minimize(KEY, objective, start, optax.sgd(0.02), num_steps=20_000, stop=stop)
     assert fit.status == "converged"
     assert int(fit.params["estimator"].baseline.count) == len(fit.history.value)
+
+
+def test_parameters_that_are_all_zero_or_huge_are_judged():
+    """Of float32 numbers, whose products would be 0 / 0 and inf."""
+    assert drift(np.zeros((20, 3), np.float32)) == (False, False)
+    huge = np.full((20, 3), 1e20, np.float32)
+    assert not frozen(1e19, huge, np.ones(20), 5) and frozen(1e15, huge, np.ones(20), 5)
 
 
 def test_quantiles_of_student():
