@@ -248,9 +248,8 @@ def test_half_precision_is_summed_in_single():
         return jax.grad(loss)(log_probs)[:, 0].astype(jnp.float32)
 
     exact = gradient(*(x.astype(jnp.float32) for x in given))
-    np.testing.assert_allclose(
-        gradient(*given), exact, rtol=0.005
-    )  # the result is rounded to bfloat16
+    # The result is rounded to bfloat16.
+    np.testing.assert_allclose(gradient(*given), exact, rtol=0.005)
 
 
 @pytest.mark.parametrize("loss", [lt.rl.rloo, lt.rl.grpo])

@@ -89,10 +89,8 @@ def test_at_most_two_compilations_and_none_for_the_second_call(caplog):
         traces.append(1)
         return noisy(params, key)
 
-    start = {
-        "w": np.zeros(2, np.float32),
-        "b": 2.0,
-    }  # a Python scalar is weakly typed: no second compilation for it
+    # A Python scalar is weakly typed: no second compilation for it.
+    start = {"w": np.zeros(2, np.float32), "b": 2.0}
     run = functools.partial(
         lt.minimize, objective=objective, params=start, optimizer=ADAM, chunk=10
     )
