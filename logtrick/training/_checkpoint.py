@@ -13,7 +13,7 @@ from logtrick._core.errors import CheckpointError
 from logtrick._core.module import replace
 from logtrick.training import _manifest
 from logtrick.training._feed import digest
-from logtrick.training._folder import Entry, entries
+from logtrick.training._folder import Entry, absolute, entries
 from logtrick.training._history import FLAGS, NUMBERS, History
 from logtrick.training._listener import Listener
 from logtrick.training._store import Store, newest_intact, read_entry
@@ -88,7 +88,7 @@ class Checkpoint(Listener):
 
     def _resume(self, run: Any) -> None:
         """Go on from the newest checkpoint, if there is one; every process of the fit reads it, only the first one writes."""
-        path = pathlib.Path(self.folder).expanduser().absolute()
+        path = absolute(self.folder)
         if not path.exists() or not entries(path):
             return
 

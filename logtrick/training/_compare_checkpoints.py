@@ -13,7 +13,7 @@ from logtrick._core.calls import described, in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, static
 from logtrick._core.objectives import value_and_aux
-from logtrick.training._folder import entries
+from logtrick.training._folder import absolute, steps
 from logtrick.training._store import read_params
 
 _BLOCK = 64  # replicates evaluated at once
@@ -139,8 +139,7 @@ def _parameters(where: str, checkpoints: Any, like: Any) -> dict[Any, Any]:
             raise ValueError(
                 f"{where}(like=…) needs the form of the parameters to read them from a folder. Pass the initial parameters."
             )
-        steps = dict.fromkeys(entry.step for entry in entries(pathlib.Path(checkpoints)))
-        given = {step: read_params(checkpoints, like, step=step) for step in steps}
+        given = {n: read_params(checkpoints, like, step=n) for n in steps(absolute(checkpoints))}
     elif isinstance(checkpoints, Mapping):
         given = dict(checkpoints)
     elif isinstance(checkpoints, Sequence):

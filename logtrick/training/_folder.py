@@ -44,6 +44,17 @@ def entries(path: pathlib.Path) -> list[Entry]:
     return sorted(Entry(int(match[1]), int(match[2]), file) for match, file in found)
 
 
+def steps(path: pathlib.Path) -> list[int]:
+    """The steps of which there are checkpoints; one that was saved twice is listed where it was saved last."""
+    newest_first = dict.fromkeys(entry.step for entry in reversed(entries(path)))
+    return list(reversed(newest_first))
+
+
+def absolute(folder: str | pathlib.Path) -> pathlib.Path:
+    """The path of a folder as users write it, "~/runs" included."""
+    return pathlib.Path(folder).expanduser().absolute()
+
+
 class Folder:
     """The one writer of a folder.
 

@@ -13,7 +13,7 @@ from logtrick._core.calls import in_words
 from logtrick._core.errors import CheckpointError
 from logtrick._version import __version__
 from logtrick.training import _archive, _leaves, _manifest
-from logtrick.training._folder import Entry, Folder, entries
+from logtrick.training._folder import Entry, Folder, absolute, entries, steps
 from logtrick.training._manifest import DamagedError
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ class Store:
 
     def __init__(self, folder: str | pathlib.Path, keep: int = 3) -> None:
         keep = checks.positive_int("Store", "keep", keep)
-        self._folder = Folder(pathlib.Path(folder).expanduser().absolute(), keep)
+        self._folder = Folder(absolute(folder), keep)
 
     @property
     def folder(self) -> pathlib.Path:
@@ -90,9 +90,7 @@ class Store:
 
     def steps(self) -> list[int]:
         """The steps of which there are checkpoints, damaged ones included, in the order in which they were saved."""
-        # A step that was saved twice is listed where it was saved last: from the end, the first one counts.
-        newest_first = dict.fromkeys(entry.step for entry in reversed(entries(self.folder)))
-        return list(reversed(newest_first))
+        return steps(self.folder)
 
     def load(
         self, step: int | None = None, like: Any = None, *, at: str = "", fallback: bool = False
@@ -180,8 +178,7 @@ def read_params(
         is_number = type(leaf) in (bool, int, float)
         return jnp.asarray(leaf, jnp.result_type(leaf)) if is_number else leaf
 
-    path = pathlib.Path(folder).expanduser().absolute()
-    return _load(path, step, jax.tree.map(as_in_fit, like), at, fallback)[0]
+    return _load(absolute(folder), step, jax.tree.map(as_in_fit, like), at, fallback)[0]
 
 
 def _load(
@@ -232,8 +229,8 @@ def _chosen(folder: pathlib.Path, step: int | None) -> list[Entry]:
         raise CheckpointError(folder, "has no checkpoints.")
     chosen = [entry for entry in found if step is None or entry.step == step]
     if not chosen:
-        steps = sorted({entry.step for entry in found})
-        raise CheckpointError(folder, f"has no checkpoint of step {step}; it has {steps}.")
+        saved = sorted({entry.step for entry in found})
+        raise CheckpointError(folder, f"has no checkpoint of step {step}; it has {saved}.")
     return chosen
 
 

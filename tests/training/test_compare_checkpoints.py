@@ -9,6 +9,7 @@ import pytest
 import logtrick as lt
 
 KEY = jax.random.key(5)
+SGD = optax.sgd(0.25)
 compare = lt.training.compare_checkpoints
 
 
@@ -41,6 +42,17 @@ def test_a_folder_of_checkpoints(tmp_path):
     found = compare(KEY, noisy, tmp_path, like=fit.params, num_replicates=4)
     assert found.names == (4, 6)
     np.testing.assert_allclose(found.difference, [0.25**2 - 0.0625**2, 0.0], atol=1e-5)
+
+
+def test_the_newest_is_the_one_saved_last_not_that_of_the_largest_step(tmp_path):
+    fit = lambda start, steps: lt.minimize(
+        KEY, noisy, start, SGD, num_steps=steps, checkpoint=tmp_path, resume=False
+    )
+    fit(4.0, 2)
+    fit(8.0, 1)
+    found = compare(KEY, noisy, tmp_path, like=0.0, num_replicates=4)
+    assert found.names == (2, 1)
+    np.testing.assert_allclose(found.difference, [1.0 - 16.0, 0.0], atol=1e-5)
 
 
 @pytest.mark.parametrize(
