@@ -48,8 +48,8 @@ def test_the_newest_is_the_one_saved_last_not_that_of_the_largest_step(tmp_path)
     fit = lambda start, steps: lt.minimize(
         KEY, noisy, start, SGD, num_steps=steps, checkpoint=tmp_path, resume=False
     )
-    fit(4.0, 2)
-    fit(8.0, 1)
+    for start, steps in ((2.0, 1), (4.0, 2), (8.0, 1)):
+        fit(start, steps)
     found = compare(KEY, noisy, tmp_path, like=0.0, num_replicates=4)
     assert found.names == (2, 1)
     np.testing.assert_allclose(found.difference, [1.0 - 16.0, 0.0], atol=1e-5)
