@@ -124,6 +124,8 @@ def listeners(where: str, given: Any, stop: Any) -> list[Listener]:
             )
         if isinstance(listener, Checkpoint):
             raise TypeError(f"{where}({name}=…) got a Checkpoint. Pass it as checkpoint=….")
+        if listener.every is not None:
+            checks.positive_int(type(listener).__name__, "every", listener.every)
     all_of_them = [*given, *stops]
     named = [listener.name for listener in all_of_them if listener.name is not None]
     for name in named:

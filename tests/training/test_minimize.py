@@ -308,6 +308,11 @@ def test_objectives_that_are_no_scalar(value, error, match):
         ({"average": 0.9}, TypeError, "PolyakAverage"),
         ({"listeners": lt.training.ProgressBar()}, TypeError, "needs a tuple of listeners"),
         ({"listeners": (print,)}, TypeError, "Subclass lt.training.Listener"),
+        (
+            {"listeners": (lt.training.JSONLines("x", every=-3),)},
+            ValueError,
+            r"JSONLines\(every=…\) needs an int of at least 1; got -3",
+        ),
         ({"stop": True}, TypeError, "stop="),
         ({"checkpoint": 3}, TypeError, "needs a folder"),
         ({"mesh": 4}, TypeError, "jax.sharding.Mesh"),
