@@ -32,7 +32,7 @@ def logit(p):
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["id"])
-def test_oracles(row, x64):
+def test_moments_are_those_of_the_oracles(row, x64):
     p, size = row["params"]["p"], row["params"]["group"]
     loss = LOSSES[row["id"].split("/")[-1]]
 
@@ -91,7 +91,7 @@ def test_grpo_without_its_two_biases_is_rloo(x64):
         np.testing.assert_allclose(ours, theirs, rtol=1e-10)
 
 
-def test_the_bias_of_the_sequence_mean(x64):
+def test_the_bias_of_the_sequence_mean_is_as_stated(x64):
     def grpo(log_probs, rewards, mask):
         return lt.rl.grpo(log_probs, rewards, mask=mask, advantage=lt.rl.LeaveOneOutAdvantage())
 
@@ -101,7 +101,7 @@ def test_the_bias_of_the_sequence_mean(x64):
     np.testing.assert_allclose(-of_sequences(grpo)[1], by_hand, rtol=1e-10)
 
 
-def test_the_token_mean_of_one_group_by_hand(x64):
+def test_the_token_mean_of_one_group_is_that_by_hand(x64):
     index = jnp.array([0, 2])
     lengths = 3.0
     rewards, counts = REWARD[index], COUNTS[index]
@@ -119,7 +119,7 @@ def test_the_token_mean_of_one_group_by_hand(x64):
     np.testing.assert_allclose(jax.grad(loss)(logit(P)), by_hand, rtol=1e-10)
 
 
-def test_the_bias_of_the_token_mean(x64):
+def test_the_bias_of_the_token_mean_is_as_stated(x64):
     """Over all 27 groups of three answers, each weighted by its probability, in NumPy."""
 
     def grpo(log_probs, rewards, mask):
@@ -173,7 +173,7 @@ def test_truncated_weights_are_biased_within_their_bound(x64):
     assert 0 < abs(mean + 0.16) <= p * (1 + p)  # max|r ∇log π| · P(w > c), and the baseline's part
 
 
-def test_second_derivatives(x64):
+def test_second_derivatives_of_rloo_are_unbiased_and_of_grpo_refused(x64):
     theta, weights = logit(P), jnp.array([1 - P, P])
 
     def of_group(theta, bits):
@@ -253,20 +253,20 @@ def test_half_precision_is_summed_in_single():
 
 
 @pytest.mark.parametrize("loss", [lt.rl.rloo, lt.rl.grpo])
-def test_an_answer_that_the_policy_cannot_give(loss):
+def test_an_answer_that_the_policy_cannot_give_has_a_nan_gradient(loss):
     rewards = jnp.array([1.0, 0.0])
     for bad in (jnp.nan, -jnp.inf):
         assert jnp.isnan(jax.grad(lambda lp: loss(lp, rewards))(jnp.array([bad, -1.0]))[0])
 
 
-def test_rewards_as_people_have_them():
+def test_boolean_and_integer_rewards_are_those_of_floats():
     exact = jax.grad(lambda lp: lt.rl.rloo(lp, jnp.array([1.0, 0.0])))(jnp.zeros(2))
     for rewards in ([True, False], [1, 0], np.array([1, 0]), jnp.array([True, False])):
         grad = jax.grad(lambda lp: lt.rl.rloo(lp, rewards))(jnp.zeros(2))
         np.testing.assert_array_equal(grad, exact)
 
 
-def test_refusals():
+def test_wrong_arrays_are_refused():
     two, square = jnp.zeros(2), jnp.zeros((2, 2))
     with pytest.raises(TypeError, match=r"\(advantage=…\) needs an lt.rl.Advantage; got the class"):
         lt.rl.grpo(two, two, advantage=lt.rl.LeaveOneOutAdvantage)

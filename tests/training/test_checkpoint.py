@@ -73,7 +73,7 @@ def test_a_fit_that_was_stopped_goes_on_with_the_same_bits(tmp_path):
     assert leaves_equal(again.state, whole().state)
 
 
-def test_more_steps_and_parameters_only(tmp_path):
+def test_a_fit_goes_on_to_more_steps_and_its_parameters_are_read_alone(tmp_path):
     fit(tmp_path, 20)
     more = fit(tmp_path, 30)
     assert leaves_equal(more.state, whole().state)
@@ -92,7 +92,7 @@ def test_a_resumed_fit_compiles_no_second_loop(tmp_path, caplog):
     assert not any("_advance" in message or "_begin" in message for message in compiled)
 
 
-def test_fewer_steps_than_were_taken(tmp_path):
+def test_fewer_steps_than_were_taken_are_refused(tmp_path):
     fit(tmp_path, 20)
     with pytest.raises(lt.CheckpointError, match="of step 20, beyond num_steps=10. Pass at least"):
         fit(tmp_path, 10)
@@ -105,7 +105,7 @@ def test_resume_false_starts_again(tmp_path):
     assert leaves_equal(fit(tmp_path, 30).state, whole().state)  # the later save counts
 
 
-def test_of_another_fit(tmp_path):
+def test_the_checkpoint_of_another_fit_is_refused(tmp_path):
     fit(tmp_path, 5)
     with pytest.raises(lt.CheckpointError, match="its key is"):
         fit(tmp_path, 10, key=jax.random.key(99))
@@ -138,7 +138,7 @@ def test_a_metric_of_some_of_the_steps_is_nan_at_the_others(tmp_path):
     assert np.isnan(metrics["old"]).tolist() == [False, False, True, True]
 
 
-def test_a_fit_that_is_resumed_at_a_smaller_limit_of_skipped_steps(tmp_path):
+def test_a_fit_resumed_at_a_smaller_limit_of_skipped_steps_says_so(tmp_path):
     objective = lambda p, key: jnp.where(p["step"] < 3.5, jnp.sum(p["step"]), jnp.nan)
     run = functools.partial(
         lt.minimize, KEY, objective, {"step": 0.0}, optax.sgd(-1.0), checkpoint=tmp_path
@@ -151,7 +151,7 @@ def test_a_fit_that_is_resumed_at_a_smaller_limit_of_skipped_steps(tmp_path):
     assert int(caught.value.result.state.step) == 9
 
 
-def test_two_fits_in_one_folder(tmp_path):
+def test_two_fits_in_one_folder_are_refused(tmp_path):
     inner = lambda result: lt.minimize(KEY, noisy, START, ADAM, num_steps=1, checkpoint=tmp_path)
     with pytest.raises(lt.CheckpointError, match=str(tmp_path)):
         lt.minimize(KEY, noisy, START, ADAM, num_steps=2, checkpoint=tmp_path, callback=inner)
@@ -172,7 +172,7 @@ def test_damage_is_an_error_unless_an_older_one_is_asked_for(tmp_path):
     assert leaves_equal(got.state, want.state)
 
 
-def test_a_disk_that_is_full(tmp_path, monkeypatch):
+def test_a_full_disk_ends_the_fit_with_its_result_or_is_a_warning(tmp_path, monkeypatch):
     def full(*args):
         raise lt.CheckpointError(tmp_path, "cannot be written: No space left on device.")
 
@@ -186,7 +186,7 @@ def test_a_disk_that_is_full(tmp_path, monkeypatch):
     assert fit.status == "max_steps"
 
 
-def test_arguments(tmp_path):
+def test_wrong_arguments_are_refused(tmp_path):
     with pytest.raises(ValueError, match="every=.*at least 1; got 0"):
         T.Checkpoint(tmp_path, every=0)
     with pytest.raises(ValueError, match="seconds=.*positive number; got 0"):
@@ -245,7 +245,7 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(40, marks=pytest.mark.full, id="forty kills")])
-def test_kill_9_at_any_moment(tmp_path, kills, undisturbed):
+def test_a_fit_killed_at_any_moment_goes_on_with_the_same_bits(tmp_path, kills, undisturbed):
     folder, random = tmp_path / "killed", np.random.default_rng(0)
     most = 55 / kills
     for kill in range(kills):

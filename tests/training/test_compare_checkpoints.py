@@ -18,7 +18,7 @@ def noisy(params, key):
     return params**2 + 1.0 + 3.0 * jax.random.normal(key)
 
 
-def test_means_errors_and_paired_differences():
+def test_means_errors_and_paired_differences_are_those_of_the_draws():
     found = compare(KEY, noisy, {"a": 2.0, "b": 1.0}, num_replicates=400)
     assert found.names == ("a", "b")
     noise = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(base(), i)))(jnp.arange(400))
@@ -36,7 +36,7 @@ def base():
     return jax.random.fold_in(KEY, keys.REPLICATE)
 
 
-def test_a_folder_of_checkpoints(tmp_path):
+def test_a_folder_of_checkpoints_is_compared_by_steps(tmp_path):
     keep = lt.training.Checkpoint(tmp_path, every=2, keep=2)
     fit = lt.minimize(KEY, noisy, 4.0, optax.sgd(0.25), num_steps=6, checkpoint=keep)
     found = compare(KEY, noisy, tmp_path, like=fit.params, num_replicates=4)
@@ -64,6 +64,6 @@ def test_the_newest_is_the_one_saved_last_not_that_of_the_largest_step(tmp_path)
         ([1.0], {"num_replicates": 1}, ValueError, "num_replicates"),
     ],
 )
-def test_arguments(checkpoints, options, error, message):
+def test_wrong_arguments_are_refused(checkpoints, options, error, message):
     with pytest.raises(error, match=message):
         compare(KEY, noisy, checkpoints, **{"num_replicates": 2, **options})

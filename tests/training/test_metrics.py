@@ -30,7 +30,7 @@ def test_two_columns_of_one_name_are_refused():
         lt.minimize(KEY, objective, 0.0, SGD, num_steps=1)
 
 
-def test_norms_and_the_learning_rate():
+def test_norms_and_the_learning_rate_are_recorded():
     schedule = optax.linear_schedule(0.25, 0.0, 4)
     optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=schedule)
     history = lt.minimize(KEY, bowl, 0.0, optimizer, num_steps=3).history
@@ -40,7 +40,7 @@ def test_norms_and_the_learning_rate():
     )
 
 
-def test_the_standard_error_and_expectations_without_signal():
+def test_the_standard_error_and_the_fraction_without_signal_are_recorded():
     """Where all draws of a Bernoulli agree, all costs are equal and leave-one-out leaves nothing."""
 
     def objective(logits, key):
@@ -58,7 +58,7 @@ def test_the_standard_error_and_expectations_without_signal():
     assert np.all((error == 0) == (np.round(without * 3) == 3))
 
 
-def test_gradient_noise_against_the_exact_variance():
+def test_gradient_noise_finds_the_exact_variance():
     """∇ of p ε with ε ~ N(2, 3²) is ε: variance 9 and signal-to-noise 2/3, at every point."""
     objective = lambda p, key: p * (2.0 + 3.0 * jax.random.normal(key))
     noise = T.GradientNoise(every=5, num_replicates=4000)
@@ -209,7 +209,7 @@ def test_replay_is_the_step():
     assert replayed.value == values[4] and replayed.batch.shape == (3,)
 
 
-def test_representations():
+def test_results_and_histories_show_their_numbers():
     fit = lt.minimize(KEY, noisy, START, ADAM, num_steps=40)
     text = repr(fit)
     assert text.startswith("FitResult: max_steps after 40 steps\n  objective ")
@@ -262,7 +262,7 @@ def test_the_moving_mean_of_the_plot_is_that_of_the_finite_values():
     np.testing.assert_array_equal(line.get_ydata(), [1.5, 3.0, 4.5, 4.5, 5.0, np.nan])
 
 
-def test_signatures():
+def test_maximize_has_the_signature_of_minimize():
     import inspect
 
     assert inspect.signature(lt.maximize) == inspect.signature(lt.minimize)

@@ -221,7 +221,7 @@ def test_x64_keeps_the_dtypes():
         assert fit.state.opt_state[0].mu["w"].dtype == jnp.float32
 
 
-def test_other_keys_optimizers_and_objectives():
+def test_other_keys_optimizers_and_objectives_work():
     rbg = lt.minimize(jax.random.key(0, impl="rbg"), noisy, START, ADAM, num_steps=2)
     assert rbg.state.key_data.shape == (4,)
     raw = lt.minimize(jax.random.key_data(KEY), noisy, START, ADAM, num_steps=2)
@@ -264,7 +264,7 @@ def test_fault_54_line_searches_are_refused():
         ({}, ValueError, "no trainable parameters"),  # fault 39
     ],
 )
-def test_parameters_without_gradient(params, error, match):
+def test_parameters_without_gradient_are_refused(params, error, match):
     with pytest.raises(error, match=match):
         lt.minimize(KEY, lambda p, key: 0.0, params, SGD, num_steps=1)
 
@@ -286,7 +286,7 @@ def test_none_leaves_are_allowed():
         (lambda p: None, ValueError, "got None"),
     ],
 )
-def test_objectives_that_are_no_scalar(value, error, match):
+def test_objectives_that_are_no_scalar_are_refused(value, error, match):
     with pytest.raises(error, match=match):
         lt.minimize(KEY, lambda p, key: value(p), 1.0, SGD, num_steps=1)
 
@@ -341,7 +341,7 @@ def test_objectives_that_are_no_scalar(value, error, match):
         ({"key": jax.random.split(KEY)}, ValueError, "vmap over the keys"),
     ],
 )
-def test_arguments(change, error, match):
+def test_wrong_arguments_are_refused(change, error, match):
     arguments = {
         "key": KEY,
         "objective": bowl,

@@ -116,7 +116,7 @@ def test_large_parameters_are_judged_by_a_sketch():
     assert fit.state.listeners["converged"]["rows"].shape[1] == 64
 
 
-def test_drifts_of_parameters():
+def test_a_drift_is_told_from_noise_and_from_a_jump():
     random = np.random.default_rng(0)
     noise = random.standard_normal((400, 50))
     assert not drift(noise).significant
@@ -164,7 +164,7 @@ def test_parameters_that_are_all_zero_or_huge_are_judged():
     assert not frozen(1e19, huge, np.ones(20), 5) and frozen(1e15, huge, np.ones(20), 5)
 
 
-def test_quantiles_of_student():
+def test_quantiles_are_those_of_tables():
     """Against tables: t(0.975; 14) = 2.1448, t(0.9995; 14) = 4.1405, t(0.975; 30) = 2.0423."""
     for p, freedom, want in ((0.975, 14, 2.1448), (0.9995, 14, 4.1405), (0.975, 30, 2.0423)):
         assert student(p, freedom) == pytest.approx(want, rel=5e-3)
@@ -187,6 +187,6 @@ def test_looks_grow_geometrically_and_depend_on_the_step_alone():
         ({"min_steps": 0}, ValueError, "min_steps="),
     ],
 )
-def test_arguments(change, error, match):
+def test_wrong_arguments_are_refused(change, error, match):
     with pytest.raises(error, match=match):
         Converged(**change)

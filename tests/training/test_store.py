@@ -86,7 +86,7 @@ def test_a_template_of_shapes_is_enough(tmp_path):
     assert bits(restored) == bits(make())
 
 
-def test_double_precision(tmp_path, x64):
+def test_double_precision_is_kept(tmp_path, x64):
     saved = {"x": jnp.asarray([1 / 3]), "n": jnp.asarray(2**40)}
     with Store(tmp_path) as store:
         store.save(1, saved)
@@ -141,7 +141,7 @@ def test_the_same_state_gives_the_same_bytes(tmp_path):
     assert len(files[0]) == 2
 
 
-def test_parts_of_a_state(tmp_path):
+def test_parts_of_a_state_are_read_alone(tmp_path):
     with Store(tmp_path) as store:
         store.save(1, state())
         params = read_params(tmp_path, state(fill=0.0).params)  # while the run holds the lock
@@ -166,7 +166,7 @@ def test_a_reader_looks_again_when_the_writer_has_removed_what_it_found(tmp_path
         assert read_params(tmp_path, {"x": jnp.zeros(1)}, at="")["x"] == 2
 
 
-def test_parameters_that_are_python_numbers(tmp_path):
+def test_parameters_that_are_python_numbers_are_read_as_arrays(tmp_path):
     with Store(tmp_path) as store:
         store.save(1, State(jnp.asarray(2.5), None, None, None))
     assert read_params(tmp_path, 0.0) == 2.5

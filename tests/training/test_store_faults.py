@@ -66,7 +66,7 @@ def store(tmp_path):
         yield store
 
 
-def test_a_limit_on_the_size_of_files(store):
+def test_a_limit_on_the_size_of_files_leaves_the_earlier_checkpoint(store):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
     try:
@@ -79,7 +79,7 @@ def test_a_limit_on_the_size_of_files(store):
 
 @pytest.mark.parametrize("operation", ["fsync", "replace"])
 @pytest.mark.parametrize("failing", [1, 2, 3, 4])
-def test_a_full_disk(store, monkeypatch, operation, failing):
+def test_a_full_disk_leaves_the_earlier_checkpoint(store, monkeypatch, operation, failing):
     calls = 0
     function = getattr(os, operation)
 
@@ -109,7 +109,7 @@ def test_an_interrupt_within_a_save_leaves_nothing_behind(store, monkeypatch):
     assert content(store.folder) == before
 
 
-def test_a_folder_without_permission():
+def test_a_folder_without_permission_is_left_as_it_was():
     with tempfile.TemporaryDirectory() as above:
         folder = pathlib.Path(above) / "run"
         with Store(folder, keep=1) as store:
@@ -129,13 +129,13 @@ def test_a_folder_without_permission():
             assert content(folder) == before
 
 
-def test_a_folder_that_is_a_file(tmp_path):
+def test_a_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(lt.CheckpointError, match="cannot be made: File exists"):
         Store(tmp_path / "file")
 
 
-def test_a_file_system_that_cannot_lock(tmp_path, monkeypatch):
+def test_a_file_system_that_cannot_lock_is_refused(tmp_path, monkeypatch):
     def flock(*args):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 

@@ -40,7 +40,7 @@ def test_the_gradients_are_those_of_reverse_mode():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), got, want)
 
 
-def test_a_loop_whose_length_depends_on_the_draw():
+def test_a_loop_whose_length_depends_on_the_draw_is_differentiated_forward():
     def objective(params, key, scale):
         f = lambda x: (halvings(x) - 0.75) ** 2 * scale
         dist = lt.Normal(params["mu"], 0.01)
@@ -55,7 +55,7 @@ def test_a_loop_whose_length_depends_on_the_draw():
         lt.minimize(KEY, lambda p, k, b: objective(p, k, b[0]), start, sgd, **how)
 
 
-def test_an_objective_that_is_no_scalar():
+def test_an_objective_that_is_no_scalar_is_refused():
     with pytest.raises(ValueError, match="forward_mode: the objective"):
         lt.training.forward_mode(lambda p, k: p * jnp.ones(2))(1.0, KEY)
 
