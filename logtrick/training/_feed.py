@@ -18,10 +18,8 @@ from logtrick.training._epochs import Position
 from logtrick.training._host_feed import HostFeed
 
 _MOST_STACKED = 32  # batches of the host in one compiled call
-_HASHED_ROWS, _HASHED_BYTES = (
-    (16, 4096),
-    2**20,
-)  # of an array: the fewest and the most rows, and about how many bytes
+_FEWEST_HASHED, _MOST_HASHED = 16, 2**12  # rows of an array
+_HASHED_BYTES = 2**20  # about as many, between these numbers of rows
 
 
 class Feed(Module):
@@ -165,8 +163,8 @@ def digest(data: Any) -> str | None:
     for x in arrays:
         some = x
         if x.ndim and x.size:
-            fewest, most = _HASHED_ROWS
-            count = min(max(_HASHED_BYTES * len(x) // x.nbytes, fewest), most)
+            count = _HASHED_BYTES * len(x) // x.nbytes
+            count = min(max(count, _FEWEST_HASHED), _MOST_HASHED)
             some = x[:: math.ceil(len(x) / count)]
         found.update(f"{x.dtype}{x.shape}".encode() + np.asarray(some).tobytes())
     return found.hexdigest()

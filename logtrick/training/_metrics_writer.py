@@ -68,10 +68,8 @@ class MetricsWriter(Listener):
     def _write_line(self, run: Any) -> None:
         if run.step > self._written:
             line = self._line(run)
-            self._written = (
-                run.step
-            )  # before it is written: no second try at the end, where that fails
-            self.write(line)
+            self._written = run.step
+            self.write(line)  # after the step was noted: where it fails, `close` does not try again
 
     def _line(self, run: Any) -> dict[str, Any]:
         history, since = run.history, slice(self._written, run.step)
