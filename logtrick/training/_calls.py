@@ -20,9 +20,7 @@ _SLOW = (
     0.05  # steps that together take more seconds than this can be interrupted before they are done
 )
 _MOST_CALLS = 64  # calls that wait for the device at a time
-_KEPT_BYTES = (
-    2**28
-)  # a state of at most this size is copied before slow steps, so that it is not lost if they fail
+_KEPT_BYTES = 2**28  # a larger state is not copied before slow steps, and is lost if they fail
 
 
 class Calls:

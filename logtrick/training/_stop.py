@@ -97,9 +97,8 @@ class Converged(Listener):
     def after_chunk(self, run: Any) -> None:
         if run.step % self.every == 0 and run.step // self.every > len(self._rows):
             params, _ = run.program.shown(run.state)
-            trained, _ = partition(
-                params
-            )  # a statistic that counts steps would be a drift for ever
+            # Without statistics: one that counts steps would be an endless drift.
+            trained, _ = partition(params)
             self._rows.append(np.asarray(sketch(trained)))
             self._judge(run)
 
