@@ -10,7 +10,7 @@ import numpy as np
 from logtrick._core.fingerprint import Compiled
 from logtrick.vi._guide import Guide
 from logtrick.vi._minibatch import Minibatch
-from logtrick.vi._program import OverData, identity_of, program_of, with_data
+from logtrick.vi._over_data import OverData, apart, evaluated
 
 Array = jax.Array
 _DRAWS = 256
@@ -29,15 +29,11 @@ class Floored(OverData):
       floor: nats.
     """
 
-    batch_size = None
+    compared_by = ("log_density", "data")
 
     def __init__(self, log_density: Any, floor: float) -> None:
-        self.log_density = log_density
-        self.data = (jnp.asarray(floor), with_data(log_density)[1])
-
-    @property
-    def identity(self) -> tuple[Any, ...]:
-        return (program_of(self.log_density),)
+        self.log_density, data = apart(log_density)
+        self.data = (jnp.asarray(floor), data)
 
     def __call__(self, z: Any) -> Array:
         return self.given(z, self.data)
@@ -45,10 +41,8 @@ class Floored(OverData):
     def given(self, z: Any, data: Any) -> Array:
         """The log density, or the floor."""
         floor, inner = data
-        value = with_data(self.log_density)[0](z, inner)
+        value = evaluated(self.log_density, z, inner)
         return jnp.where(value == -jnp.inf, floor.astype(value.dtype), value)
-
-    on = given
 
 
 def floored(key: Any, log_density: Any, q: Guide) -> tuple[Any, int]:
@@ -63,9 +57,8 @@ def floored(key: Any, log_density: Any, q: Guide) -> tuple[Any, int]:
     """
     if isinstance(log_density, Minibatch):
         return log_density, 0
-    _, data = with_data(log_density)
-    evaluate = _COMPILED.find(log_density, by=identity_of(log_density))
-    values = np.asarray(evaluate(q.sample(key, _DRAWS), data), np.float64)
+    bare, data = apart(log_density)
+    values = np.asarray(_COMPILED.find(bare)(q.sample(key, _DRAWS), data), np.float64)
     impossible = int((values == -np.inf).sum())
     finite = values[np.isfinite(values)]
     if not impossible or not len(finite):
@@ -74,7 +67,8 @@ def floored(key: Any, log_density: Any, q: Guide) -> tuple[Any, int]:
 
 
 def _evaluated(log_density: Any) -> Callable[[Any, Any], Array]:
-    return jax.jit(jax.vmap(with_data(log_density)[0], (0, None)))
+    one = lambda z, data: evaluated(log_density, z, data)
+    return jax.jit(jax.vmap(one, (0, None)))
 
 
 _COMPILED = Compiled(_evaluated)  # of a batch of draws, kept for the next fit

@@ -10,7 +10,7 @@ import numpy as np
 from logtrick._core import checks
 from logtrick._core.calls import in_words
 from logtrick._core.show import show_arguments
-from logtrick.vi._program import OverData
+from logtrick.vi._over_data import OverData
 
 Array = jax.Array
 
@@ -24,7 +24,7 @@ class Minibatch(OverData):
       log_prior: `log_prior(z) -> scalar`, all that does not depend on the data.
       log_lik: `log_lik(z, rows)`, of several rows: their sum, or one number for each.
       data: a pytree of arrays with a common leading axis of N rows.
-      size: B, the number of rows of a batch.
+      batch_size: B, the number of rows of a batch.
     Example:
       >>> import jax.numpy as jnp
       >>> from logtrick import vi
@@ -34,22 +34,18 @@ class Minibatch(OverData):
     """
 
     __repr__ = show_arguments
-    compared_by = ("log_prior", "log_lik", "data", "batch_size")
+    compared_by = ("log_prior", "log_lik", "data", "batch_size", "num_rows")
 
     def __init__(
         self,
         log_prior: Callable[[Any], Any],
         log_lik: Callable[[Any, Any], Any],
         data: Any,
-        size: int,
+        batch_size: int,
     ) -> None:
-        self.log_prior, self.log_lik, self.data, self.batch_size = log_prior, log_lik, data, size
+        self.log_prior, self.log_lik, self.data = log_prior, log_lik, data
+        self.batch_size = batch_size
         self.num_rows = jax.tree.leaves(data)[0].shape[0]
-
-    @property
-    def identity(self) -> tuple[Any, ...]:
-        """All that it consists of but the data."""
-        return (self.log_prior, self.log_lik, self.num_rows, self.batch_size)
 
     def __call__(self, z: Any) -> Array:
         """The log density given all rows, shape ()."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.tree_util import Partial
 
 from logtrick._core import checks
 from logtrick._core.calls import constructor_in_words
@@ -11,11 +12,11 @@ from logtrick._core.fingerprint import Compiled
 from logtrick._core.jaxprs import equations
 from logtrick._core.show import show_arguments
 from logtrick.vi._guide import Guide
-from logtrick.vi._program import OverData, identity_of, with_data
+from logtrick.vi._over_data import apart, evaluated
 
 Array = jax.Array
 LogDensity = Callable[[Any], Any]
-_CALLBACKS = ("pure_callback", "io_callback", "debug_callback")
+_CALLBACKS = ("pure_callback", "io_callback")
 
 
 @constructor_in_words
@@ -51,8 +52,8 @@ class Target:
         self.guide = guide
         self.dim = guide.dim
         self.evaluations = 0
-        self._data = log_density.data if isinstance(log_density, OverData) else None
-        self._functions = _COMPILED.find(log_density, guide.layout, by=identity_of(log_density))
+        bare, self._data = apart(log_density)
+        self._functions = _COMPILED.find(bare, guide.layout)
         self.dtype = guide.layout.dtype
         self.names = guide.layout.names
 
@@ -61,7 +62,7 @@ class Target:
         """The function u ↦ log p̃(u), shape (); the same object for equal targets. Its evaluations are not counted."""
         if self._data is None:
             return self._functions.without_data
-        return lambda u: self._functions.one(u, self._data)
+        return Partial(self._functions.one, data=self._data)
 
     def batch(self, us: Array) -> Array:
         """log p̃ of every row of `us`, shape (n,)."""
@@ -84,14 +85,13 @@ class _Functions:
     """The compiled functions of a log density and a layout, of a flat vector and the data (None for none)."""
 
     def __init__(self, log_density: LogDensity, layout: Any) -> None:
-        given, _ = with_data(log_density)
-
         def one(u: Array, data: Any) -> Array:
-            value = checks.scalar_log_prob("vi: log_density", given(layout.constrain(u), data))
+            value = evaluated(log_density, layout.constrain(u), data)
+            value = checks.scalar_log_prob("vi: log_density", value)
             return value.astype(u.dtype) + layout.log_det(u)
 
         self.one = one
-        self.without_data = lambda u: one(u, None)
+        self.without_data = Partial(one, data=None)
         self.layout = layout
         self.batch = jax.jit(jax.vmap(one, (0, None)))
         self.value_and_grad = jax.jit(jax.vmap(jax.value_and_grad(one), (0, None)))
@@ -114,4 +114,4 @@ def calls_host(function: Callable[..., Any], *args: Any) -> bool:
     jaxpr = jax.make_jaxpr(function)(*args).jaxpr
     own_rules = [e for e in jaxpr.eqns if e.primitive.name.startswith(("custom_jvp", "custom_vjp"))]
     others = [e for e in jaxpr.eqns if e not in own_rules]
-    return any(e.primitive.name in _CALLBACKS[:2] for e in equations(others))
+    return any(e.primitive.name in _CALLBACKS for e in equations(others))

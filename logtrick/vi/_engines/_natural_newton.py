@@ -55,7 +55,7 @@ class State(NamedTuple):
             newton, _ = mean_field_directions(self)
             tilt = np.diag(np.diag(tilt))
             return 0.5 * abs(float(newton @ self.shift)) + 0.25 * float((tilt**2).sum())
-        return 0.5 * float(self.shift @ self.shift) + 0.25 * float((tilt**2).sum())
+        return decrement_of(self.shift, tilt)
 
     @property
     def resolved_decrement(self) -> float:
@@ -79,6 +79,11 @@ class State(NamedTuple):
         """The standard deviation of log p − log q over the draws."""
         weights = self.log_density + 0.5 * (self.noise**2).sum(1)
         return float(np.std(weights)) if np.isfinite(weights).all() else np.inf
+
+
+def decrement_of(shift: np.ndarray, tilt: np.ndarray) -> float:
+    """|b|²/2 + ‖H‖²_F/4 nats: about how far the ELBO is below its maximum."""
+    return 0.5 * float(shift @ shift) + 0.25 * float((tilt**2).sum())
 
 
 def antithetic(rng: np.random.Generator, count: int, dim: int) -> np.ndarray:
@@ -197,17 +202,11 @@ class Move:
     def taken(self, fraction: float) -> Gaussian:
         """The Gaussian after a fraction ρ of the step; `capped` says whether the mean's step met its limit."""
         mean, scale = self.gaussian
-        damped = 1 - fraction * self.tilts
-        step = fraction * self.shift / np.maximum(1.0, damped)
-        norm = float(np.linalg.norm(step))
-        step *= min(1.0, self.longest / max(norm, 1e-300))
-        # The factor λ of the precision along each eigenvector: the Newton step where the precision grows, and where it falls
-        # one that stays positive.
-        logs = np.log(precision_factor(self.tilts, fraction))
-        self.capped = norm > self.longest
-        logs = np.clip(logs, -self.widest, self.widest)
+        step = fraction * self.shift / np.maximum(1.0, 1 - fraction * self.tilts)
+        step, self.capped = _shortened(step, self.longest)
         basis = scale @ self.vectors
-        return Gaussian(mean + basis @ step, (basis * np.exp(-0.5 * logs)) @ self.vectors.T)
+        stretch = _stretch(self.tilts, fraction, self.widest)
+        return Gaussian(mean + basis @ step, (basis * stretch) @ self.vectors.T)
 
 
 class MeanFieldMove:
@@ -229,17 +228,24 @@ class MeanFieldMove:
     def taken(self, fraction: float) -> Gaussian:
         """The Gaussian after a fraction of the step; `capped` says whether the mean's step met its limit."""
         mean, scale = self.gaussian
-        step = fraction * self.direction
-        norm = float(np.linalg.norm(step))
-        step *= min(1.0, self.longest / max(norm, 1e-300))
-        logs = np.log(precision_factor(self.tilts, fraction))
-        self.capped = norm > self.longest
-        logs = np.clip(logs, -self.widest, self.widest)
-        return Gaussian(mean + scale * step, scale * np.exp(-0.5 * logs))
+        step, self.capped = _shortened(fraction * self.direction, self.longest)
+        return Gaussian(mean + scale * step, scale * _stretch(self.tilts, fraction, self.widest))
+
+
+def _shortened(step: np.ndarray, longest: float) -> tuple[np.ndarray, bool]:
+    """A step, not longer than `longest`, and whether it was."""
+    norm = float(np.linalg.norm(step))
+    return step * min(1.0, longest / max(norm, 1e-300)), norm > longest
+
+
+def _stretch(tilts: np.ndarray, fraction: float, widest: float) -> np.ndarray:
+    """The factors λ^(−1/2) of standard deviations, log λ within ± `widest`."""
+    logs = np.clip(np.log(precision_factor(tilts, fraction)), -widest, widest)
+    return np.exp(-0.5 * logs)
 
 
 def precision_factor(tilts: np.ndarray, fraction: float) -> np.ndarray:
-    """λ = 1 − ρw where w ≤ 0, 1/(1 + ρw) where w > 0: positive whatever w is."""
+    """λ = 1 − ρw where w ≤ 0, 1/(1 + ρw) where w > 0: Newton's step where the precision grows, and positive whatever w is."""
     return np.where(tilts <= 0, 1 - fraction * tilts, 1 / (1 + fraction * np.maximum(tilts, 0.0)))
 
 

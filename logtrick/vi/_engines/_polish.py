@@ -3,7 +3,7 @@
 import numpy as np
 
 from logtrick.vi._engines._density import Density
-from logtrick.vi._engines._gaussian import Gaussian
+from logtrick.vi._engines._gaussian import Gaussian, composed
 from logtrick.vi._engines._natural_newton import antithetic, finite_draws
 
 
@@ -57,7 +57,7 @@ def polish(
         inner, logs = _inner(parameters, dim, below, start.mean_field)
         # `finite_draws` gives the scores in the coordinates of its Gaussian: (C₀T)ᵀ ∇log p = Tᵀ C₀ᵀ ∇log p.
         noise = antithetic(rng, num_draws, dim)
-        state = finite_draws(density, _compose(start, inner), noise)
+        state = finite_draws(density, composed(start, inner), noise)
         pulled = state.scores + state.noise
         outside = (state.noise != noise).any(1)
         if outside.any():
@@ -73,7 +73,7 @@ def polish(
             outer = score.T @ state.noise / num_draws
             gradient = np.concatenate([score.mean(0), np.diag(outer) * np.exp(logs), outer[below]])
         parameters = parameters + adam.update(gradient)
-    return _compose(start, _inner(parameters, dim, below, start.mean_field)[0])
+    return composed(start, _inner(parameters, dim, below, start.mean_field)[0])
 
 
 def _inner(
@@ -86,11 +86,3 @@ def _inner(
     scale = np.diag(np.exp(logs))
     scale[below] = parameters[2 * dim :]
     return Gaussian(parameters[:dim], scale), logs
-
-
-def _compose(outer: Gaussian, inner: Gaussian) -> Gaussian:
-    """The Gaussian of outer.push(inner's draws)."""
-    mean = outer.push(inner.mean[None])[0]
-    if outer.mean_field:
-        return Gaussian(mean, outer.scale * inner.scale)
-    return Gaussian(mean, outer.scale @ inner.scale)
