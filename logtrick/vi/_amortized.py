@@ -108,6 +108,7 @@ def per_row(
     Returns:
       What stands in the place of `log_density` in `vi.fit`.
     Raises:
+      TypeError: `log_joint` is no function of these arguments.
       ValueError: rows that do not match; a batch larger than the data.
     References:
       Kingma & Welling (2014), "Auto-Encoding Variational Bayes"; Mnih & Gregor (2014), "Neural Variational Inference and
@@ -132,6 +133,8 @@ def per_row(
       >>> fit.model.round(1).tolist(), bool(fit.q.params > 2)
       ([-2.0, 3.0], True)
     """
+    call = "log_joint(z, x)" if model is None else "log_joint(z, x, model)"
+    checks.function("vi.per_row", "log_joint", log_joint, call)
     data = checked_rows("vi.per_row", data, batch_size)
     return PerRow(log_joint, data, batch_size, model)
 

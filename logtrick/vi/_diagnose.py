@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,8 +13,6 @@ from logtrick._core import checks
 from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick.vi._engines._density import Density
-from logtrick.vi._families._low_rank import LowRankNormal
-from logtrick.vi._families._normal import FullRankNormal, MeanFieldNormal
 from logtrick.vi._families._wrapped import as_guide
 from logtrick.vi._flat import Layout
 from logtrick.vi._guide import Guide
@@ -34,6 +32,7 @@ from logtrick.vi._verdict import (
 )
 
 _DRAWS, _MODES = 1, 2  # purposes of the key
+_LARGEST = 4096  # coordinates up to which modes are searched for, by Hessians
 
 
 class Weighed(NamedTuple):
@@ -48,7 +47,6 @@ class Weighed(NamedTuple):
       target: the flat problem; None where some variables are discrete.
       guide: q.
       log_density: p, of the variables.
-      names: of the coordinates.
     """
 
     draws: np.ndarray
@@ -57,7 +55,6 @@ class Weighed(NamedTuple):
     undefined: int
     resolution: float
     target: Target | None
-    names: tuple[str, ...]
     guide: Guide
     log_density: Callable[[Any], Any]
 
@@ -65,6 +62,16 @@ class Weighed(NamedTuple):
     def bad(self) -> int:
         """How many are not finite."""
         return self.impossible + self.undefined
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the coordinates of the draws."""
+        return tuple(self.guide.layout.names)
+
+    @property
+    def relative(self) -> np.ndarray:
+        """The log weights less the largest of them."""
+        return self.log_weights - self.log_weights.max()
 
 
 @in_words("vi.diagnose")
@@ -125,33 +132,35 @@ def weigh(key: jax.Array, log_density: Callable[[Any], Any], q: Guide, num_draws
     target = None
     if q.discrete:
         # There is no flat density where bits stand beside real numbers: the variables' own densities.
-        both = _of_variables(log_density, q, q.sample(key, num_draws))
+        both = log_densities("vi.diagnose", log_density, q, q.sample(key, num_draws))
         log_p, log_q = (np.asarray(a, np.float64) for a in both)
     else:
         target = Target(log_density, q)
         log_p = Density(target).log_density(flat)
     log_weights = log_p - log_q
     finite = np.isfinite(log_weights)
+    impossible = log_p == -np.inf
     epsilon = float(np.finfo(jax.dtypes.canonicalize_dtype(float)).eps)
     size = float(np.abs(log_p[finite]).max(initial=1.0))
     return Weighed(
         flat,
         np.where(finite, log_weights, -np.inf),
-        int((log_p == -np.inf).sum()),
-        int((~finite & (log_p != -np.inf)).sum()),
+        int(impossible.sum()),
+        int((~finite & ~impossible).sum()),
         max(math.sqrt(epsilon), 64 * epsilon * size),
         target,
-        tuple(q.layout.names),
         q,
         log_density,
     )
 
 
-def _of_variables(
-    log_density: Callable[[Any], Any], q: Guide, draws: Any
+def log_densities(
+    where: str, log_density: Callable[[Any], Any], q: Guide, draws: Any
 ) -> tuple[jax.Array, jax.Array]:
+    """log p and log q of draws of the variables, shapes (n,); `where` is who asks, for messages."""
+
     def one(z: Any) -> tuple[jax.Array, jax.Array]:
-        return checks.scalar_log_prob("vi.diagnose: log_density", log_density(z)), q.log_prob(z)
+        return checks.scalar_log_prob(f"{where}: log_density", log_density(z)), q.log_prob(z)
 
     return jax.jit(jax.vmap(one))(draws)
 
@@ -171,7 +180,9 @@ def report(key: jax.Array, weighed: Weighed) -> Report:
         gap_se = float((weights - log_weights).std()) / root
         if weighed.target is not None:
             tilt = decrement(weighed.draws, log_weights)
-    tail = _tail(weighed)
+    raw = np.exp(weighed.relative)
+    tail = tail_of(weighed)[1]
+    tail["ess"] = float(raw.sum() ** 2 / (raw**2).sum())  # smoothing hides an outlier
     moved = _moved(weighed, weights)
     searched, missed = _search(key, weighed, elbo if not weighed.bad else bound, bound)
     verdict, reasons = judge(
@@ -206,13 +217,12 @@ def report(key: jax.Array, weighed: Weighed) -> Report:
     )
 
 
-def _tail(weighed: Weighed) -> dict[str, Any]:
-    """What the report says of the weights' tail: the effective sample size, k-hat and its interval."""
-    relative = weighed.log_weights - weighed.log_weights.max()
-    smoothed = psis(jnp.asarray(relative), weighed.resolution)
+def tail_of(weighed: Weighed) -> tuple[jax.Array, dict[str, Any]]:
+    """The smoothed and normalized log weights, and their effective sample size, k-hat and its interval."""
+    smoothed = psis(jnp.asarray(weighed.relative), weighed.resolution)
     low, high = smoothed.khat_interval
-    return {
-        "ess": float(np.exp(relative).sum() ** 2 / np.exp(2 * relative).sum()),
+    return smoothed.log_weights, {
+        "ess": float(smoothed.ess),
         "khat": float(smoothed.khat),
         "khat_interval": (float(low), float(high)),
     }
@@ -233,23 +243,18 @@ def _moved(weighed: Weighed, weights: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _continuous(weighed: Weighed) -> tuple[np.ndarray, list[str]]:
+def _continuous(weighed: Weighed) -> tuple[np.ndarray, Sequence[str]]:
     """The continuous variables of the draws, in their supports where none is discrete, shape (n, k), and k names.
 
     The relative change of a rare bit's deviation says nothing.
     """
-    variables = weighed.guide.layout.variables
+    layout = weighed.guide.layout
     if weighed.target is None:
-        discrete = np.concatenate([np.full(v.size, v.discrete) for v in variables])
-        return np.where(discrete, 0.0, weighed.draws), list(weighed.names)
-    values = jax.tree.leaves(_constrained(weighed.guide.layout, weighed.draws))
-    names = [
-        v.name + "".join(f"[{i}]" for i in index)
-        for v in variables
-        for index in np.ndindex(v.shape)
-    ]
+        discrete = np.concatenate([np.full(v.size, v.discrete) for v in layout.variables])
+        return np.where(discrete, 0.0, weighed.draws), weighed.names
+    values = jax.tree.leaves(_constrained(layout, weighed.draws))
     rows = [np.asarray(value, np.float64).reshape(len(weighed.draws), -1) for value in values]
-    return np.concatenate(rows, 1), names
+    return np.concatenate(rows, 1), layout.value_names
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -260,15 +265,17 @@ def _constrained(layout: Layout, draws: Any) -> Any:
 def _search(
     key: jax.Array, weighed: Weighed, elbo: float, bound: float
 ) -> tuple[bool, list[MissedMode]]:
-    """Modes or states that q has missed, and whether they could be searched for."""
-    if weighed.target is None:
-        if not all(variable.discrete for variable in weighed.guide.layout.variables):
-            return missed_mixed(key, weighed.log_density, weighed.guide, elbo, bound)
-        return True, missed_states(key, weighed.log_density, weighed.guide, elbo, bound)
-    if not weighed.target.differentiable:
-        return True, missed_by_values(key, weighed.target, weighed.draws, elbo)
-    normal = isinstance(weighed.guide, MeanFieldNormal | FullRankNormal | LowRankNormal)
-    found = missed_modes(key, weighed.target, weighed.draws, elbo, bound, normal=normal)
+    """Whether modes or states that q has missed could be searched for, and those that were found."""
+    q, target = weighed.guide, weighed.target
+    if target is None:
+        if not all(variable.discrete for variable in q.layout.variables):
+            return missed_mixed(key, weighed.log_density, q, elbo, bound)
+        return True, missed_states(key, weighed.log_density, q, elbo, bound)
+    if target.dim > _LARGEST:
+        return False, []
+    if not target.differentiable:
+        return True, missed_by_values(key, target, weighed.draws, elbo)
+    found = missed_modes(key, target, weighed.draws, elbo, bound, normal=q.flat_normal)
     return True, found
 
 
@@ -277,20 +284,6 @@ def _hopeless(weighed: Weighed) -> Report:
     return Report(
         verdict=DISTRUST,
         reasons=("no draw of q has a finite log density",),
-        elbo=-math.inf,
-        elbo_se=math.inf,
-        iw_bound=-math.inf,
-        iw_bound_se=math.inf,
-        gap=math.inf,
-        gap_se=math.inf,
-        ess=0.0,
-        khat=math.inf,
-        khat_interval=(math.inf, math.inf),
-        decrement=math.nan,
-        mean_shift=math.nan,
-        shifted="",
-        spread_shift=math.nan,
-        respread="",
         searched=False,
         num_draws=len(weighed.log_weights),
         names=weighed.names,

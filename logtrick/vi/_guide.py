@@ -3,7 +3,7 @@
 import abc
 import functools
 from collections.abc import Generator
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,7 @@ class Guide(Distribution, abstract=True):
 
     Attributes:
       layout: how the variables and the flat vector correspond.
+      flat_normal: whether the flat vector is normal.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -43,6 +44,7 @@ class Guide(Distribution, abstract=True):
     """
 
     layout: Layout = static()
+    flat_normal: ClassVar[bool] = False
 
     # --- what a guide defines
 
@@ -54,7 +56,7 @@ class Guide(Distribution, abstract=True):
     @property
     def discrete(self) -> bool:
         """Whether some of its variables are discrete."""
-        return False
+        return any(v.discrete for v in self.layout.variables)
 
     @property
     def pathwise(self) -> bool:

@@ -16,6 +16,7 @@ from logtrick.vi._engines._lbfgs import Ascent
 from logtrick.vi._engines._natural_newton import antithetic, finite_draws
 from logtrick.vi._families._blocks import Blocks
 from logtrick.vi._guide import Guide
+from logtrick.vi._missed_states import tempered
 from logtrick.vi._modes import MissedMode, far_apart, moments
 from logtrick.vi._target import calls_host
 
@@ -98,14 +99,15 @@ def missed_mixed(
     Args:
       key: a typed key.
       log_density: of one draw.
-      q: a guide of blocks.
+      q: the guide.
       elbo: of q.
       bound: about log Z, from q's draws.
     Returns:
-      Whether the search was possible (it needs gradients), and the heaviest missed mode, or nothing.
+      Whether the search was possible (it needs gradients, and blocks that are discrete or continuous), and the heaviest
+      missed mode, or nothing.
     """
     joint = _Joint(log_density, q)
-    if not joint.has_gradient:
+    if not _separable(q) or not joint.has_gradient:
         return False, []
     rng, density = generator(key), Density(joint)
     draws = np.asarray(_flat(q)(q.sample(key, _POOL)), np.float64)
@@ -120,18 +122,16 @@ def _flat(q: Guide) -> Callable[[Any], Any]:
 
 def _uniform(joint: _Joint, q: Guide, key: jax.Array, draws: np.ndarray) -> np.ndarray:
     """Draws whose discrete entries are uniform."""
-    flat = np.asarray(_flat(q)(_uninformed(q).sample(jax.random.fold_in(key, 1), _POOL)))
+    uninformed = tempered(q, 0.0)
+    flat = np.asarray(_flat(q)(uninformed.sample(jax.random.fold_in(key, 1), _POOL)))
     return np.where(joint.discrete, flat, draws).astype(np.float64)
 
 
-def _uninformed(q: Guide) -> Guide:
-    """q with the finite logits of its discrete blocks at 0."""
+def _separable(q: Guide) -> bool:
+    """Whether every block of q is either discrete or continuous, so that the discrete ones have a probability of their own."""
     if isinstance(q, Blocks):
-        parts = {name: _uninformed(part) for name, part in q.parts.items()}
-        return Blocks(**parts)
-    if not q.discrete:
-        return q
-    return jax.tree.map(lambda x: jnp.where(jnp.isfinite(x), 0.0 * x, x), q)
+        return all(_separable(part) for part in q.parts.values())
+    return len({v.discrete for v in q.layout.variables}) == 1
 
 
 def _starts(

@@ -4,9 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from logtrick._core.module import replace
 from logtrick.vi._engines._density import generator
+from logtrick.vi._families._blocks import Blocks
 from logtrick.vi._guide import Guide
 from logtrick.vi._modes import MissedMode
 
@@ -82,8 +85,8 @@ def missed_states(
     states, rng = _States(log_density, q, key), generator(key)
     first, second = jax.random.split(key)
     # Entries are changed to what uniform draws have there: right for bits and categories alike.
-    pool = states.rows(_tempered(q, 0.0).sample(first, _POOL))
-    near = states.rows(_tempered(q, 1 / 3).sample(second, _WALKS // 2))
+    pool = states.rows(tempered(q, 0.0).sample(first, _POOL))
+    near = states.rows(tempered(q, 1 / 3).sample(second, _WALKS // 2))
     walks = np.concatenate([pool[: _WALKS - len(near)], near])
     values = states.log_p(walks)
     seen, seen_values = [walks], [values]
@@ -103,9 +106,13 @@ def missed_states(
     return _missed(states, np.concatenate(seen), np.concatenate(seen_values), elbo, bound)
 
 
-def _tempered(q: Guide, factor: float) -> Guide:
-    """q with its logits multiplied by a factor; impossible states stay impossible."""
-    return jax.tree.map(lambda x: jax.numpy.where(jax.numpy.isfinite(x), factor * x, x), q)
+def tempered(q: Guide, factor: float) -> Guide:
+    """q with the logits of its discrete blocks multiplied by a factor; impossible states stay impossible."""
+    if isinstance(q, Blocks):
+        return replace(q, parts={name: tempered(part, factor) for name, part in q.parts.items()})
+    if not q.discrete:
+        return q
+    return jax.tree.map(lambda x: jnp.where(jnp.isfinite(x), factor * x, x), q)
 
 
 def _missed(

@@ -13,6 +13,7 @@ from logtrick.vi._engines._starts import elsewhere, modes
 _NATS = 3.0  # a mode matters whose ELBO is no more than this below that of q
 _NEAR = 0.05  # the share of q's draws near a mode from which q counts as being there
 _UNSEEN = 5.0  # nats: q gives a mode e⁻⁵ of its mass, so that few or none of its draws fall there
+_DEPENDENT = 1e-9  # of a standard deviation: less is left of it given the other coordinates where these determine it
 _DRAWS = 256
 _SCREENED = 1000  # points at which a gradient is taken
 _SAME = 3.0  # standard deviations within which two searches have found one mode
@@ -94,9 +95,18 @@ def _unseen(state: State, q: Gaussian, bound: float) -> bool:
 
 
 def moments(draws: np.ndarray) -> Gaussian:
-    """The Gaussian with the mean and covariance of the draws."""
-    centered = (draws - draws.mean(0)) / np.sqrt(len(draws))
-    return Gaussian(draws.mean(0), triangular(centered.T))
+    """The Gaussian with the mean and covariance of the draws, invertible also where the draws do not vary.
+
+    Of fewer draws than twice the coordinates no covariance can be taken: they have independent coordinates then.
+    """
+    mean = draws.mean(0)
+    deviations = draws.std(0)
+    if len(draws) < 2 * len(mean):
+        return Gaussian(mean, np.where(deviations > 0, deviations, 1.0))
+    scale = triangular((draws - mean).T / np.sqrt(len(draws)))
+    floor = np.where(deviations > 0, _DEPENDENT * deviations, 1.0)
+    np.fill_diagonal(scale, np.maximum(np.diag(scale), floor))
+    return Gaussian(mean, scale)
 
 
 def far_apart(mode: Gaussian, q: Gaussian, draws: np.ndarray) -> bool:

@@ -87,7 +87,7 @@ def _fitted(
     each = groups * size * evaluations_of(estimator, q)
     steps = steps_of(settings, each)
     tried = 0
-    if settings.optimizer is None and has_discrete(q) and not settings.traced:
+    if settings.optimizer is None and q.discrete and not settings.traced:
         steps, tried = trial_steps(steps, limited=settings.budget is not None)
     resolved = settings._replace(
         estimator=estimator,
@@ -181,11 +181,6 @@ def fit_amortized(key: Any, density: PerRow, q: Amortized, settings: Settings) -
     by_table = isinstance(settings.estimator, str)
     reason = "by the legality table, for each row" if by_table else "given"
     return _trained(key, density, density, q, resolved, each, 0, reason)
-
-
-def has_discrete(q: Guide) -> bool:
-    """Whether any variable is discrete."""
-    return any(v.discrete for v in q.layout.variables)
 
 
 def default_samples(q: Guide) -> int:

@@ -77,8 +77,7 @@ class Target:
     @property
     def differentiable(self) -> bool:
         """Whether all variables are continuous, and no host function is called in the log density."""
-        discrete = any(v.discrete for v in self.guide.layout.variables)
-        return not discrete and self._functions.differentiable(self._data)
+        return not self.guide.discrete and self._functions.differentiable(self._data)
 
 
 class _Functions:

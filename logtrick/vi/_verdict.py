@@ -56,20 +56,21 @@ class Report(Module):
 
     verdict: str = static()
     reasons: tuple[str, ...] = static()
-    elbo: float = static()
-    elbo_se: float = static()
-    iw_bound: float = static()
-    iw_bound_se: float = static()
-    gap: float = static()
-    gap_se: float = static()
-    ess: float = static()
-    khat: float = static()
-    khat_interval: tuple[float, float] = static()
-    decrement: float = static()
-    mean_shift: float = static()
-    shifted: str = static()
-    spread_shift: float = static()
-    respread: str = static()
+    # The defaults are what is known where no draw has a finite density: nothing.
+    elbo: float = static(default=-math.inf)
+    elbo_se: float = static(default=math.inf)
+    iw_bound: float = static(default=-math.inf)
+    iw_bound_se: float = static(default=math.inf)
+    gap: float = static(default=math.inf)
+    gap_se: float = static(default=math.inf)
+    ess: float = static(default=0.0)
+    khat: float = static(default=math.inf)
+    khat_interval: tuple[float, float] = static(default=(math.inf, math.inf))
+    decrement: float = static(default=math.nan)
+    mean_shift: float = static(default=math.nan)
+    shifted: str = static(default="")
+    spread_shift: float = static(default=math.nan)
+    respread: str = static(default="")
     missed_modes: tuple[MissedMode, ...] = ()
     searched: bool = static(default=True)
     num_draws: int = static(default=0)
@@ -131,17 +132,22 @@ def truncated(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
 def decrement(draws: np.ndarray, log_weights: np.ndarray) -> float:
     """|b|²/2 + ‖H‖²_F/4 from two independent halves of the draws.
 
-    In the coordinates e that whiten q, Stein's identity gives b = E[e log w] and H = E[(e eᵀ − I) log w] where q is Gaussian.
-    The product of the halves has no upward bias from their noise.
+    In the coordinates e that whiten q, Stein's identity gives b = E[e log w] and H = E[(e eᵀ − I) log w] where q is Gaussian;
+    of H the diagonal where there are too few draws for a covariance. The product of the halves has no upward bias from their
+    noise.
     """
-    e = moments(draws).whiten(draws)
+    gaussian = moments(draws)
+    e = gaussian.whiten(draws)
     centered = log_weights - log_weights.mean()
     half = len(e) // 2
     shifts, tilts = [], []
     for rows in (slice(0, half), slice(half, 2 * half)):
         weighted = e[rows] * centered[rows, None]
         shifts.append(weighted.mean(0))
-        tilts.append(weighted.T @ e[rows] / half - np.eye(e.shape[1]) * centered[rows].mean())
+        if gaussian.mean_field:
+            tilts.append((weighted * e[rows]).mean(0) - centered[rows].mean())
+        else:
+            tilts.append(weighted.T @ e[rows] / half - np.eye(e.shape[1]) * centered[rows].mean())
     value = 0.5 * float(shifts[0] @ shifts[1]) + 0.25 * float((tilts[0] * tilts[1]).sum())
     return max(0.0, value)
 

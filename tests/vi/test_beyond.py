@@ -81,6 +81,15 @@ def test_calibration_with_a_discrete_latent():
     assert wrong.p_value[1] < 1e-3
 
 
+def test_calibration_refuses_variables_of_other_shapes():
+    simulate = lambda key: (jnp.zeros(()), jnp.zeros(()))
+    q0 = vi.MeanFieldNormal(like=jnp.zeros(3))
+    with pytest.raises(
+        ValueError, match=r"needs variables like those of the guide, \(3,\); got \(\)"
+    ):
+        vi.calibrate(KEY, simulate, lambda z, x: -jnp.sum(z**2), q0, num_simulations=2, max_steps=2)
+
+
 def test_kolmogorov_smirnov():
     assert kolmogorov_smirnov(np.array([0.5])) == 0.5
     assert kolmogorov_p_value(0.0, 100) == 1.0

@@ -203,6 +203,18 @@ def test_a_whole_fit_under_vmap():
     np.testing.assert_allclose(found, jnp.broadcast_to(MEAN, (3, 2)), atol=0.1)
 
 
+def test_fits_to_many_sets_of_data_under_vmap():
+    """The data are closed over by the log density, or its argument."""
+    q0, centers = vi.MeanFieldNormal(like=0.0), jnp.array([1.0, 2.0])
+    distance = lambda z, x: -0.5 * (z - x) ** 2
+    for made in (lambda x: lambda z: distance(z, x), lambda x: vi.Conditioned(distance, x)):
+        run = lambda x: vi.fit(KEY, made(x), q0, max_steps=300).q.loc[0]
+        np.testing.assert_allclose(jax.vmap(run)(centers), centers, atol=1e-3)
+    engine = lambda x: vi.fit(KEY, vi.Conditioned(distance, x), q0, optimizer=vi.Pipeline()).q.loc
+    with pytest.raises(ValueError, match="computes on the host, which is not there under jax.vmap"):
+        jax.vmap(engine)(centers)
+
+
 def test_learned_estimators_are_trained():
     q0 = vi.BernoulliProduct(like=jnp.zeros(3))
     density = lambda z: z @ jnp.array([1.0, -1.0, 0.5]) + 100.0
@@ -352,6 +364,49 @@ def test_other_data_compile_nothing_and_are_not_mixed_up():
     np.testing.assert_allclose(second[1].elbo, -4.0, atol=0.3)  # −½ |x|²
     np.testing.assert_allclose(second[2], 2.0, atol=0.6)
     assert first[3] and not second[3]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"max_steps": 60}, {"optimizer": vi.FixedDraws(64)}],
+    ids=("stochastic", "fixed draws"),
+)
+def test_other_data_compile_nothing_in_other_engines(options):
+    log_density = lambda z, x: -0.5 * jnp.sum((z - x) ** 2)
+    q, counts = vi.MeanFieldNormal(like=jnp.zeros(2)), []
+    for x in (0.5, -0.5):
+        with compilations() as compiled:
+            fit = vi.fit(KEY, vi.Conditioned(log_density, jnp.full(2, x)), q, **options)
+        counts.append(len(compiled))
+        assert np.all(np.sign(fit.q.mean()) == np.sign(x))
+    assert counts[0] and not counts[1]
+
+
+def test_a_model_behind_an_objective_is_seen():
+    """Rows of equal data whose models differ are different densities."""
+    log_joint = lambda z, x, model: -0.5 * (z - x - model) ** 2
+
+    def gradient(model):
+        rows = vi.per_row(log_joint, jnp.zeros(3), model=jnp.array(model))
+        objective = lambda p, key: rows.of_row(0.0, rows.model)(p)
+        return lt.maximize(KEY, objective, 0.0, optax.sgd(1.0), num_steps=1).params
+
+    assert [gradient(2.0), gradient(5.0)] == [2.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("q0", "options"),
+    [
+        (vi.BernoulliProduct(like=jnp.zeros(3)), {}),
+        (vi.StudentT(like=jnp.zeros(3)), {}),
+        (vi.FullRankNormal(like=jnp.zeros(3)), {"init": vi.Laplace(), "max_steps": 1000}),
+        (vi.FullRankNormal(like=jnp.zeros(3)), {"refine": "flow"}),
+    ],
+    ids=("four starts", "a start in a frame", "an engine as start", "a flow afterwards"),
+)
+def test_a_budget_is_kept_by_all_stages_together(q0, options):
+    fit = vi.fit(KEY, lambda z: jnp.sum(z - z**4), q0, budget=4000, **options)
+    assert 2000 < fit.evaluations <= 4000 + 256
 
 
 def test_an_amortized_mixture_reaches_its_likelihood():

@@ -13,12 +13,13 @@ from tests.vi.exact import hermite
 
 LIKE = {"mu": 0.3, "tau": 2.0, "w": {"p": np.array([0.2, 0.5, 0.3]), "r": np.array([0.5])}}
 SUPPORT = {"tau": vi.positive, "w": {"p": vi.simplex, "r": vi.interval(-1.0, 2.0)}}
+BOUNDED = {**SUPPORT, "tau": vi.interval(0.5, 5.0)}  # a t of log tau has no mean
 
 GUIDES = {
     "MeanFieldNormal": lambda: vi.MeanFieldNormal(like=LIKE, support=SUPPORT, scale=0.5),
     "FullRankNormal": lambda: vi.FullRankNormal(like=LIKE, support=SUPPORT, scale=0.5),
     "LowRankNormal": lambda: vi.LowRankNormal(2, like=LIKE, support=SUPPORT, scale=0.5),
-    "StudentT": lambda: vi.StudentT(like=LIKE, support=SUPPORT, scale=0.3, df=9),
+    "StudentT": lambda: vi.StudentT(like=LIKE, support=BOUNDED, scale=0.3, df=9),
     "MixtureOf": lambda: vi.MixtureOf(2, like=LIKE, support=SUPPORT, scale=0.3),
     "CouplingFlow": lambda: vi.CouplingFlow(like=LIKE, support=SUPPORT, scale=0.5, width=4),
     "Blocks": lambda: vi.Blocks(
@@ -134,6 +135,41 @@ def test_moments_in_closed_form(x64):
     )
     with pytest.raises(ValueError, match="no entropy in closed form"):
         q.entropy()
+
+
+def test_moments_under_heavy_tails():
+    """By draws they would be finite numbers that mean nothing: 20.6 for the positive one."""
+    q = vi.StudentT(like={"r": 0.5, "p": 1.0, "o": jnp.arange(2.0)}, support={"p": vi.positive, "o": vi.ordered}, df=2)  # fmt: skip
+    assert jax.tree.map(jnp.ndarray.tolist, q.mean()) == {"r": 0.5, "p": np.inf, "o": [0.0, np.inf]}
+    assert jax.tree.map(jnp.ndarray.tolist, q.stddev()) == {"r": np.inf, "p": np.inf, "o": [np.inf] * 2}  # fmt: skip
+    assert np.isnan(vi.StudentT(like=0.0, df=1).mean())
+    bounded = vi.StudentT(like=0.5, support=vi.unit_interval, df=1)
+    np.testing.assert_allclose(bounded.mean(), 0.5, atol=1e-3)
+
+
+def test_whole_numbers_and_probabilities_of_wrapped_distributions():
+    """exp(log 7) is 7.0000005 in single precision, and 7 successes of as many trials were a wrong number: −9.84."""
+    counts = lt.Binomial(jnp.array([10, 7]), logits=0.0)
+    q, z = vi.Wrapped(counts), jnp.array([10.0, 7.0])
+    np.testing.assert_allclose(q.log_prob(z), counts.log_prob(z), rtol=1e-6)
+    grads = jax.grad(lambda q: q.log_prob(z))(q)
+    assert grads.raw.total_count.tolist() == [0.0, 0.0] and grads.raw.parameter != 0
+    for made in (lt.Bernoulli(probs=0.2), lt.Categorical(probs=jnp.array([0.2, 0.8]))):
+        q = vi.Wrapped(made)
+        np.testing.assert_allclose(q.log_prob(1), made.log_prob(1), rtol=1e-6)
+        assert not q.raw.by_probs
+
+
+def test_a_wrapped_joint_knows_which_of_its_variables_are_discrete():
+    q = vi.Wrapped(
+        lt.Joint(
+            {"a": lt.Normal(0.0, 1.0), "b": lt.Poisson(2.0), "c": lt.Categorical(jnp.zeros(3))}
+        )
+    )
+    assert [v.discrete for v in q.layout.variables] == [False, True, True] and q.discrete
+    assert jax.tree.leaves(q.layout.constrain(jnp.array([0.5, 3.0, 1.0])))[2].dtype == jnp.int32
+    report = vi.diagnose(jax.random.key(0), q.log_prob, q, num_draws=500)
+    assert report.verdict == "good" and not report.searched and np.isnan(report.decrement)
 
 
 def test_low_rank_is_woodbury(x64):

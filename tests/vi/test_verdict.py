@@ -124,7 +124,7 @@ def test_a_mixture_that_covers_both_has_missed_none(two_modes):
     target = vi.Target(two_modes, vi.FullRankNormal(like=jnp.zeros(2)))
     arrays = np.asarray(draws, float), np.asarray(log_weights, float)
     guide = vi.FullRankNormal(like=jnp.zeros(2))
-    found = report(KEY, Weighed(*arrays, 0, 0, 1e-3, target, ("a", "b"), guide, two_modes))
+    found = report(KEY, Weighed(*arrays, 0, 0, 1e-3, target, guide, two_modes))
     assert found.missed_modes == () and found.verdict == "good"
 
 
@@ -247,6 +247,21 @@ def test_heavy_tails_and_skew_are_not_good():
 def test_any_distribution_can_be_judged():
     report = vi.diagnose(KEY, lambda z: norm.logpdf(z).sum(), lt.Normal(jnp.zeros(2), 1.0))
     assert report.verdict == "good" and report.khat == -np.inf
+
+
+def test_more_coordinates_than_draws():
+    """A covariance cannot be taken of them, and is not needed."""
+    q = vi.MeanFieldNormal(like=jnp.zeros(60))
+    shifted = vi.diagnose(KEY, lambda z: -0.5 * jnp.sum((z - 0.1) ** 2), q, num_draws=100)
+    assert shifted.decrement == pytest.approx(0.5 * 60 * 0.1**2, rel=0.5)
+    assert shifted.missed_modes == ()
+
+
+def test_a_coordinate_that_rounding_keeps_from_varying():
+    """At 10⁸ single precision has steps of 8: all draws of N(10⁸, 1) are equal."""
+    q = vi.MeanFieldNormal(like=jnp.array([1e8, 0.0]))
+    report = vi.diagnose(KEY, lambda z: -0.5 * jnp.sum((z - jnp.array([1e8, 0.0])) ** 2), q)
+    assert np.isfinite(report.decrement) and report.draws.std(0)[0] == 0
 
 
 def test_draws_without_density():

@@ -61,10 +61,6 @@ class Blocks(Guide):
         return Joint({name: part.base for name, part in self.parts.items()})
 
     @property
-    def discrete(self) -> bool:
-        return any(part.discrete for part in self.parts.values())
-
-    @property
     def closed_forms(self) -> ClosedForms:
         with_entropy = all(part.closed_forms.entropy for part in self.parts.values())
         return ClosedForms(self._mean, self._variance, self._entropy if with_entropy else None)

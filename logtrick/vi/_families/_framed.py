@@ -5,10 +5,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from logtrick._core.kernel import stop
 from logtrick._core.module import replace
 from logtrick.distributions import Distribution, MultivariateNormal, Normal
+from logtrick.vi._engines._gaussian import triangular
 from logtrick.vi._flat import Layout
 from logtrick.vi._guide import Guide
 
@@ -49,8 +51,8 @@ class Framed(Guide, abstract=True):
 
     def unwhitened(self, x: Array) -> Array:
         """The flat unconstrained vector u of x."""
-        frame, center = stop(self.frame), stop(self.center)
-        return center + (frame * x if frame.ndim == 1 else frame @ x)
+        frame = stop(self.frame)
+        return stop(self.center) + (frame * x if frame.ndim == 1 else frame @ x)
 
     def whitened(self, u: Array) -> Array:
         """x of the flat unconstrained vector u."""
@@ -90,6 +92,8 @@ class FramedNormal(Framed):
         logarithmic diagonal.
     """
 
+    flat_normal = True
+
     loc: Any
     factor: Any
 
@@ -110,6 +114,12 @@ def framed_normal(layout: Layout, mean: Any, scale: Any) -> FramedNormal:
     """N(mean, scale scaleᵀ) as the standard normal in its own frame."""
     center, frame = jnp.asarray(mean, layout.dtype), jnp.asarray(scale, layout.dtype)
     return FramedNormal(layout, center, frame, jnp.zeros_like(center), jnp.zeros_like(frame))
+
+
+def logarithmic(scale: np.ndarray) -> np.ndarray:
+    """The triangular factor of C Cᵀ, by QR of Cᵀ (Cholesky would square the condition number), its diagonal by logarithms."""
+    lower = triangular(scale)
+    return np.tril(lower, -1) + np.diag(np.log(np.diag(lower)))
 
 
 def exponentiated(factor: Array) -> Array:

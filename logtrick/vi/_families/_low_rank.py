@@ -42,6 +42,8 @@ class LowRankNormal(Framed):
       ((100, 2), ())
     """
 
+    flat_normal = True
+
     loc: Any
     log_scale: Any
     factor: Any
