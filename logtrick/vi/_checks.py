@@ -17,7 +17,7 @@ from logtrick.vi._objectives._log_variance import LogVariance
 
 
 def check_fit(objective: Any, optimizer: Any, log_density: Any, refine: Any, q: Guide) -> None:
-    """What does not go together, for guides that are not amortized."""
+    """Refuse arguments that do not go together, for guides that are not amortized."""
     _check_objective(objective)
     if isinstance(log_density, PerRow):
         raise TypeError(
@@ -44,6 +44,7 @@ def check_fit(objective: Any, optimizer: Any, log_density: Any, refine: Any, q: 
 
 
 def check_engine(objective: Objective, engine: Engine, log_density: Any, q: Guide) -> None:
+    """Refuse what engines cannot fit."""
     name = type(engine).__name__
     if not objective.linear:
         raise ValueError(
@@ -62,7 +63,7 @@ def check_engine(objective: Objective, engine: Engine, log_density: Any, q: Guid
 
 
 def check_amortized(objective: Any, optimizer: Any, density: Any, init: Any, refine: Any) -> PerRow:
-    """The log density of rows; what does not go together with amortized guides is refused."""
+    """The log density of rows; refuse arguments that do not go together with amortized guides."""
     _check_objective(objective)
     if not isinstance(density, PerRow):
         raise TypeError(
@@ -85,7 +86,7 @@ def check_amortized(objective: Any, optimizer: Any, density: Any, init: Any, ref
 
 
 def check_no_learning(estimator: Any) -> None:
-    """Estimators that learn have no place among the parameters of an amortized fit."""
+    """Refuse estimators that learn: they have no place among the parameters of an amortized fit."""
     used = estimator.values() if isinstance(estimator, Mapping) else (estimator,)
     for one in used:
         if isinstance(one, Estimator) and one.adaptive:

@@ -1,4 +1,4 @@
-"""A log density that is a function of data as well, which is handed on as an argument."""
+"""A log density of a draw and of data, which compiled functions take as an argument."""
 
 from collections.abc import Callable
 from typing import Any

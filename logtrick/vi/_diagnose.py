@@ -88,11 +88,12 @@ def diagnose(key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int
 
     What no finite search can promise: a mode much narrower than its distance from all the points looked at (a standard
     deviation of 0.3 at 42 away from the rest, in ten dimensions) is not found, and a fit without it is called `good`. Where modes
-    may be far apart, give q0 a `scale` that reaches them, or fit from several q0.
+    may be far apart, give q0 a `scale` that reaches them, or fit from several q0. Above 4,096 coordinates no modes are searched
+    for, and the report says so.
 
     Cost: `num_draws` evaluations of the density, and a search for missed modes: 1,500 to 2,500 gradients;
-    without gradients 512 values and more where some of them are suspicious; for discrete variables walks of single changes,
-    up to 50,000 evaluations, alternating with L-BFGS where there are continuous variables too.
+    without gradients 512 values, and more where some of them are suspicious; for discrete variables up to 50,000 evaluations
+    on walks of single changes, which alternate with L-BFGS where there are continuous variables too.
 
     Args:
       key: a typed key.

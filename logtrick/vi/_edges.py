@@ -14,7 +14,7 @@ from logtrick.vi._over_data import OverData, apart, evaluated
 
 Array = jax.Array
 _DRAWS = 256
-_BELOW = 10.0  # nats that the floor lies below the low end of what the draws see
+_BELOW = 10.0  # nats from the 10 % quantile of the draws' finite log densities down to the floor
 
 
 class Floored(OverData):

@@ -53,12 +53,12 @@ def fit(
     With nothing else set: a normal guide of a smooth density is fitted by `vi.Pipeline` (modes, Laplace, Newton's method on
     fixed draws), which needs no tuning, and of a density that calls the host by `vi.QuadraticRegression`. Other continuous
     families, and other objectives, start from such a fit and go on by Adam in its whitened coordinates. Blocks and minibatches
-    go by Adam; guides with discrete variables by Adam from the best of four starts. Any of `optimizer` (of optax),
+    are fitted by Adam, guides with discrete variables by Adam from the best of four starts. Any of `optimizer` (of optax),
     `num_samples`, `max_steps` or an estimator of one's own asks for the stochastic engine.
 
     Args:
       key: a typed key.
-      log_density: `log_density(z) -> scalar` of one pytree of variables in the constrained space, need not be normalized;
+      log_density: `log_density(z) -> scalar` of one pytree of variables in the constrained space, which need not be normalized;
         or a `vi.minibatch`, or for amortized guides a `vi.per_row`. A function that calls the host (`lt.black_box`) is fitted
         without its derivative.
       q0: the guide to start from, an `lt.Distribution`, or a `vi.Amortized`.
@@ -66,8 +66,9 @@ def fit(
       estimator: "auto", an estimator, or for `Blocks` a dict of them by block.
       optimizer: an optax optimizer, or an engine: `vi.Pipeline()`, `vi.NaturalGradient()`, `vi.BatchAndMatch()`, …
       num_samples: values of the objective a step, of the stochastic engine.
-      max_steps: steps at most, of the stochastic engine; 3,000 unless said otherwise.
-      budget: evaluations of the log density at most.
+      max_steps: how many steps of the stochastic engine at most; 3,000 by default.
+      budget: how many evaluations of the log density at most, by all stages together; each ends with the step that exceeds
+        it. Evaluations by checks of the start, races of estimators and the stop rule are not counted.
       init: another start: a guide, a `Fit`, or an engine that is run first.
       stop: "auto" stops stochastic fits of the ELBO by the measured rule; None takes all steps; or a
         `vi.StopRule`.

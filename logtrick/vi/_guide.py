@@ -1,4 +1,4 @@
-"""What a guide is: a distribution over named variables, made of a base over one array and a map to the variables."""
+"""The base class of guides: a distribution over named variables, made of a base over one array and a map to the variables."""
 
 import abc
 import functools
@@ -60,12 +60,12 @@ class Guide(Distribution, abstract=True):
 
     @property
     def pathwise(self) -> bool:
-        """Whether all of its sites that draw can be drawn pathwise."""
+        """Whether all sites of `draw_program` can be drawn pathwise, but those that are summed exactly."""
         return self.base.reparameterized
 
     @property
     def strata(self) -> int:
-        """Points of each draw, one in every stratum."""
+        """How many points a draw consists of, one in every stratum."""
         return 1
 
     def constrain(self, x: Any) -> Any:
@@ -189,7 +189,7 @@ class Guide(Distribution, abstract=True):
 
     def _log_prob(self, z: Any) -> Array:
         inside = self.inside(z)
-        # a draw of q itself takes the place of a point outside, where the inverse has nan derivatives
+        # The center takes the place of a point outside, where the inverse has nan derivatives.
         safe = jax.lax.stop_gradient(self.constrain(self._center()))
         z = jax.tree.map(lambda a, b: jnp.where(inside, a, b), z, safe)
         x = self.unconstrain(z)

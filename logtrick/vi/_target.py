@@ -9,7 +9,7 @@ from jax.tree_util import Partial
 from logtrick._core import checks
 from logtrick._core.calls import constructor_in_words
 from logtrick._core.fingerprint import Compiled
-from logtrick._core.jaxprs import equations
+from logtrick._core.jaxprs import inner_jaxprs
 from logtrick._core.show import show_arguments
 from logtrick.vi._guide import Guide
 from logtrick.vi._over_data import apart, evaluated
@@ -59,7 +59,7 @@ class Target:
 
     @property
     def log_density(self) -> Callable[[Array], Array]:
-        """The function u ↦ log p̃(u), shape (); the same object for equal targets. Its evaluations are not counted."""
+        """The function u ↦ log p̃(u), shape (), a pytree with the data as leaves. Its evaluations are not counted."""
         if self._data is None:
             return self._functions.without_data
         return Partial(self._functions.one, data=self._data)
@@ -109,8 +109,16 @@ _COMPILED = Compiled(_Functions)
 
 
 def calls_host(function: Callable[..., Any], *args: Any) -> bool:
-    """Whether `function` calls a host function outside of rules of differentiation of its own."""
-    jaxpr = jax.make_jaxpr(function)(*args).jaxpr
-    own_rules = [e for e in jaxpr.eqns if e.primitive.name.startswith(("custom_jvp", "custom_vjp"))]
-    others = [e for e in jaxpr.eqns if e not in own_rules]
-    return any(e.primitive.name in _CALLBACKS for e in equations(others))
+    """Whether `function` calls a host function elsewhere than in a function with a derivative rule of its own."""
+    return _calls_host(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def _calls_host(jaxpr: Any) -> bool:
+    for equation in jaxpr.eqns:
+        name = equation.primitive.name
+        if name in _CALLBACKS:
+            return True
+        own_rule = name.startswith(("custom_jvp", "custom_vjp"))
+        if not own_rule and any(_calls_host(inner) for inner in inner_jaxprs(equation)):
+            return True
+    return False

@@ -105,8 +105,7 @@ class Report(Module):
         """A figure: the ELBO of the fit with its stop, marginals, the worst pair of coordinates, the tail of the weights.
 
         Args:
-          history: the fit's ELBO per iteration, an array, or a dict with `elbo` (and `evaluations`); None leaves that
-            panel out.
+          history: `fit.history`, or the ELBO of every iteration, an array; None leaves that panel out.
         Returns:
           A `matplotlib.figure.Figure`.
         Raises:

@@ -27,6 +27,16 @@ def test_names(capsys):
     assert "Did you mean eight-schools?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["--seed", "-1"], "non-negative"), (["--json", "no/such/folder/fit.json"], "no folder")],
+)
+def test_what_cannot_end_well_is_refused_before_the_fit(arguments, said, capsys):
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert said in printed.err and printed.err.count("\n") == 1 and not printed.out
+
+
 def test_unknown_options_end_in_one_line(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["--nope"])

@@ -139,7 +139,8 @@ def test_moments_in_closed_form(x64):
 
 def test_moments_under_heavy_tails():
     """By draws they would be finite numbers that mean nothing: 20.6 for the positive one."""
-    q = vi.StudentT(like={"r": 0.5, "p": 1.0, "o": jnp.arange(2.0)}, support={"p": vi.positive, "o": vi.ordered}, df=2)  # fmt: skip
+    like, support = {"r": 0.5, "p": 1.0, "o": jnp.arange(2.0)}, {"p": vi.positive, "o": vi.ordered}
+    q = vi.StudentT(like=like, support=support, df=2)
     assert jax.tree.map(jnp.ndarray.tolist, q.mean()) == {"r": 0.5, "p": np.inf, "o": [0.0, np.inf]}
     assert jax.tree.map(jnp.ndarray.tolist, q.stddev()) == {"r": np.inf, "p": np.inf, "o": [np.inf] * 2}  # fmt: skip
     assert np.isnan(vi.StudentT(like=0.0, df=1).mean())

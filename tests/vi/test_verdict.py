@@ -8,6 +8,7 @@ from jax.scipy.stats import norm
 
 import logtrick as lt
 from logtrick import vi
+from logtrick.vi._result import History
 from logtrick.vi._verdict import decrement, judge, mean_shifts, spread_shifts, truncated
 
 KEY = jax.random.key(0)
@@ -284,8 +285,11 @@ def test_report_prints_and_draws():
     report = vi.diagnose(KEY, lambda z: norm.logpdf(z).sum(), vi.FullRankNormal(like=jnp.zeros(2)))
     lines = repr(report).splitlines()
     assert lines[0].startswith("ELBO ") and lines[-1].split() == ["verdict", "good"]
-    figure = report.plot({"elbo": np.array([-9.0, -2.0, -1.0])})
-    assert len(figure.axes) == 6
+    for history in (
+        np.array([-9.0, -2.0, -1.0]),
+        History(np.array([-9.0, -2.0, -1.0]), np.arange(3)),
+    ):
+        assert report.plot(history).axes[0].lines[0].get_ydata().tolist() == [-9.0, -2.0, -1.0]
     assert len(report.plot().axes) == 6
 
 

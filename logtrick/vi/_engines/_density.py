@@ -57,10 +57,10 @@ class Density:
         blocks = []
         for i in range(0, len(points), size):
             rows = _padded(points[i : i + size], self.dtype, size)
-            found = (
-                self.target.value_and_grad(rows)[0] if size == BLOCK else self.target.batch(rows)
-            )
-            blocks.append(found)
+            if self.target.differentiable:
+                blocks.append(self.target.value_and_grad(rows)[0])
+            else:
+                blocks.append(self.target.batch(rows))
         return np.concatenate([np.asarray(v, np.float64) for v in blocks])[: len(points)]
 
     def values(self, points: np.ndarray) -> np.ndarray:
@@ -93,9 +93,8 @@ def _padded(rows: np.ndarray, dtype: np.dtype, size: int = BLOCK) -> np.ndarray:
     missing = size - len(rows)
     if missing:
         rows = np.concatenate([rows, np.broadcast_to(rows[:1], (missing, rows.shape[1]))])
-    with np.errstate(
-        over="ignore"
-    ):  # a step too far; its density is not finite, and `_cleaned` counts it
+    # A step too far may overflow: its density is not finite then, and `_cleaned` counts it.
+    with np.errstate(over="ignore"):
         return rows.astype(dtype)
 
 

@@ -6,6 +6,8 @@ from logtrick.vi._engines._density import Density
 from logtrick.vi._engines._gaussian import Gaussian, composed
 from logtrick.vi._engines._natural_newton import antithetic, finite_draws
 
+_DRAWS, _RATE = 16, 0.02
+
 
 class _Adam:
     """Adam with a cosine decay to zero, ascending; NumPy on the host."""
@@ -28,10 +30,7 @@ def polish(
     density: Density,
     rng: np.random.Generator,
     start: Gaussian,
-    *,
-    num_steps: int = 2000,
-    num_draws: int = 16,
-    rate: float = 0.02,
+    num_steps: int,
 ) -> Gaussian:
     """Adam on the sticking-the-landing gradient, in the coordinates that `start` whitens.
 
@@ -43,20 +42,18 @@ def polish(
       density: the log density.
       rng: the noise's generator.
       start: where to start, and whose coordinates the steps are taken in.
-      num_steps: of Adam.
-      num_draws: antithetic, fresh in every step.
-      rate: Adam's rate in the first step; it falls to zero along a cosine.
+      num_steps: of Adam, each on fresh antithetic draws; its rate falls to zero along a cosine.
     Returns:
       The refined Gaussian, of the kind of `start`.
     """
     dim = start.dim
     below = np.tril_indices(dim, -1) if not start.mean_field else (np.zeros(0, int),) * 2
-    adam = _Adam(2 * dim + len(below[0]), rate, num_steps)
     parameters = np.zeros(2 * dim + len(below[0]))
+    adam = _Adam(len(parameters), _RATE, num_steps)
     for _ in range(num_steps):
         inner, logs = _inner(parameters, dim, below, start.mean_field)
         # `finite_draws` gives the scores in the coordinates of its Gaussian: (C₀T)ᵀ ∇log p = Tᵀ C₀ᵀ ∇log p.
-        noise = antithetic(rng, num_draws, dim)
+        noise = antithetic(rng, _DRAWS, dim)
         state = finite_draws(density, composed(start, inner), noise)
         pulled = state.scores + state.noise
         outside = (state.noise != noise).any(1)
@@ -70,7 +67,7 @@ def polish(
             gradient = np.concatenate([score.mean(0), spread])
         else:
             score = np.linalg.solve(inner.scale.T, pulled.T).T
-            outer = score.T @ state.noise / num_draws
+            outer = score.T @ state.noise / _DRAWS
             gradient = np.concatenate([score.mean(0), np.diag(outer) * np.exp(logs), outer[below]])
         parameters = parameters + adam.update(gradient)
     return composed(start, _inner(parameters, dim, below, start.mean_field)[0])

@@ -9,9 +9,8 @@ from logtrick.vi._engines._density import BudgetSpent, Density
 from logtrick.vi._engines._gaussian import Gaussian
 from logtrick.vi._engines._lbfgs import Ascent
 
-_NEAR = (
-    0.1  # nats: Newton's method takes the search on from there, and only the first into each basin
-)
+# Nats: Newton's method takes the search on from there, and only for the first lane in each basin.
+_NEAR = 0.1
 _TRIED = 32
 _MOST_MODES = 6  # Newton's method is run from no more points than this
 
