@@ -62,7 +62,14 @@ class Minibatch(OverData):
 
     def rows(self, z: Any, batch: Any) -> Array:
         """Σ over the rows of `batch` of the log likelihood, shape ()."""
-        return jnp.sum(checks.real("vi.minibatch", "log_lik", self.log_lik(z, batch)))
+        found = checks.real("vi.minibatch", "log_lik", self.log_lik(z, batch))
+        size = jax.tree.leaves(batch)[0].shape[0]
+        if found.shape not in ((), (size,)):
+            raise ValueError(
+                f"vi.minibatch(log_lik=…) must return the sum over its {size} rows, shape (), or one number for each, shape "
+                f"({size},); got shape {found.shape}. Sum over all other axes."
+            )
+        return jnp.sum(found)
 
     def check(self, z: Any) -> None:
         """Refuse a log likelihood that is no sum over rows, as far as halves of the data at one z show it."""
@@ -100,6 +107,7 @@ def minibatch(
     Returns:
       What stands in the place of `log_density` in `vi.fit` and `vi.diagnose`.
     Raises:
+      TypeError: no functions of these arguments.
       ValueError: rows that do not match; a batch larger than the data.
     Example:
       >>> import jax, jax.numpy as jnp

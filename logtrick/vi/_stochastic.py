@@ -128,7 +128,8 @@ def _trained(
       further: what else the report says.
     """
     trained = train(jax.random.fold_in(key, TRAIN), density, q, settings)
-    report = {"engine": "stochastic", "estimator": estimator_name(settings.estimator)}
+    report: dict[str, Any] = {"engine": "stochastic"}
+    report["estimator"] = estimator_name(settings.estimator)
     report |= {"reason": reason, **further}
     if not settings.traced:
         report["skipped"] = int(np.sum(trained.skipped))

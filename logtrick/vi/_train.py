@@ -65,7 +65,11 @@ class Trained(NamedTuple):
     @property
     def accepted(self) -> np.ndarray:
         """The objective at the steps that were not skipped."""
-        return np.asarray(self.values)[~np.asarray(self.skipped)]
+        return _accepted(self.values, self.skipped)
+
+
+def _accepted(values: Any, skipped: Any) -> np.ndarray:
+    return np.asarray(values)[~np.asarray(skipped)]
 
 
 def is_traced(key: Any, q: Any, log_density: Any) -> bool:
@@ -122,9 +126,8 @@ class _Watch(Listener):
     def after_chunk(self, run: Run) -> None:
         if run.step % LOOKS:  # where steps are slow, a fit visits its listeners in between as well
             return
-        result, history = run.result(), run.history
-        values = np.asarray(history.value)[~np.asarray(history.skipped)]
-        params: Any = result.params
+        values = _accepted(run.history.value, run.history.skipped)
+        params: Any = run.program.shown(run.state)[0]
         if self.rule.met(values, params["q"] if self.unpack else params):
             run.stop("converged", self.rule.told(values))
 

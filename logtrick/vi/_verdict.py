@@ -40,13 +40,14 @@ class Report(Module):
       ess: the effective sample size of the weights, (Σw)²/Σw².
       khat: the shape of the tail of the weights (`psis`); −inf for an exact fit.
       khat_interval: about 95 % of it.
-      decrement: about how many nats the ELBO would still rise by changing mean and covariance; nan for discrete variables.
+      decrement: about how many nats the ELBO would still rise by changing mean and covariance; nan where some variables are
+        discrete or some draws have no finite density.
       mean_shift: the largest distance between a coordinate's mean under the weights and under q, in its standard deviations
         under q.
       shifted: the coordinate with the largest shift.
       spread_shift: the largest relative difference between a continuous variable's standard deviation under the weights and
         under q, in its support.
-      respread: the variable where it is.
+      respread: the variable of which that is.
       missed_modes: modes of p outside of q.
       searched: whether modes were searched for (beside discrete variables it needs a density with gradients).
       num_draws: n.
@@ -81,11 +82,7 @@ class Report(Module):
     def __repr__(self) -> str:
         low, high = self.khat_interval
         modes = str(len(self.missed_modes)) if self.searched else "not searched for"
-        nats = (
-            "undefined for discrete variables"
-            if math.isnan(self.decrement)
-            else f"{self.decrement:.3f} nats"
-        )
+        nats = "undefined" if math.isnan(self.decrement) else f"{self.decrement:.3f} nats"
         rows = [
             ("ELBO", f"{self.elbo:.3f} ± {self.elbo_se:.3f}"),
             ("importance-weighted bound", f"{self.iw_bound:.3f} ± {self.iw_bound_se:.3f}"),

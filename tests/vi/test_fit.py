@@ -19,7 +19,7 @@ LOG_Z = float(jnp.log(2 * jnp.pi) - 0.5 * jnp.linalg.slogdet(PRECISION)[1])
 gaussian = lambda z: -0.5 * (z - MEAN) @ PRECISION @ (z - MEAN)
 
 
-def test_full_rank_and_mean_field_by_default():
+def test_default_fits_of_a_gaussian_are_exact():
     full = vi.fit(KEY, gaussian, vi.FullRankNormal(like=jnp.zeros(2)))
     assert full.status == "converged"
     np.testing.assert_allclose(full.q.mean(), MEAN, atol=0.01)
@@ -43,7 +43,7 @@ def test_a_second_fit_compiles_nothing():
         assert not compiled
 
 
-def test_any_optimizer():
+def test_an_optax_optimizer_takes_the_steps_that_stop_and_budget_allow():
     q0 = vi.FullRankNormal(like=jnp.zeros(2))
     fit = vi.fit(KEY, gaussian, q0, optimizer=optax.adam(0.05), max_steps=1000)
     assert fit.status == "converged"
@@ -110,7 +110,7 @@ def test_the_decrement_is_zero_at_the_optimum_only():
     np.testing.assert_allclose(decrement(shifted), 0.5 * 0.2**2, rtol=0.1)
 
 
-def test_starts():
+def test_a_fit_starts_at_the_fit_guide_or_engine_given():
     q0 = vi.FullRankNormal(like=jnp.zeros(2))
     first = vi.fit(KEY, gaussian, q0)
     options = {"optimizer": optax.sgd(0.0), "max_steps": 2, "stop": None}
@@ -121,7 +121,7 @@ def test_starts():
     np.testing.assert_allclose(field.q.stddev(), 1 / jnp.sqrt(jnp.diagonal(PRECISION)), rtol=0.02)
 
 
-def test_bits_by_default():
+def test_bits_reach_their_best_product():
     """The best product of bits, by coordinate ascent, which is exact here."""
     weights = jax.random.normal(jax.random.key(5), (6, 6)) * 0.3
     weights = weights + weights.T - 2 * jnp.diag(jnp.diagonal(weights))
@@ -160,7 +160,7 @@ def test_bits_and_a_normal_in_one_guide():
     np.testing.assert_allclose(again.q.mean()["mu"], fit.q.mean()["mu"])
 
 
-def test_minibatches():
+def test_minibatches_reach_the_posterior_given_all_rows():
     y = jax.random.normal(jax.random.key(3), (500,)) + 2.0
     log_normal = jax.scipy.stats.norm.logpdf
     density = vi.minibatch(
@@ -233,7 +233,7 @@ def test_other_objectives_go_on_from_the_normal_fit():
         np.testing.assert_allclose(fit.q.mean() / scales, MEAN, atol=0.05)
 
 
-def test_amortized():
+def test_an_encoder_reaches_the_exact_posterior():
     x = jnp.linspace(-1.0, 1.0, 40)
     density = vi.per_row(lambda z, x: -0.5 * z**2 - 0.5 * (x - z) ** 2, x, batch_size=10)
     encode = lambda w, x: lt.Normal(w["slope"] * x, jnp.exp(w["log_scale"]))
@@ -246,7 +246,7 @@ def test_amortized():
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", ["StudentT", "LowRankNormal", "MixtureOf", "CouplingFlow"])
-def test_framed_families_by_default(name):
+def test_richer_families_come_closer_to_a_banana(name):
     make = {
         "LowRankNormal": lambda **k: vi.LowRankNormal(1, **k),
         "MixtureOf": lambda **k: vi.MixtureOf(3, **k),

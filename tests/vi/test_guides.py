@@ -42,7 +42,7 @@ EACH = [
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_laws(name):
+def test_draws_densities_and_moments_agree(name):
     q = GUIDES[name]()
     draws = q.sample(jax.random.key(0), 2000)
     one = q.sample(jax.random.key(0))
@@ -191,7 +191,7 @@ def test_a_square_scale_at_condition_1e8(x64):
     np.testing.assert_allclose(again.scale_tril, q.scale_tril, rtol=1e-6)
 
 
-def test_isometric_log_ratios(x64):
+def test_isometric_log_ratios_have_their_inverse_and_log_determinant(x64):
     x = jnp.array([0.3, -0.7, 1.1])
     bijector = IsometricLogRatio()
     jacobian = jax.jacobian(lambda x: bijector.forward(x)[:-1])(x)
@@ -204,7 +204,7 @@ def test_isometric_log_ratios(x64):
     (vi.ordered, (4,), 4), (vi.correlation_cholesky, (3, 3), 3), (vi.simplex, (2, 3), 4),
     (vi.interval(np.zeros(3), np.ones(3)), (2, 3), 6),
 ])  # fmt: skip
-def test_supports(support, shape, size):
+def test_every_support_maps_there_and_back(support, shape, size):
     q = vi.FullRankNormal(like=np.zeros(shape), support=support)
     assert q.dim == size
 

@@ -153,6 +153,9 @@ def amortized(**options):
 def test_fits_refuse():
     means = vi.minibatch(lambda z: 0.0, lambda z, y: -jnp.mean((y - 3.0) ** 2), jnp.ones(10), 5)
     rows = vi.minibatch(lambda z: 0.0, lambda z, y: -((y - z[0]) ** 2), jnp.ones(10), 5)
+    square = vi.minibatch(
+        lambda z: 0.0, lambda z, y: -((y - z[0] - y[:, None]) ** 2), jnp.ones(10), 5
+    )
     cases = [
         (lambda: fit(optimizer="adam"), TypeError, "needs an optax optimizer or an engine"),
         (lambda: fit(optimizer=vi.Pipeline), TypeError, r"Write vi.Pipeline\(\)"),
@@ -169,6 +172,7 @@ def test_fits_refuse():
         (lambda: vi.minibatch(lambda z: 0.0, lambda z, y: y, jnp.ones(3), 5), ValueError, "at most the 3 rows"),
         (lambda: vi.minibatch(lambda z: 0.0, lambda z, y: y, (jnp.ones(3), jnp.ones(4)), 2), ValueError, "leading axis"),
         (lambda: fit(means), ValueError, "a sum over rows"),
+        (lambda: fit(square), ValueError, r"over its 10 rows, shape \(\), .* got shape \(10, 10\)"),
         (lambda: fit(q=vi.Amortized(lambda w, x: normal, 0.0)), TypeError, "vi.per_row"),
         (lambda: amortized(init=normal), ValueError, "init=…. needs a guide that is not amortized"),
         (lambda: amortized(refine="flow"), ValueError, "refine=…. needs a guide that is not amortized"),

@@ -48,7 +48,7 @@ def test_engines_agree_on_a_posterior_near_a_gaussian(engine, best, x64):
 @pytest.mark.parametrize(
     "engine", [e for e in ENGINES if e.mean_field], ids=lambda e: type(e).__name__
 )
-def test_mean_field(engine, x64):
+def test_mean_field_fits_have_the_conditional_deviations(engine, x64):
     """Independent coordinates have the standard deviations of one given the others."""
     target = gaussian([1.0, 2.0], [[1.0, 0.8], [0.8, 1.0]])
     fit = engine.run(KEY, target, mean_field(2))
@@ -59,7 +59,7 @@ def test_mean_field(engine, x64):
 
 
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda e: type(e).__name__)
-def test_budget(engine, best, x64):
+def test_a_budget_ends_every_engine(engine, best, x64):
     fit = engine.run(KEY, best[1], standard(3), budget=300)
     assert fit.evaluations < 300 + 3000 and np.isfinite(fit.gaussian.scale).all()
 
