@@ -26,12 +26,8 @@ def resolve(
 ) -> Any:
     """The estimator to use, checked against the table; for blocks under the ELBO a dict of them.
 
-    Args:
-      where: who asks, for messages.
-      objective: what is estimated.
-      q: the guide.
-      given: "auto", an estimator, or a dict of estimators by block.
-      density: log p of a draw of the base.
+    `given` is "auto", an estimator, or a dict of estimators by block; `density` is log p of a draw of the base, and `where`
+    says who asks, for messages.
     """
     by_site = isinstance(q, Blocks) and (objective.linear or objective.num_draws == 1)
     if isinstance(given, Mapping) or (by_site and not isinstance(given, WeightEstimator)):

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +12,7 @@ import numpy as np
 from logtrick._core import checks
 from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
+from logtrick._core.module import replace
 from logtrick.vi._engines._density import Density
 from logtrick.vi._families._wrapped import as_guide
 from logtrick.vi._flat import Layout
@@ -62,11 +63,6 @@ class Weighed(NamedTuple):
     def bad(self) -> int:
         """How many are not finite."""
         return self.impossible + self.undefined
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of the coordinates of the draws."""
-        return tuple(self.guide.layout.names)
 
     @property
     def relative(self) -> np.ndarray:
@@ -168,9 +164,18 @@ def log_densities(
 
 def report(key: jax.Array, weighed: Weighed) -> Report:
     """Judge weighed draws."""
-    if weighed.bad == len(weighed.log_weights):
-        return _hopeless(weighed)
     log_weights, count = weighed.log_weights, len(weighed.log_weights)
+    known = Report(
+        num_draws=count,
+        num_impossible=weighed.impossible,
+        num_undefined=weighed.undefined,
+        names=tuple(weighed.guide.layout.names),
+        draws=weighed.draws,
+        log_weights=log_weights,
+    )
+    if weighed.bad == count:
+        nothing = ("no draw of q has a finite log density",)
+        return replace(known, verdict=DISTRUST, reasons=nothing, searched=False)
     root = math.sqrt(count)
     weights, bound = truncated(log_weights)
     elbo = float(log_weights.mean())
@@ -184,22 +189,9 @@ def report(key: jax.Array, weighed: Weighed) -> Report:
     raw = np.exp(weighed.relative)
     tail = tail_of(weighed)[1]
     tail["ess"] = float(raw.sum() ** 2 / (raw**2).sum())  # smoothing hides an outlier
-    moved = _moved(weighed, weights)
     searched, missed = _search(key, weighed, elbo if not weighed.bad else bound, bound)
-    verdict, reasons = judge(
-        gap=bound - elbo,
-        gap_se=gap_se,
-        ess_share=tail["ess"] / count,
-        khat=tail["khat"],
-        num_missed=len(missed),
-        num_impossible=weighed.impossible,
-        num_undefined=weighed.undefined,
-        num_draws=count,
-        **moved,
-    )
-    return Report(
-        verdict=verdict,
-        reasons=reasons,
+    found = replace(
+        known,
         elbo=elbo,
         elbo_se=elbo_se,
         iw_bound=bound,
@@ -209,13 +201,11 @@ def report(key: jax.Array, weighed: Weighed) -> Report:
         decrement=tilt,
         missed_modes=tuple(missed),
         searched=searched,
-        num_draws=count,
-        names=weighed.names,
-        draws=weighed.draws,
-        log_weights=log_weights,
         **tail,
-        **moved,
+        **_moved(weighed, weights),
     )
+    verdict, reasons = judge(found)
+    return replace(found, verdict=verdict, reasons=reasons)
 
 
 def tail_of(weighed: Weighed) -> tuple[jax.Array, dict[str, Any]]:
@@ -230,21 +220,20 @@ def tail_of(weighed: Weighed) -> tuple[jax.Array, dict[str, Any]]:
 
 
 def _moved(weighed: Weighed, weights: np.ndarray) -> dict[str, Any]:
-    """What the report says of moments that the weights move the most: a mean, and a standard deviation."""
+    """What the report says of the mean and of the standard deviation that the weights move the most."""
     shifts = mean_shifts(weighed.draws, weights)
-    worst = int(np.argmax(shifts))
     values, value_names = _continuous(weighed)
     spreads = spread_shifts(values, weights)
-    widest = int(np.argmax(spreads))
+    worst, widest = int(np.argmax(shifts)), int(np.argmax(spreads))
     return {
         "mean_shift": float(shifts[worst]),
-        "shifted": weighed.names[worst],
+        "shifted": weighed.guide.layout.names[worst],
         "spread_shift": float(spreads[widest]),
         "respread": value_names[widest],
     }
 
 
-def _continuous(weighed: Weighed) -> tuple[np.ndarray, Sequence[str]]:
+def _continuous(weighed: Weighed) -> tuple[np.ndarray, list[str]]:
     """The continuous variables of the draws, in their supports where none is discrete, shape (n, k), and k names.
 
     The relative change of a rare bit's deviation says nothing.
@@ -252,7 +241,7 @@ def _continuous(weighed: Weighed) -> tuple[np.ndarray, Sequence[str]]:
     layout = weighed.guide.layout
     if weighed.target is None:
         discrete = np.concatenate([np.full(v.size, v.discrete) for v in layout.variables])
-        return np.where(discrete, 0.0, weighed.draws), weighed.names
+        return np.where(discrete, 0.0, weighed.draws), layout.names
     values = jax.tree.leaves(_constrained(layout, weighed.draws))
     rows = [np.asarray(value, np.float64).reshape(len(weighed.draws), -1) for value in values]
     return np.concatenate(rows, 1), layout.value_names
@@ -278,16 +267,3 @@ def _search(
         return True, missed_by_values(key, target, weighed.draws, elbo)
     found = missed_modes(key, target, weighed.draws, elbo, bound, normal=q.flat_normal)
     return True, found
-
-
-def _hopeless(weighed: Weighed) -> Report:
-    """No draw has a finite density: there is nothing to compute with."""
-    return Report(
-        verdict=DISTRUST,
-        reasons=("no draw of q has a finite log density",),
-        searched=False,
-        num_draws=len(weighed.log_weights),
-        names=weighed.names,
-        draws=weighed.draws,
-        log_weights=weighed.log_weights,
-    )

@@ -23,10 +23,6 @@ class Floored(OverData):
     The ELBO is −inf wherever q gives any probability to what is impossible, and tells no direction. With a floor, every
     impossible draw costs a finite number of nats, and the fit moves away from there. The score function sees that step of
     the density; a pathwise derivative does not.
-
-    Args:
-      log_density: of one draw; or one over data.
-      floor: nats.
     """
 
     compared_by = ("log_density", "data")
@@ -46,15 +42,7 @@ class Floored(OverData):
 
 
 def floored(key: Any, log_density: Any, q: Guide) -> tuple[Any, int]:
-    """The log density with a floor where some draws of q are impossible and others are not; and how many are.
-
-    Args:
-      key: of the draws.
-      log_density: of one draw of the variables.
-      q: the guide.
-    Returns:
-      The `Floored`, or the log density as it is; and how many of 256 draws have a log density of −inf.
-    """
+    """The log density with a floor where it is −inf at some of 256 draws of q but not at all; and at how many."""
     if isinstance(log_density, Minibatch):
         return log_density, 0
     bare, data = apart(log_density)

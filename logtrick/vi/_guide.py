@@ -144,8 +144,12 @@ class Guide(Distribution, abstract=True):
         draws = jax.vmap(self.transform)(rows(self.noise_spec, as_key(key), 0, count, count))
         return jax.tree.map(lambda a: a[0], draws) if n is None else draws
 
+    def flatten(self, x: Any) -> tuple[Array, Array]:
+        """The flat unconstrained vector u of x, and log |det ∂u/∂x|, shapes (d,) and ()."""
+        return ravel(x), jnp.zeros(())
+
     def flat_draws(self, key: Any, n: int) -> tuple[Array, Array]:
-        """`n` draws of the base, raveled, with their log densities there: for diagnostics.
+        """The flat vectors of `q.sample(key, n)`, with their log densities there: for diagnostics.
 
         Args:
           key: a typed key.
@@ -221,7 +225,8 @@ def _flat_draws(q: Guide, key: Array, n: int) -> tuple[Array, Array]:
 
     def one(noise: Any) -> tuple[Array, Array]:
         x = base.draw(noise)
-        return ravel(value_of(x)), base.log_prob(x)
+        u, log_det = q.flatten(value_of(x))
+        return u, base.log_prob(x) - log_det
 
     return jax.vmap(one)(noise)
 

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from logtrick._core import checks
 from logtrick.vi._engines._curvature import newton
 from logtrick.vi._engines._density import Density, generator
 from logtrick.vi._engines._gaussian import Gaussian
@@ -16,9 +15,9 @@ from logtrick.vi._engines._lbfgs import Ascent
 from logtrick.vi._engines._natural_newton import antithetic, finite_draws
 from logtrick.vi._families._blocks import Blocks
 from logtrick.vi._guide import Guide
-from logtrick.vi._missed_states import tempered
+from logtrick.vi._missed_states import rows_of, tempered
 from logtrick.vi._modes import MissedMode, far_apart, moments
-from logtrick.vi._target import calls_host
+from logtrick.vi._target import Target
 
 _LANES = 32  # a quarter from draws of q, the others from outside
 _ROUNDS, _SWEEPS = 6, 8
@@ -30,34 +29,20 @@ _DRAWS = 128
 
 
 class _Joint:
-    """log p̃ over the flat vector of all variables; its gradient is 0 in the discrete ones, which no ascent then moves."""
+    """The target, whose gradient is 0 in the discrete variables here, so that no ascent moves them."""
 
     differentiable = True
 
     def __init__(self, log_density: Callable[[Any], Any], q: Guide) -> None:
-        layout = q.layout
-        self.dim, self.dtype = layout.dim, layout.dtype
-        flags = [np.full(v.size, v.discrete) for v in layout.variables]
-        self.discrete = np.concatenate(flags)
+        self.target = Target(log_density, q)
+        self.dim, self.dtype = self.target.dim, self.target.dtype
+        self.discrete = np.concatenate([np.full(v.size, v.discrete) for v in q.layout.variables])
+        at = q.layout.constrain
+        self.log_q = jax.jit(jax.vmap(lambda u: discrete_log_prob(q, at(u))))
 
-        def one(u: jax.Array) -> jax.Array:
-            value = checks.scalar_log_prob("vi: log_density", log_density(layout.constrain(u)))
-            return value.astype(u.dtype) + layout.log_det(u)
-
-        still = jnp.asarray(self.discrete)
-
-        def both(u: jax.Array) -> tuple[jax.Array, jax.Array]:
-            value, gradient = jax.value_and_grad(one)(u)
-            return value, jnp.where(still, 0.0, gradient)
-
-        self.one = one
-        self.value_and_grad = jax.jit(jax.vmap(both))
-        self.log_q = jax.jit(jax.vmap(lambda u: discrete_log_prob(q, layout.constrain(u))))
-
-    @property
-    def has_gradient(self) -> bool:
-        """Whether the log density calls no host function."""
-        return not calls_host(self.one, jax.ShapeDtypeStruct((self.dim,), self.dtype))
+    def value_and_grad(self, rows: Any) -> tuple[Any, Any]:
+        values, gradients = self.target.value_and_grad(rows)
+        return values, np.where(self.discrete, 0.0, gradients)
 
 
 class _Slice:
@@ -88,7 +73,9 @@ def discrete_log_prob(q: Guide, z: Any) -> jax.Array:
 def missed_mixed(
     key: jax.Array, log_density: Callable[[Any], Any], q: Guide, elbo: float, bound: float
 ) -> tuple[bool, list[MissedMode]]:
-    """Search for modes of discrete and continuous variables together that q has missed.
+    """Search for modes of discrete and continuous variables that q has missed: whether it was possible, and the heaviest.
+
+    It needs gradients, and a q each of whose blocks is discrete or continuous.
 
     Walks start at draws of q, and at uniform states with continuous values from q widened and from N(0, I) and N(0, 3² I). They
     alternate between the best of single changes of the discrete variables and L-BFGS in the continuous ones. Where a walk ends,
@@ -96,35 +83,19 @@ def missed_mixed(
     what q gives the state, or where its continuous part is far from q. The walks from q say what the masses are to be
     compared with, since a single state has a small share of the mass where there are many.
 
-    Args:
-      key: a typed key.
-      log_density: of one draw.
-      q: the guide.
-      elbo: of q.
-      bound: about log Z, from q's draws.
-    Returns:
-      Whether the search was possible (it needs gradients, and blocks that are discrete or continuous), and the heaviest
-      missed mode, or nothing.
+    The arguments are those of `missed_states`.
     """
     joint = _Joint(log_density, q)
-    if not _separable(q) or not joint.has_gradient:
+    if not _separable(q) or joint.target.calls_host:
         return False, []
     rng, density = generator(key), Density(joint)
-    draws = np.asarray(_flat(q)(q.sample(key, _POOL)), np.float64)
-    pool = _uniform(joint, q, key, draws)
+    draws = rows_of(q, key, _POOL)
+    # The discrete entries are uniform there.
+    pool = np.where(
+        joint.discrete, rows_of(tempered(q, 0.0), jax.random.fold_in(key, 1), _POOL), draws
+    )
     rows = _walk(density, rng, _starts(joint, rng, draws, pool), pool)
     return True, _judged(joint, rng, rows, draws, elbo, bound)
-
-
-def _flat(q: Guide) -> Callable[[Any], Any]:
-    return jax.jit(jax.vmap(q.layout.unconstrain))
-
-
-def _uniform(joint: _Joint, q: Guide, key: jax.Array, draws: np.ndarray) -> np.ndarray:
-    """Draws whose discrete entries are uniform."""
-    uninformed = tempered(q, 0.0)
-    flat = np.asarray(_flat(q)(uninformed.sample(jax.random.fold_in(key, 1), _POOL)))
-    return np.where(joint.discrete, flat, draws).astype(np.float64)
 
 
 def _separable(q: Guide) -> bool:

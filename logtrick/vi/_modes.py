@@ -45,7 +45,7 @@ def missed_modes(
     *,
     normal: bool = False,
 ) -> list[MissedMode]:
-    """Search for modes outside of q, from q, q widened and N(0, I), both near and far.
+    """The modes outside of q, largest mass first, from a search that starts in q, q widened and N(0, I), near and far.
 
     Starts are twelve draws of q widened three times, N(0, I) and N(0, 3² I), and points from these, from q and from still
     wider ones at which the density rises away from q's mean. What is found counts as missed where the ELBO of its Gaussian is no
@@ -61,8 +61,6 @@ def missed_modes(
       elbo: of q.
       bound: about log Z, from q's draws.
       normal: whether q is a normal in the flat space.
-    Returns:
-      The missed modes, largest mass first.
     """
     rng = generator(key)
     density = Density(target)
@@ -122,18 +120,10 @@ def far_apart(mode: Gaussian, q: Gaussian, draws: np.ndarray) -> bool:
 
 
 def missed_by_values(key: Any, target: Any, draws: np.ndarray, elbo: float) -> list[MissedMode]:
-    """Search for modes outside of q by values of the log density alone.
+    """The modes outside of q, largest mass first, from a search by values of the log density alone.
 
     From the highest of `_VALUES` points far from q that q gives next to no density, a normal is fitted by `QuadraticRegression`;
-    what counts as missed is as in `missed_modes`.
-
-    Args:
-      key: a typed key.
-      target: the log density; has no gradients.
-      draws: of q, shape (n, d).
-      elbo: of q.
-    Returns:
-      The missed modes, largest mass first.
+    what counts as missed is as in `missed_modes`, whose arguments these are.
     """
     rng, density = generator(key), Density(target)
     q = moments(draws)

@@ -70,16 +70,7 @@ def _guide_of(error: NonFiniteError) -> Guide:
 def _fitted(
     key: Any, given: Any, density: Any, q: Guide, settings: Settings, impossible: int
 ) -> Fit:
-    """One stochastic fit.
-
-    Args:
-      key: a typed key.
-      given: the caller's log density.
-      density: what is trained on: `given`, or with a floor.
-      q: the guide to start from.
-      settings: of the caller.
-      impossible: how many of 256 draws have a log density of −inf.
-    """
+    """One stochastic fit on `density`: the caller's own (`given`), or with a floor, since `impossible` draws have none."""
     count = default_samples(q) if settings.num_samples is None else settings.num_samples
     checks.positive_int("vi.fit", "num_samples", count)
     groups, size = grouping("vi.fit", settings.objective, count)
@@ -114,18 +105,10 @@ def _trained(
     reason: str,
     **further: Any,
 ) -> Fit:
-    """The result of a training.
+    """The fit by a training whose settings have no defaults left.
 
-    Args:
-      key: a typed key.
-      given: the caller's log density.
-      density: what is trained on.
-      q: the guide to start from.
-      settings: without anything left to a default.
-      each: evaluations of the log density in a step.
-      spent: evaluations before the first step.
-      reason: why this estimator.
-      further: what else the report says.
+    A step takes `each` evaluations of the log density; `spent` were made before. The report has the `reason` for the
+    estimator, and what is `further` to be said.
     """
     trained = train(jax.random.fold_in(key, TRAIN), density, q, settings)
     report: dict[str, Any] = {"engine": "stochastic"}
@@ -151,8 +134,9 @@ def _estimator(
     if isinstance(density, Floored) and not q.discrete:
         step = automatic(objective, q, smooth=False)
         return step, f"log p is −inf at {impossible} of 256 draws: a step, which has no derivative"
-    still = settings.traced or isinstance(density, Minibatch)
-    return race(jax.random.fold_in(key, RACE), density, q, objective, first, count, still)
+    if settings.traced or isinstance(density, Minibatch):
+        return first, f"{estimator_name(first)} by the legality table"
+    return race(jax.random.fold_in(key, RACE), density, q, objective, first, count)
 
 
 def fit_amortized(key: Any, density: PerRow, q: Amortized, settings: Settings) -> Fit:

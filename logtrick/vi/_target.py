@@ -77,7 +77,12 @@ class Target:
     @property
     def differentiable(self) -> bool:
         """Whether all variables are continuous, and no host function is called in the log density."""
-        return not self.guide.discrete and self._functions.differentiable(self._data)
+        return not self.guide.discrete and not self.calls_host
+
+    @property
+    def calls_host(self) -> bool:
+        """Whether a host function is called in the log density."""
+        return self._functions.calls_host(self._data)
 
 
 class _Functions:
@@ -94,14 +99,14 @@ class _Functions:
         self.layout = layout
         self.batch = jax.jit(jax.vmap(one, (0, None)))
         self.value_and_grad = jax.jit(jax.vmap(jax.value_and_grad(one), (0, None)))
-        self._differentiable: bool | None = None
+        self._calls_host: bool | None = None
 
-    def differentiable(self, data: Any) -> bool:
-        """Whether no host function is called; looked at once."""
-        if self._differentiable is None:
+    def calls_host(self, data: Any) -> bool:
+        """Whether a host function is called; looked at once."""
+        if self._calls_host is None:
             u = jax.ShapeDtypeStruct((self.layout.dim,), self.layout.dtype)
-            self._differentiable = not calls_host(self.one, u, data)
-        return self._differentiable
+            self._calls_host = calls_host(self.one, u, data)
+        return self._calls_host
 
 
 # A second fit of an equal log density compiles nothing; one whose globals, attributes or closed-over data changed does.

@@ -27,6 +27,7 @@ GUIDES = {
         b=vi.BernoulliProduct(like={"x": np.zeros(2)}),
         c=vi.CategoricalProduct(like=np.zeros(3), num_states=4),
         d=lt.Gamma(2.0, 3.0),
+        e=vi.StudentT(like=np.zeros(2), scale=3.0, df=9),  # whose own coordinates are whitened ones
     ),
     "Wrapped": lambda: vi.Wrapped(
         lt.Joint({"a": lt.Gamma(2.0, 3.0), "b": lt.Normal(np.zeros(2), 1.0)})

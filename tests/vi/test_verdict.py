@@ -15,13 +15,13 @@ KEY = jax.random.key(0)
 FINE = {
     "gap": 0.1,
     "gap_se": 0.01,
-    "ess_share": 0.8,
+    "ess": 800,
+    "num_draws": 1000,
     "khat": 0.3,
     "mean_shift": 0.05,
     "shifted": "x",
     "spread_shift": 0.05,
     "respread": "y",
-    "num_missed": 0,
 }
 
 
@@ -30,28 +30,28 @@ FINE = {
     [
         ({}, "good", ""),
         ({"gap": 0.49, "gap_se": 0.01}, "usable after reweighting", "two standard errors, 0.51"),
-        ({"gap": 2.0, "ess_share": 0.05}, "do not trust", "5.0 % of the draws"),
+        ({"gap": 2.0, "ess": 50}, "do not trust", "5.0 % of the draws"),
         ({"mean_shift": 0.3}, "usable after reweighting", "the mean of x by 0.30"),
         ({"spread_shift": 0.2}, "usable after reweighting", "deviation of y by 20 %"),
         (
-            {"spread_shift": 0.31, "ess_share": 0.2},
+            {"spread_shift": 0.31, "ess": 200},
             "do not trust",
             "20.0 % of the draws, below 25 %",
         ),
-        ({"spread_shift": 0.31, "ess_share": 0.3}, "usable after reweighting", "by 31 %"),
-        ({"num_impossible": 900, "num_draws": 1000}, "usable after reweighting", "900 draws of q"),
-        ({"num_undefined": 10, "num_draws": 1000}, "usable after reweighting", "10 draws of q"),
-        ({"num_undefined": 11, "num_draws": 1000}, "do not trust", "nan or +inf"),
-        ({"num_missed": 1}, "do not trust", "comparable mass outside"),
+        ({"spread_shift": 0.31, "ess": 300}, "usable after reweighting", "by 31 %"),
+        ({"num_impossible": 900}, "usable after reweighting", "900 draws of q"),
+        ({"num_undefined": 10}, "usable after reweighting", "10 draws of q"),
+        ({"num_undefined": 11}, "do not trust", "nan or +inf"),
+        ({"missed_modes": (None,)}, "do not trust", "comparable mass outside"),
         ({"khat": 1.5}, "good", ""),
-        ({"khat": 1.5, "ess_share": 0.4}, "usable after reweighting", "k-hat is 1.50"),
-        ({"khat": 0.8, "ess_share": 0.05}, "do not trust", "may be underestimated"),
+        ({"khat": 1.5, "ess": 400}, "usable after reweighting", "k-hat is 1.50"),
+        ({"khat": 0.8, "ess": 50}, "do not trust", "may be underestimated"),
         ({"gap": np.nan}, "usable after reweighting", "gap"),
-        ({"mean_shift": np.nan, "ess_share": np.nan}, "do not trust", "mean of x"),
+        ({"mean_shift": np.nan, "ess": np.nan}, "do not trust", "mean of x"),
     ],
 )
 def test_each_number_alone_decides_the_verdict(change, verdict, reason):
-    found, reasons = judge(**{**FINE, **change})
+    found, reasons = judge(vi.Report(**{**FINE, **change}))
     assert found == verdict and reason in " | ".join(reasons)
     assert bool(reasons) == (verdict != "good")
 

@@ -8,7 +8,7 @@ import numpy as np
 from logtrick.vi._engines._base import EngineResult, traced
 from logtrick.vi._engines._density import BudgetSpent, Density
 from logtrick.vi._engines._gaussian import Gaussian, triangular
-from logtrick.vi._engines._natural_newton import MeanFieldMove, Move
+from logtrick.vi._engines._natural_newton import Move, full_rank, mean_field
 
 _FALL = 10.0
 _AVERAGE_FROM = 20
@@ -41,14 +41,9 @@ def natural_steps(
     num_steps: int,
     has_converged: Callable[[Look, "ArrivalClock"], bool],
 ) -> EngineResult:
-    """Natural steps, each from fresh draws, by an arrival clock.
+    """At most `num_steps` natural steps by an arrival clock, each from what `look_at` sees of the last Gaussian on fresh draws.
 
-    Args:
-      density: the log density.
-      start: the first Gaussian.
-      look_at: draws from a Gaussian and evaluates them.
-      num_steps: how many steps at most.
-      has_converged: asked after every step, with what the step saw.
+    After every step `has_converged` is asked, with what the step saw.
     """
     gaussian = last = start
     clock = ArrivalClock()
@@ -107,7 +102,7 @@ class ArrivalClock:
     def step(self, gaussian: Gaussian, look: Look) -> Gaussian:
         """A natural step from `gaussian`, counted."""
         if self.arrived(look.elbo):
-            new = natural_move(gaussian, look.shift, look.tilt).taken(self.rate)
+            new, _ = natural_move(gaussian, look.shift, look.tilt)(self.rate)
         else:
             new = self._checked(gaussian, look)
         self.tick(new)
@@ -116,9 +111,9 @@ class ArrivalClock:
     def _checked(self, gaussian: Gaussian, look: Look) -> Gaussian:
         while self._reach > _SHORTEST:
             move = natural_move(gaussian, look.shift, look.tilt, self._reach)
-            new = move.taken(min(1.0, self._reach))
+            new, capped = move(min(1.0, self._reach))
             if look.elbo_of(new) > look.elbo:
-                if move.capped or self._reach < 1:
+                if capped or self._reach < 1:
                     self._reach *= 2
                 return new
             self._reach /= 4
@@ -175,11 +170,11 @@ class ArrivalClock:
 
 def natural_move(
     gaussian: Gaussian, shift: np.ndarray, tilt: np.ndarray, reach: float = 1.0
-) -> Move | MeanFieldMove:
+) -> Move:
     """A step of a stochastic fit, within reach · √d for the mean and a factor e for the scales."""
     longest = reach * float(np.sqrt(len(shift)))
     if not gaussian.mean_field:
-        return Move(gaussian, shift, tilt, longest=longest, widest=2.0)
+        return full_rank(gaussian, shift, tilt, longest, widest=2.0)
     tilts = np.diag(tilt)
     direction = shift / np.maximum(1.0, 1 - tilts)
-    return MeanFieldMove(gaussian, direction, tilts, longest=longest, widest=2.0)
+    return mean_field(gaussian, direction, tilts, longest, widest=2.0)

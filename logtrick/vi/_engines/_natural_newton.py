@@ -5,6 +5,7 @@ b = mean r and H = I + sym(cov(u, e)) are the natural gradients with respect to 
 Gaussian both vanish.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,9 @@ from logtrick.vi._engines._gaussian import Gaussian
 _STEPS = 40
 _SMALLEST = 1e-4  # the smallest fraction of a step that is tried
 _SHRINKINGS = 20
+
+# The Gaussian after a fraction ρ of a step, and whether the mean's step met its limit.
+Move = Callable[[float], tuple[Gaussian, bool]]
 
 
 class State(NamedTuple):
@@ -161,75 +165,60 @@ def _step(density: Density, state: State, fraction: float) -> tuple[State | None
     """The largest of fraction, fraction/3, … of the step that raises the ELBO on the same draws."""
     move = mean_field_move(state) if state.gaussian.mean_field else full_rank_move(state)
     while fraction > _SMALLEST:
-        new = look(density, move.taken(fraction), state.noise, state.shrunk)
+        new = look(density, move(fraction)[0], state.noise, state.shrunk)
         if new.elbo > state.elbo:
             return new, fraction
         fraction /= 3
     return None, fraction
 
 
-def full_rank_move(state: State) -> "Move":
+def full_rank_move(state: State) -> Move:
     """The natural Newton step of a full-rank Gaussian."""
     tilt = np.eye(len(state.shift)) + state.curvature
-    return Move(state.gaussian, state.shift, tilt, longest=3 * np.sqrt(len(tilt)))
+    return full_rank(state.gaussian, state.shift, tilt, 3 * np.sqrt(len(tilt)))
 
 
-class Move:
-    """A natural Newton step, of which any fraction can be taken.
+def mean_field_move(state: State) -> Move:
+    """The natural Newton step of a mean-field Gaussian."""
+    direction, precision = mean_field_directions(state)
+    return mean_field(state.gaussian, direction, 1 - precision, 10 * np.sqrt(len(direction)))
 
-    Args:
-      gaussian: from where.
-      shift: b, shape (d,).
-      tilt: H, shape (d, d).
-      longest: the limit of the mean's step, in the whitened coordinates.
-      widest: the limit of the change of log λ, λ a factor of the precision.
+
+def full_rank(
+    gaussian: Gaussian, shift: np.ndarray, tilt: np.ndarray, longest: float, widest: float = 6.0
+) -> Move:
+    """The natural Newton step from a full-rank Gaussian, given b = `shift` and H = `tilt`.
+
+    The mean moves by at most `longest` in the whitened coordinates, the logarithms of the precision's factors by `widest`.
     """
+    tilts, vectors = np.linalg.eigh(tilt)
+    rotated = vectors.T @ shift
+    basis = gaussian.scale @ vectors
 
-    def __init__(
-        self,
-        gaussian: Gaussian,
-        shift: np.ndarray,
-        tilt: np.ndarray,
-        *,
-        longest: float,
-        widest: float = 6.0,
-    ) -> None:
-        self.gaussian, self.longest, self.widest = gaussian, longest, widest
-        self.tilts, self.vectors = np.linalg.eigh(tilt)
-        self.shift = self.vectors.T @ shift
-        self.capped = False
+    def taken(fraction: float) -> tuple[Gaussian, bool]:
+        step = fraction * rotated / np.maximum(1.0, 1 - fraction * tilts)
+        step, capped = _shortened(step, longest)
+        scale = (basis * _stretch(tilts, fraction, widest)) @ vectors.T
+        return Gaussian(gaussian.mean + basis @ step, scale), capped
 
-    def taken(self, fraction: float) -> Gaussian:
-        """The Gaussian after a fraction ρ of the step; `capped` says whether the mean's step met its limit."""
-        mean, scale = self.gaussian
-        step = fraction * self.shift / np.maximum(1.0, 1 - fraction * self.tilts)
-        step, self.capped = _shortened(step, self.longest)
-        basis = scale @ self.vectors
-        stretch = _stretch(self.tilts, fraction, self.widest)
-        return Gaussian(mean + basis @ step, (basis * stretch) @ self.vectors.T)
+    return taken
 
 
-class MeanFieldMove:
+def mean_field(
+    gaussian: Gaussian,
+    direction: np.ndarray,
+    tilts: np.ndarray,
+    longest: float,
+    widest: float = 6.0,
+) -> Move:
     """The step of a mean-field Gaussian: `direction` for the mean, in standard deviations, and tilts of the coordinates."""
 
-    def __init__(
-        self,
-        gaussian: Gaussian,
-        direction: np.ndarray,
-        tilts: np.ndarray,
-        *,
-        longest: float,
-        widest: float = 6.0,
-    ) -> None:
-        self.gaussian, self.longest, self.widest = gaussian, longest, widest
-        self.direction, self.tilts = direction, tilts
-        self.capped = False
+    def taken(fraction: float) -> tuple[Gaussian, bool]:
+        step, capped = _shortened(fraction * direction, longest)
+        scale = gaussian.scale * _stretch(tilts, fraction, widest)
+        return Gaussian(gaussian.mean + gaussian.scale * step, scale), capped
 
-    def taken(self, fraction: float) -> Gaussian:
-        """The Gaussian after a fraction of the step; `capped` says whether the mean's step met its limit."""
-        mean, scale = self.gaussian
-        step, self.capped = _shortened(fraction * self.direction, self.longest)
-        return Gaussian(mean + scale * step, scale * _stretch(self.tilts, fraction, self.widest))
+    return taken
 
 
 def _shortened(step: np.ndarray, longest: float) -> tuple[np.ndarray, bool]:
@@ -261,10 +250,3 @@ def mean_field_directions(state: State) -> tuple[np.ndarray, np.ndarray]:
     values, vectors = np.linalg.eigh(negative)
     floored = np.maximum(np.abs(values), 1e-8 * max(np.abs(values).max(), 1e-300))
     return vectors @ (vectors.T @ state.shift / floored), np.diag(negative)
-
-
-def mean_field_move(state: State) -> MeanFieldMove:
-    """The natural Newton step of a mean-field Gaussian."""
-    direction, precision = mean_field_directions(state)
-    longest = 10 * np.sqrt(len(direction))
-    return MeanFieldMove(state.gaussian, direction, 1 - precision, longest=longest)

@@ -36,15 +36,8 @@ def polish(
 
     With z = m₀ + C₀ (μ + T e) the gradient with respect to μ is the mean of s = C₀ᵀ ∇log p(z) + T⁻ᵀ e, and with respect
     to the triangular T the lower triangle of the mean of s eᵀ (Roeder, Wu & Duvenaud 2017: the score of q is differentiated
-    through the draw only, so that the noise vanishes where q is p). A mean-field `start` has a diagonal T.
-
-    Args:
-      density: the log density.
-      rng: the noise's generator.
-      start: where to start, and whose coordinates the steps are taken in.
-      num_steps: of Adam, each on fresh antithetic draws; its rate falls to zero along a cosine.
-    Returns:
-      The refined Gaussian, of the kind of `start`.
+    through the draw only, so that the noise vanishes where q is p). A mean-field `start` has a diagonal T. Each step takes
+    fresh antithetic draws.
     """
     dim = start.dim
     below = np.tril_indices(dim, -1) if not start.mean_field else (np.zeros(0, int),) * 2

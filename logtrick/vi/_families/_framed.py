@@ -31,16 +31,12 @@ class Framed(Guide, abstract=True):
     center: Any
     frame: Any
 
-    def framed(self, center: Array, frame: Array) -> "Framed":
-        """The same family in another frame, its parameters as they are."""
-        frame = jnp.asarray(frame, self.layout.dtype)
-        return replace(self, center=jnp.asarray(center, self.layout.dtype), frame=frame)
-
     def normal(self) -> tuple[Array, Array]:
         return self.center, self.frame
 
     def at_normal(self, mean: Any, scale: Any) -> "Framed":
-        return self.framed(mean, scale)
+        dtype = self.layout.dtype
+        return replace(self, center=jnp.asarray(mean, dtype), frame=jnp.asarray(scale, dtype))
 
     def at_modes(self, modes: Sequence[Mapping[str, Any]]) -> "Framed":
         """The guide where the modes of the density are known: dicts of `mean`, `scale` and `log_ratio`, the largest first.
@@ -73,9 +69,8 @@ class Framed(Guide, abstract=True):
     def log_det(self, x: Any) -> Array:
         return self.layout.log_det(self.unwhitened(x)) + self.log_det_frame()
 
-    def flat_draws(self, key: Any, n: int) -> tuple[Array, Array]:
-        x, log_q = super().flat_draws(key, n)
-        return jax.vmap(self.unwhitened)(x), log_q - self.log_det_frame()
+    def flatten(self, x: Any) -> tuple[Array, Array]:
+        return self.unwhitened(x), self.log_det_frame()
 
 
 def frame_of(scale: Any, layout: Layout) -> Array:

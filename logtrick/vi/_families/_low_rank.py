@@ -73,21 +73,18 @@ class LowRankNormal(Framed):
         rows = self.frame[:, None] * self.factor
         return jnp.diag((self.frame * jnp.exp(self.log_scale)) ** 2) + rows @ rows.T
 
-    def normal(self) -> tuple[Array, Array]:
-        return self._marginal()
-
     def at_normal(self, mean: Any, scale: Any) -> "Framed":
-        return self.framed(mean, independent(scale))
+        return super().at_normal(mean, independent(scale))
 
-    def _marginal(self) -> tuple[Array, Array]:
+    def normal(self) -> tuple[Array, Array]:
         variance = jnp.exp(2 * self.log_scale) + jnp.sum(self.factor**2, axis=1)
         return self.center + self.frame * self.loc, jnp.abs(self.frame) * jnp.sqrt(variance)
 
     def _mean(self) -> Any:
-        return normal_marginals(self, *self._marginal())[0]
+        return normal_marginals(self, *self.normal())[0]
 
     def _variance(self) -> Any:
-        return normal_marginals(self, *self._marginal())[1]
+        return normal_marginals(self, *self.normal())[1]
 
 
 class DiagonalPlusLowRank(Distribution):
