@@ -189,7 +189,8 @@ def report(key: jax.Array, weighed: Weighed) -> Report:
     raw = np.exp(weighed.relative)
     tail = tail_of(weighed)[1]
     tail["ess"] = float(raw.sum() ** 2 / (raw**2).sum())  # smoothing hides an outlier
-    searched, missed = _search(key, weighed, elbo if not weighed.bad else bound, bound)
+    level = bound if weighed.bad else elbo
+    searched, missed = _search(key, weighed, level, bound)
     found = replace(
         known,
         elbo=elbo,

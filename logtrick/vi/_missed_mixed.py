@@ -1,6 +1,5 @@
 """Modes that a fit of discrete and continuous variables has missed: walks over both."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +19,7 @@ from logtrick.vi._modes import MissedMode, far_apart, moments
 from logtrick.vi._target import Target
 
 _LANES = 32  # a quarter from draws of q, the others from outside
-_ROUNDS, _SWEEPS = 6, 8
+_ROUNDS, _SWEEPS, _NEIGHBORS = 6, 8, 8
 _POOL = 1024
 _WEIGHED = 8  # ends of walks whose mass is computed
 _HEAVY = 3.0  # a state is missed by q where its mass is above e³ times what q gives it
@@ -90,10 +89,8 @@ def missed_mixed(
         return False, []
     rng, density = generator(key), Density(joint)
     draws = rows_of(q, key, _POOL)
-    # The discrete entries are uniform there.
-    pool = np.where(
-        joint.discrete, rows_of(tempered(q, 0.0), jax.random.fold_in(key, 1), _POOL), draws
-    )
+    uniform = rows_of(tempered(q, 0.0), jax.random.fold_in(key, 1), _POOL)
+    pool = np.where(joint.discrete, uniform, draws)
     rows = _walk(density, rng, _starts(joint, rng, draws, pool), pool)
     return True, _judged(joint, rng, rows, draws, elbo, bound)
 
@@ -130,13 +127,11 @@ def _walk(
         ascent = Ascent(density, rows, tolerance=0.1).run()
         rows, values = ascent.points, ascent.values.copy()
         for _ in range(_SWEEPS):
-            change = functools.partial(_changed, rng, entries, pool)
-            around = np.concatenate([change(rows) for _ in range(8)])
-            found = density(around)[0].reshape(8, len(rows))
-            winner = found.argmax(0)
+            around = np.stack([_changed(rng, entries, pool, rows) for _ in range(_NEIGHBORS)])
+            found = density(around.reshape(-1, density.dim))[0].reshape(_NEIGHBORS, len(rows))
+            best_around = around[found.argmax(0), np.arange(len(rows))]
             gained = found.max(0) > values
-            around = around.reshape(8, *rows.shape)[winner, np.arange(len(rows))]
-            rows = np.where(gained[:, None], around, rows)
+            rows = np.where(gained[:, None], best_around, rows)
             values = np.where(gained, found.max(0), values)
         if not (values > best + 0.1).any():
             break

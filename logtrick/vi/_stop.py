@@ -21,7 +21,7 @@ _DRAWS = 1024
 
 @constructor_in_words
 class StopRule:
-    """Two conditions, both of which must hold: the ELBO has stopped to rise, and its gradient is zero but for noise.
+    """Two conditions, both of which must hold: the ELBO has stopped rising, and its gradient is zero but for noise.
 
     (i) The mean gain between two consecutive windows of max(100, t/4) steps, plus 1.64 von Neumann standard errors, is
     below `gain` nats. (ii) The decrement, |mean b|²/2 + ‖mean H‖²_F/4 of the whitened score differences, is below 0.01 nats:

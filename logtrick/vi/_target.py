@@ -48,7 +48,6 @@ class Target:
             raise TypeError(
                 f"vi.Target(log_density=…) needs a function of one draw; got {type(log_density).__name__}."
             )
-        self.log_density_of_variables = log_density
         self.guide = guide
         self.dim = guide.dim
         self.evaluations = 0

@@ -116,8 +116,10 @@ def _solved(
 
     optimizer = optax.lbfgs()
     value_and_grad = optax.value_and_grad_from_state(loss)
-    dim = outer.dim
-    start = jnp.zeros(2 * dim + (0 if outer.mean_field else dim * (dim - 1) // 2), noise.dtype)
+    size = 2 * outer.dim
+    if not outer.mean_field:
+        size += outer.dim * (outer.dim - 1) // 2
+    start = jnp.zeros(size, noise.dtype)
 
     def advance(carry: Any) -> Any:
         parameters, state, step, calls, _ = carry

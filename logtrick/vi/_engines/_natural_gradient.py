@@ -25,7 +25,7 @@ class NaturalGradient(Engine):
 
     In every step r = Cᵀ ∇log p(z) + e is regressed on e over fresh antithetic draws, r ≈ b + H e (least squares: exact where
     p is Gaussian), and mean and precision take a natural step. Steps have size 1/(1 + n/10), n counted from the step
-    at which the ELBO has stopped to rise clearly: the schedule does not decay before the fit arrives. Until then steps are
+    at which the ELBO has stopped rising clearly: the schedule does not decay before the fit arrives. Until then steps are
     checked by the ELBO on the same draws. Means and covariances are averaged from n = 20 on.
 
     Args:

@@ -39,7 +39,7 @@ class Pipeline(Engine):
     `log_ratio` to the largest), `decrement` and `nonfinite`, the number of evaluations that were not finite.
 
     Args:
-      num_starts: q0's mean, draws of q0, and (a quarter) draws of q0 widened five times.
+      num_starts: points that the search starts from: q0's mean, draws of q0, and (a quarter) draws widened five times.
       num_draws: the numbers of fixed draws, ascending.
       polish_steps: of Adam, 16 draws each; 0 for none.
     Example:

@@ -23,7 +23,7 @@ class QuadraticRegression(Engine):
     above 60 coordinates, only the squares eᵢ² are regressed on.
 
     Args:
-      num_steps: how many after the ELBO has stopped to rise clearly; four times as many in all.
+      num_steps: how many steps after the ELBO has stopped rising clearly; at most four times as many in all.
       oversampling: draws per coefficient of the regression.
 
     Example:

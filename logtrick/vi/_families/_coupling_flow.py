@@ -24,7 +24,7 @@ class CouplingFlow(Framed):
     halves alternate. It starts as the identity: `vi.fit` puts center and frame at a Gaussian fit first.
 
     Args:
-      like: a pytree of numbers or arrays in the constrained space: the shapes, and where q starts (`MeanFieldNormal`).
+      like: a pytree of numbers or arrays in the constrained space: the shapes, and where q starts (as for `MeanFieldNormal`).
       support: a support, or a pytree of supports like `like` in which names may be left out (real).
       num_couplings: couplings, at least 1.
       width: tanh units of each, at least 1.

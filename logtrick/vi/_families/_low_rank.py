@@ -28,7 +28,7 @@ class LowRankNormal(Framed):
 
     Args:
       rank: columns of W, at least 1.
-      like: a pytree of numbers or arrays in the constrained space: the shapes, and where q starts (`MeanFieldNormal`).
+      like: a pytree of numbers or arrays in the constrained space: the shapes, and where q starts (as for `MeanFieldNormal`).
       support: a support, or a pytree of supports like `like` in which names may be left out (real).
       scale: standard deviations to start from, shape () or (d,), in the unconstrained space.
     Raises:

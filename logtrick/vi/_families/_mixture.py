@@ -29,7 +29,7 @@ class MixtureOf(Framed):
 
     Args:
       k: components, at least 1.
-      like: a pytree of numbers or arrays in the constrained space: the shapes, and where q starts (`MeanFieldNormal`).
+      like: a pytree of numbers or arrays in the constrained space: the shapes, and where q starts (as for `MeanFieldNormal`).
       support: a support, or a pytree of supports like `like` in which names may be left out (real).
       scale: the standard deviation to start from, shape () or (d,), of the whole mixture; the components' means are spread
         over it.

@@ -114,7 +114,7 @@ class FullRankNormal(_Normal):
     L is held lower triangular, its diagonal by logarithms.
 
     Args:
-      like: a pytree of numbers or arrays in the constrained space: the shapes, and where q starts (`MeanFieldNormal`).
+      like: a pytree of numbers or arrays in the constrained space: the shapes, and where q starts (as for `MeanFieldNormal`).
       support: a support, or a pytree of supports like `like` in which names may be left out (real).
       loc: m, shape (d,), the unconstrained means; T⁻¹(like) unless said otherwise.
       scale: a number or (d,) for a diagonal, or any invertible (d, d) matrix C with covariance C Cᵀ, triangular or not.

@@ -28,7 +28,7 @@ class StudentT(Framed):
     variables have no finite mean under it, whatever ν: E[e^u] is infinite.
 
     Args:
-      like: a pytree of numbers or arrays in the constrained space: the shapes, and where q starts (`MeanFieldNormal`).
+      like: a pytree of numbers or arrays in the constrained space: the shapes, and where q starts (as for `MeanFieldNormal`).
       support: a support, or a pytree of supports like `like` in which names may be left out (real).
       df: ν, degrees of freedom, a static int of at least 1.
       scale: scales to start from, shape () or (d,), in the unconstrained space.
