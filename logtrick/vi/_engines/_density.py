@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core.keys import as_key
@@ -36,7 +37,7 @@ class Density:
         self.dtype = np.dtype(
             getattr(target, "dtype", None) or jax.dtypes.canonicalize_dtype(float)
         )
-        self.epsilon = float(np.finfo(self.dtype).eps)
+        self.epsilon = float(jnp.finfo(self.dtype).eps)
 
     def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Log densities (n,) and gradients (n, d) at the rows of `points`."""
