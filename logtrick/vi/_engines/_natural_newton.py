@@ -52,14 +52,18 @@ class State(NamedTuple):
         return 0.5 * (cross + cross.T)
 
     @property
+    def tilt(self) -> np.ndarray:
+        """H = I + `curvature`, shape (d, d); of a mean-field Gaussian its diagonal, shape (d,)."""
+        tilt = np.eye(len(self.shift)) + self.curvature
+        return np.diag(tilt) if self.gaussian.mean_field else tilt
+
+    @property
     def decrement(self) -> float:
         """|b|²/2 + ‖H‖²_F/4 nats: about how far the ELBO is below its maximum."""
-        tilt = np.eye(len(self.shift)) + self.curvature
         if self.gaussian.mean_field:
-            newton, _ = mean_field_directions(self)
-            tilt = np.diag(np.diag(tilt))
-            return 0.5 * abs(float(newton @ self.shift)) + 0.25 * float((tilt**2).sum())
-        return decrement_of(self.shift, tilt)
+            gain = abs(float(mean_field_direction(self) @ self.shift))
+            return 0.5 * gain + 0.25 * float((self.tilt**2).sum())
+        return decrement_of(self.shift, self.tilt)
 
     @property
     def resolved_decrement(self) -> float:
@@ -72,11 +76,9 @@ class State(NamedTuple):
             State(self.gaussian, self.noise[i], self.log_density[i], self.scores[i], self.elbo)
             for i in (first, second)
         ]
-        tilts = [np.eye(len(self.shift)) + state.curvature for state in halves]
-        if self.gaussian.mean_field:
-            tilts = [np.diag(np.diag(tilt)) for tilt in tilts]
-        shifts = float(halves[0].shift @ halves[1].shift)
-        return max(0.0, 0.5 * shifts + 0.25 * float((tilts[0] * tilts[1]).sum()))
+        one, other = halves
+        shifts, tilts = float(one.shift @ other.shift), float((one.tilt * other.tilt).sum())
+        return max(0.0, 0.5 * shifts + 0.25 * tilts)
 
     @property
     def weight_deviation(self) -> float:
@@ -174,14 +176,13 @@ def _step(density: Density, state: State, fraction: float) -> tuple[State | None
 
 def full_rank_move(state: State) -> Move:
     """The natural Newton step of a full-rank Gaussian."""
-    tilt = np.eye(len(state.shift)) + state.curvature
-    return full_rank(state.gaussian, state.shift, tilt, 3 * np.sqrt(len(tilt)))
+    return full_rank(state.gaussian, state.shift, state.tilt, 3 * np.sqrt(len(state.shift)))
 
 
 def mean_field_move(state: State) -> Move:
     """The natural Newton step of a mean-field Gaussian."""
-    direction, precision = mean_field_directions(state)
-    return mean_field(state.gaussian, direction, 1 - precision, 10 * np.sqrt(len(direction)))
+    direction = mean_field_direction(state)
+    return mean_field(state.gaussian, direction, state.tilt, 10 * np.sqrt(len(direction)))
 
 
 def full_rank(
@@ -238,15 +239,14 @@ def precision_factor(tilts: np.ndarray, fraction: float) -> np.ndarray:
     return np.where(tilts <= 0, 1 - fraction * tilts, 1 / (1 + fraction * np.maximum(tilts, 0.0)))
 
 
-def mean_field_directions(state: State) -> tuple[np.ndarray, np.ndarray]:
-    """For independent coordinates: the Newton step of the mean, and the mean curvatures' negative diagonal.
+def mean_field_direction(state: State) -> np.ndarray:
+    """The Newton step of the mean for independent coordinates.
 
-    The mean's step needs the whole mean Hessian even though q has none: with it, strongly correlated coordinates
-    converge in a few steps.
+    It needs the whole mean Hessian even though q has none: with it, strongly correlated coordinates converge in a few steps.
     """
     negative = -state.curvature
     if 4 * len(negative) > len(state.noise):  # too few draws to tell the matrix's small eigenvalues
-        return state.shift / np.maximum(np.diag(negative), 0.3), np.diag(negative)
+        return state.shift / np.maximum(np.diag(negative), 0.3)
     values, vectors = np.linalg.eigh(negative)
     floored = np.maximum(np.abs(values), 1e-8 * max(np.abs(values).max(), 1e-300))
-    return vectors @ (vectors.T @ state.shift / floored), np.diag(negative)
+    return vectors @ (vectors.T @ state.shift / floored)
