@@ -50,7 +50,8 @@ def fit_stochastic(key: Any, log_density: Any, q: Guide, settings: Settings) -> 
     try:
         return _fitted(key, log_density, density, q, settings, impossible)
     except NonFiniteError as error:
-        density, impossible = floored(start_key, log_density, _guide_of(error))
+        last = error.result.params["q"]
+        density, impossible = floored(start_key, log_density, last)
         if not isinstance(density, Floored):
             raise
     return _fitted(key, log_density, density, q, settings, impossible)
@@ -59,12 +60,6 @@ def fit_stochastic(key: Any, log_density: Any, q: Guide, settings: Settings) -> 
 def _needs_floor(objective: Objective) -> bool:
     """Weights of 0 are no trouble to objectives that normalize them among the draws."""
     return objective.maximize or isinstance(objective, LogVariance)
-
-
-def _guide_of(error: NonFiniteError) -> Guide:
-    """The guide of the last step before a training broke off."""
-    params = error.result.params
-    return params["q"] if isinstance(params, Mapping) else params
 
 
 def _fitted(

@@ -88,11 +88,13 @@ def train(key: Any, log_density: Any, q: Any, settings: Settings) -> Trained:
       q: the guide to start from.
       settings: without anything left to a default.
     """
+    # Beside the guide, estimators that learn and an amortized model's own parameters are trained.
+    params = {"q": q}
     learning = _learning(settings.estimator)
-    # What is trained beside the guide: estimators that learn, and an amortized model's own parameters.
-    beside = {} if learning is None else {"estimators": learning}
+    if learning is not None:
+        params["estimators"] = learning
     if isinstance(log_density, PerRow) and log_density.model is not None:
-        beside["model"] = log_density.model
+        params["model"] = log_density.model
     bare, data = apart(log_density)
     options: dict[str, Any] = {}
     if isinstance(log_density, OverData):
@@ -100,18 +102,17 @@ def train(key: Any, log_density: Any, q: Any, settings: Settings) -> Trained:
     if not settings.traced:
         options["progress"] = settings.progress
         if settings.stop is not None:
-            options["stop"] = _Watch(settings.stop, unpack=bool(beside))
+            options["stop"] = _Watch(settings.stop)
     run = maximize if settings.objective.maximize else minimize
     result = run(
         key,
         _objective(bare, settings, learning is not None),
-        {"q": q, **beside} if beside else q,
+        params,
         settings.optimizer,
         num_steps=settings.max_steps,
         **options,
     )
-    found = result.params if beside else {"q": result.params}
-    history = result.history
+    found, history = result.params, result.history
     return Trained(found["q"], result.status, history.value, history.skipped, found.get("model"))
 
 
@@ -120,15 +121,15 @@ class _Watch(Listener):
 
     every = LOOKS
 
-    def __init__(self, rule: StopRule, unpack: bool) -> None:
-        self.rule, self.unpack = rule, unpack
+    def __init__(self, rule: StopRule) -> None:
+        self.rule = rule
 
     def after_chunk(self, run: Run) -> None:
         if run.step % LOOKS:  # where steps are slow, a fit visits its listeners in between as well
             return
         values = _accepted(run.history.value, run.history.skipped)
-        params: Any = run.program.shown(run.state)[0]
-        if self.rule.met(values, params["q"] if self.unpack else params):
+        params, _ = run.program.shown(run.state)
+        if self.rule.met(values, params["q"]):
             run.stop("converged", self.rule.told(values))
 
 
@@ -149,22 +150,20 @@ def _objective(log_density: Any, settings: Settings, learns: bool) -> Callable[.
     sign = -1 if objective.maximize else 1
 
     def value(params: Any, key: Any, batch: Any = None) -> Any:
-        fixed = {"objective": objective, "num_samples": num_samples}
+        q, fixed = params["q"], {"objective": objective, "num_samples": num_samples}
         if isinstance(log_density, PerRow):
-            q, model = params, None
-            if isinstance(params, Mapping):
-                q, model = params["q"], params["model"]
+            model = params.get("model")
             each = amortized_loss(key, log_density, q, model, batch, estimator=given, **fixed)
             return sign * each
         density = log_density
         if isinstance(log_density, OverData):
             density = lambda z: log_density.on(z, batch)
         if not learns:
-            return sign * loss(key, density, params, estimator=given, **fixed)
+            return sign * loss(key, density, q, estimator=given, **fixed)
         used = params["estimators"]
         if isinstance(given, Mapping):
             used = {**given, **used}
-        found, aux = loss(key, density, params["q"], estimator=used, has_aux=True, **fixed)
+        found, aux = loss(key, density, q, estimator=used, has_aux=True, **fixed)
         return sign * found, aux
 
     return value
