@@ -128,7 +128,7 @@ def _check_truth(z: Any, q: Guide) -> None:
     expected = [v.shape for v in q.layout.variables]
     if jax.tree.structure(z) != q.layout.tree or shapes != expected:
         raise ValueError(
-            f"vi.calibrate(simulate=…) needs variables like those of the guide, {jax.tree.unflatten(q.layout.tree, expected)}; "
+            f"vi.calibrate(simulate=…) needs variables like those of the guide, {q.layout.shapes}; "
             f"got {jax.tree.map(jnp.shape, z)}. Return (z, data), z as `log_density` takes it."
         )
 

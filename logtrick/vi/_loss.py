@@ -20,7 +20,7 @@ from logtrick.vi._estimators._stl import STL
 from logtrick.vi._families._wrapped import as_guide
 from logtrick.vi._guide import Guide
 from logtrick.vi._legality import cell
-from logtrick.vi._objectives._base import Objective
+from logtrick.vi._objectives._base import Objective, check_objective
 from logtrick.vi._objectives._elbo import ELBO
 from logtrick.vi._repeated import repeated
 
@@ -73,10 +73,7 @@ def loss(
     key = as_key(key)
     q = as_guide("vi.loss", q)
     checks.positive_int("vi.loss", "num_samples", num_samples)
-    if not isinstance(objective, Objective):
-        raise TypeError(
-            f"vi.loss(objective=…) needs an objective; got {objective!r}. Pass vi.ELBO(), say."
-        )
+    check_objective("vi.loss", objective)
     estimator = resolve("vi.loss", objective, q, estimator, lambda x: log_density(q.constrain(x)))
     checked = lambda z: checks.scalar_log_prob("vi: log_density", log_density(z))
     problem = Problem(checked, q, objective)

@@ -1,10 +1,11 @@
 """The base class of objectives: functions of log-weights."""
 
 import abc
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 
+from logtrick._core.calls import described
 from logtrick._core.module import Module
 
 Array = jax.Array
@@ -65,6 +66,14 @@ class Objective(Module, abstract=True):
 
     def check(self, where: str, num_draws: int) -> None:
         """Raise where `num_draws` log-weights are too few."""
+
+
+def check_objective(where: str, objective: Any) -> None:
+    """Refuse what is no objective."""
+    if not isinstance(objective, Objective):
+        raise TypeError(
+            f"{where}(objective=…) needs an objective; got {described(objective)}. Pass vi.ELBO(), say."
+        )
 
 
 def has_held_form(objective: Objective) -> bool:
