@@ -232,6 +232,8 @@ def test_what_guides_refuse():
         (lambda: vi.MeanFieldNormal(like=0.0, support=vi.simplex), ValueError, "a shape that Simplex"),
         (lambda: vi.MeanFieldNormal(like=0.0, scale=-1.0), ValueError, "needs positive numbers"),
         (lambda: vi.MeanFieldNormal(like=np.zeros(2), scale=np.ones(3)), ValueError, r"shape \(\) or \(2,\)"),
+        (lambda: vi.StudentT(like=0.0, scale=0.0), ValueError, r"StudentT\(scale=…\) needs positive numbers"),
+        (lambda: vi.MixtureOf(2, like=np.zeros(2), scale=np.ones(3)), ValueError, r"shape \(\) or \(2,\)"),
         (lambda: vi.FullRankNormal(like=np.zeros(2), scale=np.ones((3, 3))), ValueError, r"got \(3, 3\)"),
         (lambda: vi.FullRankNormal(like=np.zeros(2), scale=np.zeros((2, 2))), ValueError, "an invertible matrix"),
         (lambda: vi.MeanFieldNormal(like=[0.0], support={"a": vi.positive}), ValueError, "pytree of supports"),

@@ -20,7 +20,7 @@ Array = jax.Array
 class Framed(Guide, abstract=True):
     """A guide over whitened coordinates x, u = center + frame x, z = T(u): x is what the family's parameters speak of.
 
-    Center and frame are held constant: a Gaussian fit puts them where first-order optimizers then carry, whatever the
+    Center and frame are held constant. A Gaussian fit puts them where first-order optimizers work well, whatever the
     scales of the variables.
 
     Attributes:
@@ -48,7 +48,8 @@ class Framed(Guide, abstract=True):
     def unwhitened(self, x: Array) -> Array:
         """The flat unconstrained vector u of x."""
         frame = stop(self.frame)
-        return stop(self.center) + (frame * x if frame.ndim == 1 else frame @ x)
+        moved = frame * x if frame.ndim == 1 else frame @ x
+        return stop(self.center) + moved
 
     def whitened(self, u: Array) -> Array:
         """x of the flat unconstrained vector u."""
@@ -71,11 +72,6 @@ class Framed(Guide, abstract=True):
 
     def flatten(self, x: Any) -> tuple[Array, Array]:
         return self.unwhitened(x), self.log_det_frame()
-
-
-def frame_of(scale: Any, layout: Layout) -> Array:
-    """A number or a vector as a diagonal frame."""
-    return jnp.broadcast_to(jnp.asarray(scale, layout.dtype), (layout.dim,))
 
 
 class FramedNormal(Framed):

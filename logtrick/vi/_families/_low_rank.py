@@ -12,8 +12,8 @@ from logtrick._core.module import assign
 from logtrick.distributions import Distribution
 from logtrick.noise import StandardNormal
 from logtrick.supports import Real, Support
-from logtrick.vi._families._framed import Framed, frame_of
-from logtrick.vi._families._normal import independent, start
+from logtrick.vi._families._framed import Framed
+from logtrick.vi._families._normal import deviations, independent, start
 from logtrick.vi._flat import layout_of
 from logtrick.vi._marginals import normal_marginals
 
@@ -33,7 +33,7 @@ class LowRankNormal(Framed):
       scale: standard deviations to start from, shape () or (d,), in the unconstrained space.
     Raises:
       TypeError: variables that are not floats; a rank that is no static int.
-      ValueError: names that `like` does not have; shapes that do not fit.
+      ValueError: names that `like` does not have; shapes that do not fit; a scale that is not positive.
     Example:
       >>> import jax.numpy as jnp
       >>> from logtrick import vi
@@ -58,7 +58,7 @@ class LowRankNormal(Framed):
             self,
             layout=layout,
             center=start("LowRankNormal", None, like, layout),
-            frame=frame_of(scale, layout),
+            frame=deviations("LowRankNormal", scale, layout),
             loc=zeros,
             log_scale=zeros,
             factor=(0.1 * jnp.cos(2.4 * index)).astype(layout.dtype),

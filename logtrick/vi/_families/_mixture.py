@@ -13,8 +13,8 @@ from logtrick.distributions import Categorical, Distribution, Mixture, Multivari
 from logtrick.estimators import Enumerate
 from logtrick.programs import sample
 from logtrick.vi._engines._gaussian import square, triangular
-from logtrick.vi._families._framed import Framed, exponentiated, frame_of, logarithmic
-from logtrick.vi._families._normal import start
+from logtrick.vi._families._framed import Framed, exponentiated, logarithmic
+from logtrick.vi._families._normal import deviations, start
 from logtrick.vi._flat import layout_of
 
 Array = jax.Array
@@ -35,7 +35,7 @@ class MixtureOf(Framed):
         over it.
     Raises:
       TypeError: variables that are not floats; a k that is no static int.
-      ValueError: names that `like` does not have; shapes that do not fit.
+      ValueError: names that `like` does not have; shapes that do not fit; a scale that is not positive.
     Example:
       >>> import jax.numpy as jnp
       >>> from logtrick import vi
@@ -57,7 +57,7 @@ class MixtureOf(Framed):
             self,
             layout=layout,
             center=start("MixtureOf", None, like, layout),
-            frame=frame_of(scale, layout),
+            frame=deviations("MixtureOf", scale, layout),
             logits=jnp.zeros((k,), layout.dtype),
             locs=spread,
             factors=jnp.zeros((k, layout.dim, layout.dim), layout.dtype),

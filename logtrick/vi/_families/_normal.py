@@ -77,12 +77,10 @@ class MeanFieldNormal(_Normal):
         self, like: Any, support: Any = None, *, loc: Any = None, scale: Any = 1.0
     ) -> None:
         layout = layout_of("MeanFieldNormal", like, support)
-        scale = vector("MeanFieldNormal", "scale", scale, layout)
-        scale = checks.require("MeanFieldNormal", "scale", scale, _is_positive, "positive numbers")
         assign(
             self,
             loc=start("MeanFieldNormal", loc, like, layout),
-            log_scale=jnp.log(scale),
+            log_scale=jnp.log(deviations("MeanFieldNormal", scale, layout)),
             layout=layout,
         )
 
@@ -204,6 +202,12 @@ def independent(scale: Any) -> Any:
 def start(where: str, loc: Any, like: Any, layout: Layout) -> Array:
     """The unconstrained means to start from: `loc`, or T⁻¹(like)."""
     return layout.start(like) if loc is None else vector(where, "loc", loc, layout)
+
+
+def deviations(where: str, scale: Any, layout: Layout) -> Array:
+    """The unconstrained standard deviations to start from, a number or a vector, as a vector."""
+    scale = vector(where, "scale", scale, layout)
+    return checks.require(where, "scale", scale, _is_positive, "positive numbers")
 
 
 def vector(where: str, name: str, value: Any, layout: Layout) -> Array:

@@ -13,8 +13,8 @@ from logtrick._core.module import assign, static
 from logtrick.distributions import Distribution, StudentT as UnivariateT
 from logtrick.noise import StandardNormal
 from logtrick.supports import Ordered, Positive, Real, Support
-from logtrick.vi._families._framed import Framed, exponentiated, frame_of
-from logtrick.vi._families._normal import start
+from logtrick.vi._families._framed import Framed, exponentiated
+from logtrick.vi._families._normal import deviations, start
 from logtrick.vi._flat import layout_of
 from logtrick.vi._guide import moments_of
 
@@ -34,7 +34,7 @@ class StudentT(Framed):
       scale: scales to start from, shape () or (d,), in the unconstrained space.
     Raises:
       TypeError: variables that are not floats; degrees of freedom that are no static int.
-      ValueError: names that `like` does not have; shapes that do not fit.
+      ValueError: names that `like` does not have; shapes that do not fit; a scale that is not positive.
     Example:
       >>> import jax.numpy as jnp
       >>> from logtrick import vi
@@ -54,7 +54,7 @@ class StudentT(Framed):
             self,
             layout=layout,
             center=start("StudentT", None, like, layout),
-            frame=frame_of(scale, layout),
+            frame=deviations("StudentT", scale, layout),
             loc=jnp.zeros((layout.dim,), layout.dtype),
             factor=jnp.zeros((layout.dim, layout.dim), layout.dtype),
             df=df,
