@@ -33,7 +33,7 @@ def test_default_fits_of_a_gaussian_are_exact():
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_fits_in_half_precision(dtype):
-    q0 = vi.FullRankNormal(like=jnp.zeros(2, dtype))
+    q0 = vi.MeanFieldNormal(like=jnp.zeros(2, dtype))
     for options in ({}, {"max_steps": 300}):
         fit = vi.fit(KEY, lambda z: -0.5 * jnp.sum((z - 1.0) ** 2), q0, **options)
         np.testing.assert_allclose(fit.q.loc.astype(float), 1.0, atol=0.03)

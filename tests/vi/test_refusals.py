@@ -154,7 +154,7 @@ def test_fits_refuse():
     means = vi.minibatch(lambda z: 0.0, lambda z, y: -jnp.mean((y - 3.0) ** 2), jnp.ones(10), 5)
     rows = vi.minibatch(lambda z: 0.0, lambda z, y: -((y - z[0]) ** 2), jnp.ones(10), 5)
     square = vi.minibatch(
-        lambda z: 0.0, lambda z, y: -((y - z[0] - y[:, None]) ** 2), jnp.ones(10), 5
+        lambda z: 0.0, lambda z, y: -((y[None] - z[0] - y[:, None]) ** 2), jnp.ones(10), 5
     )
     cases = [
         (lambda: fit(optimizer="adam"), TypeError, "needs an optax optimizer or an engine"),
