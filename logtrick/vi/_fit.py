@@ -115,36 +115,47 @@ def fit(
     spent = 0
     if init is not None:
         q, spent = _started(key, log_density, q, init, budget)
+    result = _fitted(key, log_density, q, settings, spent, started=init is not None)
+    if refine is not None:
+        return _refined(key, log_density, result, settings)
+    return result
+
+
+def _fitted(
+    key: Any, log_density: Any, q: Guide, settings: Settings, spent: int, started: bool
+) -> Fit:
+    """A guide fitted by the engine that the settings and the guide call for.
+
+    `spent` evaluations were made before, and `started` says whether the caller gave another start than q0.
+    """
+    objective, estimator, optimizer = settings.objective, settings.estimator, settings.optimizer
     density = lambda x: checks.scalar_log_prob("vi.fit: log_density", log_density(q.constrain(x)))
     asked = resolve("vi.fit", objective, q, estimator, density)
     own = q
     if isinstance(q, Blocks):  # the estimators are in `asked` from here on
         q = replace(q, estimators=dict.fromkeys(q.parts))
-    defaults = optimizer is None and num_samples is None and max_steps is None
+    defaults = optimizer is None and settings.num_samples is None and settings.max_steps is None
     plain = defaults and objective.linear and isinstance(estimator, str)
-    whole = not isinstance(log_density, Minibatch) and not traced
+    whole = not isinstance(log_density, Minibatch) and not settings.traced
     smooth = plain and whole and q.normal() is not None
     engine = optimizer if isinstance(optimizer, Engine) else None
     if smooth and not isinstance(q, Framed):
         engine = default_engine(log_density, q)
     if engine is not None:
+        left = _left(settings.budget, spent)
         run_key = jax.random.fold_in(key, ENGINE)
-        result = by_engine(run_key, log_density, q, engine, _left(budget, spent), progress)
+        result = by_engine(run_key, log_density, q, engine, left, settings.progress)
     else:
         other = optimizer is None and not objective.linear and whole and q.normal() is not None
-        if (smooth or other) and init is None:
-            q, spent = _framed_start(key, log_density, q, budget)
-        elif optimizer is None and not traced:
+        if (smooth or other) and not started:
+            q, spent = _framed_start(key, log_density, q, settings.budget)
+        elif optimizer is None and not settings.traced:
             q = _in_own_frame(q)
-        settings = settings._replace(
-            estimator=asked, race=isinstance(estimator, str), budget=_left(budget, spent)
-        )
+        left = _left(settings.budget, spent)
+        settings = settings._replace(estimator=asked, race=isinstance(estimator, str), budget=left)
         result = fit_stochastic(jax.random.fold_in(key, TRAIN), log_density, q, settings)
         result = replace(result, q=_as_given(own, result.q))
-    result = replace(result, evaluations=spent + result.evaluations)
-    if refine is not None:
-        return _refined(key, log_density, result, settings, budget)
-    return result
+    return replace(result, evaluations=spent + result.evaluations)
 
 
 def _left(budget: int | None, spent: int) -> int | None:
@@ -209,13 +220,11 @@ def _as_given(own: Guide, fitted: Guide) -> Guide:
     return fitted
 
 
-def _refined(
-    key: Any, log_density: Any, fitted: Fit, settings: Settings, budget: int | None
-) -> Fit:
+def _refined(key: Any, log_density: Any, fitted: Fit, settings: Settings) -> Fit:
     """A coupling flow around a normal fit."""
     flow = flow_over(fitted.q.layout).at_normal(*normal_of(fitted.q))
     estimator = resolve("vi.fit", ELBO(), flow, "auto", lambda x: log_density(flow.constrain(x)))
-    left = _left(budget, fitted.evaluations)
+    left = _left(settings.budget, fitted.evaluations)
     refining = Settings(
         ELBO(), estimator, budget=left, progress=settings.progress, traced=settings.traced
     )
