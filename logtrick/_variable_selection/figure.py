@@ -45,7 +45,7 @@ def draw(result: Result) -> Any:
         _way(way, result)
         _inclusion(inclusion, result)
         _race(below, result)
-        about = textwrap.fill(_plain(result.table.about), 105)
+        about = textwrap.fill(_plain(result.table.question), 105)
         figure.suptitle(about, x=0.01, ha="left", fontsize=13, fontweight="bold")
     return figure
 

@@ -5,12 +5,12 @@ import textwrap
 
 import numpy as np
 
-from logtrick._variable_selection.data import Table
 from logtrick._variable_selection.fit import Fitted, reasons
 from logtrick._variable_selection.guides import GUIDES
 from logtrick._variable_selection.job import Result
 from logtrick._variable_selection.model import MAX_ENUMERATED, Model, Posterior
 from logtrick._variable_selection.race import OTHER, SHIFTED, RacePoint, Row, other_constant
+from logtrick._variable_selection.table import Table
 
 WIDTH = 100
 
@@ -22,7 +22,7 @@ def problem(table: Table) -> str:
     """The problem, in two lines, and how the file was read."""
     count = _num_models(len(table.names))
     lines = [
-        table.about,
+        table.question,
         f"A posterior over {count} linear models (g-prior, inclusion ½), fitted by the log-derivative trick alone.",
     ]
     if table.assumed:

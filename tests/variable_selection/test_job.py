@@ -9,17 +9,16 @@ import numpy as np
 import pytest
 
 import logtrick as lt
-from logtrick._variable_selection import command, data, fit as fitting, job, report
+from logtrick._variable_selection import command, fit as fitting, job, report
 from logtrick._variable_selection.guides import AUTOREGRESSIVE, GUIDES, INDEPENDENT
 from logtrick._variable_selection.numbers import as_json
+from logtrick._variable_selection.table import Table
 
-FULL = data.diabetes()
+FULL = job.diabetes()
 
 
 def table(columns):
-    return data.Table(
-        FULL.names[:columns], "target", FULL.predictors[:, :columns], FULL.response, "Which?"
-    )
+    return Table(FULL.names[:columns], "target", FULL.predictors[:, :columns], FULL.response)
 
 
 def short(num_steps):
