@@ -185,7 +185,7 @@ def _write(parser: _Parser, options: argparse.Namespace, result: job.Result) -> 
             figure.save(result, options.plot)
             print(f"Wrote {options.plot}")
     except OSError as error:
-        parser.error(f"{error.filename}: cannot be written ({error.strerror})")
+        parser.error(f"an output cannot be written ({error})")
 
 
 def main(arguments: Sequence[str] | None = None, epilog: str | None = None) -> int:

@@ -12,13 +12,14 @@ import numpy as np
 from logtrick._variable_selection.cells import DATE, decimal_sign, is_missing, number
 from logtrick._variable_selection.table import Options, Table, TableError
 
-# In this order: a text in one of these seldom is a text in an earlier one.
-_ENCODINGS = ("UTF-8", "Windows-1252", "Latin-1", "UTF-16", "UTF-32")
+# In this order: a text in one encoding, or separated by one sign, seldom passes for one by an earlier one.
+_ENCODINGS = ("UTF-8", "Windows-1252", "Latin-1", "UTF-16", "UTF-16-BE", "UTF-32")
 _SEPARATORS = {"\t": "tab", ";": "';'", "|": "'|'", ",": "','", " ": "spaces"}
 # A column whose variance is left to this by those before it is collinear: float32 is right to 1e-4 nats above.
 COLLINEAR = 1e-8
 
 Words = list[str]
+Rows = list[Words]
 Columns = dict[str, np.ndarray]
 
 
@@ -30,11 +31,10 @@ def read(path: str, target: str, options: Options = Options()) -> Table:  # noqa
         separator, rows = _rows(_text(path, assumed), target, options.separator, assumed)
         names, rows = _names(rows, target, options, assumed)
         cells = _columns(names, rows, changes)
-        unknown = sorted({target, *options.columns, *options.drop} - set(cells))
+        unknown = ", ".join(sorted({target, *options.columns, *options.drop} - set(cells)))
         if unknown:
             known = ", ".join(f"{name} ({''.join(cells[name][:1])} …)" for name in cells)
-            where = f"no column is called {', '.join(unknown)} ({assumed[-1]})"
-            raise TableError(f"{where}. There are {known}.")
+            raise TableError(f"no column is called {unknown} ({assumed[-1]}). There are {known}.")
         wanted = {target, *(options.columns or cells)} - set(options.drop)
         chosen = {name: column for name, column in cells.items() if name in wanted}
         sample = [cell for column in chosen.values() for cell in column[:1000]]
@@ -58,13 +58,13 @@ def _text(path: str, assumed: Words) -> str:
         raise TableError(f"cannot be read ({error.strerror}). Give the path of a file.") from None
     for encoding in _ENCODINGS:
         text = data.decode(encoding, "replace").removeprefix("\ufeff")
-        if not re.search("[\0\ufffd]", text):
+        if re.search("[\r\n]", text) and not re.search("[\0\ufffd]", text):
             assumed.append(f"{encoding} text")
             return text
-    raise TableError("not a text file. Save a workbook or a compressed file as CSV text.")
+    raise TableError("the file is empty, or not a text file. Save a workbook as CSV text.")
 
 
-def _rows(text: str, target: str, given: str | None, assumed: Words) -> tuple[str, list[Words]]:
+def _rows(text: str, target: str, given: str | None, assumed: Words) -> tuple[str, Rows]:
     """The lines as cells, by the separator that makes most lines alike (nine of ten are enough) and the target a cell."""
     csv.field_size_limit(2**31 - 1)  # by a wrong separator, a long line is one cell
     text = re.sub("^# +", "#", text, flags=re.MULTILINE)
@@ -75,11 +75,13 @@ def _rows(text: str, target: str, given: str | None, assumed: Words) -> tuple[st
         reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
         splits[separator] = [[cell.strip() for cell in cells] for cells in reader]
 
-    def regularity(separator: str) -> tuple[float, bool]:
-        lengths = [len(cells) for cells in splits[separator] if any(cells)]
+    def regularity(separator: str) -> tuple[float, bool, int]:
+        rows = splits[separator]
+        lengths = [len(cells) for cells in rows if any(cells)]
         usual = statistics.mode(lengths or [0])
         share = lengths.count(usual) / len(lengths) if usual > 1 else 0.0
-        return min(share, 0.9), any(target in cells for cells in splits[separator])
+        numbers = [cell for cells in rows[:200] for cell in cells if number(cell, ",") is not None]
+        return min(share, 0.9), any(target in cells for cells in rows), len(numbers)
 
     best = max(splits, key=regularity)
     if text.count('"') % 2 and "\n" in "".join(splits[best][-1]):
@@ -88,27 +90,29 @@ def _rows(text: str, target: str, given: str | None, assumed: Words) -> tuple[st
     return best, splits[best]
 
 
-def _names(
-    rows: list[Words], target: str, options: Options, assumed: Words
-) -> tuple[Words, list[Words]]:
-    """The line of names, with the target in it, perhaps behind a #, and the lines below; or made names and all lines."""
-    most = 1  # filled cells of a line above: a title has fewer than the names
-    for i, cells in enumerate(rows):
-        names = [cell.lstrip("# ") or cell for cell in cells[:1]] + cells[1:]
-        filled = sum(map(bool, names))
-        if options.header and target in names and filled > most:
-            place = "in line" if names == cells else "behind the # of line"
-            assumed.append(f"names {place} {i + 1}")
-            return names, rows[i + 1 :]
-        most = max(most, filled)
-    count = statistics.mode([len(cells) for cells in rows if any(cells)] or [1])
-    numbered = [f"c{i + 1}" for i in range(count)]
-    names = list(options.columns) if len(options.columns) == count else numbered
-    assumed.append(f"no line of names, columns called {names[0]} … {names[-1]}")
-    return names, rows
+def _names(rows: Rows, target: str, options: Options, assumed: Words) -> tuple[Words, Rows]:
+    """The line of names, with the target in it, above all rows and perhaps behind a #, and the rows; else made names."""
+    usual = statistics.mode([len(cells) for cells in rows if any(cells)] or [1])
+    numbered = [f"c{i + 1}" for i in range(usual)]
+    names = list(options.columns) if len(options.columns) == usual else numbered
+    where = f"no line of names, columns called {names[0]} … {names[-1]}"
+    below = rows
+    for i, cells in enumerate(rows if options.header else []):
+        found = [" ".join(cell.split()) for cell in cells]
+        first = [name.lstrip("# ") or name for name in found[:1]]
+        plain = first == found[:1]
+        found[:1] = first
+        full = 2 * sum(map(bool, found)) > len(found)  # a title fills one cell
+        if full and target in found and (plain or len(found) == usual):
+            place = "in line" if plain else "behind the # of line"
+            names, where, below = found, f"names {place} {i + 1}", rows[i + 1 :]
+        if full and plain and len(found) == usual:  # the names, or a row below them
+            break
+    assumed.append(where)
+    return names, below
 
 
-def _columns(names: Words, rows: list[Words], changes: Words) -> dict[str, Words]:
+def _columns(names: Words, rows: Rows, changes: Words) -> dict[str, Words]:
     """The cells by column, without row labels and without rows that have more cells than there are names."""
     rows = [cells for cells in rows if len(cells) > 1]  # the others are titles and comments
     if not rows:
@@ -117,18 +121,17 @@ def _columns(names: Words, rows: list[Words], changes: Words) -> dict[str, Words
         names = ["", *names]  # R gives its row labels no name
     long = [cells for cells in rows if any(cells[len(names) :])]
     if long:
-        first = ", ".join(long[0][:5])
-        changes.append(f"rows with too many cells left out: {len(long)} ({first} …)")
+        changes.append(f"rows with too many cells left out: {len(long)} ({','.join(long[0])[:40]})")
     rows = [cells for cells in rows if not any(cells[len(names) :])]
     columns: dict[str, Words] = {}
     for i, (name, *cells) in enumerate(itertools.zip_longest(names, *rows, fillvalue=""), 1):
         if i == 1 and name in ("", "Unnamed: 0"):
             changes.append("first column left out: no name, taken for row labels")
         elif name or any(cells):  # else a separator ends the lines
-            new = " ".join(name.split()) or f"c{i}"
+            new = name or f"c{i}"
             while new in columns:
                 new += f"_{i}"
-            if new.split() != name.split():
+            if new != name:
                 changes.append(f"column {i} called {new!r}, since {name!r} is no name of its own")
             columns[new] = cells
     return columns
@@ -150,13 +153,11 @@ def _complete(cells: dict[str, Words], target: str, decimal: str, changes: Words
     if target not in columns:
         raise TableError(f"--target {target}: not a column of numbers. Give one.")
     missing = np.isnan(list(columns.values()))
-    known = ~missing.any(axis=0)
-    if not known.all():
-        where = ", ".join(f"{name} {n}" for name, n in zip(columns, missing.sum(axis=1)) if n)
-        changes.append(
-            f"{np.sum(~known)} of {len(known)} rows left out for missing values ({where})"
-        )
-    return {name: values[known] for name, values in columns.items()}
+    full = ~missing.any(axis=0)
+    if not full.all():
+        gaps = ", ".join(f"{name} {n}" for name, n in zip(columns, missing.sum(axis=1)) if n)
+        changes.append(f"{np.sum(~full)} of {len(full)} rows left out for missing values ({gaps})")
+    return {name: values[full] for name, values in columns.items()}
 
 
 def _judged(column: Words, decimal: str) -> tuple[np.ndarray, str]:
@@ -201,6 +202,6 @@ def _independent(columns: Columns, target: str, changes: Words) -> Columns:
     if target not in kept:
         raise TableError(f"--target {target}: the column is constant. Give another.")
     if not 1 < len(kept) < num_rows:
-        left = f"{num_rows} rows and {len(kept) - 1} predictors"
-        raise TableError(f"too few: {left}. p > 0 predictors need p + 2 rows; give other columns.")
+        left = f"{num_rows} rows and {len(kept) - 1} predictors are left"
+        raise TableError(f"{left}; p ≥ 1 predictors need p + 2 rows. Give more rows, or others.")
     return kept

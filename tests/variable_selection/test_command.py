@@ -84,7 +84,7 @@ def test_data_and_target_go_together(capsys, table):
         (GOOD, "z", "no column is called z"),
         ("a,b,y\n1,2,3\n2,2,3\n3,2,3\n4,2,3\n", "y", "--target y: the column is constant"),
         ("a,b\n1,x\n2,y\n4,z\n1,x\n", "b", "not a column of numbers"),
-        ("a,b,y\n1,2,3\n", "y", "too few"),
+        ("a,b,y\n1,2,3\n", "y", "too few complete rows (1)"),
         ("", "y", "is empty"),
     ],
 )
@@ -146,6 +146,23 @@ def test_a_fit_that_diverges_is_one_line(capsys, monkeypatch):
         capsys.readouterr().err
         == "python -m logtrick: error: lt.maximize: step 3 was not finite. More.\n"
     )
+
+
+def test_a_full_disk_is_one_line(capsys, monkeypatch, tmp_path):
+    """The error of a write, unlike that of an open, does not name the file."""
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(command.job, "run", lambda *args, **kwargs: None)
+    monkeypatch.setattr(command.report, "results", lambda result: "")
+    monkeypatch.setattr(command.numbers, "as_json", lambda result, options: {})
+    monkeypatch.setattr(command.Path, "write_text", full)
+    with pytest.raises(SystemExit) as exit:
+        command.main(["--json", str(tmp_path / "out.json")])
+    assert exit.value.code == 2
+    message = "an output cannot be written ([Errno 28] No space left on device)"
+    assert capsys.readouterr().err == f"python -m logtrick: error: {message}\n"
 
 
 def test_ctrl_c(capsys, monkeypatch):

@@ -79,7 +79,7 @@ def test_a_missing_target_lists_the_columns(tmp_path):
 
 
 def test_a_table_without_predictors(tmp_path):
-    with pytest.raises(TableError, match="too few: 9 rows and 0 predictors"):
+    with pytest.raises(TableError, match="9 rows and 0 predictors are left"):
         data.read(write(tmp_path / "t.csv", [(i, 5) for i in range(9)], "y,a"), "y")
     with pytest.raises(TableError, match="no row has two cells"):
         data.read(write(tmp_path / "t.csv", [(i,) for i in range(9)], "y"), "y")
@@ -178,7 +178,7 @@ def test_one_diagnosis_names_everything(tmp_path):
     ):
         data.read(path, "when")
     few = write(tmp_path / "u.csv", MESSY[:5], HEADER)
-    with pytest.raises(TableError, match=r"too few: 4 rows and 4 predictors.* Noticed: text"):
+    with pytest.raises(TableError, match=r"4 rows and 4 predictors are left.* Noticed: text"):
         data.read(few, "y")
 
 
@@ -211,7 +211,7 @@ def test_nearly_collinear_columns_are_legal(tmp_path):
 
 def test_too_few_rows(tmp_path):
     with pytest.raises(
-        TableError, match=r"too few: 3 rows and 2 predictors\. p > 0 predictors need p \+ 2 rows"
+        TableError, match=r"3 rows and 2 predictors are left; p ≥ 1 predictors need p \+ 2 rows"
     ):
         data.read(write(tmp_path / "t.csv", ROWS[:3]), "y")
     assert (

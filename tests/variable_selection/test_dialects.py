@@ -117,6 +117,10 @@ def test_names_that_are_numbers_are_found_by_the_target(write):
     assert data.read(write("1990,1991,1992\n" + lines()), "1992").names == ("1990", "1991")
 
 
+def test_a_name_of_two_lines_is_found_by_its_words(write):
+    assert data.read(write('a,b,"the\noutcome"\n' + lines()), "the outcome").names == ("a", "b")
+
+
 def test_years_beside_a_word_are_names(write):
     assert data.read(write("1990,1991,y\n" + lines()), "y").names == ("1990", "1991")
 
@@ -166,6 +170,7 @@ def test_a_header_that_lacks_names_is_not_taken_for_that_of_row_labels(write):
         ("a,a,y", ("a", "a_2"), "column 2 called 'a_2', since 'a' is no name of its own"),
         ("a,,y", ("a", "c2"), "column 2 called 'c2', since '' is no name of its own"),
         ('a,"b\nc",y', ("a", "b c"), None),
+        ('a,b,"y"', ("a", "b"), None),
     ],
 )
 def test_names_are_made_distinct(write, header, names, change):
