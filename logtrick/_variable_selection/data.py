@@ -61,7 +61,7 @@ def _text(path: str, assumed: Words) -> str:
         if re.search("[\r\n]", text) and not re.search("[\0\ufffd]", text):
             assumed.append(f"{encoding} text")
             return text
-    raise TableError("the file is empty, or not a text file. Save a workbook as CSV text.")
+    raise TableError("the file is empty, or no text. Save a workbook or an archive as CSV text.")
 
 
 def _rows(text: str, target: str, given: str | None, assumed: Words) -> tuple[str, Rows]:
@@ -115,14 +115,14 @@ def _names(rows: Rows, target: str, options: Options, assumed: Words) -> tuple[W
 def _columns(names: Words, rows: Rows, changes: Words) -> dict[str, Words]:
     """The cells by column, without row labels and without rows that have more cells than there are names."""
     rows = [cells for cells in rows if len(cells) > 1]  # the others are titles and comments
-    if not rows:
-        raise TableError("the file is empty, or no row has two cells. Give rows, or a --separator.")
     if 2 * sum(any(cells[len(names) :]) for cells in rows) > len(rows):
         names = ["", *names]  # R gives its row labels no name
     long = [cells for cells in rows if any(cells[len(names) :])]
     if long:
         changes.append(f"rows with too many cells left out: {len(long)} ({','.join(long[0])[:40]})")
     rows = [cells for cells in rows if not any(cells[len(names) :])]
+    if not rows:
+        raise TableError("the file is empty, or no line fits the names. Give the --separator.")
     columns: dict[str, Words] = {}
     for i, (name, *cells) in enumerate(itertools.zip_longest(names, *rows, fillvalue=""), 1):
         if i == 1 and name in ("", "Unnamed: 0"):
