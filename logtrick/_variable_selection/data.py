@@ -156,7 +156,7 @@ def _complete(cells: dict[str, Words], target: str, decimal: str, changes: Words
     full = ~missing.any(axis=0)
     if not full.all():
         gaps = ", ".join(f"{name} {n}" for name, n in zip(columns, missing.sum(axis=1)) if n)
-        changes.append(f"{np.sum(~full)} of {len(full)} rows left out for missing values ({gaps})")
+        changes.append(f"{np.sum(~full)} of {full.size} rows left out for missing values ({gaps})")
     return {name: values[full] for name, values in columns.items()}
 
 

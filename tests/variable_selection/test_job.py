@@ -117,8 +117,8 @@ def test_the_figure_has_no_spikes_and_no_label_under_a_curve(small):
     top, ends = small[0].posterior.log_evidence, [fit.worth.elbo for fit in small[0].fits]
     labels = [text.get_text() for text in way.get_legend().get_texts()]
     assert labels == [
-        f"independent: {top - ends[0]:.3f}",
-        f"autoregressive, from there on: {top - ends[1]:.3f}",
+        f"independent: {top - ends[0]:.3f} at the end",
+        f"autoregressive, begun there: {top - ends[1]:.3f} at the end",
     ]
     legends = [axes.get_legend().get_window_extent() for axes in above.axes]
     assert legends[0].y0 >= way.bbox.y1 - 1
