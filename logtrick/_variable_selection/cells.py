@@ -3,7 +3,7 @@
 import math
 import re
 
-_MISSING = re.compile(
+MISSING = re.compile(  # no value: blank, NA, ?, -, null and their like, or not finite
     r"(?i)|#?n/?a|<na>|nan|null|none|nil|missing|\?|--?|[–—]|\.{1,3}|#(?:div/0|value)!|[+-]?inf(?:inity)?"
 )
 # Thousands may be grouped, but not behind a leading 0: 0,123 has a decimal comma.
@@ -15,11 +15,6 @@ DATE = re.compile(
     r"(?i)\d{1,4}[-/. ](?:\d\d?|[a-z]{3,9}\.?)[-/. ]\d{1,4}.*|[a-z]{3,9}\.? \d\d?,? \d{4}.*"
     r"|\d{4}-?[-/.qwm]\d\d?|\d\d?:\d\d.*"
 )
-
-
-def is_missing(cell: str) -> bool:
-    """Whether the cell stands for no value: blank, NA, ?, -, null and their like, or not finite."""
-    return _MISSING.fullmatch(cell) is not None
 
 
 def number(cell: str, decimal: str) -> float | None:

@@ -28,7 +28,7 @@ class _Parser(argparse.ArgumentParser):
     """Errors in one line, exit status 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
 
 
 def _parser(epilog: str | None) -> _Parser:
@@ -198,7 +198,7 @@ def main(arguments: Sequence[str] | None = None, epilog: str | None = None) -> i
     try:
         table = _table(parser, options)
     except TableError as error:
-        parser.error(" ".join(str(error).split()))
+        parser.error(str(error))
     print(report.problem(table), end="\n\n", flush=True)
     try:
         result = job.run(table, lt.key(options.seed), sys.stderr, guides=_guides(options))
@@ -206,7 +206,7 @@ def main(arguments: Sequence[str] | None = None, epilog: str | None = None) -> i
         print("\ninterrupted", file=sys.stderr)
         return 130
     except lt.NonFiniteError as error:
-        parser.error(" ".join(str(error).split()))
+        parser.error(str(error))
     print(report.results(result))
     _write(parser, options, result)
     return 0

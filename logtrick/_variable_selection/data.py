@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from logtrick._variable_selection.cells import DATE, decimal_sign, is_missing, number
+from logtrick._variable_selection.cells import DATE, MISSING, decimal_sign, number
 from logtrick._variable_selection.table import Options, Table, TableError
 
 # In this order: a text in one encoding, or separated by one sign, seldom passes for one by an earlier one.
@@ -75,15 +75,14 @@ def _rows(text: str, target: str, given: str | None, assumed: Words) -> tuple[st
         reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
         splits[separator] = [[cell.strip() for cell in cells] for cells in reader]
 
-    def regularity(separator: str) -> tuple[float, bool, int]:
-        rows = splits[separator]
+    def regularity(rows: Rows) -> tuple[float, bool, int]:
         lengths = [len(cells) for cells in rows if any(cells)]
         usual = statistics.mode(lengths or [0])
         share = lengths.count(usual) / len(lengths) if usual > 1 else 0.0
         numbers = [cell for cells in rows[:200] for cell in cells if number(cell, ",") is not None]
         return min(share, 0.9), any(target in cells for cells in rows), len(numbers)
 
-    best = max(splits, key=regularity)
+    best = max(splits, key=lambda separator: regularity(splits[separator]))
     if text.count('"') % 2 and "\n" in "".join(splits[best][-1]):
         raise TableError('a quote is never closed. Look for a single " and remove it.')
     assumed.append(f"separated by {_SEPARATORS.get(best, repr(best))}")
@@ -162,7 +161,7 @@ def _complete(cells: dict[str, Words], target: str, decimal: str, changes: Words
 
 def _judged(column: Words, decimal: str) -> tuple[np.ndarray, str]:
     """A column as numbers, nan where there is none, and what there is to say about it."""
-    codes = {cell: number(cell, decimal) for cell in column if not is_missing(cell)}
+    codes = {cell: number(cell, decimal) for cell in column if not MISSING.fullmatch(cell)}
     known = [cell for cell in column if cell in codes]
     texts = [cell for cell in known if codes[cell] is None]
     note = ""
@@ -185,22 +184,26 @@ def _independent(columns: Columns, target: str, changes: Words) -> Columns:
     if num_rows < 3:
         raise TableError(f"too few complete rows ({num_rows}). Give more, or --drop columns.")
     kept: Columns = {}
-    for name, values in columns.items():
+    basis = np.zeros((num_rows, 0))  # orthonormal, of the predictors that are kept
+    for name, values in [(target, columns.pop(target)), *columns.items()]:
         scaled = values / max(np.abs(values).max(), 1e-300)  # no square under- or overflows
         centered = scaled - scaled.mean()
         deviation = np.sqrt(np.mean(centered**2))
         column = centered / (deviation if deviation > 1e-12 else np.inf)
-        before = [other for other in kept if target not in (name, other)][: num_rows - 2]
-        matrix = np.reshape([kept[other] for other in before], (-1, num_rows)).T
-        weights = np.linalg.lstsq(matrix, column, rcond=None)[0]
-        if np.mean((column - matrix @ weights) ** 2) > COLLINEAR:
+        rest = column - basis @ (basis.T @ column)
+        rest -= basis @ (basis.T @ rest)  # twice, since once leaves the rounding
+        if np.mean(rest**2) > COLLINEAR:
             kept[name] = column
+            if name != target and len(kept) < num_rows:
+                basis = np.column_stack([basis, rest / np.linalg.norm(rest)])
             continue
-        used = [other for other, weight in zip(before, weights) if abs(weight) > 1e-4]
-        reason = f"a linear function of {', '.join(used)}" if used else "constant"
+        if name == target:
+            raise TableError(f"--target {target}: the column is constant. Give another.")
+        matrix = np.column_stack([0 * column, *list(kept.values())[1:]])  # the target has no weight
+        weights = np.linalg.lstsq(matrix, column, rcond=None)[0]
+        used = ", ".join(other for other, weight in zip(kept, weights) if abs(weight) > 1e-4)
+        reason = f"a linear function of {used}" if used else "constant"
         changes.append(f"{name}: left out ({reason})")
-    if target not in kept:
-        raise TableError(f"--target {target}: the column is constant. Give another.")
     if not 1 < len(kept) < num_rows:
         left = f"{num_rows} rows and {len(kept) - 1} predictors are left"
         raise TableError(f"{left}; p ≥ 1 predictors need p + 2 rows. Give more rows, or others.")

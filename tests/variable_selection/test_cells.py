@@ -2,7 +2,7 @@
 
 import pytest
 
-from logtrick._variable_selection.cells import DATE, decimal_sign, is_missing, number
+from logtrick._variable_selection.cells import DATE, MISSING, decimal_sign, number
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ def test_what_is_no_number(cell):
 
 @pytest.mark.parametrize("cell", ["", "NA", "n/a", "NaN", "?", "-", "null", "None", ".", "-inf"])
 def test_signs_for_no_value(cell):
-    assert is_missing(cell)
+    assert MISSING.fullmatch(cell)
 
 
 @pytest.mark.parametrize("cell", ["0", "no", "x", "-1"])
 def test_what_is_a_value(cell):
-    assert not is_missing(cell)
+    assert not MISSING.fullmatch(cell)
 
 
 @pytest.mark.parametrize(
