@@ -169,7 +169,7 @@ def test_a_parameter_of_f_and_one_of_the_distribution(name):
         with pytest.raises(lt.DerivativeOrderError):
             jax.eval_shape(of_f_first, at, KEY)
         return
-    draws = jax.jit(jax.vmap(of_f_first, (None, 0)))(at, jax.random.split(KEY, 12_000))
+    draws = jax.jit(jax.vmap(of_f_first, (None, 0)))(at, jax.random.split(KEY, 20_000))
     want = jax.grad(lambda t: jax.grad(lambda u: enumerated(p, t, u))(at)[0])(at)
     lt.testing.assert_unbiased(np.asarray(draws), np.asarray(want), resolve=0.05)
     if name != "ScoreFunction, optimal baseline":  # its costs are under a box, right in both
