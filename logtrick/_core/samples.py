@@ -221,10 +221,15 @@ def in_abstract_step(run: Callable[[], Any]) -> Any:
 
 
 def _named(axis: StepAxis, run: Callable[[], Any]) -> Any:
-    """`run()`, in a vmap that maps nothing and has a name, on which JAX's caches of traced functions depend."""
+    """`run()` as the step that `axis` stands for."""
     with enclosed(axis):
-        named = jax.vmap(lambda _: run(), out_axes=None, axis_name=axis.name)
-        return named(np.zeros(1, np.float32))
+        return under_name(axis.name, run)
+
+
+def under_name(name: SampleAxis, run: Callable[[], Any]) -> Any:
+    """`run()`, in a vmap that maps nothing and has a name, on which JAX's caches of traced functions depend."""
+    named = jax.vmap(lambda _: run(), out_axes=None, axis_name=name)
+    return named(np.zeros(1, np.float32))
 
 
 def depends_on_step(jaxpr: Any) -> bool:

@@ -12,16 +12,16 @@ from logtrick._core.objectives import check_swapped
 from logtrick.diagnostics._announce import Announcer
 from logtrick.diagnostics._comparison import Comparison
 from logtrick.diagnostics._estimate import too_large
-from logtrick.diagnostics._exact import exact_reference
+from logtrick.diagnostics._exact import Ineligible, exact_reference
 from logtrick.diagnostics._measurement import Measurement
 from logtrick.diagnostics._reference import Reference, constant, given
 from logtrick.diagnostics._replicates import Replicator, replicator
 from logtrick.diagnostics._statistics import (
     Replicates,
     as_data,
-    epsilons_of,
     prepared,
     replicates,
+    roundings_of,
     statistics,
 )
 
@@ -30,7 +30,7 @@ _FRESH = 0x5EED  # folded into the key of a long run, so that it shares no draws
 
 
 class _Contender:
-    """One objective of the comparison, and what was found of it so far."""
+    """One objective of the comparison, and what has been measured of it so far."""
 
     def __init__(self, name: str, work: Replicator, num_samples: int | None) -> None:
         self.name, self.work, self.num_samples = name, work, num_samples
@@ -39,18 +39,18 @@ class _Contender:
         self.times: list[float] = []
 
     def declares(self, *where: Any) -> bool:
-        """Whether it computes expectations, so that it is known what it declares."""
+        """Whether expectations of ours were traced in it, so that what their estimators declare is known."""
         return self.work.probe(*where).evaluations is not None
 
     def unbiased(self, *where: Any) -> bool:
-        """Whether it declares that it is unbiased, by expectations that were traced."""
+        """Whether its estimators are known, and none of them is declared biased."""
         return self.declares(*where) and not self.work.probe(*where).biased
 
     def still(self, params: Any) -> bool:
         """Whether its gradients do not vary, and are not all 0."""
         assert self.found is not None
         leaves = self.found.gradient.leaves
-        still = [np.all(constant(m, e)) for m, e in zip(leaves, epsilons_of(params))]
+        still = [np.all(constant(m, r)) for m, r in zip(leaves, roundings_of(params))]
         return all(still) and any(np.any(m.peak > 0) for m in leaves)
 
     def total_variance(self) -> float:
@@ -83,7 +83,8 @@ def compare_estimators(
     the reference, or the exact gradient is found: the expectations of one of the objectives are computed with every site of
     finite support summed over its outcomes (up to 2¹² of a site, 2¹⁶ evaluations of f in all), and every site of a few
     normals integrated by two quadrature rules that must agree. Else it is an unbiased objective that did not vary; else a
-    long run, on keys of its own, of the unbiased one with the smallest variance, whose standard error is part of z.
+    long run, on keys of its own, of the unbiased one with the smallest variance, whose standard error is part of z. The
+    exact gradient evaluates an `lt.black_box` no more often than the long run would.
 
     A bias is said where |z| is beyond what chance gives in 1 of 10,000 rows. It is "unclear" where one gradient makes so
     much of the variance that z says nothing, and coordinates that vanish in all gradients but not in the reference are
@@ -129,9 +130,12 @@ def compare_estimators(
     check_swapped(where, key, params)
     check_objectives(where, objectives)
     key, params = prepared(where, key, params, num_replicates)
-    for name, count in (("num_timings", num_timings), ("block_size", block_size)):
-        if count:
-            checks.positive_int(where, name, count)
+    checks.positive_int(where, "num_timings", num_timings, 0)
+    if block_size is not None:
+        checks.positive_int(where, "block_size", block_size)
+    if reference_replicates is None:
+        reference_replicates = 4 * num_replicates
+    checks.positive_int(where, "reference_replicates", reference_replicates, 0)
     contenders = list(_contenders(where, objectives, params, data is not None, num_samples))
     judged = given(where, reference, params)
     arguments = (params, key, as_data(data))
@@ -141,8 +145,9 @@ def compare_estimators(
         for contender in contenders:
             _measure(contender, arguments, num_replicates, block_size, announcer)
         if judged is None:
-            count = 4 * num_replicates if reference_replicates is None else reference_replicates
-            judged = _own_reference(contenders, arguments, count, block_size, announcer)
+            judged = _own_reference(
+                contenders, arguments, reference_replicates, block_size, announcer
+            )
         _time(contenders, arguments, num_timings, announcer)
     except KeyboardInterrupt:
         interrupted = True
@@ -173,14 +178,25 @@ def _contenders(
     has_data: bool,
     num_samples: Sequence[int] | None,
 ) -> Iterator[_Contender]:
+    if num_samples is not None:
+        num_samples = _counts(where, num_samples)
     for name, objective in objectives.items():
         if num_samples is None:
             yield _Contender(name, replicator(where, objective, has_data, params, name), None)
             continue
         for count in num_samples:
-            checks.positive_int(where, "num_samples", count)
             work = replicator(where, objective, has_data, params, name, num_samples=count)
             yield _Contender(f"{name}, n = {count}", work, count)
+
+
+def _counts(where: str, num_samples: Any) -> list[int]:
+    """The numbers of samples to sweep."""
+    if not isinstance(num_samples, Sequence | np.ndarray) or not len(num_samples):
+        raise ValueError(
+            f"{where}(num_samples=…) needs numbers of samples to sweep; got {described(num_samples)}. Pass (2, 4, 8), or "
+            "close over one number in the objectives."
+        )
+    return [checks.positive_int(where, "num_samples", count) for count in num_samples]
 
 
 def _measure(
@@ -196,6 +212,7 @@ def _measure(
         probe = contender.work.probe(params, key, data)
     except (TypeError, ValueError) as error:
         contender.error = f"{type(error).__name__}: {error}"
+        announcer.begin(contender.name, None, count, refused=True)
         return
     contender.error = too_large(probe)
     announcer.begin(contender.name, probe, count, refused=contender.error is not None)
@@ -211,7 +228,7 @@ def _own_reference(
     block: int | None,
     announcer: Announcer,
 ) -> Reference | None:
-    """An exact gradient, that of an objective that did not vary, or a long run of the one that varies least."""
+    """An exact gradient, that of an objective that did not vary, or a long run of the objective that varies least."""
     measured = [c for c in contenders if c.found is not None]
     unbiased = [c for c in measured if c.unbiased(*arguments)]
     still = [c for c in unbiased if c.still(arguments[0])]
@@ -220,12 +237,19 @@ def _own_reference(
             return _constant(contender, "which samples nothing")
     if count < 2:
         return _constant(still[0], "which did not vary") if still else None
-    declaring = [c for c in measured if c.declares(*arguments)]
-    for contender in [*unbiased, *declaring][:1]:  # the exact value of any is that of all
+    # All estimate the same, so one exact gradient is enough; a biased objective that declares it has one, too.
+    declaring = [c for c in measured if c.declares(*arguments) and c not in unbiased]
+    for contender in [*unbiased, *declaring]:
         announcer.say(f"the exact gradient, by sums or quadrature of {contender.name}")
-        exact = exact_reference(contender.work, contender.name, arguments)
+        evaluations = contender.work.probe(*arguments).evaluations or 0
+        try:
+            exact = exact_reference(contender.work, contender.name, arguments, count * evaluations)
+        except Ineligible as reason:
+            announcer.say(f"none: {reason}")
+            continue
         if exact is not None and (exact.exact or _agrees(contender, exact, arguments[0])):
             return exact
+        break  # what made this one useless is in the others, too
     if still:
         return _constant(still[0], "which did not vary")
     return _long_run(unbiased, arguments, count, block, announcer) if unbiased else None

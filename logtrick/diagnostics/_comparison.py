@@ -33,7 +33,6 @@ _HEAD = [
     "variance × seconds",
 ]
 
-
 # What is said after z, by verdict.
 _SAID = {"biased": " BIASED", "unclear": ", unclear", "no bias seen": ""}
 
@@ -96,7 +95,8 @@ class Comparison(Module):
             if math.isfinite(m.variance):
                 point = (math.log(m.num_samples), math.log(m.variance))
                 points.setdefault(m.base_name, []).append(point)
-        return {name: _slope(np.array(pairs)) for name, pairs in points.items() if len(pairs) > 1}
+        swept = {name: np.array(pairs) for name, pairs in points.items()}
+        return {name: _slope(pairs) for name, pairs in swept.items() if np.ptp(pairs[:, 0]) > 0}
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """By name, what JSON can hold: the table's numbers (None for what is not known, or not finite) and the error."""
@@ -182,16 +182,16 @@ def _notes(m: Measurement, reference_value: float | None) -> list[str]:
 
 
 def _slope(points: np.ndarray) -> float:
-    """Of the line through points, shape (n, 2), by least squares."""
+    """The slope of the line through points, shape (n, 2), by least squares."""
     x, y = (points - points.mean(0)).T
-    return float(x @ y / (x @ x)) if x.any() else math.nan
+    return float(x @ y / (x @ x))
 
 
 def _written(text: str, file: str | os.PathLike[str] | None) -> str:
+    """`text`, also written to `file` where one is given."""
     if file is not None:
-        pathlib.Path(file).write_text(
-            text + ("" if text.endswith("\n") else "\n"), encoding="utf-8"
-        )
+        ended = text if text.endswith("\n") else f"{text}\n"
+        pathlib.Path(file).write_text(ended, encoding="utf-8")
     return text
 
 
