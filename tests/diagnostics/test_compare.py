@@ -187,6 +187,10 @@ def test_numbers_of_samples_are_swept_and_give_slopes():
     assert [m.name for m in found.measurements] == [f"plain, n = {n}" for n in (1, 4, 16)]
     assert [m.evaluations for m in found.measurements] == [1, 4, 16]
     assert found.slopes == {"plain": pytest.approx(-1.0, abs=0.1)}
+    twice = lt.compare_estimators(
+        KEY, {"plain": swept}, LOGITS, num_samples=(4, 4), num_replicates=4, num_timings=0
+    )
+    assert twice.slopes == {} and json.loads(twice.to_json())["slopes"] == {}
 
 
 def test_programs_are_objectives():
@@ -243,6 +247,15 @@ def test_progress_names_the_objective_and_what_it_costs(capsys, monkeypatch):
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys, "stderr", None)
     assert lt.compare_estimators(KEY, chosen, LOGITS, progress=True, **arguments)["sum"].exact
+
+
+def test_progress_counts_what_does_not_trace(capsys):
+    chosen = {"pathwise": OBJECTIVES["Pathwise"], "sum": OBJECTIVES["Enumerate"]}
+    lt.compare_estimators(
+        KEY, chosen, LOGITS, num_replicates=4, reference=EXACT, num_timings=0, progress=True
+    )
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("1 of 2, pathwise, refused") and "2 of 2, sum (8 evaluations" in second
 
 
 def test_progress_guesses_the_time_from_those_before(capsys):
@@ -345,7 +358,13 @@ def test_a_second_race_traces_nothing():
         ({"objectives": {"a": 1}}, TypeError, "needs a function"),
         ({"num_replicates": 1}, ValueError, "at least 2"),
         ({"num_timings": -1}, ValueError, "num_timings=…"),
+        ({"num_timings": None}, TypeError, "num_timings=…"),
         ({"block_size": 0.5}, TypeError, "block_size=…"),
+        ({"block_size": 0}, ValueError, "block_size=…"),
+        ({"reference_replicates": -1}, ValueError, "reference_replicates=…"),
+        ({"num_samples": ()}, ValueError, "needs numbers of samples to sweep; got tuple"),
+        ({"num_samples": 8}, ValueError, "needs numbers of samples to sweep; got int 8. Pass"),
+        ({"num_samples": (2, 0)}, ValueError, "num_samples=….*at least 1; got 0"),
         ({"reference": np.ones(2)}, ValueError, "needs a pytree like params"),
     ],
 )

@@ -125,6 +125,26 @@ def test_each_coordinate_is_judged_by_its_own_scale():
     assert abs(s.bias_z[0]) < 5 and s.bias_z[1] < -10
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_noise_in_16_bits_is_not_called_rounding(dtype):
+    """A spread of 5 % is six steps of bfloat16; what does not vary is exact to the last bits."""
+    noisy = lambda p, key: p * (1.0 + 0.05 * jax.random.normal(key)).astype(dtype)
+    p = jnp.ones((), dtype)
+    s = lt.gradient_statistics(KEY, noisy, p, num_replicates=400, reference=1.0)
+    assert not s.exact and not s.constant and s.total_variance == pytest.approx(0.0025, rel=0.3)
+    biased = lt.gradient_statistics(KEY, noisy, p, num_replicates=400, reference=1.2)
+    assert abs(s.bias_z) < 4 < abs(biased.bias_z)
+    bits = jnp.array([0.3, -1.2, 2.0], dtype)
+    third = lambda q, key: lt.expect(
+        key, lambda x: jnp.sum(x**2) / 3, lt.Bernoulli(q), estimator=lt.Enumerate()
+    )
+    probs = jax.nn.sigmoid(bits.astype(float))
+    s = lt.gradient_statistics(
+        KEY, third, bits, num_replicates=4, reference=probs * (1 - probs) / 3
+    )
+    assert s.exact
+
+
 def test_the_interval_of_the_variance_is_the_range_of_eight_groups():
     rows = np.random.default_rng(1).normal(size=(804, 3))
     moments = GradientMoments(2, len(rows))
@@ -178,6 +198,9 @@ def test_what_it_prints():
     assert lines[0].startswith("1,000 gradients: total variance ") and len(lines) == 4
     assert "signal-to-noise" in lines[0] and lines[2].startswith("['a']") and "(2,)" in lines[2]
     assert s._repr_html_().count("<tr>") == 3
+    still = lambda p, key: p["a"] * 0.0 + p["b"]
+    zero = lt.gradient_statistics(KEY, still, {"a": 1.0, "b": 1.0}, num_replicates=2)
+    assert [row.split()[-2:] for row in repr(zero).splitlines()[2:]] == [["0", "–"], ["inf", "–"]]
 
 
 def test_data_are_the_third_argument():
