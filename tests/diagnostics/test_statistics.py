@@ -91,11 +91,8 @@ def test_zero_variance_is_never_zero_over_zero():
     right = lt.gradient_statistics(
         KEY, still, p, num_replicates=10, reference=jnp.array([2.0, 0.0])
     )
-    assert (
-        right.exact
-        and right.bias_z.tolist() == [0.0, 0.0]
-        and right.signal_to_noise.tolist() == [np.inf, 0.0]
-    )
+    assert right.exact and right.bias_z.tolist() == [0.0, 0.0]
+    assert right.signal_to_noise.tolist() == [np.inf, 0.0]
     wrong = lt.gradient_statistics(
         KEY, still, p, num_replicates=10, reference=jnp.array([2.0, 0.01])
     )
@@ -156,26 +153,6 @@ def test_the_interval_of_the_variance_is_the_range_of_eight_groups():
     whole = [g.var(0, ddof=1).sum() for g in groups]
     np.testing.assert_allclose(moments.total_interval(), (min(whole), max(whole)))
     np.testing.assert_allclose(moments.variance(1), rows[:, 1:].var(0, ddof=1).sum())
-
-
-def test_intervals_hold_what_they_say_under_heavy_tails():
-    """400 repeats of 1,000 replicates; 93 % are asked for where the fourth moment is huge."""
-    rng = np.random.default_rng(2)
-    laws = {
-        "normal": (rng.normal, 1.0),
-        "log-normal": (lambda size: rng.lognormal(0, 1, size), None),
-    }
-    covered = {}
-    for name, (law, variance) in laws.items():
-        variance = variance or (np.e - 1) * np.e
-        hits = 0
-        for rows in law(size=(400, 1000, 1)):
-            moments = GradientMoments(1, 1000)
-            moments.add([rows])
-            low, high = moments.interval(0)
-            hits += low <= variance <= high
-        covered[name] = hits / 400
-    assert covered["normal"] > 0.96 and covered["log-normal"] > 0.93
 
 
 def test_one_replicate_that_makes_the_variance_is_said():

@@ -66,11 +66,11 @@ def test_selection_leaves_out_what_sees_nothing():
         lt.autoselect(KEY, {"plain": PLAIN}, -12.0, num_replicates=200)
 
 
-LAWS = {  # draws, and their exact variance
-    "normal": (lambda r, n: r.normal(size=n), 1.0),
-    "log-normal": (lambda r, n: r.lognormal(size=n), np.e * (np.e - 1)),
-    "t, 3 degrees of freedom": (lambda r, n: r.standard_t(3, size=n), 3.0),
-    "Pareto, index 2.5": (lambda r, n: r.pareto(2.5, size=n), 2.5 / (1.5**2 * 0.5)),
+LAWS = {  # draws, their exact variance, the share of intervals that cover it at 1,000 replicates
+    "normal": (lambda r, n: r.normal(size=n), 1.0, 0.97),
+    "log-normal": (lambda r, n: r.lognormal(size=n), np.e * (np.e - 1), 0.93),
+    "t, 3 degrees of freedom": (lambda r, n: r.standard_t(3, size=n), 3.0, 0.88),
+    "Pareto, index 2.5": (lambda r, n: r.pareto(2.5, size=n), 2.5 / (1.5**2 * 0.5), 0.6),
 }
 
 
@@ -78,7 +78,7 @@ LAWS = {  # draws, and their exact variance
 @pytest.mark.parametrize("count", [200, 1000])
 def test_what_an_interval_says_is_true(law, count):
     """Covered, or one gradient makes so much of the variance that only the lower end is claimed, which then holds."""
-    draw, variance = LAWS[law]
+    draw, variance, coverage = LAWS[law]
     generator, repeats, true, covered = np.random.default_rng(0), 200, 0, 0
     for _ in range(repeats):
         moments = GradientMoments(1, count)
@@ -88,8 +88,7 @@ def test_what_an_interval_says_is_true(law, count):
         covered += low <= variance <= high
         true += low <= variance and (heavy or variance <= high)
     assert true >= {200: 0.9, 1000: 0.94}[count] * repeats
-    if law == "normal":
-        assert covered >= 0.97 * repeats
+    assert count < 1000 or covered >= coverage * repeats
 
 
 def test_few_replicates_leave_the_variance_inside_of_its_interval():
@@ -128,9 +127,7 @@ def test_the_bound_of_a_bias_is_students(count):
         KEY, {"a": noise}, 1.0, num_replicates=count, num_timings=0, reference=0.0
     )["a"]
     rate = 2 * stats.t(count - 1).sf(row._bound())
-    assert (
-        2e-5 < rate < 1.1e-4
-    )  # never more than 1 in 10,000; Wallace's formula is careful with few
+    assert 2e-5 < rate < 1.1e-4  # 1 in 10,000; with few replicates Wallace's formula gives less
 
 
 def test_what_estimates_something_else_is_named():
@@ -141,7 +138,6 @@ def test_what_estimates_something_else_is_named():
     race = lt.compare_estimators(
         KEY, chosen, jnp.array([0.0, 1.0]), num_replicates=1000, num_timings=0
     )
-    assert race["2 f"].verdict == "biased" and race.reference_value == pytest.approx(
-        3.231, rel=1e-3
-    )
+    assert race["2 f"].verdict == "biased"
+    assert race.reference_value == pytest.approx(3.231, rel=1e-3)
     assert "2 f: its value is 6.4" in race.notes[0] and "something else?" in race.notes[0]
