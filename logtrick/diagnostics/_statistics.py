@@ -25,7 +25,7 @@ class GradientStatistics(Module):
 
     Attributes:
       mean: their mean.
-      variance: the variance of ONE estimate, per coordinate (one degree of freedom taken off).
+      variance: the variance of ONE estimate, per coordinate (divided by n − 1).
       standard_error: of `mean`, √(variance / num_replicates).
       signal_to_noise: |mean| / √variance per coordinate; inf where only the variance is 0, 0 where both are.
       bias_z: (mean − reference) / standard_error per coordinate; None without a reference.
@@ -34,11 +34,11 @@ class GradientStatistics(Module):
       leaf_interval: its interval, an array (low, high) per leaf.
       total_variance: the variance of one estimate, summed over all coordinates.
       total_interval: its interval (low, high): the range of the variances of eight groups of replicates.
-      largest_share: of one replicate in the sum of squared deviations. Where it is large, the fourth moment dominates and
-        the variance is hardly known.
+      largest_share: the largest share of one replicate in the sum of squared deviations, all coordinates together. Where it
+        is large, the variance is hardly known.
       exact: whether all variances and all errors are zero to the rounding of each coordinate; False without a reference.
       constant: whether no coordinate varies, to rounding; what there is of variance is rounding too.
-      zero: whether every estimate is exactly 0 in every coordinate: a gradient that is cut off, most often.
+      zero: whether every estimate is exactly 0 in every coordinate; most often a gradient that is cut off.
       unseen: how many coordinates vanished, or did not vary, in all replicates, but not in the reference, though they
         depend on the key: they are cut off, or depend on outcomes too rare to be seen in so many replicates.
       sampled: whether the gradient can depend on the key.
