@@ -4,6 +4,8 @@ import contextvars
 from collections.abc import Callable, Generator
 from typing import Any
 
+import jax
+
 from logtrick._core import checks
 from logtrick._core.calls import described, in_words
 from logtrick._core.compat import is_key
@@ -80,7 +82,7 @@ _REPLACE: contextvars.ContextVar[Replace | None] = contextvars.ContextVar(
 )
 
 
-def with_estimators(by: Replace, run: Callable[[], Any]) -> Any:
+def with_estimators(by: Replace, run: Callable[[], jax.Array]) -> jax.Array:
     """`run()`, in which every site has the estimator `by(dist, own)` in the place of its own.
 
     JAX keeps the traces of jitted functions, and one that `run` calls may have been traced before, with its own estimators.
@@ -89,7 +91,7 @@ def with_estimators(by: Replace, run: Callable[[], Any]) -> Any:
 
     Args:
       by: gives the estimator of a site; what it raises comes out of `run`.
-      run: returns arrays.
+      run: returns an array.
     """
     token = _REPLACE.set(by)
     try:
