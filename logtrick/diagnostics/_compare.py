@@ -81,14 +81,14 @@ def compare_estimators(
 
     Biases are measured against `reference`. Without one, an objective among them that samples nothing (an enumeration) is
     the reference, or the exact gradient is found: the expectations of one of the objectives are computed with every site of
-    finite support summed over its outcomes (up to 2¹² of a site, 2¹⁶ evaluations of f in all), and every site of a few
-    normals integrated by two quadrature rules that must agree. Else it is an unbiased objective that did not vary; else a
-    long run, on keys of its own, of the unbiased one with the smallest variance, whose standard error is part of z. The
-    exact gradient evaluates an `lt.black_box` no more often than the long run would.
+    finite support summed over its outcomes (up to 2¹² of a site, 2¹⁶ evaluations of f in all, and of an `lt.black_box` no
+    more than a long run takes), and every site of up to three normals integrated by two quadrature rules that must agree.
+    Else the reference is an unbiased objective that did not vary; else a long run, on keys of its own, of the unbiased one
+    with the smallest variance, whose standard error is part of z.
 
-    A bias is said where |z| is beyond what chance gives in 1 of 10,000 rows. It is "unclear" where one gradient makes so
-    much of the variance that z says nothing, and coordinates that vanish in all gradients but not in the reference are
-    counted beside the table: outcomes too rare to be seen say nothing about bias, and no count of replicates excludes them.
+    A row says "biased" where |z| is beyond what chance gives in 1 of 10,000 rows, and "unclear" where one gradient makes so
+    much of the variance that z says nothing. Coordinates that vanish in all gradients but not in the reference are counted
+    below the table: outcomes too rare to be seen say nothing about bias, and no number of replicates excludes them.
 
     Args:
       key: a typed key.
@@ -98,8 +98,8 @@ def compare_estimators(
       num_replicates: gradients per objective, at least 2.
       reference: the exact gradient, a pytree like `params`; or a function of `params` whose value is the exact expectation
         (`lt.testing.exact_expectation`), which is differentiated.
-      reference_replicates: of the long run; None takes four times `num_replicates`, 0 makes no reference beside the
-        objectives that do not vary.
+      reference_replicates: gradients of the long run; None takes four times `num_replicates`. Below 2 there is neither a
+        long run nor an exact gradient: only an objective that does not vary is a reference.
       data: a pytree of arrays, passed to the objectives as their third argument; None for none.
       num_samples: numbers of samples to sweep; each objective is then called with the keyword `num_samples`.
       num_timings: single calls timed per objective, interleaved, their median reported; 0 for none. Dispatch and host time
@@ -108,8 +108,9 @@ def compare_estimators(
       progress: say on standard error which objective is being measured, and what it costs.
     Returns:
       A `Comparison`. Estimators that are declared biased say so beside their bias. An objective that raises TypeError or
-      ValueError when traced, or whose arrays exceed the machine's memory, is a row "refused" with the error. What would make
-      a variance smaller is noted below the table, as by `lt.explain`: a draw of N factors whose cost is a sum over them.
+      ValueError when traced, or whose largest array exceeds half of the machine's memory, is a row "refused" with the error.
+      What would make a variance smaller is noted below the table, as by `lt.explain`: a draw of N factors whose cost is a
+      sum over them.
     Raises:
       TypeError: parameters that have no gradient; no mapping of functions.
       ValueError: no objectives, one replicate, a reference unlike the parameters.
@@ -152,13 +153,10 @@ def compare_estimators(
     except KeyboardInterrupt:
         interrupted = True
     measured = [c for c in contenders if c.found is not None or c.error is not None]
-    return Comparison(
-        tuple(_row(c, arguments, judged) for c in measured),
-        num_replicates,
-        "none" if judged is None else judged.origin,
-        interrupted,
-        None if judged is None else judged.value,
-    )
+    rows = tuple(_row(c, arguments, judged) for c in measured)
+    if judged is None:
+        return Comparison(rows, num_replicates, interrupted=interrupted)
+    return Comparison(rows, num_replicates, judged.origin, interrupted, judged.value)
 
 
 def check_objectives(where: str, objectives: Any) -> None:
@@ -245,7 +243,7 @@ def _own_reference(
         try:
             exact = exact_reference(contender.work, contender.name, arguments, count * evaluations)
         except Ineligible as reason:
-            announcer.say(f"none: {reason}")
+            announcer.say(f"no exact gradient: {reason}")
             continue
         if exact is not None and (exact.exact or _agrees(contender, exact, arguments[0])):
             return exact
@@ -312,12 +310,14 @@ def _row(
         return Measurement(contender.name, num_samples=contender.num_samples, error=contender.error)
     params = arguments[0]
     probe = contender.work.probe(*arguments)
-    timed = bool(contender.times)
+    seconds = compile_seconds = None
+    if contender.times:
+        seconds, compile_seconds = float(np.median(contender.times)), contender.work.compile_seconds
     return Measurement(
         contender.name,
         evaluations=probe.evaluations,
-        seconds=float(np.median(contender.times)) if timed else None,
-        compile_seconds=contender.work.compile_seconds if timed else None,
+        seconds=seconds,
+        compile_seconds=compile_seconds,
         bytes=probe.bytes,
         biased=probe.biased,
         hints=probe.hints,

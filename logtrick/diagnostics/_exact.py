@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core.errors import BlackBoxError
+from logtrick._core.memory import amount
 from logtrick._core.module import static
 from logtrick._core.samples import Runs
 from logtrick.diagnostics._reference import Reference
@@ -89,7 +90,7 @@ class _Replacement:
         if dist.enumeration is not None:
             points = jax.tree.leaves(jax.eval_shape(dist.enumerate))[0].shape[0]
             if points > _MOST_POINTS:
-                raise Ineligible(f"a support of {points:,} points.")
+                raise Ineligible(f"{type(dist).__name__} has a support of {points:,} points.")
             return Enumerate()
         leaves = jax.tree.leaves(dist.noise_spec, is_leaf=is_noise)
         if not all(isinstance(leaf, StandardNormal) for leaf in leaves):
@@ -98,7 +99,9 @@ class _Replacement:
             )
         size = _dimensions(dist)
         if size not in _NODES:
-            raise Ineligible(f"quadrature in {size} dimensions.")
+            raise Ineligible(
+                f"{type(dist).__name__} has {size} dimensions; quadrature takes 1 to 3."
+            )
         self.integrates = True
         return _Quadrature(_NODES[size][self.rule])
 
@@ -154,23 +157,24 @@ def _gradient(
 def _check_eligible(
     exact: Replicator, arguments: tuple[Any, Any, Any], most_host_evaluations: float
 ) -> None:
-    """Raise `Ineligible` where the trace of the objective without sampling shows that it is of no use."""
+    """Raise `Ineligible` where the objective without sampling cannot be traced, or its trace shows that it is of no use."""
     try:
         probe = exact.probe(*arguments)
     except Ineligible:
         raise
     except (TypeError, ValueError) as error:
-        # By these two kinds the library refuses (several points in a loop, say), and an objective that reads from its aux
-        # what an estimator of several points has not. They make an objective a row "refused" in the comparison, too.
+        # The library refuses by these two kinds (several points in a loop, say), and they are what an objective raises whose
+        # own code does not fit the aux of several points. An objective that raises them is refused by the comparison, too.
         raise Ineligible(f"{type(error).__name__}: {error}") from error
     if probe.sampled:
-        raise Ineligible("something in it is sampled still.")
+        raise Ineligible("it depends on the key without sampling, too.")
     if probe.biased:
         raise Ineligible("a bias is declared.")
     evaluations = probe.evaluations or 0
     most = min(_MOST_EVALUATIONS, most_host_evaluations) if exact.boxes else _MOST_EVALUATIONS
     if evaluations > most or probe.bytes > _MOST_BYTES:
-        raise Ineligible(f"{evaluations:,} evaluations of f, an array of {probe.bytes:,} bytes.")
+        array = amount(probe.bytes)
+        raise Ineligible(f"it takes {evaluations:,} evaluations of f, its largest array {array}.")
 
 
 def _exact_of(work: Replicator, rule: int) -> tuple[Replicator, _Replacement]:

@@ -148,7 +148,7 @@ def test_estimators_with_running_statistics_are_not_replaced_and_the_next_object
     }
     race = lt.compare_estimators(KEY, both, 0.2, num_replicates=50, num_timings=0, progress=True)
     assert race.reference == "the exact sum over all outcomes of plain"
-    assert "none: ScoreFunction has running statistics." in capsys.readouterr().err
+    assert "no exact gradient: ScoreFunction has running statistics." in capsys.readouterr().err
 
 
 def test_an_objective_that_cannot_read_its_aux_without_sampling_has_a_long_run():
