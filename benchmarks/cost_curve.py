@@ -90,9 +90,8 @@ def devices() -> Iterator[Point]:
 
         keys = jax.device_put(jax.random.split(key, 4), spread)
         params = (jnp.full(100, 0.1), jnp.zeros(100))
-        yield measured(
-            count, jax.jit(jax.grad(value)).lower(params, keys).compile(), (params, keys)
-        )
+        compiled = jax.jit(jax.grad(value)).lower(params, keys).compile()
+        yield measured(count, compiled, (params, keys))
 
 
 CURVES: dict[str, Callable[[], Iterator[Point]]] = {

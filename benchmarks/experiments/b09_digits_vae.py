@@ -95,7 +95,6 @@ def variance(params: Any, gradient: Any, seed: int) -> tuple[float, float]:
 
     def one(key: Any, image: Any) -> Any:
         logits = _linear(params["up"], image)
-
         stopped = jax.lax.stop_gradient(logits)
         return gradient(key, logits, lambda z: cost(params, stopped, image, z))
 
