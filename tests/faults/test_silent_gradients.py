@@ -1,4 +1,4 @@
-"""FAULTS 1 to 9, 15 to 18, 24: the classic silent wrong gradients, each impossible or an error here."""
+"""Faults 1 to 9, 16 to 18 and 24 (listed in `tests/faults`): the classic silent wrong gradients, impossible or errors here."""
 
 import jax
 import jax.numpy as jnp
