@@ -18,6 +18,8 @@ _ROUNDING = 64
 _ROUNDING_OF_16_BITS = 2
 # Gradients of at most this part of the exact one count as vanished: rounding, where an outcome is unseen.
 _VANISHING = 1e-3
+# Standard errors of the reference beyond which a coordinate that vanishes is away from it.
+_AWAY = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +141,8 @@ def judge(
     rounded = rounding * np.where(still, scale, own)
     within = still & (np.abs(error) <= rounded)
     vanishing = moment.peak <= _VANISHING * np.abs(want)
-    unseen = sampled & (still | vanishing) & ~within
+    away = ~within & (np.abs(error) > _AWAY * want_error)
+    unseen = sampled & (still | vanishing) & away
     rare = np.where(unseen, own, 0.0)
     spread = np.sqrt(moment.variance / moment.count + rounded**2 + want_error**2 + rare**2)
     z = np.divide(error, spread, out=np.zeros_like(error), where=(spread > 0) & ~within)

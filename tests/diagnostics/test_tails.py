@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 import logtrick as lt
-from logtrick.diagnostics._moments import GradientMoments, heavy_share
+from logtrick.diagnostics._moments import GradientMoments, Moments, heavy_share
+from logtrick.diagnostics._reference import Reference, judge
 
 KEY = jax.random.key(2)
 
@@ -47,6 +48,33 @@ def test_one_rare_coordinate_beside_others():
     )
     assert race["DisARM"].statistics.unseen == 1 and race["DisARM"].verdict == "no bias seen"
     assert race["sum"].exact and race["sum"].statistics.unseen == 0
+
+
+def test_a_coordinate_without_influence_vanishes_rightly():
+    """Its exact gradient is 0, and that of quadrature is 0 to rounding."""
+
+    def square(estimator):
+        f = lambda x: x[0] ** 2
+        dist = lambda mu: lt.Normal(mu, 1.0)
+        return lambda mu, key: lt.expect(key, f, dist(mu), estimator=estimator, num_samples=8)
+
+    chosen = {"pathwise": square(lt.Pathwise()), "score": square(lt.ScoreFunction())}
+    race = lt.compare_estimators(
+        KEY, chosen, jnp.array([0.7, 0.3]), num_replicates=200, num_timings=0
+    )
+    assert race.reference == "the expectation of pathwise by quadrature"
+    assert not any("vanish" in note for note in race.notes)
+    row = race["pathwise"].statistics
+    assert row.unseen == 0 and row.bias_z[1] == 0 and row.mean[1] == 0
+
+
+@pytest.mark.parametrize(("want", "unseen"), [(0.01, False), (0.2, True)])
+def test_a_coordinate_vanishes_away_from_a_reference_with_errors(want, unseen):
+    moments = Moments()
+    moments.add(np.zeros((100, 1)))
+    reference = Reference([np.array([want])], [np.array([0.02])])
+    judged = judge(moments, reference, 0, 1e-5, 1.0, sampled=True)
+    assert judged.unseen == unseen and not judged.exact and abs(judged.z) <= 1
 
 
 def test_a_gradient_that_is_cut_off_in_one_leaf_is_said():
