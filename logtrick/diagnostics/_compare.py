@@ -83,8 +83,8 @@ def compare_estimators(
     the reference, or the exact gradient is found: the expectations of one of the objectives are computed with every site of
     finite support summed over its outcomes (up to 2¹² of a site, 2¹⁶ evaluations of f in all, and of an `lt.black_box` no
     more than a long run takes), and every site of up to three normals integrated by two quadrature rules that must agree.
-    Else the reference is an unbiased objective that did not vary; else a long run, on keys of its own, of the unbiased one
-    with the smallest variance, whose standard error is part of z.
+    Else the reference is a long run, on keys of its own, of the unbiased objective with the smallest variance (above 0),
+    whose standard error is part of z.
 
     A row says "biased" where |z| is beyond what chance gives in 1 of 10,000 rows, and "unclear" where one gradient makes so
     much of the variance that z says nothing. Coordinates that vanish in all gradients but not in the reference are counted
@@ -99,7 +99,7 @@ def compare_estimators(
       reference: the exact gradient, a pytree like `params`; or a function of `params` whose value is the exact expectation
         (`lt.testing.exact_expectation`), which is differentiated.
       reference_replicates: gradients of the long run; None takes four times `num_replicates`. Below 2 there is neither a
-        long run nor an exact gradient: only an objective that does not vary is a reference.
+        long run nor an exact gradient: only an objective that samples nothing is a reference.
       data: a pytree of arrays, passed to the objectives as their third argument; None for none.
       num_samples: numbers of samples to sweep; each objective is then called with the keyword `num_samples`.
       num_timings: single calls timed per objective, interleaved, their median reported; 0 for none. Dispatch and host time
@@ -226,15 +226,14 @@ def _own_reference(
     block: int | None,
     announcer: Announcer,
 ) -> Reference | None:
-    """An exact gradient, that of an objective that did not vary, or a long run of the objective that varies least."""
+    """An exact gradient, of an objective that samples nothing or of an attempt of our own; else a long run."""
     measured = [c for c in contenders if c.found is not None]
     unbiased = [c for c in measured if c.unbiased(*arguments)]
-    still = [c for c in unbiased if c.still(arguments[0])]
-    for contender in still:
-        if not contender.work.probe(*arguments).sampled:
-            return _constant(contender, "which samples nothing")
+    for contender in unbiased:
+        if not contender.work.probe(*arguments).sampled and contender.still(arguments[0]):
+            return _constant(contender)
     if count < 2:
-        return _constant(still[0], "which did not vary") if still else None
+        return None
     # All estimate the same, so one exact gradient is enough; a biased objective that declares it has one, too.
     declaring = [c for c in measured if c.declares(*arguments) and c not in unbiased]
     for contender in [*unbiased, *declaring]:
@@ -248,8 +247,6 @@ def _own_reference(
         if exact is not None and (exact.exact or _agrees(contender, exact, arguments[0])):
             return exact
         break  # what made this one useless is in the others, too
-    if still:
-        return _constant(still[0], "which did not vary")
     return _long_run(unbiased, arguments, count, block, announcer) if unbiased else None
 
 
@@ -260,11 +257,11 @@ def _agrees(contender: _Contender, integrated: Reference, params: Any) -> bool:
     return clear is not None and clear <= _DISTRUST
 
 
-def _constant(contender: _Contender, why: str) -> Reference:
+def _constant(contender: _Contender) -> Reference:
     assert contender.found is not None
     means = [np.asarray(m.mean) for m in contender.found.gradient.leaves]
     value = float(contender.found.value.mean)
-    return Reference(means, None, f"{contender.name}, {why}", value)
+    return Reference(means, None, f"{contender.name}, which samples nothing", value)
 
 
 def _long_run(
@@ -274,18 +271,23 @@ def _long_run(
     block: int | None,
     announcer: Announcer,
 ) -> Reference:
+    """The mean gradient of the objective with the smallest variance, of those that vary, on keys of its own.
+
+    Sampled gradients that do not vary may all lack an outcome that is too rare to be seen: they are not taken for exact. If
+    no objective varies, the errors are as large as the gradient itself (see `judge`).
+    """
     params, key, data = arguments
-    best = min(unbiased, key=_Contender.total_variance)
+    varying = [c for c in unbiased if not c.still(params)]
+    best = min(varying or unbiased, key=_Contender.total_variance)
     announcer.say(f"a long run of {best.name} for the reference")
     fresh = jax.random.fold_in(key, _FRESH)
     found = replicates(best.work, fresh, params, data, count, block)
-    leaves = found.gradient.leaves
-    return Reference(
-        [np.asarray(m.mean) for m in leaves],
-        [np.sqrt(m.variance / m.count) for m in leaves],
-        f"a long run of {best.name}: {count:,} gradients on other keys",
-        float(found.value.mean),
-    )
+    means = [np.asarray(m.mean) for m in found.gradient.leaves]
+    errors = [np.sqrt(m.variance / m.count) for m in found.gradient.leaves]
+    if not varying:
+        errors = [np.maximum(error, np.abs(mean)) for error, mean in zip(errors, means)]
+    origin = f"a long run of {best.name}: {count:,} gradients on other keys"
+    return Reference(means, errors, origin, float(found.value.mean))
 
 
 def _time(

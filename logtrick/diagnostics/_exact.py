@@ -23,7 +23,7 @@ _MOST_POINTS = 2**12  # of one site
 _MOST_EVALUATIONS = 2**16  # of f in one gradient
 _MOST_BYTES = 2**27  # of the largest array
 _AGREEMENT = 1e-4  # of two quadrature rules, relative to the largest coordinate
-_ROUNDING = 4  # epsilons of the value and of the largest coordinate, within which a coordinate of the gradient is 0
+_ROUNDING = 4  # epsilons of the largest coordinate, within which a coordinate of the gradient is 0
 # Nodes in each dimension, by the number of dimensions of a site: of the rule that is used, and of the one it is checked by.
 _NODES = {1: (64, 48), 2: (64, 48), 3: (16, 12)}
 
@@ -152,8 +152,7 @@ def _gradient(
     if not all(np.all(np.isfinite(leaf)) for leaf in leaves):
         return None
     # The sum over the points of a coordinate that is 0 is rounding: an estimator that gives 0 there is right.
-    size = abs(float(value)) + _largest(leaves)
-    rounding = _ROUNDING * float(jnp.finfo(value.dtype).eps) * size
+    rounding = _ROUNDING * float(jnp.finfo(value.dtype).eps) * _largest(leaves)
     leaves = [np.where(np.abs(leaf) <= rounding, 0.0, leaf) for leaf in leaves]
     return float(value), leaves, replacement.integrates
 

@@ -32,6 +32,36 @@ def test_an_outcome_that_is_never_seen_is_neither_exact_nor_a_bias():
     assert "1 of 1 coordinates vanish, or do not vary, in all of 300 gradients" in race.notes[0]
 
 
+def chain(estimator, num_samples=1):
+    """Three steps of a loop, which has no exact gradient of ours."""
+
+    def program(logit):
+        def step(total, _):
+            x = yield lt.sample(lt.Bernoulli(logit), estimator)
+            return total + x, None
+
+        total, _ = yield lt.scan(step, 0.0, jnp.arange(3))
+        yield lt.cost(2.0 + total)
+
+    return lambda logit, key: lt.expect_program(key, program, logit, num_samples=num_samples)
+
+
+def test_sampled_gradients_that_do_not_vary_are_not_taken_for_exact():
+    """All of 300 are −3 p f(0); the exact one is 3 p (1 − p)."""
+    plain = {"plain": chain(lt.ScoreFunction(lt.NoBaseline()))}
+    exact = 3 * jax.nn.sigmoid(-8.0) * jax.nn.sigmoid(8.0)
+    race = lt.compare_estimators(KEY, plain, -8.0, num_replicates=300, num_timings=0)
+    assert race.reference.startswith("a long run of plain")
+    assert race["plain"].constant and not race["plain"].exact
+    chosen = plain | {"loo": chain(lt.ScoreFunction(), 64)}
+    race = lt.compare_estimators(KEY, chosen, -8.0, num_replicates=300, num_timings=0)
+    assert race.reference.startswith("a long run of loo")
+    loo = race["loo"].statistics
+    assert abs(loo.bias_z) < 4 and loo.mean == pytest.approx(exact, rel=0.7)
+    row = race["plain"]
+    assert row.statistics.unseen == 1 and row.verdict == "no bias seen" and not row.exact
+
+
 def test_a_constant_that_reads_no_key_is_a_bias():
     wrong = lambda l, key: 2.0 * objective(lt.Enumerate())(l, key)
     exact = jax.nn.sigmoid(-8.0) * jax.nn.sigmoid(8.0)
