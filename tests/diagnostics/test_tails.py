@@ -57,7 +57,7 @@ def test_sampled_gradients_that_do_not_vary_are_not_taken_for_exact():
     race = lt.compare_estimators(KEY, chosen, -8.0, num_replicates=300, num_timings=0)
     assert race.reference.startswith("a long run of loo")
     loo = race["loo"].statistics
-    assert abs(loo.bias_z) < 4 and loo.mean == pytest.approx(exact, rel=0.7)
+    assert abs(loo.bias_z) < 4 and abs(loo.mean - exact) < 5 * loo.standard_error
     row = race["plain"]
     assert row.statistics.unseen == 1 and row.verdict == "no bias seen" and not row.exact
 
