@@ -182,7 +182,7 @@ def files_have_no_circles(code: Code) -> list[str]:
 def private_modules_stay_in_their_package(code: Code) -> list[str]:
     problems = []
     for module, imported, name, place in code.all_imports():
-        if layer(module) in OUTSIDE or module in code.packages:
+        if layer(module) in OUTSIDE:
             continue
         inner = [*imported.split(".")[2:], name or ""]
         private = any(part.startswith("_") for part in inner)
