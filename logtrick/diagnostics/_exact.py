@@ -58,7 +58,7 @@ class _Quadrature(Estimator):
         return Points(x, dist, stacked=True, kept=jnp.asarray(weights, log_p.dtype) * ratio)
 
     def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
-        return costs.centered().averaged(points.kept)
+        return costs.averaged(points.kept)
 
 
 def _dimensions(dist: Distribution) -> int:

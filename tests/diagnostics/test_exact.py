@@ -194,17 +194,6 @@ def test_an_error_that_is_no_refusal_comes_out(monkeypatch):
         reference_of(lambda t, key: lt.expect(key, lambda x: x, lt.Bernoulli(t)), 0.2)
 
 
-def test_a_large_constant_in_the_cost_leaves_the_quadrature_right():
-    objective = lambda mu, key: lt.expect(
-        key, lambda x: 3e6 + x, lt.Normal(mu, 1.0), num_samples=64
-    )
-    origin, row = reference_of(objective, 0.0)
-    assert origin == "the expectation of a by quadrature"
-    found = row.statistics
-    exact = found.mean - found.bias_z * found.standard_error
-    np.testing.assert_allclose(exact, 1.0, rtol=1e-3)
-
-
 def test_a_draw_without_coordinates_has_a_long_run():
     objective = lambda t, key: lt.expect(
         key, lambda x: t * jax.random.normal(key) + jnp.sum(x), lt.Normal(t * jnp.zeros(0), 1.0)
