@@ -81,7 +81,8 @@ def fit(
       ValueError: combinations that are illegal or biased, with the legal ones named.
     References:
       Kucukelbir, Tran, Ranganath, Gelman & Blei (2017), "Automatic Differentiation Variational Inference"; Giordano, Ingram
-      & Broderick (2024), "Black Box Variational Inference with a Deterministic Objective".
+      & Broderick (2024), "Black Box Variational Inference with a Deterministic Objective: Faster, More Accurate, and Even More
+      Black Box".
     Example:
       >>> import jax, jax.numpy as jnp, optax
       >>> from logtrick import vi
