@@ -292,8 +292,12 @@ def each_ignore_has_a_code_and_a_reason(code: Code) -> list[str]:
 
 
 def read(folder: str) -> Code:
-    paths = sorted((ROOT / folder).rglob("*.py"))
-    texts = {p.relative_to(ROOT).as_posix(): p.read_text(encoding="utf-8") for p in paths}
+    """The modules of a folder; of a package that imports its names on first use, the stub that lists them."""
+    texts = {}
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        stub = path.with_suffix(".pyi")
+        source = stub if stub.exists() else path
+        texts[path.relative_to(ROOT).as_posix()] = source.read_text(encoding="utf-8")
     return Code(
         {name: text for name, text in texts.items() if name != "tests/test_architecture.py"}
     )

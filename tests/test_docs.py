@@ -31,7 +31,7 @@ def public_objects() -> Objects:
         value = getattr(lt, name)
         inner = {name: value}
         if inspect.ismodule(value):
-            names = OF_PROGRAMS if name == "programs" else vars(value)
+            names = OF_PROGRAMS if name == "programs" else dir(value)
             inner = {f"{name}.{n}": getattr(value, n) for n in names if not n.startswith("_")}
         for path, member in inner.items():
             ours = getattr(member, "__module__", "").startswith("logtrick")

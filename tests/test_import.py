@@ -79,6 +79,22 @@ def test_names_are_imported_on_first_use():
     )
 
 
+def test_an_expectation_imports_no_family_and_no_estimator_that_it_does_not_use():
+    imported = run(
+        "import logtrick as lt, sys; lt.expect; print([m for m in sys.modules if m.startswith('logtrick.')])"
+    )
+    assert "logtrick.estimators._score_function" in imported
+    for module in ("distributions._beta", "distributions._mixture", "estimators._rebar"):
+        assert f"logtrick.{module}'" not in imported, module
+
+
+def test_an_unknown_name_of_a_package_is_told_the_nearest():
+    with pytest.raises(
+        AttributeError, match=r"'logtrick.estimators' .* 'Pathwse': use lt\.estimators\.Pathwise"
+    ):
+        lt.estimators.Pathwse  # noqa: B018  # the look-up is the test
+
+
 def test_an_unknown_name_is_an_attribute_error_that_offers_the_nearest():
     with pytest.raises(AttributeError, match="module 'logtrick' has no attribute 'Norml'"):
         lt.Norml  # noqa: B018  # the look-up is the test
@@ -157,8 +173,11 @@ def test_help_shows_public_names_and_our_members_only():
     text = pydoc.plain(pydoc.render_doc(lt.Normal))
     members = text.split("Method resolution order")[1].split("builtins.object")[1]
     assert "log_prob(self, x: Any) -> jax.Array" in members
+    called = pydoc.plain(pydoc.render_doc(lt.ScoreFunction))
+    assert "__init__(self, baseline: lt.Baseline = " in called
     for plumbing in (
         "__dataclass",
+        "__abstractmethods__",
         "__match_args__",
         "__setattr__",
         "__annotations__",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import jax
+import numpy as np
 
 from logtrick._core import checks
 from logtrick._core.calls import described, in_words
@@ -16,11 +17,10 @@ from logtrick.distributions import Distribution
 from logtrick.estimators import Estimator, ScoreFunction
 
 Program = Callable[..., Generator[Any, Any, Any]]
-_DEFAULT = (
-    ScoreFunction()
-)  # one object for all sites: it is then known to be the one that the abstract run saw
+# One object for all sites: so it is known to be the estimator that the abstract run saw.
+_DEFAULT = ScoreFunction()
 
-# What the program that is running has made, to find at its end what it forgot to yield.
+# The statements that the running program has made. At its end one of them that was not yielded is an error.
 MADE: contextvars.ContextVar[list["Statement"] | None] = contextvars.ContextVar(
     "logtrick_made", default=None
 )
@@ -140,7 +140,7 @@ class Loop(Statement):
         step: Program,
         carry: Any,
         xs: Any,
-        length: int | None,
+        length: int,
         name: str | None,
         remat: bool,
     ) -> None:
@@ -152,7 +152,7 @@ class Loop(Statement):
 
 
 class Plate(Statement):
-    """Independent elements: the program of one of them, what they run over, how many of them are used."""
+    """Independent elements: the program of one of them, what they run over, how many there are and how many are used."""
 
     called = "plate"
 
@@ -198,8 +198,8 @@ def sample(
 
     Args:
       dist: the distribution of ONE draw; its parameters may depend on earlier draws.
-      estimator: how its gradient is estimated, `lt.ScoreFunction()` unless said otherwise.
-      name: the key under which `aux` reports the site; its index unless said otherwise.
+      estimator: how its gradient is estimated; by default `lt.ScoreFunction()`.
+      name: the key under which `aux` reports the site; by default its index.
     Returns:
       What the program yields; the yield's value is the draw.
     Raises:
@@ -226,7 +226,7 @@ def cost(value: Any, name: str | None = None) -> Cost:
 
     Args:
       value: a real scalar.
-      name: the key under which `aux` reports it; its index unless said otherwise.
+      name: the key under which `aux` reports it; by default its index.
     Returns:
       What the program yields.
     Raises:
@@ -245,8 +245,8 @@ def fresh_key() -> FreshKey:
     """A PRNG key, to be yielded by a program: `key = yield lt.fresh_key()`.
 
     Each sample gets a key of its own (in a loop each step, in a plate each element), for a cost
-    that is itself random. What is drawn from it by hand is not differentiated through: yield
-    `lt.sample` for draws that depend on parameters.
+    that is itself random, such as a nested `lt.expect`. Draws that are made from it by hand have no
+    score: yield `lt.sample` for draws that depend on parameters.
 
     Returns:
       What the program yields; the yield's value is a typed key.
@@ -261,6 +261,21 @@ def fresh_key() -> FreshKey:
       1.4
     """
     return made(FreshKey())
+
+
+def common_length(where: str, of: str, xs: Any, length: Any, least: int) -> int:
+    """How many elements or steps there are: the leading axis that all leaves of `xs` have, or `length`."""
+    sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(xs)}
+    if length is not None:
+        sizes.add((checks.positive_int(where, "length", length, least),))
+    if len(sizes) != 1 or () in sizes:
+        raise ValueError(
+            f"{where}(xs=…) needs one leading axis of {of} on every leaf, or length=…; got {sorted(sizes)}. Stack the {of}."
+        )
+    ((count,),) = sizes
+    if count < least:
+        raise ValueError(f"{where}(xs=…) needs at least {least} of the {of}; got {count}.")
+    return count
 
 
 def check_distribution(where: str, dist: Any) -> None:

@@ -87,6 +87,14 @@ def test_counting_depends_on_no_setting_of_jax(precision):
         assert seen_in(jitted, LOGITS, KEY)[0] == 3
 
 
+def test_what_was_traced_before_is_counted_whatever_the_precision_in_use():
+    """The setting by which functions are traced anew was the user's own: nothing was counted."""
+    function = jax.jit(lambda l, k: 2.0 * one(l, k))
+    with jax.default_matmul_precision("tensorfloat32"):
+        function(LOGITS, KEY)
+        assert seen_in(function, LOGITS, KEY)[0] == 3
+
+
 def test_biased_estimators_are_named_once():
     biased = lambda l, k: lt.expect(k, jnp.sum, lt.Bernoulli(l), estimator=lt.StraightThrough())
     twice = lambda l, k: biased(l, k) + biased(l, k)
