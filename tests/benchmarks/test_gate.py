@@ -12,7 +12,7 @@ def test_ours_and_by_hand_agree_on_what_they_estimate(script):
     ends = [
         script.workloads.elbo(params, script.workloads.synthetic()) for params, _ in (ours, hand)
     ]
-    np.testing.assert_allclose(ends[0], ends[1], atol=10.0)
+    np.testing.assert_allclose(ends[0], ends[1], atol=1.0)
     starts = [float(np.mean(values[:20])) for _, values in (ours, hand)]
     np.testing.assert_allclose(starts[0], starts[1], rtol=0.1)
 
