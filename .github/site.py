@@ -49,14 +49,14 @@ TEMPLATES = pathlib.Path(__file__).parent / "site-templates"
 
 
 def public_names(package: ModuleType) -> list[str]:
-    """The names that a package exports, in the order of its file."""
+    """The names that a package exports."""
     if package.__name__ == "logtrick.programs":
         return list(OF_PROGRAMS)
     return [
         name
-        for name, value in vars(package).items()
+        for name in getattr(package, "__all__", vars(package))  # two packages import on first use
         if not name.startswith("_")
-        and not isinstance(value, ModuleType)
+        and not isinstance(value := getattr(package, name), ModuleType)
         and getattr(value, "__module__", package.__name__).startswith("logtrick")
     ]
 

@@ -13,7 +13,8 @@ def names_of_stub(package: str) -> tuple[Callable[[str], Any], Callable[[], list
     """`__getattr__`, `__dir__` and `__all__` of a package, from the imports in its stub file.
 
     The stub is what type checkers read: one list of the names serves both. A name found once is kept in the
-    package, so that the second look costs what an attribute costs.
+    package, so that the second look costs what an attribute costs. Beside the package itself, the two that hold dozens of
+    interchangeable parts have stubs: the first `lt.expect` would otherwise import every family and every estimator.
     """
     stub = ast.parse(pkgutil.get_data(package, "__init__.pyi") or b"")
     lines = [s for s in stub.body if isinstance(s, ast.ImportFrom)]
@@ -29,7 +30,7 @@ def names_of_stub(package: str) -> tuple[Callable[[str], Any], Callable[[], list
             value = importlib.import_module(f"{package}.{original}")
         else:
             value = getattr(importlib.import_module(module), original)
-        importlib.import_module(f"{package}._core.signatures").show_public(value)
+        importlib.import_module("logtrick._core.signatures").show_public(value)
         setattr(sys.modules[package], name, value)
         return value
 
@@ -48,8 +49,9 @@ def _missing(package: str, name: str, known: list[str]) -> AttributeError:
     """
     said = f"module {package!r} has no attribute {name!r}"
     if not name.startswith("_"):
-        pointers = importlib.import_module(f"{package}._pointers").POINTERS
-        ours = {_plain(each): f"use lt.{each}" for each in known}
+        pointers = importlib.import_module("logtrick._pointers").POINTERS
+        prefix = package.replace("logtrick", "lt", 1)
+        ours = {_plain(each): f"use {prefix}.{each}" for each in known}
         words = {**{_plain(each): advice for each, advice in pointers.items()}, **ours}
         near = difflib.get_close_matches(_plain(name), words, 1, 0.8)
         advice = pointers.get(name) or words.get(_plain(name)) or (words[near[0]] if near else None)

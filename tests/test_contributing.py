@@ -36,11 +36,17 @@ class Addition:
     new_test: str = ""
 
 
+def listing(package: str) -> str:
+    """The file with the names that a package exports."""
+    suffix = "pyi" if package in ("distributions", "estimators") else "py"
+    return f"logtrick/{package}/__init__.{suffix}"
+
+
 def exported(package: str, file: str, name: str) -> dict[str, tuple[str, str]]:
     """The lines that export a class from its package and from `lt`."""
     line = f"from logtrick.{package}.{file} import {name} as {name}\n"
     return {
-        f"logtrick/{package}/__init__.py": ('"""\n', "\n" + line),
+        listing(package): ('"""\n', "\n" + line),
         "logtrick/__init__.pyi": ('"""\n', f"\nfrom logtrick.{package} import {name} as {name}\n"),
     }
 

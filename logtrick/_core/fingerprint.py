@@ -76,17 +76,12 @@ class Compiled(Generic[T]):
         self.make, self.most = make, most
         self.kept: OrderedDict[Hashable, T] = OrderedDict()
 
-    def find(self, function: Callable[..., Any], *settings: Hashable, by: Any = None) -> T:
-        """What is compiled for a function and its settings.
-
-        Args:
-          function: what is handed to `make`.
-          *settings: further arguments of `make`.
-          by: what two functions are compared by; None for the functions themselves.
-        Returns:
-          What `make` made of them, or of equal ones.
-        """
-        key = (fingerprint(function if by is None else by), settings)
+    def find(self, function: Callable[..., Any], *settings: Hashable) -> T:
+        """What `make` made of a function and its settings, or of equal ones."""
+        compared, traced = fingerprint_and_tracers(function)
+        if traced:  # not to be kept beyond its trace
+            return self.make(function, *settings)
+        key = (compared, settings)
         found = self.kept.pop(key, None)
         if found is None:
             found = self.make(function, *settings)

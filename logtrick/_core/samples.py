@@ -228,10 +228,15 @@ def in_abstract_step(run: Callable[[], Any]) -> Any:
 
 
 def _named(axis: StepAxis, run: Callable[[], Any]) -> Any:
-    """`run()` inside a vmap that maps nothing and whose axis has a name: JAX's caches of traced functions depend on it."""
+    """`run()` as the step that `axis` stands for."""
     with enclosed(axis):
-        named = jax.vmap(lambda _: run(), out_axes=None, axis_name=axis.name)
-        return named(np.zeros(1, np.float32))
+        return under_name(axis.name, run)
+
+
+def under_name(name: SampleAxis, run: Callable[[], Any]) -> Any:
+    """`run()` inside a vmap that maps nothing and whose axis has a name: JAX's caches of traced functions depend on it."""
+    named = jax.vmap(lambda _: run(), out_axes=None, axis_name=name)
+    return named(np.zeros(1, np.float32))
 
 
 def depends_on_step(jaxpr: Any) -> bool:

@@ -22,15 +22,24 @@ _PARITY = 0x1BD11BDA
 
 
 def threefry(key: Array, high: Array, low: Array) -> tuple[Array, Array]:
-    """Two random words, uint32, for each 64-bit counter (high, low): 20 rounds under the two words of `key`."""
+    """Two random words, uint32, for each 64-bit counter (high, low), of one shape: 20 rounds under the two words of `key`.
+
+    In `lax` and not by operators, each of which would be traced as a call: the rounds are much of a first trace.
+    """
     words = jax.random.key_data(key)
-    schedule = (words[0], words[1], words[0] ^ words[1] ^ np.uint32(_PARITY))
-    x, y = high + schedule[0], low + schedule[1]
+    parts = (words[0], words[1], words[0] ^ words[1] ^ np.uint32(_PARITY))
+    schedule = [lax.broadcast(part, low.shape) for part in parts]
+    number = lambda value: lax.full_like(low, value)
+    x, y = lax.add(high, schedule[0]), lax.add(low, schedule[1])
     for group in range(5):
         for r in _ROTATIONS[group % 2]:
-            x = x + y
-            y = ((y << np.uint32(r)) | (y >> np.uint32(32 - r))) ^ x
-        x, y = x + schedule[(group + 1) % 3], y + schedule[(group + 2) % 3] + np.uint32(group + 1)
+            x = lax.add(x, y)
+            rotated = lax.bitwise_or(
+                lax.shift_left(y, number(r)), lax.shift_right_logical(y, number(32 - r))
+            )
+            y = lax.bitwise_xor(rotated, x)
+        x = lax.add(x, schedule[(group + 1) % 3])
+        y = lax.add(lax.add(y, schedule[(group + 2) % 3]), number(group + 1))
     return x, y
 
 

@@ -1,11 +1,11 @@
 """`lt.eligibility_trace`: value and gradient of a loop of unknown length, by forward accumulation.
 
-With s_t the score of step t's draws, z_t = Σ_{u≤t} s_u and c_t the costs of step t, Σ_t (Σ_{u≥t}
-c_u) s_t = Σ_t c_t z_t: the left side needs the costs to come, the right side is summed while the
-loop runs. A baseline that is affine in the costs to come, b(c) = b(0) + A c, is subtracted
-likewise: b(0) at its draw's own step, A c_t at every later step, multiplied with the trace of the
-draws that have this baseline. Leave-one-out thereby subtracts the other samples' costs of the same
-step.
+Let s_t be the score of step t's draws, c_t the costs of step t and z_t = Σ_{u≤t} s_u. Then
+Σ_t (Σ_{u≥t} c_u) s_t = Σ_t c_t z_t: the left side needs the costs to come, the right side is summed
+while the loop runs. A baseline that is affine in the costs to come, b(c) = b(0) + A c, is
+subtracted likewise: b(0) at its draw's own step, A c_t at every later step, multiplied with the
+trace of the draws that have this baseline. Leave-one-out thereby subtracts the other samples' costs
+of the same step.
 """
 
 from collections.abc import Callable
@@ -76,11 +76,11 @@ def eligibility_trace(
 
     which for β = 1 is reward-to-go credit, Σ_t Σ_{u≥t} (c_u − b_u) ∇log p_t + ∇c_t, unbiased; b_t
     is the other samples' mean cost of the same step (`LeaveOneOut`; a sample that has ended has
-    cost 0). β < 1 is GPOMDP's: BIASED toward the costs that follow soon, with less variance.
+    cost 0). β < 1 is GPOMDP's estimator: BIASED toward the costs that follow soon, with less
+    variance. To discount, multiply the costs by a factor that the carry holds. First order only.
     Memory: num_samples × (carry + a trace like `params` for each kind of baseline); where the carry
     itself varies with `params` (a recurrent state, a pathwise draw), also
-    num_samples × carry × params for that derivative. First order only. Discount by a cost's own
-    factor, from the carry.
+    num_samples × carry × params for that derivative.
 
     Args:
       key: a typed key.
@@ -88,10 +88,9 @@ def eligibility_trace(
       step: a generator function `step(carry, params)` that yields `lt.sample` and `lt.cost` and
         returns the next carry. Estimators of one point (`ScoreFunction`, `Pathwise`, …), with
         `NoBaseline`, `ConstantBaseline` or `LeaveOneOut`.
-      carry: the first carry of every sample, a pytree; its own dependence on the parameters is no
+      carry: the first carry of every sample, a pytree. Its own dependence on the parameters is not
         part of the gradient.
-      params: θ, a pytree of float arrays: the gradient is with respect to these, where the step
-        uses its argument.
+      params: θ, a pytree of float arrays. The gradient is with respect to the argument of the step.
       num_samples: n ≥ 1 samples; n ≥ 2 with leave-one-out. All of them take steps together until
         the last one has ended.
       decay: β in [0, 1], shape (), dimensionless.
@@ -103,8 +102,8 @@ def eligibility_trace(
       DerivativeOrderError: the result, or anything that it is made of, is differentiated.
       ValueError: a step without draws or costs, one with an `lt.scan`, an estimator or baseline
         that needs the costs to come.
-      TypeError: a carry that changes its shape or dtype, a `cond` that is no truth value, `params`
-        that are no floats.
+      TypeError: a carry that changes its shape or dtype, a `cond` that does not return a truth
+        value, `params` that are not floats.
     References:
       Baxter & Bartlett (2001), "Infinite-Horizon Policy-Gradient Estimation", JAIR 15 (GPOMDP);
       Sutton & Barto (2018), "Reinforcement Learning", chapter 13; Williams & Zipser (1989) for the
@@ -120,7 +119,8 @@ def eligibility_trace(
       >>> round(value.item(), 1), round(gradient.item(), 1)    # exact: 1/p and −(1 − p)/p at p = ½
       (2.0, -1.0)
     """
-    key, n = own_key(as_key(key)), checks.positive_int(WHERE, "num_samples", num_samples)
+    key = own_key(as_key(key))
+    n = checks.positive_int(WHERE, "num_samples", num_samples)
     checks.differentiable(WHERE, params)
     beta = checks.require(
         WHERE,
@@ -141,10 +141,8 @@ def eligibility_trace(
         return [_noise.rows(site.noise, k, 0, n, n) for site, k in zip(loop.sites, at)]
 
     end = run(loop, noises, beta)
-    value, gradient = (
-        jnp.mean(end.values),
-        jax.tree.map(lambda g, p: g.astype(p.dtype), end.gradient, params),
-    )
+    value = jnp.mean(end.values)
+    gradient = jax.tree.map(lambda g, p: g.astype(p.dtype), end.gradient, params)
     if not has_aux:
         return value, gradient
     return (value, TraceAux(standard_error(end.values), end.num_steps, end.carry)), gradient

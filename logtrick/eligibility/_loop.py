@@ -1,7 +1,8 @@
 """The loop of `lt.eligibility_trace`: its parts, found by abstract steps, and the loop itself, forward in time.
 
-A carry that varies with the parameters (a recurrent state, a pathwise draw) takes its derivative S
-along: S ← ∂carry′/∂carry S + ∂carry′/∂θ, and every derivative within a step is ∂/∂θ + ∂/∂carry S.
+A carry that varies with the parameters (a recurrent state, a pathwise draw) is accompanied by its
+derivative S = dcarry/dθ: S ← ∂carry′/∂carry S + ∂carry′/∂θ, and every derivative within a step is
+∂/∂θ + ∂/∂carry S.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ from logtrick._core.errors import DerivativeOrderError
 from logtrick._core.kernel import refuse
 from logtrick._core.mesh import cast_varying
 from logtrick._core.samples import Runs, axis_here, enclosed, in_step, over_samples
-from logtrick.eligibility._step import WHERE, Step, abstract_step, drawn, read_step
+from logtrick.eligibility._step import WHERE, Step, abstract_step, draws_from, read_step
 from logtrick.programs import SiteInfo, dependencies
 
 Array = jax.Array
@@ -61,18 +62,27 @@ class WhileLoop:
     def split(self, carry: Any) -> tuple[list[Any], list[Any]]:
         """The leaves of a carry that vary with the parameters, and the others."""
         leaves = jax.tree.leaves(carry)
-        return [x for x, m in zip(leaves, self.moving) if m], [
-            x for x, m in zip(leaves, self.moving) if not m
-        ]
+        moving = [x for x, moves in zip(leaves, self.moving) if moves]
+        still = [x for x, moves in zip(leaves, self.moving) if not moves]
+        return moving, still
 
     def merge(self, moving: list[Any], still: list[Any]) -> Any:
-        parts = iter(moving), iter(still)
-        return jax.tree.structure(self.carry).unflatten([next(parts[not m]) for m in self.moving])
+        """The carry, from the leaves that `split` has taken apart."""
+        of_moving, of_still = iter(moving), iter(still)
+        leaves = [next(of_moving) if moves else next(of_still) for moves in self.moving]
+        return jax.tree.structure(self.carry).unflatten(leaves)
 
 
 def loop_of(
     cond: Any, step: Any, carry: Any, params: Any, num_runs: int, axes: Axes = frozenset()
 ) -> WhileLoop:
+    """Find the parts of a loop by abstract steps.
+
+    Args:
+      cond, step, carry, params: those of `lt.eligibility_trace`.
+      num_runs: how many samples take steps together.
+      axes: mesh axes of a user's `shard_map` over which the noise varies.
+    """
     axis = axis_here()
     seen_from_one = Runs(jnp.asarray(0.0, jnp.float32), num_runs, axis)
     with enclosed(axis):
@@ -86,8 +96,8 @@ def loop_of(
         jnp.float32(0),
         jnp.bool_(True),
     )
-    # all of it: the state of the loop must vary as its steps do, and a gradient in what devices
-    # share would be their sum
+    # Everything varies over these axes: the state of the loop must vary as its steps do, and a gradient
+    # in parameters that devices share would be the sum over the devices.
     example = cast_varying(example, axes)
     _, params, carry = example[:3]
 
@@ -95,7 +105,7 @@ def loop_of(
         number: Array, params: Any, carry: Any, noises: list[Any], index: Array, alive: Array
     ) -> Step:
         runs = Runs(index, num_runs, axis)
-        read = lambda: read_step(step, carry, params, runs, alive, drawn(sites, noises))[0]
+        read = lambda: read_step(step, carry, params, runs, alive, draws_from(noises, sites))[0]
         with enclosed(axis):
             return in_step(number, read) if nests else read()
 
@@ -138,17 +148,19 @@ def _settled(carry: Any, after: Any) -> Any:
                 f"{WHERE}: the step must return a carry like the first, {x.dtype}{list(x.shape)}; got "
                 f"{y.dtype}{list(y.shape)}. Start from the shape and dtype that the step returns."
             )
-        return (
-            x
-            if jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended)
-            else lax.convert_element_type(x, x.dtype)
-        )
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended):  # a key
+            return x
+        return lax.convert_element_type(x, x.dtype)  # no longer weakly typed
 
     return jax.tree.map(settle, carry, after)
 
 
 def _moving(step: Callable[[Any, Any], Any], params: Any, carry: Any) -> list[bool]:
-    """Which leaves of the carry vary with the parameters, at once or through others, by the jaxpr of the reverse mode."""
+    """Which leaves of the carry vary with the parameters, directly or through other leaves.
+
+    Read from the jaxpr of a step's reverse mode: the cotangent of the parameters depends on the cotangents of the leaves
+    that vary with them directly, that of a leaf on the leaves that vary with it.
+    """
     leaves, tree = jax.tree.flatten(carry)
     floats = [i for i, x in enumerate(leaves) if jnp.issubdtype(x.dtype, jnp.floating)]
 
@@ -212,12 +224,11 @@ def run(loop: WhileLoop, noises: Callable[[Array], list[Any]], decay: Array) -> 
 
     def body(state: State) -> State:
         one = lambda _, *row: _one(loop, state.t, decay, *row)
-        drawn = cast_varying(
-            (jnp.arange(loop.num_runs, dtype=jnp.float32), noises(state.t)), loop.axes
-        )
+        index = jnp.arange(loop.num_runs, dtype=jnp.float32)
+        given = cast_varying((index, noises(state.t)), loop.axes)
         own = (state.alive, state.carry, state.values, state.num_steps, state.traces, state.slopes)
         alive, carry, values, num_steps, traces, slopes, parts = over_samples(
-            one, loop.num_runs, *drawn, *own
+            one, loop.num_runs, *given, *own
         )
         gradient = jax.tree.map(
             lambda g, part: g + jnp.mean(part, 0).astype(g.dtype), state.gradient, parts
@@ -251,6 +262,7 @@ def _first(loop: WhileLoop) -> State:
 
 
 def _flat(leaves: list[Array]) -> tuple[Array, Callable[[Array], list[Array]]]:
+    """The leaves as one vector, and how to take it apart again."""
     if not leaves:  # ravel_pytree gives a scalar on older jax
         return jnp.zeros(0), lambda flat: []
     return ravel_pytree(leaves)
@@ -277,22 +289,21 @@ def _one(
         return jnp.concatenate([after, step.local[None], step.scores]), step
 
     (along, through), step = jax.jacrev(forward, (0, 1), has_aux=True)(loop.params, flat)
-    keep = lambda new, old: jnp.where(alive, new.astype(old.dtype), old)
+    # the total derivatives ∂/∂θ + ∂/∂carry S: rows 0 … size − 1 are those of the next carry, row `size` that of the
+    # step's own terms, the others those of the log-probs for each trace
     rows = jax.tree.map(
         lambda a, s: a + jnp.tensordot(through.astype(s.dtype), s, 1), along, slopes
     )
-    faded = jax.tree.map(lambda z: (decay * z).astype(z.dtype), traces)
     size = flat.size
-    # a sample that has ended may divide by zero in its idle steps: what it gives is left out, not
-    # multiplied by 0
-    part = jax.tree.map(
-        lambda r, z: (
-            jnp.where(alive, r[size], jnp.zeros_like(r[size]))
-            + jnp.tensordot(step.weights.astype(z.dtype), z, 1)
-        ),
-        rows,
-        faded,
-    )
+    faded = jax.tree.map(lambda z: (decay * z).astype(z.dtype), traces)
+
+    def gradient(r: Array, z: Array) -> Array:
+        # a sample that has ended may divide by zero in its idle steps: its own terms are left out, not multiplied by 0
+        own = jnp.where(alive, r[size], jnp.zeros_like(r[size]))
+        return own + jnp.tensordot(step.weights.astype(z.dtype), z, 1)
+
+    part = jax.tree.map(gradient, rows, faded)
+    keep = lambda new, old: jnp.where(alive, new.astype(old.dtype), old)
     return (
         alive & loop.cond(jax.tree.map(jnp.asarray, step.carry)),
         jax.tree.map(lambda new, old: jnp.where(alive, new, old), step.carry, carry),

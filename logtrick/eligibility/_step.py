@@ -1,8 +1,8 @@
 """One step of one sample for `lt.eligibility_trace`: its costs, and the weights by which they multiply the traces so far.
 
-A trace is a sum of scores. Draws share one where their baselines are alike, since a baseline that
-is affine in the costs to come, b(c) = b(0) + A c, takes b(0) at its draw's own step and A c_t at
-every later one.
+A trace is a sum of scores. Draws with the same baseline share one: a baseline that is affine in the
+costs to come, b(c) = b(0) + A c, subtracts b(0) at its draw's own step and A c_t at every later
+step.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from logtrick._core.kernel import stop
 from logtrick._core.mesh import varying
 from logtrick._core.samples import Runs, depends_on_step, in_abstract_step
 from logtrick.baselines import NoBaseline, ScalarBaseline
-from logtrick.distributions import value_of
+from logtrick.distributions import Distribution, value_of
 from logtrick.estimators import Costs, Points, draw as draw_points
 from logtrick.programs import (
     Cost,
@@ -67,14 +67,28 @@ jax.tree_util.register_dataclass(
 
 
 class _Ledger:
-    """A step under way."""
+    """What a step has drawn and paid so far.
+
+    Attributes:
+      local: what the step differentiates itself, as in `Step`.
+      illegal: 0, or nan where traced parameters of a distribution are illegal; 0 in a sample that has ended.
+      costs: those of the step, held constant; 0 in a sample that has ended.
+      baselines: those met so far, one for each trace.
+      scores: for each of them, the sum of the log-probs of its draws, of value 0.
+    """
 
     def __init__(self, runs: Runs, alive: Array) -> None:
         self.runs, self.alive = runs, alive
         self.local: Any = 0.0
+        self.illegal = jnp.asarray(0.0)
         self.costs: list[Array] = []
         self.baselines: list[ScalarBaseline] = []
         self.scores: list[Any] = []
+
+    def drawn(self, dist: Distribution) -> None:
+        illegal = dist.nan_unless_legal()
+        if illegal is not None:
+            self.illegal = self.illegal + jnp.where(self.alive, illegal, 0.0)
 
     def cost(self, value: Any) -> None:
         c = wide(checks.scalar_cost("lt.cost", value))
@@ -85,17 +99,20 @@ class _Ledger:
 
     def _weight(self, baseline: ScalarBaseline, cost: Array, score: Array) -> Array:
         """c − A c, where b(c) = b(0) + A c."""
-        cost = cost.astype(
-            jnp.result_type(cost, score)
-        )  # a Python number takes the dtype of what is drawn
-        with_cost, without = (baseline.value(c, self.runs) for c in (cost, jnp.zeros_like(cost)))
-        return cost if with_cost is None or without is None else stop(cost - (with_cost - without))
+        # a Python number takes the dtype of what is drawn
+        cost = cost.astype(jnp.result_type(cost, score))
+        with_cost = baseline.value(cost, self.runs)
+        without = baseline.value(jnp.zeros_like(cost), self.runs)
+        if with_cost is None or without is None:  # no baseline
+            return cost
+        return stop(cost - (with_cost - without))
 
     def scored(self, baseline: ScalarBaseline, log_prob: Array) -> None:
-        i = next(
-            (i for i, b in enumerate(self.baselines) if _alike(b, baseline)), len(self.baselines)
-        )
-        if i == len(self.baselines):
+        alike = [i for i, known in enumerate(self.baselines) if _alike(known, baseline)]
+        if alike:
+            i = alike[0]
+        else:
+            i = len(self.baselines)
             self.baselines.append(baseline)
             self.scores.append(0.0)
         self.scores[i] = self.scores[i] + log_prob
@@ -104,15 +121,16 @@ class _Ledger:
             self.local = self.local - stop(fixed).astype(log_prob.dtype) * log_prob
 
     def closed(self, carry: Any) -> Step:
-        """Multiply the traces of all earlier draws by all of the step's costs, also by those before this step's first draw."""
-        pairs = zip(self.baselines, self.scores)
-        weights = [
-            sum((self._weight(b, c, s) for c in self.costs), jnp.asarray(0.0)) for b, s in pairs
-        ]
-        columns = [jnp.stack(c) if c else jnp.zeros(0) for c in (self.scores, weights)]
+        """The step. The traces of earlier steps are multiplied by all of its costs, also by those before its first draw."""
+        weights = []
+        for baseline, score in zip(self.baselines, self.scores):
+            each = [self._weight(baseline, cost, score) for cost in self.costs]
+            weights.append(sum(each, jnp.asarray(0.0)))
+        stacked = lambda column: jnp.stack(column) if column else jnp.zeros(0)
         local = jnp.asarray(self.local)
-        paid = sum(self.costs, jnp.asarray(0.0))
-        return Step(carry, paid.astype(jnp.result_type(paid, local)), local, *columns)
+        paid = sum(self.costs, self.illegal)
+        paid = paid.astype(jnp.result_type(paid, local))
+        return Step(carry, paid, local, stacked(self.scores), stacked(weights))
 
 
 class _StepReader(Reader):
@@ -129,6 +147,7 @@ class _StepReader(Reader):
     def sample(self, statement: Sample) -> Any:
         points = self.draw(statement, self.index)
         self.index += 1
+        self.ledger.drawn(points.dist)
         scored = _score_of(statement.estimator, points, self.runs)
         if scored is not None:
             self.ledger.scored(*scored)
@@ -184,15 +203,16 @@ def abstract_step(
     return sites, after, frozenset().union(*axes), depends_on_step(jaxpr.jaxpr)
 
 
-def drawn(sites: list[SiteInfo], noises: list[Any]) -> Callable[[Sample, int], Points]:
-    """How a sample draws."""
+def draws_from(noises: list[Any], sites: list[SiteInfo]) -> Callable[[Sample, int], Points]:
+    """How a sample draws, from the numbers for each of the sites that the abstract step found."""
 
-    def draw(item: Sample, index: int) -> Points:
+    def draw(statement: Sample, index: int) -> Points:
         if index >= len(sites):
             raise changed("sites")
-        check_site(item, sites[index])
-        estimator: Any = item.estimator
-        return estimator.draw(noises[index], item.dist)
+        check_site(statement, sites[index])
+        # without the engine's watch for log-probs that are not finite: a sample that has ended goes on drawing
+        estimator: Any = statement.estimator
+        return estimator.draw(noises[index], statement.dist)
 
     return draw
 

@@ -28,17 +28,19 @@ class Costs:
       others: the costs that do not.
       zero: the sum of the terms of value zero; every earlier site credits it.
       weight: the product of the boxes by which `scored` weighed the credited costs; None for none.
-      shift: what `centered` has taken off the credited costs.
+      shift: what `centered` has subtracted from the credited costs; empty for nothing.
       records: what the later statements leave: draws, cost values, statistics. Averaged over points
         by their weights, and held constant.
+      reply: what the element of a plate returns. Costs after the plate may depend on it only where
+        it is the same at all points, so it is taken from the first, with its derivatives.
       later_losses: the sum of the adaptive losses of later sites, averaged likewise; None where
         nothing learns.
       adaptive_loss: what the estimator's own parameters minimize; None where nothing learns.
       observed: what its running statistics advance by; None where there are none.
       evaluations: at how many points the rest was evaluated.
       derivatives: of the rest at the points, for estimators that declare `derivatives_of_rest`.
-      expansions: of the rest around the centers of the points, one for each: the total cost, its
-        gradient, and its Hessian where the order is 2, all held constant.
+      expansions: for each of the points' centers the total cost there, its gradient, and its
+        Hessian where the order is 2, all held constant.
       name: the estimator's name, for messages.
     """
 
@@ -48,6 +50,7 @@ class Costs:
     weight: Array | None = None
     shift: dict[Sites, Array] = dataclasses.field(default_factory=dict)
     records: Any = None
+    reply: Any = None
     later_losses: Array | None = None
     adaptive_loss: Array | None = None
     observed: Any = None
@@ -78,7 +81,8 @@ class Costs:
 
         What does not depend on the draw is the same at all points, and is taken from the first.
         """
-        held, back = stop(weights), dict.fromkeys(self.credited, 0.0) | self.shift
+        held = stop(weights)
+        back = dict.fromkeys(self.credited, 0.0) | self.shift
 
         def mean(record: Any) -> Array:
             return jnp.tensordot(held.astype(jnp.result_type(record, held)), record, 1)
@@ -88,12 +92,13 @@ class Costs:
             credited={k: weights.astype(c.dtype) @ c + back[k] for k, c in self.credited.items()},
             others={k: c[0] for k, c in self.others.items()},
             records=jax.tree.map(mean, self.records),
+            reply=jax.tree.map(lambda a: a[0], self.reply),
             later_losses=jax.tree.map(mean, self.later_losses),
             shift={},
         )
 
     def finite_where(self, needed: Array) -> "Costs":
-        """0 in the place of what is not finite at the points that are not `needed`, shape (points,)."""
+        """The costs with 0 for what is not finite at the points that are not `needed`, shape (points,)."""
 
         def kept(a: Array) -> Array:
             if not jnp.issubdtype(a.dtype, jnp.inexact):
@@ -107,8 +112,8 @@ class Costs:
     def centered(self) -> "Costs":
         """The credited costs less their mean over the points, which `averaged` adds back.
 
-        For estimators to which a constant added to all costs makes no difference: the sum over the
-        points would lose the differences between large costs to its rounding.
+        For estimators that give the same derivative when a constant is added to all costs: the sum
+        over the points would lose the differences between large costs to its rounding.
         """
         shift = {}
         for k, c in self.credited.items():
@@ -126,29 +131,28 @@ class Costs:
         return self._picked(lambda a: a[start:stop])
 
     def _picked(self, pick: Any) -> "Costs":
-        tree = (self.credited, self.others, self.records, self.later_losses)
-        credited, others, records, losses = jax.tree.map(pick, tree)
-        return dataclasses.replace(
-            self, credited=credited, others=others, records=records, later_losses=losses
-        )
+        names = ("credited", "others", "records", "reply", "later_losses")
+        picked = {name: jax.tree.map(pick, getattr(self, name)) for name in names}
+        return dataclasses.replace(self, **picked)
 
     def plus(self, term: Any) -> "Costs":
-        """A term of value zero that carries a derivative, shape (); None adds nothing."""
+        """Add a term of value zero that carries a derivative, shape (); None adds nothing."""
         if term is None:
             return self
         return dataclasses.replace(self, zero=term if self.zero is None else self.zero + term)
 
     def first_order(self, coefficient: Any, x: Any) -> "Costs":
-        """The term of value zero whose derivative is Σ c dx, right to first order only: its second derivative raises.
+        """Add the term of value zero whose derivative is Σ c dx; its second derivative raises.
 
         Args:
-          coefficient: c, broadcast against `x`.
+          coefficient: c, broadcast against `x`; not held constant, so that its derivative in other
+            parameters than those of x, a mixed second derivative, is right.
           x: what the derivative is taken with respect to, any shape.
         """
         return self.plus(first_order(self.name, coefficient, x))
 
     def learned(self, adaptive_loss: Array | None = None, observed: Any = None) -> "Costs":
-        """What the estimator learns from: a loss for its parameters, and what its statistics advance by."""
+        """Add what the estimator learns from: a loss for its parameters, and what its statistics advance by."""
         return dataclasses.replace(self, adaptive_loss=adaptive_loss, observed=observed)
 
 
@@ -161,6 +165,7 @@ jax.tree_util.register_dataclass(
         "weight",
         "shift",
         "records",
+        "reply",
         "later_losses",
         "adaptive_loss",
         "observed",

@@ -2,7 +2,8 @@
 
 Patterns that need no further function:
 
-An expectation inside of f; each outer sample has noise of its own inside:
+An expectation inside of f. Each outer sample has noise of its own inside, also under one key. Under a constant key it would
+be the same noise for every outer key, in every step of a training loop: so the outer key is handed in.
 
   >>> import jax, jax.numpy as jnp, logtrick as lt
   >>> key = jax.random.key(0)

@@ -1,4 +1,4 @@
-"""What an expectation gives beside its value."""
+"""What an expectation returns beside its value, with `has_aux=True`."""
 
 import math
 from collections import OrderedDict
@@ -11,7 +11,7 @@ from logtrick._core.kernel import detached
 from logtrick._core.module import Module
 from logtrick._core.samples import standard_error
 from logtrick.estimators import Estimator
-from logtrick.programs import Block, CostInfo, SiteInfo, Structure, by_item, leaves_of
+from logtrick.programs import Block, CostInfo, SiteInfo, Structure, leaves_of
 
 Array = jax.Array
 
@@ -22,10 +22,9 @@ class Aux(Module):
     Attributes:
       standard_error: of the value, over independent samples, in the units of f; 0 where nothing is
         random, nan for one sample.
-      costs: each sample's costs, a leading axis of samples: like f's return for `expect`; for
+      costs: each sample's costs, with a leading axis of samples: for `expect` like f's return; for
         programs by name where one was given, by index elsewhere.
-      draws: each sample's draws likewise (averaged over the points of an estimator of several
-        points).
+      draws: each sample's draws likewise; of an estimator of several points their weighted mean.
       adaptive_loss: what the learned parts of the estimators minimize, shape (); 0 where there are
         none.
       estimators: by site name or index, the estimators with their statistics advanced by this call.
@@ -59,31 +58,26 @@ class Aux(Module):
 
 def aux_of(block: Block, structure: Structure, random: bool) -> Aux:
     """The aux of a program's samples."""
-    items, records = structure.items, detached(block.records)
-    sites, costs = (records.sites, records.costs) if records is not None else ({}, {})
-    draws = by_item(items, {i: r.draw for i, r in sites.items()}, {})
-    paid = by_item(items, {i: r.costs for i, r in sites.items()}, costs)
-    observed = by_item(items, {i: r.observed for i, r in sites.items()}, {})
+    items, found = structure.items, detached(block.records)
+    records = [found[position] for position in range(len(items))]
     totals = block.totals
     losses = jnp.zeros((), totals.dtype) if block.losses is None else jnp.mean(block.losses)
     error = _standard_error(totals, structure) if random else jnp.zeros((), totals.dtype)
     return Aux(
         detached(error),
-        OrderedDict(leaves_of(items, CostInfo, paid)),
-        OrderedDict(leaves_of(items, SiteInfo, draws)),
+        OrderedDict(leaves_of(items, CostInfo, [record.costs for record in records])),
+        OrderedDict(leaves_of(items, SiteInfo, [record.draw for record in records])),
         losses,
-        OrderedDict(_advanced(structure, observed)),
+        OrderedDict(_advanced(structure, [record.observed for record in records])),
     )
 
 
 def _advanced(structure: Structure, observed: list[Any]) -> list[tuple[Any, Estimator]]:
     """The estimators for the next call; those made inside the program from values of one sample are left out."""
-    inside = iter([] if structure.credit is None else structure.credit.unknown)
+    made_inside = iter([] if structure.credit is None else structure.credit.unknown)
     found = []
-    seen = iter(observed)
-    for item in structure.items:
-        value = next(seen)
-        if not item.draws or next(inside, False):
+    for item, value in zip(structure.items, observed):
+        if not item.draws or next(made_inside, False):
             continue
         for (name, site), (_, o) in zip(
             leaves_of([item], SiteInfo), leaves_of([item], SiteInfo, [value])
@@ -96,7 +90,7 @@ def _advanced(structure: Structure, observed: list[Any]) -> list[tuple[Any, Esti
 
 
 def _standard_error(totals: Array, structure: Structure) -> Array:
-    """Of the mean, over the blocks of samples that are independent of each other; nan where there are not two of them."""
+    """The standard error of the mean, from blocks of samples that are independent of each other; nan for fewer than two."""
     blocks = [block for _, block in structure.blocks]
     size = 1 if None in blocks else math.lcm(*(b or 1 for b in blocks))
     if None in blocks or totals.shape[0] < 2 * size:

@@ -1,6 +1,20 @@
-"""Programs: generator functions that yield draws and costs."""
+"""Programs: generator functions that yield draws and costs.
 
-from logtrick.programs._arguments import check_program_arguments as check_program_arguments
+The files, in the order in which to read them:
+
+- what a program yields: `_statements`, `_scan`, `_plate`;
+- the walk over a program, which hands each statement to a reader: `_begin`, `_walk`;
+- the abstract run, which finds the sites, the costs and the credit between them: `_infos`, `_sites`, `_structure`, `_credit`;
+- one sample: it is opened (`_opening`), its statements wait (`_waiting`) and are closed in reverse (`_closing`);
+- a loop whose draws are summed out: `_forward`;
+- all samples, in chunks: `_run`;
+- `lt.explain`: `_explain`, with `_discontinuities` and `_separable`; host functions: `_black_box`.
+"""
+
+from logtrick.programs._begin import (
+    check_program_arguments as check_program_arguments,
+    start as start,
+)
 from logtrick.programs._black_box import (
     black_box as black_box,
     host_errors_surface as host_errors_surface,
@@ -11,13 +25,10 @@ from logtrick.programs._infos import (
     CostInfo as CostInfo,
     SiteInfo as SiteInfo,
     Structure as Structure,
-    by_item as by_item,
     key_info as key_info,
     leaves_of as leaves_of,
 )
-from logtrick.programs._open import wide as wide
 from logtrick.programs._plate import plate as plate
-from logtrick.programs._records import Record as Record, Records as Records
 from logtrick.programs._run import (
     Block as Block,
     automatic_chunk as automatic_chunk,
@@ -28,6 +39,11 @@ from logtrick.programs._run import (
 )
 from logtrick.programs._scan import scan as scan
 from logtrick.programs._separable import separable_sites as separable_sites
+from logtrick.programs._sites import (
+    check_in_loop as check_in_loop,
+    check_site as check_site,
+    site_info as site_info,
+)
 from logtrick.programs._statements import (
     Cost as Cost,
     FreshKey as FreshKey,
@@ -36,22 +52,17 @@ from logtrick.programs._statements import (
     check_distribution as check_distribution,
     check_estimator as check_estimator,
     cost as cost,
-    estimators_replaced as estimators_replaced,
     fresh_key as fresh_key,
     sample as sample,
     whole_cost as whole_cost,
+    with_estimators as with_estimators,
 )
-from logtrick.programs._structure import (
-    check_in_loop as check_in_loop,
-    check_site as check_site,
-    site_info as site_info,
-    structure_of as structure_of,
-)
+from logtrick.programs._structure import structure_of as structure_of
+from logtrick.programs._waiting import wide as wide
 from logtrick.programs._walk import (
     Reader as Reader,
     Running as Running,
     begin_step as begin_step,
     changed as changed,
-    start as start,
     walk as walk,
 )

@@ -51,62 +51,63 @@ class BlackBox:
         return f"lt.black_box({self.name})"
 
     def __call__(self, *args: Any) -> jax.Array:
-        caller, need = _CALLER.get(), ""
+        caller = _CALLER.get()
         if caller is not None:
             if self not in caller.boxes:
                 caller.boxes.append(self)
             self.last_error = None  # what fails from here on is this caller's
-        if caller is not None and caller.differentiating:
-            names = dict.fromkeys(f"{name}()" for name in caller.differentiating)
-            need = f"{' and '.join(names)} needs a differentiable f. "
-        args = jax.tree.map(jnp.asarray, args)
-        message = (
-            f"lt.black_box({self.name}) was differentiated, and a host function has no derivative. {need}Use an estimator that "
-            "does not differentiate f, ScoreFunction() say, and jax.lax.stop_gradient on parameters that go into it."
-        )
-        args = refuse(args, message, TypeError)
-        dtype = jnp.zeros(()).dtype if self.dtype is None else np.dtype(self.dtype)
-        shape = jax.ShapeDtypeStruct(self.result_shape, dtype)
+        args = refuse(jax.tree.map(jnp.asarray, args), self._has_no_derivative(), TypeError)
         leaves, tree = jax.tree.flatten(args)
         ranks = [leaf.ndim for leaf in leaves]
+        # the dtype of the results in JAX: 64 bits become 32 unless double precision is switched on
+        dtype = jnp.asarray(np.zeros((), float if self.dtype is None else self.dtype)).dtype
 
         def host(*leaves: Any) -> np.ndarray:
             try:
                 return self._on_host(tree, ranks, [np.asarray(leaf) for leaf in leaves], dtype)
             except BlackBoxError as error:
                 self.last_error = failure = error
-            # JAX makes a text of this one exception, without its cause: f's own tells where in f it
-            # was.
+            # JAX passes on the text of this exception alone, without its cause: f's own exception says where in f it was
+            # raised.
             raise failure.__cause__ or failure
 
         if not any(is_tracer(leaf) for leaf in leaves):
-            return jnp.asarray(
-                self._on_host(tree, ranks, [np.asarray(leaf) for leaf in leaves], dtype)
-            )
+            found = self._on_host(tree, ranks, [np.asarray(leaf) for leaf in leaves], dtype)
+            return jnp.asarray(found)
+        shape = jax.ShapeDtypeStruct(self.result_shape, dtype)
         return jax.pure_callback(host, shape, *leaves, vmap_method="expand_dims")
+
+    def _has_no_derivative(self) -> str:
+        caller = _CALLER.get()
+        differentiating = () if caller is None else caller.differentiating
+        names = " and ".join(f"{name}()" for name in dict.fromkeys(differentiating))
+        needing = f"{names} needs a differentiable f. " if names else ""
+        return (
+            f"lt.black_box({self.name}) was differentiated, and a host function has no derivative. {needing}Use an estimator "
+            "that does not differentiate f, ScoreFunction() say, and jax.lax.stop_gradient on parameters that go into it."
+        )
 
     def _on_host(
         self, tree: Any, ranks: list[int], leaves: list[np.ndarray], dtype: Any
     ) -> np.ndarray:
         """All points of a batch: one call where f is batched, a loop on the host where it is not."""
-        lead = np.broadcast_shapes(
-            *(leaf.shape[: leaf.ndim - rank] for leaf, rank in zip(leaves, ranks))
-        )
+        leads = [leaf.shape[: leaf.ndim - rank] for leaf, rank in zip(leaves, ranks)]
+        lead = np.broadcast_shapes(*leads)
         size = int(np.prod(lead, dtype=int))
-        rows = [
-            np.broadcast_to(leaf, lead + leaf.shape[leaf.ndim - rank :]).reshape(
-                size, *leaf.shape[leaf.ndim - rank :]
-            )
-            for leaf, rank in zip(leaves, ranks)
-        ]
+
+        def stacked(leaf: np.ndarray, rank: int) -> np.ndarray:
+            event = leaf.shape[leaf.ndim - rank :]
+            return np.broadcast_to(leaf, lead + event).reshape(size, *event)
+
+        rows = [stacked(leaf, rank) for leaf, rank in zip(leaves, ranks)]
         if self.batched:
-            result = self._checked(tree.unflatten(rows), (size, *self.result_shape), dtype)
+            result = self._checked(tree.unflatten(rows), (size, *self.result_shape))
         else:
             points = (tree.unflatten([r[i] for r in rows]) for i in range(size))
-            result = np.stack([self._checked(point, self.result_shape, dtype) for point in points])
+            result = np.array([self._checked(point, self.result_shape) for point in points])
         return self._rounded(result, dtype).reshape(lead + self.result_shape)
 
-    def _checked(self, args: Any, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    def _checked(self, args: Any, shape: tuple[int, ...]) -> np.ndarray:
         try:
             raw = np.asarray(self.f(*args))
         except Exception as error:
@@ -118,14 +119,14 @@ class BlackBox:
                 f"lt.black_box({self.name}) returned shape {raw.shape}; result_shape={self.result_shape} with "
                 f"batched={self.batched} needs {shape}. Mend the function, or the declaration."
             )
-        legal = raw.dtype == dtype if self.dtype is not None else raw.dtype.kind in "fiub"
+        if self.dtype is None:
+            legal, need = raw.dtype.kind in "fiub", "real numbers"
+        else:
+            legal, need = raw.dtype == self.dtype, str(np.dtype(self.dtype))
         if not legal:
-            need = dtype if self.dtype is not None else "real numbers"
-            got = (
-                raw.dtype
-                if raw.dtype != object
-                else described(raw.item() if raw.size == 1 else raw)
-            )
+            got = str(raw.dtype)
+            if raw.dtype == object:
+                got = described(raw.item() if raw.size == 1 else raw)
             raise BlackBoxError(
                 f"lt.black_box({self.name}) returned {got}; needs {need}. Pass dtype=…, or convert."
             )
@@ -135,7 +136,11 @@ class BlackBox:
         """All results at once, since a check of each costs more than a cheap f."""
         with np.errstate(over="ignore"):
             result = raw.astype(dtype)
-        if np.any(np.isinf(result) & np.isfinite(raw)):
+        if result.dtype.kind in "iu":
+            too_large = result != raw
+        else:
+            too_large = np.isinf(result) & np.isfinite(raw)
+        if np.any(too_large):
             raise BlackBoxError(
                 f"lt.black_box({self.name}) returned {raw.max()}, too large for {dtype}. Scale it."
             )
@@ -148,9 +153,12 @@ def host_errors_surface(
 ) -> Iterator[None]:
     """An exception that the host raises while the `values` appended here are computed becomes a `BlackBoxError`.
 
-    `differentiating` names the estimators that need a derivative of f, for the message where a
-    black box has none. `boxes` are those that compiled code is known to call; those that are called
-    while it is traced are added.
+    Args:
+      values: the computed arrays, which are waited for where a black box was called.
+      differentiating: the names of the estimators that need a derivative of f, for the message
+        where a black box has none.
+      boxes: the black boxes that compiled code is known to call; those that are called while it is
+        traced are added.
     """
     outer = _CALLER.get()
     called: list[BlackBox] = [] if boxes is None else boxes
@@ -159,8 +167,8 @@ def host_errors_surface(
         yield
         if called and not any(is_tracer(leaf) for leaf in jax.tree.leaves(values)):
             jax.block_until_ready(values)
-    # a ValueError where compiled code runs again, since jax 0.7.2
     except (jax.errors.JaxRuntimeError, ValueError):
+        # a ValueError where compiled code runs again, since jax 0.7.2
         for box in called:
             if box.last_error is not None:
                 raise box.last_error from box.last_error.__cause__
@@ -179,19 +187,20 @@ def black_box(
     batched: bool = False,
     dtype: Any = None,
 ) -> BlackBox:
-    """A host function (NumPy, a simulator) that JAX code may call: as a cost in any estimator that does not differentiate it.
+    """A host function (NumPy, a simulator) that JAX code may call: a cost for any estimator that does not differentiate it.
 
-    Under any nest of `jax.vmap` (samples, points, a user's own) the host is called once a batch; a
-    function that is not batched is looped over on the host. The function should be deterministic; a
-    stochastic simulator is allowed where its noise is its own: independent from call to call, and
-    not to be kept fixed, since JAX may merge equal calls.
+    Under any nest of `jax.vmap` (samples, points, a user's own) the host is called once for the
+    whole batch; a function that is not batched is looped over on the host. The function should be
+    deterministic. A stochastic simulator is allowed if it makes its own noise, independent from
+    call to call; JAX may merge equal calls.
 
     Args:
       f: `f(*args) -> array` of NumPy arrays; one point, or with `batched` all points along one
         leading axis.
       result_shape: the shape of one point's result.
       batched: f takes and returns a leading axis of points.
-      dtype: what f must return; without it any real numbers, rounded to JAX's default float.
+      dtype: what f must return; without it any real numbers, rounded to JAX's default float. In JAX
+        the result has this dtype, with 32 bits for 64 unless double precision is switched on.
     Returns:
       A function of arrays (pytrees of them) for use under `jax.jit`, `jax.vmap` and `lax.scan`. Its
       `last_error` is the `BlackBoxError` of the latest host call that failed, or None.
@@ -199,9 +208,9 @@ def black_box(
       TypeError: differentiated, at trace time; f is not callable.
       BlackBoxError: f raised (its exception is the `__cause__`, with its traceback), or returned
         another shape or dtype.
-      JaxRuntimeError: the same inside a user's own `jax.jit`: there JAX lets no exception of the
-        host through, only its text, f's traceback included (as a `ValueError`, where the compiled
-        code had run before: JAX's issue 34083). `last_error` holds the exception itself.
+      JaxRuntimeError: the same inside a user's own `jax.jit`, where JAX passes on only the text of
+        the host's exception, f's traceback included (as a `ValueError` where the compiled code had
+        run before: JAX's issue 34083). `last_error` holds the exception itself.
     Example:
       >>> import jax, numpy as np, logtrick as lt
       >>> simulator = lt.black_box(lambda x: np.floor(np.exp(x)), batched=True)

@@ -66,7 +66,7 @@ def _union(sets: Any) -> Sites:
 def dependencies(jaxpr: Any, inputs: list[Sites], refine: Refine | None = None) -> list[Sites]:
     """For each output of a jaxpr, the sites that it can depend on, given those of its inputs.
 
-    `refine(eqn, ins, outs) -> outs` may add labels of its own, at every level.
+    `refine(eqn, ins, outs) -> outs`, called for every equation at every level, may give the outputs other labels.
     """
     env = dict(zip(jaxpr.invars, inputs))
     hidden = _NONE  # what state outside of the jaxpr has seen so far
@@ -78,8 +78,10 @@ def dependencies(jaxpr: Any, inputs: list[Sites], refine: Refine | None = None) 
         if eqn.effects and any(type(e).__name__ not in _HARMLESS for e in eqn.effects):
             hidden = hidden.union(*ins)
             outs = [hidden] * len(eqn.outvars)
-        elif eqn.primitive.name in _RULES or not _INNER.isdisjoint(eqn.params):
-            outs = _through(eqn, ins, refine)
+        elif eqn.primitive.name in _RULES:
+            outs = _RULES[eqn.primitive.name](eqn.params, ins, refine)
+        elif not _INNER.isdisjoint(eqn.params) and (inner := called(eqn)) is not None:
+            outs = dependencies(inner, ins, refine)
         else:
             outs = [_NONE.union(*ins)] * len(eqn.outvars)
         env.update(zip(eqn.outvars, outs if refine is None else refine(eqn, ins, outs)))
@@ -95,17 +97,16 @@ def _fixed_point(step: Callable[[list[Sites]], list[Sites]], carry: list[Sites])
     return carry
 
 
-def _through(eqn: Any, ins: list[Sites], refine: Refine | None) -> list[Sites]:
-    """The rule of an equation that has one, or the jaxpr that it calls."""
-    rule = _RULES.get(eqn.primitive.name)
-    if rule is not None:
-        return rule(eqn.params, ins, refine)
+def called(eqn: Any) -> Any:
+    """The jaxpr that an equation calls once with its own inputs, as jit does; None where there is none."""
+    if eqn.primitive.name in _RULES:
+        return None
     for key in sorted(_INNER & eqn.params.keys()):
         inner = eqn.params[key]
         inner = getattr(inner, "jaxpr", inner)
-        if len(inner.invars) == len(ins) and len(inner.outvars) == len(eqn.outvars):
-            return dependencies(inner, ins, refine)
-    return [_NONE.union(*ins)] * len(eqn.outvars)
+        if len(inner.invars) == len(eqn.invars) and len(inner.outvars) == len(eqn.outvars):
+            return inner
+    return None
 
 
 def _mark(params: Any, ins: list[Sites], refine: Refine | None) -> list[Sites]:
@@ -149,7 +150,7 @@ _RULES = {"scan": _scan, "while": _while, "cond": _cond, _mark_p.name: _mark}
 
 @dataclasses.dataclass(frozen=True)
 class Credit:
-    """Which sites are credited with which costs; each entry is a sorted tuple of sites.
+    """Which sites are credited with which costs. A site is a number; of several, a sorted tuple.
 
     Attributes:
       costs: for each cost.

@@ -5,6 +5,7 @@ truth value, which draws it was decided by; for a number, with which draws it ju
 on a draw gives a truth value decided by it; a `where` on that truth value, or a conversion of it to a number, jumps.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 
 from logtrick.estimators import DifferentiableCost
 from logtrick.programs._credit import dependencies, marked
-from logtrick.programs._infos import CostInfo, Info, SiteInfo, Structure, leaves_of
+from logtrick.programs._infos import CostInfo, SiteInfo, Structure, leaves_of
 
 _COMPARE = frozenset({"gt", "lt", "ge", "le", "eq", "ne"})
 _STEPS = frozenset({"round", "floor", "ceil", "sign", "argmax", "argmin"})
@@ -25,7 +26,7 @@ class Label(NamedTuple):
     Attributes:
       kind: DRAW, the value depends on the draw; DECIDED, it is a truth value that a comparison of the draw decided; JUMP,
         it is a number that jumps with the draw.
-      site: the site's number.
+      site: the site's number among all sites, those of loops and plates included.
     """
 
     kind: str
@@ -53,8 +54,8 @@ def discontinuities(structure: Structure) -> list[str]:
     )
     if not smooth:
         return []
-    walk = _Jumps(smooth, _paths(structure.sites))
-    found: Any = dependencies(structure.credit.jaxpr, [], walk.refine)
+    jumps = _Jumps(smooth, _paths(structure.sites))
+    found: Any = dependencies(structure.credit.jaxpr, [], jumps.refine)
     outside, made_of, *_ = jax.tree.unflatten(structure.credit.tree, found)
     parts = [part[1] if site.items else part for site, part in zip(structure.sites, made_of)]
     laws = leaves_of(structure.sites, SiteInfo, parts)
@@ -68,18 +69,21 @@ def discontinuities(structure: Structure) -> list[str]:
         for s in sorted(_sites(_with_ancestors(part, through), JUMP)):
             name, site = sites[s]
             warnings.append(
-                f"cost {cost!r} depends on the draw of {name!r} through a discontinuity ({walk.seen[s]}), which "
-                f"{type(site.estimator).__name__} cannot see. Use ScoreFunction()."
+                f"cost {cost!r} depends on the draw of {name!r} through a discontinuity ({jumps.seen[s]}), which "
+                f"{site.method} cannot see. Use ScoreFunction()."
             )
     return warnings
 
 
-def _paths(items: tuple[Info, ...] | list[Info], prefix: tuple[int, ...] = ()) -> list[Any]:
-    """The path of each site through loops and plates, in the order of `leaves_of`."""
+def _paths(items: Sequence[Any], prefix: tuple[int, ...] = ()) -> list[Any]:
+    """The paths of the sites through loops and plates, in the order of `leaves_of`. Keys are no sites here."""
     paths: list[Any] = []
     for i, item in enumerate(item for item in items if item.draws):
         path = (*prefix, i)
-        paths += _paths(item.items, path) if item.items else [path]
+        if item.items:
+            paths += _paths(item.items, path)
+        elif isinstance(item, SiteInfo):
+            paths.append(path)
     return paths
 
 
@@ -91,10 +95,10 @@ def _with_ancestors(labels: Labels, through: list[Labels]) -> Labels:
 
 
 class _Jumps:
-    """The labels of one equation after the other, for the sites whose estimators differentiate f.
+    """The labels of one equation after the other.
 
     Attributes:
-      sites: these.
+      sites: the sites whose estimators differentiate f.
       number: for the path of each site, its number.
       seen: for a site, the first operation that jumps with its draw.
     """

@@ -6,20 +6,14 @@ import math
 from typing import Any
 
 from logtrick._core.calls import in_words
-from logtrick.programs._arguments import check_program_arguments
+from logtrick.programs._begin import check_program_arguments, start
 from logtrick.programs._discontinuities import discontinuities
-from logtrick.programs._infos import (
-    CostInfo,
-    LoopInfo,
-    PlateInfo,
-    SiteInfo,
-    Structure,
-    leaves_of,
-)
+from logtrick.programs._infos import CostInfo, KeyInfo, PlateInfo, SiteInfo, Structure, leaves_of
 from logtrick.programs._separable import separable_sites
 from logtrick.programs._statements import Program
 from logtrick.programs._structure import structure_of
-from logtrick.programs._walk import start
+
+_HEAD = ("site", "distribution", "estimator", "baseline", "credited with", "biased", "order", "evaluations")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +28,14 @@ class SiteRow:
     biased: bool
     max_order: float
     evaluations: int
+
+    def cells(self) -> tuple[str, ...]:
+        """The row as it is printed."""
+        costs = ", ".join(map(str, self.costs)) or "nothing"
+        biased = "BIASED" if self.biased else "no"
+        order = "any" if self.max_order == math.inf else str(int(self.max_order))
+        how = (self.distribution, self.estimator, self.baseline)
+        return (str(self.name), *how, costs, biased, order, str(self.evaluations))
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -62,37 +64,9 @@ class Explanation:
         return f"<pre>{html.escape(str(self))}</pre>"
 
     def __str__(self) -> str:
-        head = (
-            "site",
-            "distribution",
-            "estimator",
-            "baseline",
-            "credited with",
-            "biased",
-            "order",
-            "evaluations",
-        )
-        rows = [head]
-        for s in self.sites:
-            order = "any" if s.max_order == math.inf else str(int(s.max_order))
-            costs, biased = (
-                ", ".join(map(str, s.costs)) or "nothing",
-                "BIASED" if s.biased else "no",
-            )
-            rows.append(
-                (
-                    str(s.name),
-                    s.distribution,
-                    s.estimator,
-                    s.baseline,
-                    costs,
-                    biased,
-                    order,
-                    str(s.evaluations),
-                )
-            )
-        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
+        rows = [_HEAD, *(site.cells() for site in self.sites)]
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         return "\n".join([*lines, *(f"warning: {w}" for w in self.warnings)])
 
 
@@ -127,79 +101,72 @@ def explain(program: Program, *args: Any, num_samples: int = 16) -> Explanation:
     """
     check_program_arguments("lt.explain", program, args)
     structure = structure_of(start(program, args), num_samples)
-    found = Explanation(tuple(_rows(structure)), tuple(_warnings(structure)))
+    credited = credited_costs(structure)
+    rows = [_row(name, site, credited[name]) for name, site in structure.all_sites]
+    found = Explanation(tuple(rows), tuple(_warnings(structure, credited)))
     print(found)
     return found
 
 
-def _rows(structure: Structure) -> list[SiteRow]:
-    credited = _credited_costs(structure)
-    rows = []
-    for name, site in structure.all_sites:
-        estimator = site.estimator
-        baseline = getattr(estimator, "baseline", None)
-        rows.append(
-            SiteRow(
-                name,
-                site.family,
-                type(estimator).__name__,
-                "-" if baseline is None else type(baseline).__name__,
-                tuple(credited[name]),
-                not estimator.unbiased,
-                estimator.max_order,
-                site.evaluations,
-            )
-        )
-    return rows
+def _row(name: Any, site: SiteInfo, costs: list[Any]) -> SiteRow:
+    estimator = site.estimator
+    baseline = getattr(estimator, "baseline", None)
+    return SiteRow(
+        name,
+        site.family,
+        site.method,
+        "-" if baseline is None else type(baseline).__name__,
+        tuple(costs),
+        not estimator.unbiased,
+        estimator.max_order,
+        site.evaluations,
+    )
 
 
-def _credited_costs(structure: Structure, prefix: str = "") -> dict[Any, list[Any]]:
+def credited_costs(structure: Structure, prefix: str = "") -> dict[Any, list[Any]]:
     """For each site, in loops and plates too, the full names of the costs that are credited to it."""
     assert structure.credit is not None
-    found, result = structure.credit, dict[Any, list[Any]]()
-    full = lambda name: f"{prefix}{name}" if prefix else name
-    for index, site in enumerate(structure.sites):
-        after = [full(n) for n, s in zip(structure.cost_names, found.costs) if index in s]
-        # the costs of a loop or plate are credited to everything that its draws depend on
-        for i, other in enumerate(structure.sites):
-            if (
-                other.items
-                and index in found.sites[i]
-                and (i != index or isinstance(other, LoopInfo))
-            ):
-                after += [full(name) for name, _ in leaves_of([other], CostInfo)]
-        if isinstance(site, PlateInfo):
-            own = _credited_costs(site.element, f"{full(site.name)}.")
-            replies = {n for n, s in _element_sites(site, full) if site.element.reply_depends_on(s)}
-            for name, costs in own.items():
-                result[name] = costs + (after if name in replies else [])
-            continue
-        for name, _ in leaves_of([site], SiteInfo):
-            result[full(name)] = (
-                after  # by time: a step's later costs, later steps', and those after the loop
-            )
-    return result
+    credit, found = structure.credit, dict[Any, list[Any]]()
+    for number, site in enumerate(structure.sites):
+        is_plate = isinstance(site, PlateInfo)
+        costs = [
+            f"{prefix}{name}" if prefix else name
+            for name, group in zip(structure.cost_names, credit.costs)
+            if number in group
+        ]
+        # Costs inside of loops and plates are credited to all that their draws depend on. In a loop also to its own draws,
+        # by time: the later costs of the step, and those of later steps.
+        for other, item in enumerate(structure.sites):
+            if number in credit.sites[other] and not (is_plate and other == number):
+                costs += [name for name, _ in leaves_of([item], CostInfo, prefix=prefix)]
+        if is_plate:
+            found |= _credited_in_elements(site, costs, prefix)
+        else:
+            found |= {name: costs for name, _ in leaves_of([site], SiteInfo, prefix=prefix)}
+    return found
 
 
-def _element_sites(plate: PlateInfo, full: Any) -> list[tuple[Any, int]]:
-    """The full names of the sites of a plate's element, and which of the element's statements they belong to."""
-    return [
-        (f"{full(plate.name)}.{name}", position)
-        for position, item in enumerate(plate.element.sites)
-        for name, _ in leaves_of([item], SiteInfo)
-    ]
+def _credited_in_elements(plate: PlateInfo, after: list[Any], prefix: str) -> dict[Any, list[Any]]:
+    """The same for the sites of a plate's element; those that its reply depends on are credited with the costs after it."""
+    prefix = f"{prefix}{plate.name}."
+    found = credited_costs(plate.element, prefix)
+    for number, item in enumerate(plate.element.sites):
+        if plate.element.reply_depends_on(number):
+            for name, _ in leaves_of([item], SiteInfo, prefix=prefix):
+                found[name] = found[name] + after
+    return found
 
 
-def _warnings(structure: Structure) -> list[str]:
+def _warnings(structure: Structure, credited: dict[Any, list[Any]]) -> list[str]:
     assert structure.credit is not None
-    found, rows = structure.credit, _credited_costs(structure)
     warnings = [
         f"no cost depends on the draw of {name!r}: it adds nothing. Leave it out."
-        for name, costs in rows.items()
+        for name, costs in credited.items()
         if not costs
     ]
-    for name, sites in zip(structure.cost_names, found.costs):
-        if not sites:
+    has_keys = bool(list(leaves_of(structure.items, KeyInfo)))  # a cost may be random by a key
+    for name, group in zip(structure.cost_names, structure.credit.costs):
+        if not group and not has_keys:
             warnings.append(
                 f"cost {name!r} depends on no draw: no site reaches it, and it needs no expectation."
             )

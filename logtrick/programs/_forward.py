@@ -22,31 +22,26 @@ from logtrick._core.samples import in_step
 from logtrick.distributions import value_of
 from logtrick.estimators import draw
 from logtrick.programs._credit import Sites, dependencies, mark_inside, marked
-from logtrick.programs._infos import CostInfo, Info, LoopInfo, SiteInfo
-from logtrick.programs._open import sum_of, wide
+from logtrick.programs._infos import Info, LoopInfo
 from logtrick.programs._statements import Cost, Loop, Sample
+from logtrick.programs._waiting import sum_of, wide
 from logtrick.programs._walk import Reader, Running, begin_step, changed, step_result, walk
 
 Array = jax.Array
 # The label of a step's own draws; those of the carry's leaves are 0, 1, …
 _DRAW: Sites = frozenset({-1})
-_ONLY = "lt.scan: a step whose draws are summed out by VariableElimination() has no other"
 
 
 def sums_out(items: Sequence[Info]) -> bool:
     """Whether the draws of a step are summed out; refused where only some of its statements can be."""
-    if not any(isinstance(item, SiteInfo) and item.estimator.sums_out for item in items):
+    if not any(item.sums_out for item in items):
         return False
     for item in items:
-        if isinstance(item, SiteInfo) and not item.estimator.sums_out:
+        if item.draws and not item.sums_out:
             raise ValueError(
-                f"{_ONLY} sites; got {type(item.estimator).__name__} at site {item.name!r}. Use VariableElimination() in "
-                "all sites of the step, or in none."
-            )
-        if not isinstance(item, SiteInfo | CostInfo):
-            raise ValueError(
-                f"{_ONLY} keys, loops or plates; got {item.name!r}. Yield its sites and costs in the step itself, or use "
-                "ScoreFunction()."
+                "lt.scan: a step whose draws are summed out by VariableElimination() draws nothing else; got "
+                f"{item.method} at {item.name!r}. Use VariableElimination() in all sites of the step, and no keys, loops or "
+                "plates, or use ScoreFunction()."
             )
     return True
 
@@ -63,12 +58,12 @@ def remembered(statement: Loop) -> tuple[bool, ...]:
         statement.carry, _one_step(statement.xs)
     )
     count = len(jax.tree.leaves(statement.carry))
-    others = [frozenset[int]()] * (len(closed.jaxpr.invars) - count)
-    depends = dependencies(
-        closed.jaxpr, [frozenset({i}) for i in range(count)] + others, _keep_draws
-    )
+    # leaf i of the carry has the label i, the step's own draws another one, and xs none
+    of_xs = [frozenset[int]()] * (len(closed.jaxpr.invars) - count)
+    labels = [frozenset({i}) for i in range(count)] + of_xs
+    depends = dependencies(closed.jaxpr, labels, _keep_draws)
     carried, returned = depends[:count], depends[count:]
-    random: Sites = _DRAW
+    random: Sites = _DRAW  # grows until it holds every leaf that depends on draws, directly or through other leaves
     while (more := random.union(i for i in range(count) if carried[i] & random)) != random:
         random = more
     for i in range(count):
@@ -87,6 +82,7 @@ def remembered(statement: Loop) -> tuple[bool, ...]:
 
 
 def _keep_draws(eqn: Any, ins: list[Sites], outs: list[Sites]) -> list[Sites]:
+    """A marked draw depends on the draw, and on what its support depends on."""
     return outs if marked(eqn) is None else [_DRAW.union(*ins)]
 
 
@@ -137,7 +133,9 @@ class _AllOutcomes(Reader):
 
     def cost(self, statement: Cost) -> None:
         value = wide(checks.scalar_cost("lt.cost", statement.value))
-        self.values.append(value if self.scale == 1 else value * self.scale)
+        if self.scale != 1:
+            value = value * self.scale
+        self.values.append(value)
 
     def sample(self, statement: Sample) -> Any:
         points = draw(statement.estimator, None, statement.dist)
@@ -166,11 +164,9 @@ def outcomes(running: Running, scale: float, reply: Any = None) -> Outcomes:
     reader = _AllOutcomes(running, scale)
     returned = walk(running, reader, reply)
     after = reader.after
-    if after is None:
-        one = jnp.ones(1)
-        after = Outcomes(
-            one, 0 * one, [], jax.tree.map(lambda a: jnp.asarray(a)[None], step_result(returned))
-        )
+    if after is None:  # nothing is left to draw: one outcome
+        one = jax.tree.map(lambda a: jnp.asarray(a)[None], step_result(returned))
+        after = Outcomes(jnp.ones(1), jnp.zeros(1), [], one)
     count = after.probs.shape[0]
     own = [jnp.broadcast_to(value, (count,)) for value in reader.values]
     return dataclasses.replace(after, values=[*own, *after.values])
@@ -222,8 +218,11 @@ def sum_out(statement: Loop, planned: LoopInfo, scale: float, nests: bool) -> Su
       nests: whether expectations are nested in the step, which have noise of their own in each of them.
     """
     assert planned.remembered is not None
-    leaves, tree = jax.tree.flatten(jax.tree.map(jnp.asarray, statement.carry))
     random = planned.remembered
+    leaves, tree = jax.tree.flatten(jax.tree.map(jnp.asarray, statement.carry))
+    last = [a for a, r in zip(leaves, random) if r]
+    fixed = [a for a, r in zip(leaves, random) if not r]
+    # the outcomes i of the step before; one of them where nothing of it is remembered
     parents = planned.outcomes if any(random) else 1
 
     def from_one(last: list[Array], fixed: list[Array], x: Any) -> Outcomes:
@@ -231,33 +230,29 @@ def sum_out(statement: Loop, planned: LoopInfo, scale: float, nests: bool) -> Su
         return outcomes(begin_step(statement.step, carry, x), scale)
 
     def body(state: Any, x: Any) -> tuple[Any, Any]:
-        weights, last, fixed = state
+        weights, last, fixed = state  # α_{t−1}, a leading axis of parents on `last`
         number, x = x
-        step = lambda: jax.vmap(from_one, in_axes=(0, None, None), axis_size=parents)(
-            last, fixed, x
-        )
+        from_each = jax.vmap(from_one, in_axes=(0, None, None), axis_size=parents)
+        step = lambda: from_each(last, fixed, x)
         found = in_step(number, step) if nests else step()
-        joint = weights[:, None] * found.probs
+        joint = weights[:, None] * found.probs  # α_{t−1}(i) p_t(j | i)
         after, y = step_result(found.returned)
         kept = jax.tree.leaves(after)
         if len(kept) != len(random):
             raise changed("leaves in the carry of a loop")
-        # the carry does not depend on the step before: it is the same from each of its outcomes
+        # The carry does not depend on the step before: it is the same from each of its outcomes. What is not random is the
+        # same at all outcomes.
         last = [a[0] for a, r in zip(kept, random) if r]
         fixed = [a[0, 0] for a, r in zip(kept, random) if not r]
-        paid = _expected(
-            joint, [v for i, v in zip(planned.items, found.values) if isinstance(i, CostInfo)]
-        )
-        held = stop(joint)
-        means = jax.tree.map(
-            lambda v: jnp.tensordot(held.astype(jnp.result_type(v, held)), v, 2), found.values
-        )
         y = jax.tree.map(lambda a: a[0, 0], y)
+        costs = [v for item, v in zip(planned.items, found.values) if not item.draws]
+        paid = _expected(joint, costs)
+        held = stop(joint)
+        mean = lambda v: jnp.tensordot(held.astype(jnp.result_type(v, held)), v, 2)
+        means = jax.tree.map(mean, found.values)
         weights = jnp.sum(joint, 0) if any(random) else weights
         return (weights, last, fixed), (paid, jnp.sum(joint * found.zero), y, means)
 
-    fixed = [a for a, r in zip(leaves, random) if not r]
-    last = [a for a, r in zip(leaves, random) if r]
     of_probs = jax.eval_shape(from_one, last, fixed, _one_step(statement.xs)).probs.dtype
     # before the first step all outcomes have the same carry, and the first of them has probability 1
     weights = jnp.zeros(parents, of_probs).at[0].set(1.0)

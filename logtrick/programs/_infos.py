@@ -1,7 +1,8 @@
-"""Descriptions of a program's parts: sites, costs, keys, loops and plates, and the credit between sites and costs.
+"""Descriptions of a program's statements, as the abstract run finds them, and the credit between its sites and costs.
 
-Each description says of itself what it `draws` (everything but a cost takes noise), whether that is `random`, whether it
-`branches`, and which `items` are inside of it.
+Each description says of itself by which function of `lt` it was `called`, whether it `draws` (everything but a cost takes
+noise), whether that is `random`, whether it `branches` (the rest of the program is evaluated at several points, or
+differentiated), by which `method`, and which `items` are inside of it.
 """
 
 import dataclasses
@@ -17,9 +18,8 @@ from logtrick import noise as _noise
 from logtrick.estimators import Estimator
 from logtrick.noise import KeyPerRun, Steps
 from logtrick.programs._credit import Credit
-from logtrick.programs._walk import changed
 
-Path = tuple[int, ...]
+Group = tuple[int, ...]  # the sites that are credited with a cost, in order
 # Eager calls ask for these, and a generator would be a Python call for each.
 _SIZE, _RANDOM = operator.attrgetter("size"), operator.attrgetter("random")
 
@@ -48,6 +48,7 @@ class SiteInfo:
     evaluations: int = 0
     branches: bool = False
     factorized: bool = False
+    called: ClassVar[str] = "sample"
     draws: ClassVar[bool] = True
     items: "ClassVar[tuple[Info, ...]]" = ()
 
@@ -62,8 +63,16 @@ class SiteInfo:
         return max(self.event_size, sum(map(_SIZE, self.noises)))
 
     @property
+    def sums_out(self) -> bool:
+        """Whether the draw is summed out one at a time (`VariableElimination`)."""
+        return self.estimator.sums_out
+
+    @property
     def table(self) -> int:
-        """At how many points what depends on this draw is evaluated, and only that; 1 where `evaluations` counts everything."""
+        """The number of outcomes of a draw that is summed out: what depends on it, and only that, is evaluated at each.
+
+        1 for other draws, for which everything later is evaluated as often as `evaluations` says.
+        """
         return self.evaluations if self.estimator.sums_out else 1
 
     @property
@@ -71,27 +80,38 @@ class SiteInfo:
         """Whether the site draws anything."""
         return bool(set(map(type, self.noises)) - {_noise.NoNoise})
 
+    @property
+    def method(self) -> str:
+        return type(self.estimator).__name__
+
 
 @dataclasses.dataclass(frozen=True)
 class CostInfo:
     """One cost."""
 
     name: Any
+    called: ClassVar[str] = "cost"
     draws: ClassVar[bool] = False
     random: ClassVar[bool] = False
+    sums_out: ClassVar[bool] = False
+    method: ClassVar[str] = "lt.cost"
+    table: ClassVar[int] = 1
     items: "ClassVar[tuple[Info, ...]]" = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class KeyInfo:
-    """One key of each sample's own."""
+    """A key that `lt.fresh_key` gives, another one in each sample."""
 
     name: Any
     noise: Any
     size: int = 2
+    called: ClassVar[str] = "fresh_key"
     draws: ClassVar[bool] = True
     random: ClassVar[bool] = True
     branches: ClassVar[bool] = False
+    sums_out: ClassVar[bool] = False
+    method: ClassVar[str] = "lt.fresh_key"
     items: "ClassVar[tuple[Info, ...]]" = ()
     table: ClassVar[int] = 1
 
@@ -114,12 +134,14 @@ class LoopInfo:
     length: int
     items: "tuple[Info, ...]"
     remembered: tuple[bool, ...] | None = None
+    called: ClassVar[str] = "scan"
     draws: ClassVar[bool] = True
+    sums_out: ClassVar[bool] = False
 
     @property
     def outcomes(self) -> int:
         """How many outcomes a step has, in a loop whose draws are summed out."""
-        return math.prod(item.table for item in self.items if isinstance(item, SiteInfo))
+        return math.prod(item.table for item in self.items)
 
     @property
     def branches(self) -> bool:
@@ -127,14 +149,18 @@ class LoopInfo:
         return self.remembered is not None
 
     @property
+    def method(self) -> str:
+        return "VariableElimination" if self.branches else "lt.scan"
+
+    @property
     def table(self) -> int:
-        """As `SiteInfo.table`: each outcome of the step before with each of the step."""
-        return 1 if self.remembered is None else self.outcomes**2
+        """As `SiteInfo.table`: each outcome of the step before, with each outcome of the step."""
+        return self.outcomes**2 if self.branches else 1
 
     @property
     def noise(self) -> list[Any]:
         """The noise of all steps, for each item that draws."""
-        return [] if self.remembered is not None else repeated(self.items, self.length)
+        return [] if self.branches else repeated(self.items, self.length)
 
     @property
     def size(self) -> int:
@@ -161,8 +187,10 @@ class PlateInfo:
     used: int
     element: "Structure"
     branches: bool = False
+    called: ClassVar[str] = "plate"
     table: ClassVar[int] = 1
     draws: ClassVar[bool] = True
+    sums_out: ClassVar[bool] = False
 
     @property
     def items(self) -> "tuple[Info, ...]":
@@ -172,7 +200,7 @@ class PlateInfo:
     def noise(self) -> list[Any]:
         """Uniforms that choose the elements, where not all are used, and the noise of each item that draws."""
         chooser = [_noise.Uniform((self.length,))] if self.used < self.length else []
-        return [chooser, repeated(self.element.items, self.used)]
+        return [chooser, repeated(self.items, self.used)]
 
     @property
     def size(self) -> int:
@@ -181,6 +209,10 @@ class PlateInfo:
     @property
     def random(self) -> bool:
         return self.used < self.length or self.element.random
+
+    @property
+    def method(self) -> str:
+        return "lt.plate(stand_in=…)" if self.branches else "lt.plate"
 
 
 Info = SiteInfo | CostInfo | KeyInfo | LoopInfo | PlateInfo
@@ -202,6 +234,9 @@ def repeated(items: Sequence[Any], count: int) -> list[Any]:
 class Structure:
     """A program's statements, and which sites each cost is credited to.
 
+    A statement has a position among all items. An item that draws is also a site: it has a number among the sites, as a
+    cost has one among the costs. Credit refers to these numbers.
+
     Attributes:
       items: what each statement is, in their order.
       credit: what the abstract run found; None for a single site, which is credited with every
@@ -215,28 +250,38 @@ class Structure:
 
     @functools.cached_property
     def sites(self) -> list[Any]:
-        """The items that draw, in order: a loop, a plate and a key are one site each. Credit refers to these positions."""
+        """The items that draw, in order: a loop, a plate and a key are one site each."""
         return [item for item in self.items if item.draws]
+
+    @functools.cached_property
+    def numbers(self) -> list[int]:
+        """For each item its number, among the sites or among the costs."""
+        found, sites = [], 0
+        for position, item in enumerate(self.items):
+            found.append(sites if item.draws else position - sites)
+            sites += item.draws
+        return found
 
     @property
     def cost_names(self) -> list[Any]:
         """The names of the costs outside of loops and plates."""
         return [item.name for item in self.items if not item.draws]
 
-    def credited(self, cost: int) -> Path:
-        """The sites that are credited with a cost."""
-        if self.credit is None:
-            return (0,)
-        if cost >= len(self.credit.costs):
-            raise changed("costs")
-        return self.credit.costs[cost]
+    @functools.cached_property
+    def groups(self) -> list[Group]:
+        """For each item the sites that are credited with its costs.
 
-    def ancestors(self, site: int) -> Path:
-        """A site, and those whose draws its distribution depends on: all are credited with costs that depend on its draw."""
-        return (0,) if self.credit is None else self.credit.sites[site]
+        For a cost these are the sites that it depends on, directly or through the distributions of others; for the costs
+        inside of a loop or plate, the site itself and those that its distribution depends on.
+        """
+        if self.credit is None:
+            return [(0,)] * len(self.items)
+        of_sites, of_costs = self.credit.sites, self.credit.costs
+        numbered = zip(self.items, self.numbers)
+        return [of_sites[n] if item.draws else of_costs[n] for item, n in numbered]
 
     def largest_table(self) -> int:
-        """The evaluations that draws that are summed out take: of what depends on the largest table of them."""
+        """How often the cost or distribution that depends on the most outcomes of summed-out draws is evaluated."""
         scopes = [frozenset({0})] if self.credit is None else self.credit.scopes
         tables = [site.table for site in self.sites]
         return max(1, *(math.prod(tables[site] for site in scope) for scope in scopes))
@@ -249,7 +294,7 @@ class Structure:
     def all_sites(self) -> list[tuple[Any, SiteInfo]]:
         """Every site by its full name, those of loops and plates as "loop.site"."""
         found = list(leaves_of(self.items, SiteInfo))
-        unique("lt.sample", [name for name, _ in found])
+        check_unique("lt.sample", [name for name, _ in found])
         return found
 
     @functools.cached_property
@@ -261,26 +306,6 @@ class Structure:
     def random(self) -> bool:
         """Whether anything is drawn."""
         return any(map(_RANDOM, self.items))
-
-    def check_end(self, sites: int, costs: int) -> None:
-        """A sample has as many sites and costs as the abstract run had."""
-        if sites != len(self.sites):
-            raise changed("sites")
-        if self.credit is not None and costs != len(self.credit.costs):
-            raise changed(f"costs ({costs} and {len(self.credit.costs)})")
-
-
-def by_item(items: Sequence[Any], sites: dict[int, Any], costs: dict[int, Any]) -> list[Any]:
-    """Merge values by the position of each site and of each cost into one list, in the order of the items."""
-    site, cost, found = 0, 0, []
-    for item in items:
-        if item.draws:
-            found.append(sites.get(site))
-            site += 1
-        else:
-            found.append(costs.get(cost))
-            cost += 1
-    return found
 
 
 def leaves_of(
@@ -297,11 +322,10 @@ def leaves_of(
             yield from leaves_of(item.items, kind, inner, f"{name}.")
 
 
-def unique(where: str, names: list[Any]) -> list[Any]:
-    """The names, none of them twice."""
+def check_unique(where: str, names: list[Any]) -> None:
+    """No name is given twice."""
     if len(set(names)) < len(names):
         twice = sorted({str(n) for n in names if names.count(n) > 1})
         raise ValueError(
             f"{where}(name=…) must be unique in a program; got {twice} more than once."
         )
-    return names

@@ -12,7 +12,7 @@ from typing import Any
 def check_sub_programs(program: Callable[..., Any]) -> None:
     """Raise where a generator function is called as a statement of its own: its draws and costs would be lost.
 
-    Read off the program's source; where there is none, nothing is checked.
+    Read from the program's source; where there is none, nothing is checked.
 
     Raises:
       TypeError: a sub-program is called without `yield from`.
@@ -20,17 +20,27 @@ def check_sub_programs(program: Callable[..., Any]) -> None:
     code = getattr(program, "__code__", None)
     if code is None:
         return
-    names = _called(code)
-    if not names:
+    sub_programs = _generator_functions(program)
+    if not sub_programs:  # nearly always: the source, which is slow to find, is then not read
         return
-    known = inspect.getclosurevars(program)
-    for name in names:
-        found = known.nonlocals.get(name, known.globals.get(name))
-        if inspect.isgeneratorfunction(found):
+    for name in _called(code):
+        if name in sub_programs:
             raise TypeError(
                 f"the sub-program {name}(…) is called and not yielded, so its draws and costs would be lost silently. "
                 f"Write `yield from {name}(…)`."
             )
+
+
+def _generator_functions(program: Any) -> set[str]:
+    """The names of generator functions among the globals and the variables of outer functions that a program uses."""
+    code = program.__code__
+    outer = {name: program.__globals__.get(name) for name in code.co_names}
+    for name, cell in zip(code.co_freevars, program.__closure__ or ()):
+        try:
+            outer[name] = cell.cell_contents
+        except ValueError:  # a variable that the outer function assigns later
+            continue
+    return {name for name, value in outer.items() if inspect.isgeneratorfunction(value)}
 
 
 @functools.lru_cache(maxsize=256)

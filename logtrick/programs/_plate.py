@@ -12,24 +12,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from logtrick._core import checks
 from logtrick._core.calls import in_words
 from logtrick._core.kernel import limited, magic_box
-from logtrick._core.samples import Runs, over_elements
-from logtrick.programs._infos import PlateInfo, by_item
-from logtrick.programs._open import Open, Settled, log_of, sum_of
-from logtrick.programs._statements import Plate, Program, check_name, made
-from logtrick.programs._stretch import (
-    Sampled,
-    Stretch,
-    close_stretch,
-    open_stretch,
-    paid_by,
-    total_of,
-)
-from logtrick.programs._walk import begin_step
+from logtrick._core.samples import Runs
+from logtrick.programs._closing import Context, Stretch, close_stretch, total_of
+from logtrick.programs._infos import PlateInfo
+from logtrick.programs._statements import Plate, Program, check_name, common_length, made
+from logtrick.programs._waiting import Open, Record, Settled, log_of, merged, record_of, sum_of
 
 Array = jax.Array
 
@@ -60,13 +51,14 @@ def plate(
         `lt.plate` and returns y.
       xs: what the elements run over, a pytree with a leading axis of elements.
       length: the number of elements, where `xs` has none.
-      name: the first half of the names under which `aux` reports what is inside, "plate.site"; the
-        index of the plate among the program's sites unless said otherwise.
+      name: the first half of the names under which `aux` reports what is inside, "plate.site"; by
+        default the index of the plate among the program's sites.
       subsample: use only so many of the elements, chosen anew in every sample without replacement,
         and multiply their costs by N/M. Unbiased for the sum of the elements' own costs.
-      stand_in: `stand_in(ys of the others) -> y`, a pytree with a leading axis of one less than there are elements. The
-        costs after the plate are evaluated once more for each element, with this in the place of its own y, which gives
-        it a baseline from its siblings (VIMCO), below the one of its estimator over the samples.
+      stand_in: `stand_in(ys) -> y`, a replacement of one element's y, made from the ys of the others (a leading axis
+        shorter by one). The costs after the plate are evaluated once more for each element, with its y replaced, and
+        the result is the element's baseline for these costs (VIMCO); the baseline of the site's estimator, over the
+        samples, is taken of what is left.
     Returns:
       What the program yields; the yield's value is `ys`, a leading axis of the elements (of those
       used).
@@ -96,15 +88,7 @@ def plate(
             f"lt.plate(step=…) needs a generator function; got {type(step).__name__}. Write `def step(x)`."
         )
     check_name("lt.plate", name)
-    sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(xs)}
-    if length is not None:
-        sizes.add((checks.positive_int("lt.plate", "length", length),))
-    if len(sizes) != 1 or () in sizes:
-        raise ValueError(
-            f"lt.plate(xs=…) needs one leading axis of elements on every leaf, or length=…; got {sorted(sizes)}. Stack "
-            "the elements."
-        )
-    (count,) = sizes.pop()
+    count = common_length("lt.plate", "elements", xs, length, least=1)
     if subsample is not None and checks.positive_int("lt.plate", "subsample", subsample) > count:
         raise ValueError(
             f"lt.plate(subsample=…) needs at most as many as there are elements, {count}; got {subsample}. Leave it out."
@@ -133,12 +117,12 @@ class OpenPlate(Open):
     baselines: Array | None = None
 
     def settle(self, after: Array, runs: Runs) -> Settled:
-        of = Sampled(self.planned.element, None, runs, self.collect)
+        context = Context(self.planned.element, runs, self.collect)
 
         def one(element: Stretch, baseline: Array | None) -> Any:
             # sites that are not weighed make their own term of what is left above the baseline
             left = after if baseline is None else after - baseline
-            closed = close_stretch(of, element, left)
+            closed = close_stretch(context, element, left)
             return *total_of(closed), closed.weight, closed.later_losses, closed.records
 
         paid, zero, weight, loss, records = jax.vmap(one)(self.element, self.baselines)
@@ -147,13 +131,11 @@ class OpenPlate(Open):
             weight = magic_box(jnp.sum(log_of(weight)))
             for name, watched in self.limits():
                 weight = limited(name, weight, watched)
-        observed = None
+        record = Record()
         if records is not None:
-            mean = lambda a: jnp.mean(a, 0)
-            by_site = {i: jax.tree.map(mean, r.observed) for i, r in records.sites.items()}
-            observed = by_item(self.planned.items, by_site, {})
+            record = merged(record_of([records[i] for i in range(len(self.planned.items))]))
         whole = lambda part: None if part is None else jnp.sum(part)
-        return Settled(whole(paid), whole(zero), weight, whole(loss), observed)
+        return Settled(whole(paid), whole(zero), weight, whole(loss), record)
 
     def _below(self, weights: Array) -> Array | None:
         """The terms of value zero, one for each element, of what stands in: b (1 − box), b independent of its draws."""
@@ -167,54 +149,14 @@ class OpenPlate(Open):
         return terms
 
     def paid(self) -> Array | None:
-        return jax.tree.map(jnp.sum, jax.vmap(paid_by)(self.element))
+        # asked for inside of a loop only, where no site branches: there is no tail
+        of_element = lambda element: sum_of(item.paid() for item in element.items)
+        return jax.tree.map(jnp.sum, jax.vmap(of_element)(self.element))
 
     def limits(self) -> list[tuple[str, Any]]:
-        return [limit for site in self.element.sites for limit in site.limits()]
-
-    def draws(self) -> list[Any]:
-        drawn = {i: site.draws() for i, site in enumerate(self.element.sites)}
-        records = self._tail_records()
-        if records is not None:
-            drawn |= {i: record.draw for i, record in records.sites.items()}
-        return by_item(self.planned.items, drawn, {})
-
-    def costs(self) -> list[Any]:
-        inside = {i: site.costs() for i, site in enumerate(self.element.sites)}
-        paid = dict(enumerate(self.element.costs))
-        records = self._tail_records()
-        if records is not None:
-            inside |= {i: record.costs for i, record in records.sites.items()}
-            paid |= records.costs
-        return by_item(self.planned.items, inside, paid)
-
-    def _tail_records(self) -> Any:
-        tail = self.element.tail
-        return None if tail is None else tail.records
+        return [limit for item in self.element.items for limit in item.limits()]
 
 
 jax.tree_util.register_dataclass(
     OpenPlate, data_fields=["element", "baselines"], meta_fields=["planned", "collect"]
 )
-
-
-def open_plate(
-    statement: Plate, planned: PlateInfo, noises: Any, of: Sampled
-) -> tuple[Any, OpenPlate]:
-    """The plate's ys, and its elements, opened."""
-    chooser, rows = noises
-    xs = jax.tree.map(jnp.asarray, statement.xs)
-    if chooser:
-        chosen = jnp.argsort(chooser[0])[: planned.used]
-        xs = jax.tree.map(lambda a: a[chosen], xs)
-    scale = of.scale * planned.length / planned.used
-
-    def one(x: Any, rows: Any) -> tuple[Any, Stretch]:
-        element = dataclasses.replace(
-            of, structure=planned.element, noises=rows, scale=scale, element=True
-        )
-        opened = open_stretch(begin_step(statement.step, x), element)
-        return opened.reply, dataclasses.replace(opened, reply=None)
-
-    ys, elements = over_elements(one, xs, rows, count=planned.used)
-    return ys, OpenPlate(elements, planned, of.collect)

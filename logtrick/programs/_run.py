@@ -12,15 +12,18 @@ from logtrick import noise as _noise
 from logtrick._core import keys, meter
 from logtrick._core.module import holds_user_code
 from logtrick._core.samples import Runs, over_samples
+from logtrick.programs._begin import Begin
+from logtrick.programs._closing import Context, close_stretch, total_of
 from logtrick.programs._infos import Structure
-from logtrick.programs._plate import open_plate
-from logtrick.programs._records import Records
-from logtrick.programs._scan import open_loop
-from logtrick.programs._stretch import Sampled, close_stretch, open_stretch, total_of
-from logtrick.programs._walk import Running, Start
+from logtrick.programs._opening import open_stretch
+from logtrick.programs._waiting import Record, sum_of
+from logtrick.programs._walk import Running
 
 Array = jax.Array
-LARGEST_BLOCK = 2**18
+# Numbers of a site. All samples at once are the quickest up to a million numbers or so (benchmarks/goals.py), since a chunk's
+# noise is drawn twice in reverse mode; beyond that, chunks that fit into a processor's cache are, in bounded memory.
+SMALLEST_IN_CHUNKS = 2**20
+NUMBERS_OF_A_CHUNK = 2**17
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,21 +31,22 @@ class Block:
     """What a block of samples gives, a leading axis of samples on everything.
 
     Attributes:
-      totals: the costs, summed, with the derivatives of the estimate.
+      totals: the costs, summed, with the derivatives of the estimate. (From `run_all` without `collect`, in chunks, one
+        entry for each chunk.)
       losses: the adaptive losses, summed; None where nothing learns.
-      records: what the statements leave; None where it is not wanted.
+      records: what the statements leave, by their positions; None where it is not wanted.
     """
 
     totals: Array
     losses: Array | None
-    records: Records | None
+    records: dict[int, Record] | None
 
 
 jax.tree_util.register_dataclass(Block, data_fields=["totals", "losses", "records"], meta_fields=[])
 
 
 def run_block(
-    begin: Start,
+    begin: Begin,
     structure: Structure,
     noises: list[Any],
     count: int,
@@ -54,11 +58,10 @@ def run_block(
 
     def one_sample(runs: Runs, noises: list[Any]) -> Block:
         nonlocal evaluations
-        of = Sampled(structure, noises, runs, collect, open_loop, open_plate)
-        costs = close_stretch(of, open_stretch(Running(begin()), of))
+        context = Context(structure, runs, collect)
+        costs = close_stretch(context, open_stretch(Running(begin()), context, noises))
         evaluations = costs.evaluations * structure.largest_table()
-        paid, zero = total_of(costs)
-        total = paid if zero is None else (zero if paid is None else paid + zero)
+        total = sum_of(total_of(costs))
         if total is None:
             total = jnp.zeros(())
         return Block(total, costs.later_losses, costs.records)
@@ -75,15 +78,16 @@ def draw_noises(structure: Structure, key: Array, start: Any, count: int, total:
         )
     if _noise.is_injected() or holds_user_code(specs):
         return _draw_all(specs, key, start, None, count, total)
-    known, traced = (start, None) if isinstance(start, int) else (None, start)
-    return _draw_all_jitted(specs, key, traced, known, count, total)
+    if isinstance(start, int):
+        return _draw_all_jitted(specs, key, None, start, count, total)
+    return _draw_all_jitted(specs, key, start, None, count, total)
 
 
 def _draw_all(
-    specs: list[Any], key: Array, traced: Any, known: int | None, count: int, total: int
+    specs: list[Any], key: Array, traced_start: Any, start: Any, count: int, total: int
 ) -> list[Any]:
-    """Rows of the noises `specs`, the first of which has the number `known`, or `traced` where that is None."""
-    start = traced if known is None else known
+    """Rows of the noises `specs`; the first row has the number `start`, or `traced_start` where that is None."""
+    start = traced_start if start is None else start
     base, seed = keys.fold_in(key, keys.SAMPLE), jax.random.key_data(key)[0]
     alike: dict[Any, list[int]] = {}
     for i, spec in enumerate(specs):
@@ -117,7 +121,7 @@ def block_sizes(count: int, chunk: int | None) -> list[int]:
 
 
 def automatic_chunk(structure: Structure, count: int, devices: int) -> int | None:
-    """The samples of a chunk where the caller gives no `chunk_size`: None for all, or as many as make 2¹⁸ numbers per site.
+    """The samples of a chunk where the caller gives no `chunk_size`: None for all, or as many as make 2¹⁷ numbers per site.
 
     Args:
       structure: the program's.
@@ -126,17 +130,17 @@ def automatic_chunk(structure: Structure, count: int, devices: int) -> int | Non
     """
     size = max([1, *(site.size for site in structure.sites)])
     blocks = [block for _, block in structure.blocks]
-    if count * size <= LARGEST_BLOCK * devices or None in blocks:
+    if count * size < SMALLEST_IN_CHUNKS * devices or None in blocks:
         return None
     multiple = math.lcm(devices, *(block or 1 for block in blocks))
-    chunk = max(LARGEST_BLOCK * devices // size, 16)
+    chunk = max(NUMBERS_OF_A_CHUNK * devices // size, 16)
     chunk = math.ceil(chunk / multiple) * multiple
     return None if chunk >= count or count % multiple else chunk
 
 
 def run_all(
     key: Array,
-    begin: Start,
+    begin: Begin,
     structure: Structure,
     count: int,
     chunk: int | None,
@@ -158,11 +162,21 @@ def run_all(
         result, evaluations = run_block(begin, structure, noises, size, collect, start)
         return result
 
+    def mean_of_block(start: Any, size: int) -> Block:
+        result = block(start, size)
+        if collect or place is not None or result.totals.dtype.itemsize < 4:
+            return result
+        # One number for each chunk instead of one for each sample: nobody asks for more, and the memory would grow with the
+        # samples. Weighted, so that the mean over chunks is the mean over samples, whatever the size of the last one.
+        # (Not over a mesh, where each chunk would be a sum over the devices, nor in 16 bits, where it would be rounded.)
+        weight = size * (len(whole) + 1) / count
+        return dataclasses.replace(result, totals=weight * jnp.mean(result.totals)[None])
+
     if chunk is None or chunk >= count:
         result = block(0, count)
     else:
         *whole, last = block_sizes(count, chunk)
-        result = scan_blocks(block, len(whole), chunk, last)
+        result = scan_blocks(mean_of_block, len(whole), chunk, last)
     meter.report(evaluations * count, result.totals)
     return result
 
@@ -176,7 +190,8 @@ def scan_blocks(block: Any, full: int, chunk: int, rest: int) -> Any:
         body = jax.checkpoint(lambda s: block(s, chunk), prevent_cse=False)
         starts = jnp.arange(full, dtype=jnp.uint32) * jnp.uint32(chunk)
         _, stacked = lax.scan(lambda carry, s: (carry, body(s)), None, starts)
-        parts.append(jax.tree.map(lambda a: a.reshape(full * chunk, *a.shape[2:]), stacked))
+        joined = lambda a: a.reshape(full * a.shape[1], *a.shape[2:])
+        parts.append(jax.tree.map(joined, stacked))
     if rest:
         parts.append(block(full * chunk, rest))
     return parts[0] if len(parts) == 1 else jax.tree.map(lambda *a: jnp.concatenate(a), *parts)

@@ -20,38 +20,20 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from logtrick._core import checks, mesh
 from logtrick._core.calls import in_words
 from logtrick._core.kernel import limited, magic_box
-from logtrick._core.samples import Runs, in_step
-from logtrick.distributions import value_of
-from logtrick.estimators import draw
-from logtrick.programs._infos import CostInfo, KeyInfo, LoopInfo, PlateInfo
-from logtrick.programs._open import (
+from logtrick._core.samples import Runs
+from logtrick.programs._statements import Loop, Program, check_name, common_length, made
+from logtrick.programs._waiting import (
     Open,
-    OpenCost,
-    OpenKey,
     Settled,
     log_of,
-    open_site,
+    merged,
     product_of,
+    record_of,
     sum_of,
     weighed,
-    wide,
 )
-from logtrick.programs._statements import (
-    Cost,
-    FreshKey,
-    Loop,
-    Plate,
-    Program,
-    Sample,
-    check_name,
-    made,
-)
-from logtrick.programs._stretch import Sampled
-from logtrick.programs._structure import check_site
-from logtrick.programs._walk import Reader, begin_step, changed, step_result, walk
 
 Array = jax.Array
 
@@ -83,14 +65,15 @@ def scan(
       carry: the first carry, a pytree.
       xs: what the steps run over, a pytree with a leading axis of time.
       length: the number of steps, where `xs` has none.
-      name: the first half of the names under which `aux` reports what is inside, "loop.site"; the
-        index of the loop among the program's sites unless said otherwise.
+      name: the first half of the names under which `aux` reports what is inside, "loop.site"; by
+        default the index of the loop among the program's sites.
       remat: recompute the steps in reverse mode, so that memory holds the carries only.
     Returns:
       What the program yields; the yield's value is `(carry, ys)`.
     Raises:
       TypeError: the step is no generator function, or does not return `(carry, y)`.
-      ValueError: an estimator of several points inside the step.
+      ValueError: an estimator of several points inside the step; no number of steps, or one that
+        does not fit.
     References:
       Schulman, Heess, Weber & Abbeel (2015), "Gradient Estimation Using Stochastic Computation
       Graphs"; Foerster et al. (2018), "DiCE"; Mao et al. (2019), "A Baseline for Any Order Gradient
@@ -112,7 +95,8 @@ def scan(
             f"lt.scan(step=…) needs a generator function; got {type(step).__name__}. Write `def step(carry, x)`."
         )
     check_name("lt.scan", name)
-    return made(Loop(step, carry, xs, length, name, remat))
+    count = common_length("lt.scan", "steps", xs, length, least=0)
+    return made(Loop(step, carry, xs, count, name, remat))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,22 +131,14 @@ class OpenLoop(Open):
             paid = None if paid is None else limited(name, paid, watched)
             zero = None if zero is None else limited(name, zero, (zero, steps, after, watched))
             weight = None if weight is None else limited(name, weight, watched)
-        return Settled(
-            paid,
-            zero,
-            weight,
-            None if settled.loss is None else jnp.sum(settled.loss),
-            jax.tree.map(lambda a: jnp.mean(a, 0), settled.observed),
-        )
+        loss = None if settled.loss is None else jnp.sum(settled.loss)
+        record = dataclasses.replace(settled.record, observed=None)
+        if self.length:  # the mean over no steps would be nan
+            record = merged(settled.record)
+        return Settled(paid, zero, weight, loss, record)
 
     def limits(self) -> list[tuple[str, Any]]:
         return [limit for item in self.items for limit in item.limits()]
-
-    def draws(self) -> list[Any]:
-        return [item.draws() for item in self.items]
-
-    def costs(self) -> list[Any]:
-        return [item.costs() for item in self.items]
 
 
 jax.tree_util.register_dataclass(OpenLoop, data_fields=["items"], meta_fields=["length"])
@@ -174,7 +150,7 @@ def _settle_step(items: list[Any], after: Array, runs: Runs) -> Settled:
     for item in reversed(items):
         own = item.paid()
         to_go.append(to_go[-1] if own is None else to_go[-1] + own)
-    paid, zero, losses, observed = [], [], [], []
+    paid, zero, losses, records = [], [], [], []
     weight: Any = None
     for item, left in zip(items, reversed(to_go[:-1])):
         settled = item.settle(left, runs)
@@ -182,74 +158,8 @@ def _settle_step(items: list[Any], after: Array, runs: Runs) -> Settled:
         zero.append(weighed(settled.zero, weight))
         weight = product_of([weight, settled.weight])
         losses.append(settled.loss)
-        observed.append(settled.observed)
-    return Settled(sum_of(paid), sum_of(zero), weight, sum_of(losses), observed)
-
-
-class _StepOpener(Reader):
-    """Reads a step: its draws and costs, in the order of its statements."""
-
-    def __init__(self, planned: LoopInfo, noises: Any, of: Sampled) -> None:
-        self.planned, self.of = planned.items, of
-        self.noises = iter(noises)
-        self.items: list[Open] = []
-
-    def _next(self, kind: type, what: str) -> Any:
-        planned = self.planned[len(self.items)] if len(self.items) < len(self.planned) else None
-        if not isinstance(planned, kind):
-            raise changed(f"{what} in a loop")
-        return planned
-
-    def cost(self, statement: Cost) -> None:
-        self._next(CostInfo, "costs")
-        value = wide(checks.scalar_cost("lt.cost", statement.value))
-        self.items.append(OpenCost(value if self.of.scale == 1 else value * self.of.scale))
-
-    def fresh_key(self, statement: FreshKey) -> Any:
-        self._next(KeyInfo, "keys")
-        self.items.append(OpenKey())
-        return next(self.noises)
-
-    def loop(self, statement: Loop) -> Any:
-        planned = self._next(LoopInfo, "loops")
-        reply, opened = open_loop(statement, planned, next(self.noises), self.of)
-        self.items.append(opened)
-        return reply
-
-    def plate(self, statement: Plate) -> Any:
-        planned = self._next(PlateInfo, "plates")
-        reply, opened = self.of.open_plate(statement, planned, next(self.noises), self.of)
-        self.items.append(opened)
-        return reply
-
-    def sample(self, statement: Sample) -> Any:
-        planned = check_site(statement, self._next(object, "sites"))
-        points = draw(statement.estimator, next(self.noises), statement.dist)
-        self.items.append(open_site(points, statement.estimator, planned.estimator))
-        return value_of(points.x)
-
-
-def open_loop(statement: Loop, planned: LoopInfo, noises: Any, of: Sampled) -> tuple[Any, OpenLoop]:
-    """The loop's (carry, ys), and its steps, opened."""
-
-    def body(carry: Any, x: Any) -> tuple[Any, Any]:
-        number, x, rows = x
-
-        def step() -> tuple[Any, Any]:
-            opener = _StepOpener(planned, rows, of)
-            after, y = step_result(walk(begin_step(statement.step, carry, x), opener))
-            if len(opener.items) != len(planned.items):
-                raise changed("items in a loop")
-            return after, (y, opener.items)
-
-        return in_step(number, step) if of.structure.nests else step()
-
-    body = jax.checkpoint(body, prevent_cse=False) if statement.remat else body
-    numbers = jnp.arange(planned.length, dtype=jnp.uint32)
-    carry, (ys, items) = mesh.scan_varying(
-        body, statement.carry, (numbers, statement.xs, noises), planned.length
-    )
-    return (carry, ys), OpenLoop(items, planned.length)
+        records.append(settled.record)
+    return Settled(sum_of(paid), sum_of(zero), weight, sum_of(losses), record_of(records))
 
 
 def _sums_before(values: Array) -> Array:

@@ -3,17 +3,16 @@
 The score of every factor is then multiplied with the terms of all others, which are noise to it: the variance is about N
 times what it need be. `lt.plate`, or `jax.vmap` of `lt.expect`, gives each factor its own term.
 
-One pass over the jaxpr gives each value one of three kinds: LOCAL, a vector whose entry i depends on entry i of the draw
-alone; SUM, a number that is linear in such entries; MIXED, everything else that depends on the draw. What is not in the
-table does not depend on it. Unknown equations mix.
+One pass over the jaxpr, by `dependencies`, gives each value that depends on the draw one of three kinds: LOCAL, a vector
+whose entry i depends on entry i of the draw alone; SUM, a number that is linear in such entries; MIXED, everything else.
+Unknown equations mix.
 """
 
+import functools
 from typing import Any
 
-from jax.extend import core
-
 from logtrick.estimators import ARM, ARMS, DisARM, ScoreFunction
-from logtrick.programs._credit import marked
+from logtrick.programs._credit import called, dependencies, marked
 from logtrick.programs._infos import SiteInfo, Structure
 
 _OF_WHOLE_COSTS = (ScoreFunction, ARM, DisARM, ARMS)
@@ -63,46 +62,40 @@ def separable_sites(structure: Structure) -> list[str]:
     return found
 
 
-def kinds(jaxpr: Any, site: int, inputs: tuple[str | None, ...] = ()) -> list[str | None]:
+def kinds(jaxpr: Any, site: int) -> list[str | None]:
     """For each output of a jaxpr, how it depends on the draw of a site; None where it does not.
 
     Args:
       jaxpr: an abstract run, its draws marked.
       site: the site's number.
-      inputs: the kinds of the jaxpr's inputs.
     """
-    env: dict[Any, str] = {v: k for v, k in zip(jaxpr.invars, inputs) if k is not None}
-    read = lambda v: None if isinstance(v, core.Literal) else env.get(v)
-    for eqn in jaxpr.eqns:
-        ins = [read(v) for v in eqn.invars]
-        outs = zip(eqn.outvars, _through(eqn, ins, site))
-        env.update({v: kind for v, kind in outs if kind is not None})
-    return [read(v) for v in jaxpr.outvars]
+    found: Any = dependencies(jaxpr, [], functools.partial(_labels, site))
+    return [_kind(labels) for labels in found]
 
 
-def _through(eqn: Any, ins: list[str | None], site: int) -> list[str | None]:
-    """The kinds of an equation's outputs."""
-    if marked(eqn) == (site,):
-        return [LOCAL if eqn.outvars[0].aval.ndim == 1 else MIXED]
-    inner = _inside(eqn)
-    if inner is not None:
-        return kinds(inner, site, tuple(ins))
-    if not eqn.outvars or all(kind is None for kind in ins):  # a print of the draw returns nothing
-        return [None] * len(eqn.outvars)
-    return [_rule(eqn, ins)] * len(eqn.outvars)
+def _labels(site: int, eqn: Any, ins: Any, outs: Any) -> Any:
+    """The kinds of an equation's outputs, each a set of one or none; a `refine` of `dependencies`."""
+    draw = marked(eqn)
+    if draw == (site,):
+        return [frozenset({LOCAL if eqn.outvars[0].aval.ndim == 1 else MIXED})]
+    if draw is None and called(eqn) is not None:
+        return outs
+    if any(ins):
+        return [frozenset({_rule(eqn, [_kind(labels) for labels in ins])})] * len(outs)
+    if draw is not None:
+        return [frozenset()]
+    return [frozenset({MIXED}) if labels else labels for labels in outs]  # by hidden state
 
 
-def _inside(eqn: Any) -> Any:
-    """The jaxpr that an equation calls once with its own inputs; None where there is none."""
-    for key in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-        found = eqn.params.get(key)
-        found = getattr(found, "jaxpr", found)
-        if hasattr(found, "eqns") and len(found.invars) == len(eqn.invars):
-            return found if eqn.primitive.name not in ("scan", "while") else None
-    return None
+def _kind(labels: frozenset[str]) -> str | None:
+    """The kind that a set of them comes to."""
+    return MIXED if len(labels) > 1 else next(iter(labels), None)
 
 
 def _rule(eqn: Any, ins: list[str | None]) -> str:
+    """The kind of the outputs of an equation some of whose inputs depend on the draw."""
+    if not eqn.outvars:  # a print of the draw returns nothing
+        return MIXED
     name, out = eqn.primitive.name, eqn.outvars[0].aval
     used = [kind for kind in ins if kind is not None]
     if MIXED in used:

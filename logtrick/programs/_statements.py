@@ -1,26 +1,26 @@
 """What a program yields: draws, costs, loops over time, plates of independent elements, keys."""
 
-import contextlib
 import contextvars
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import jax
+import numpy as np
 
 from logtrick._core import checks
 from logtrick._core.calls import described, in_words
 from logtrick._core.compat import is_key
+from logtrick._core.samples import SampleAxis, under_name
 from logtrick._core.show import short
 from logtrick.baselines import Baseline
 from logtrick.distributions import Distribution
 from logtrick.estimators import Estimator, ScoreFunction
 
 Program = Callable[..., Generator[Any, Any, Any]]
-_DEFAULT = (
-    ScoreFunction()
-)  # one object for all sites: it is then known to be the one that the abstract run saw
+# One object for all sites: so it is known to be the estimator that the abstract run saw.
+_DEFAULT = ScoreFunction()
 
-# What the program that is running has made, to find at its end what it forgot to yield.
+# The statements that the running program has made. At its end one of them that was not yielded is an error.
 MADE: contextvars.ContextVar[list["Statement"] | None] = contextvars.ContextVar(
     "logtrick_made", default=None
 )
@@ -69,31 +69,33 @@ class Sample(Statement):
     def __init__(self, dist: Distribution, estimator: Estimator, name: str | None) -> None:
         replace = _REPLACE.get()
         self.dist = dist
-        self.estimator = estimator if replace is None else replace(dist)
+        self.estimator = estimator if replace is None else replace(dist, estimator)
         self.name = name
 
     def read(self, reader: Any) -> Any:
         return reader.sample(self)
 
 
-_REPLACE: contextvars.ContextVar[Callable[[Distribution], Estimator] | None] = (
-    contextvars.ContextVar("logtrick_replaced_estimators", default=None)
+Replace = Callable[[Distribution, Estimator], Estimator]
+_REPLACE: contextvars.ContextVar[Replace | None] = contextvars.ContextVar(
+    "logtrick_replaced_estimators", default=None
 )
 
 
-@contextlib.contextmanager
-def estimators_replaced(by: Callable[[Distribution], Estimator]) -> Iterator[None]:
-    """Every site that is traced inside has the estimator `by(dist)` in the place of its own.
+def with_estimators(by: Replace, run: Callable[[], jax.Array]) -> jax.Array:
+    """`run()`, in which every site has the estimator `by(dist, own)` in the place of its own.
 
-    JAX keeps the traces of inner `jit`s, by function and by the settings that tracing depends on. A setting that hardly
-    anybody uses, and that lowers no precision, is made inside, so that functions traced before are traced anew, and traces
-    with replaced estimators are not run later.
+    JAX keeps the traces of jitted functions, and one that `run` calls may have been traced before, with its own estimators.
+    So `run` is traced under a name that is new in each call, on which these caches depend: nothing is found there, and
+    nothing that is traced inside is found later.
+
+    Args:
+      by: gives the estimator of a site; what it raises comes out of `run`.
+      run: returns an array.
     """
-    used = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]  # made at run time
     token = _REPLACE.set(by)
     try:
-        with jax.default_matmul_precision("float32" if used == "high" else "high"):
-            yield
+        return under_name(SampleAxis(), run)
     finally:
         _REPLACE.reset(token)
 
@@ -138,7 +140,7 @@ class Loop(Statement):
         step: Program,
         carry: Any,
         xs: Any,
-        length: int | None,
+        length: int,
         name: str | None,
         remat: bool,
     ) -> None:
@@ -150,7 +152,7 @@ class Loop(Statement):
 
 
 class Plate(Statement):
-    """Independent elements: the program of one of them, what they run over, how many of them are used."""
+    """Independent elements: the program of one of them, what they run over, how many there are and how many are used."""
 
     called = "plate"
 
@@ -196,8 +198,8 @@ def sample(
 
     Args:
       dist: the distribution of ONE draw; its parameters may depend on earlier draws.
-      estimator: how its gradient is estimated, `lt.ScoreFunction()` unless said otherwise.
-      name: the key under which `aux` reports the site; its index unless said otherwise.
+      estimator: how its gradient is estimated; by default `lt.ScoreFunction()`.
+      name: the key under which `aux` reports the site; by default its index.
     Returns:
       What the program yields; the yield's value is the draw.
     Raises:
@@ -224,7 +226,7 @@ def cost(value: Any, name: str | None = None) -> Cost:
 
     Args:
       value: a real scalar.
-      name: the key under which `aux` reports it; its index unless said otherwise.
+      name: the key under which `aux` reports it; by default its index.
     Returns:
       What the program yields.
     Raises:
@@ -243,8 +245,8 @@ def fresh_key() -> FreshKey:
     """A PRNG key, to be yielded by a program: `key = yield lt.fresh_key()`.
 
     Each sample gets a key of its own (in a loop each step, in a plate each element), for a cost
-    that is itself random. What is drawn from it by hand is not differentiated through: yield
-    `lt.sample` for draws that depend on parameters.
+    that is itself random, such as a nested `lt.expect`. Draws that are made from it by hand have no
+    score: yield `lt.sample` for draws that depend on parameters.
 
     Returns:
       What the program yields; the yield's value is a typed key.
@@ -259,6 +261,21 @@ def fresh_key() -> FreshKey:
       1.4
     """
     return made(FreshKey())
+
+
+def common_length(where: str, of: str, xs: Any, length: Any, least: int) -> int:
+    """How many elements or steps there are: the leading axis that all leaves of `xs` have, or `length`."""
+    sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(xs)}
+    if length is not None:
+        sizes.add((checks.positive_int(where, "length", length, least),))
+    if len(sizes) != 1 or () in sizes:
+        raise ValueError(
+            f"{where}(xs=…) needs one leading axis of {of} on every leaf, or length=…; got {sorted(sizes)}. Stack the {of}."
+        )
+    ((count,),) = sizes
+    if count < least:
+        raise ValueError(f"{where}(xs=…) needs at least {least} of the {of}; got {count}.")
+    return count
 
 
 def check_distribution(where: str, dist: Any) -> None:

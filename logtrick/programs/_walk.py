@@ -1,14 +1,14 @@
 """The one walk over a program: run its generator, hand each statement to a reader, send the reader's reply back."""
 
 import inspect
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from typing import Any
 
 import jax
 
 from logtrick._core.calls import described
 from logtrick._core.tracing import TRACED_ERRORS, explain_tracing
-from logtrick.programs._lost import check_sub_programs
+from logtrick.programs._begin import start
 from logtrick.programs._statements import (
     MADE,
     Cost,
@@ -20,8 +20,6 @@ from logtrick.programs._statements import (
     Statement,
     WholeCost,
 )
-
-Start = Callable[[], Generator[Any, Any, Any]]
 
 
 class Reader:
@@ -117,36 +115,6 @@ def walk(running: Running, reader: Reader, reply: Any = None) -> Any:
         if running.ended:  # the reader has read the rest itself
             break
     return running.value
-
-
-def start(program: Any, args: tuple[Any, ...]) -> Start:
-    """A function that starts the program anew."""
-    if inspect.isgenerator(program):
-        raise TypeError(
-            "a program is run several times; got a running generator. Pass the generator function itself."
-        )
-    if not callable(program):
-        raise TypeError(
-            f"a program is a generator function; got {type(program).__name__}. Write `def program(): yield …`."
-        )
-
-    check_sub_programs(program)
-
-    def begin() -> Generator[Any, Any, Any]:
-        running = program(*args)
-        if not inspect.isgenerator(running):
-            raise TypeError(
-                "a program is a generator function that yields lt.sample(…) and lt.cost(…); got one that returned "
-                f"{type(running).__name__}. Write `x = yield lt.sample(…)` and `yield lt.cost(…)`."
-            )
-        if inspect.getgeneratorstate(running) != inspect.GEN_CREATED:
-            raise TypeError(
-                "a program is run several times; got one that returned a generator already begun. Return a new one each "
-                "time: pass the generator function itself."
-            )
-        return running
-
-    return begin
 
 
 def begin_step(step: Program, *args: Any) -> Running:

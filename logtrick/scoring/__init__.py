@@ -1,4 +1,4 @@
-"""The score: by itself, per draw, and as the Fisher matrix."""
+"""The score of one draw, the scores of many draws as a lazy matrix, and the Fisher matrix made of them."""
 
 from logtrick.scoring._fisher import (
     Fisher as Fisher,

@@ -16,7 +16,7 @@ Array = jax.Array
 
 
 class Scores(Module):
-    """The matrix S of scores, Sᵢ = ∇_θ log p_θ(xᵢ), one row a draw, never formed unless asked; made by `lt.scores`.
+    """The matrix S of scores, Sᵢ = ∇_θ log p_θ(xᵢ), one row per draw, formed only by `dense`; made by `lt.scores`.
 
     With `centered`, Sᵢ − mean S: what an unnormalized log density needs, since ∇log Z is that mean.
 
@@ -84,29 +84,36 @@ class Scores(Module):
         u = jnp.asarray(u)
         if u.shape != (self.count,):
             raise ValueError(
-                f"Scores.rmatvec(u=…) needs shape ({self.count},), a number a draw; got {u.shape}."
+                f"Scores.rmatvec(u=…) needs shape ({self.count},), one number per draw; got {u.shape}."
             )
 
         def chunk(total: Any, xs: Any) -> tuple[Any, None]:
             x, u = xs
             values, pull = jax.vjp(lambda p: self._log_probs(p, x), self.params)
-            return jax.tree.map(
-                jnp.add, total, pull(alike(u.astype(values.dtype), values)[0])[0]
-            ), None
+            cotangent, _ = alike(u.astype(values.dtype), values)
+            (part,) = pull(cotangent)
+            return jax.tree.map(lambda t, g: t + g.astype(t.dtype), total, part), None
 
-        zero = jax.tree.map(jnp.zeros_like, self.params)
-        return self._by_chunks(chunk, zero, (self.samples, self._center(u)))[0]
+        # the chunks are added up in float32: a sum in bfloat16 stops growing at 256 times a term
+        zero = _wide(jax.tree.map(jnp.zeros_like, self.params))
+        total, _ = self._by_chunks(chunk, zero, (self.samples, self._center(u)))
+        return self._like_params(total)
 
     def gram(self) -> Array:
-        """S Sᵀ, shape (n, n), a row at a time: memory n² and one gradient."""
+        """S Sᵀ, shape (n, n), computed row by row: memory for n² numbers and one gradient."""
         return jax.lax.map(lambda e: self.matvec(self.rmatvec(e)), jnp.eye(self.count))
 
     def dense(self) -> Array:
-        """S itself, shape (n, P), the parameters flattened as `ravel_pytree` does. This is what the rest avoids."""
+        """S itself, shape (n, P), the parameters flattened as `ravel_pytree` does; the other methods do not form it."""
         flat, tree = ravel_pytree(self.params)
         one = jax.grad(lambda p, x: checks.scalar_log_prob("lt.scores", self.log_prob(tree(p), x)))
         rows = jax.vmap(one, (None, 0))(flat, self.samples)
         return rows - rows.mean(0, keepdims=True) if self.centered else rows
+
+
+def _wide(tree: Any) -> Any:
+    """The leaves in at least float32."""
+    return jax.tree.map(lambda a: a.astype(jnp.promote_types(a.dtype, jnp.float32)), tree)
 
 
 @in_words("lt.scores")
@@ -141,9 +148,11 @@ def scores(
     if chunk_size is not None:
         checks.positive_int("lt.scores", "chunk_size", chunk_size)
     samples = jax.tree.map(jnp.asarray, samples)
-    if len({leaf.shape[:1] for leaf in jax.tree.leaves(samples)} - {()}) != 1:
+    sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(samples)}
+    if len(sizes) != 1 or sizes & {(), (0,)}:
         raise ValueError(
-            "lt.scores(samples=…) needs one leading axis (n,) common to every leaf. Stack the draws."
+            "lt.scores(samples=…) needs one leading axis (n,) common to every leaf, n at least 1; got "
+            f"{sorted(sizes)}. Stack the draws."
         )
     params = jax.tree.map(jnp.asarray, params)
     one = jax.tree.map(lambda a: a[0], samples)
@@ -154,7 +163,7 @@ def scores(
 
 
 class Fisher(Module):
-    """The (damped) Fisher matrix F = Σᵢ wᵢ Sᵢ Sᵢᵀ + λ I, never formed unless asked; made by `lt.fisher`.
+    """The (damped) Fisher matrix F = Σᵢ wᵢ Sᵢ Sᵢᵀ + λ I, formed only by `dense`; made by `lt.fisher`.
 
     Args:
       scores: S, as a lazy matrix.
@@ -173,26 +182,24 @@ class Fisher(Module):
 
     def matvec(self, v: Any) -> Any:
         """F v, a pytree like the parameters: one forward-mode and one reverse-mode product."""
-        return self._product(v, self.damping)
-
-    def _product(self, v: Any, damping: Any) -> Any:
-        new = self.scores.rmatvec(self.weights * self.scores.matvec(v))
-        return jax.tree.map(lambda a, b: a + damping * b, new, v)
+        product = self.scores.rmatvec(self.weights * self.scores.matvec(v))
+        damped = jax.tree.map(lambda a, b: a + self.damping * b, product, v)
+        return self.scores._like_params(damped)
 
     def solve(self, g: Any, *, tolerance: float = 1e-6, max_steps: int | None = None) -> Any:
         """F⁻¹ g, the natural gradient where g is the gradient, by conjugate gradients.
 
-        (Not inside a `shard_map` that checks what varies: `jax.scipy.sparse.linalg.cg` is not
-        written for it.)
+        Inside `jax.shard_map` it needs `check_vma=False`, as `jax.scipy.sparse.linalg.cg` does.
 
         Args:
           g: a pytree like the parameters.
           tolerance: the residual's norm, relative to that of g.
-          max_steps: of conjugate gradients; ten times the number of parameters unless said
-            otherwise.
+          max_steps: how many steps at most; by default ten times the number of parameters.
         """
-        g = self.scores._like_params(g)
-        return jax.scipy.sparse.linalg.cg(self.matvec, g, tol=tolerance, maxiter=max_steps)[0]
+        g = _wide(self.scores._like_params(g))
+        product = lambda v: _wide(self.matvec(v))
+        solution, _ = jax.scipy.sparse.linalg.cg(product, g, tol=tolerance, maxiter=max_steps)
+        return self.scores._like_params(solution)
 
     def solve_by_draws(self, g: Any) -> Any:
         """F⁻¹ g through the draws × draws kernel: (g − Sᵀ √W (λ I + √W S Sᵀ √W)⁻¹ √W S g) / λ, exact for any λ > 0.
@@ -212,7 +219,7 @@ class Fisher(Module):
         )
         inner = jax.scipy.linalg.solve(kernel, root * self.scores.matvec(g), assume_a="pos")
         back = self.scores.rmatvec(root * inner)
-        return jax.tree.map(lambda a, b: (a - b) / damping, g, back)
+        return self.scores._like_params(jax.tree.map(lambda a, b: (a - b) / damping, g, back))
 
     def dense(self) -> Array:
         """F itself, shape (P, P), the parameters flattened as `ravel_pytree` does."""
@@ -231,11 +238,11 @@ def fisher(
     damping: Any = 0.0,
     chunk_size: int | None = None,
 ) -> Fisher:
-    """The Fisher matrix by draws, as a lazy matrix: matvec, solve (natural gradients), dense.
+    """The Fisher matrix estimated from draws, as a lazy matrix: matvec, solve (natural gradients), dense.
 
-    F = E_{x∼p_θ}[∇log p ∇log pᵀ] ≈ Σᵢ wᵢ Sᵢ Sᵢᵀ + λ I, wᵢ = 1/n unless given. Of an unnormalized
-    log density with `centered` (the quantum geometric tensor of variational Monte Carlo). A natural
-    gradient is `lt.fisher(log_prob, params, x, damping=1e-3).solve(gradient)`.
+    F = E_{x∼p_θ}[∇log p ∇log pᵀ] ≈ Σᵢ wᵢ Sᵢ Sᵢᵀ + λ I, wᵢ = 1/n unless given. With `centered`
+    the log density need not be normalized (the quantum geometric tensor of variational Monte
+    Carlo). A natural gradient is `lt.fisher(log_prob, params, x, damping=1e-3).solve(gradient)`.
 
     Args:
       log_prob: `log_prob(params, x) -> scalar` of one draw.
@@ -248,8 +255,8 @@ def fisher(
     Returns:
       A `Fisher`.
     Raises:
-      ValueError: as `lt.scores`; weights of another shape, or with `centered`; a negative
-        `damping`.
+      ValueError: as `lt.scores`; weights of another shape, that do not sum to 1, or with
+        `centered`; a negative `damping`.
     References:
       Amari (1998), "Natural Gradient Works Efficiently in Learning"; Sorella (1998), "Green
       Function Monte Carlo with Stochastic Reconfiguration"; Chen & Heyl (2024), "Empowering deep
@@ -262,13 +269,16 @@ def fisher(
       2.5
     """
     s = scores(log_prob, params, samples, centered=centered, chunk_size=chunk_size)
-    if weights is None:
-        w = jnp.full(s.count, 1.0 / s.count)
-    else:
-        w = jnp.asarray(weights)
+    w = jnp.full(s.count, 1.0 / s.count) if weights is None else jnp.asarray(weights)
+    if weights is not None:
         if w.shape != (s.count,) or centered:
             raise ValueError(
                 f"lt.fisher(weights=…) needs shape ({s.count},), and centered=False; got {w.shape} and centered={centered}."
+            )
+        known = checks.concrete(w)
+        if known is not None and not abs(known.sum() - 1) < 1e-3:
+            raise ValueError(
+                f"lt.fisher(weights=…) needs weights that sum to 1; got a sum of {known.sum():.6g}. Divide by it."
             )
     damping = checks.require(
         "lt.fisher",

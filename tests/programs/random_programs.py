@@ -1,4 +1,4 @@
-"""Random programs of sites, plates, loops, conditionals and nested expectations, and their exact expectations.
+"""Random programs of sites, plates, loops, conditionals, keys and nested expectations, and their exact expectations.
 
 A program is a list of statements, tuples whose first entry says what they are. `run` is the program for the library, `exact`
 sums over all outcomes, one statement after another, and uses nothing of the library.
@@ -22,15 +22,14 @@ ONE_POINT = (
     lt.ScoreFunction(lt.OptimalBaseline()),
     lt.ScoreFunction(lt.ConstantBaseline(0.7)),
 )
-SEVERAL_POINTS = (
-    lt.Enumerate(),
+SEVERAL_POINTS = (lt.Enumerate(), lt.UnorderedSet(2), lt.MeasureValued())
+SEVERAL_POINTS_OF_BITS = (
     lt.DisARM(),
-    lt.UnorderedSet(2),
-    lt.MeasureValued(),
-    lt.LocalExpectation(),
     lt.ARM(),
+    lt.LocalExpectation(),
+    lt.DoubleCV(),
+    lt.ScoreFunction(lt.MuProp()),
 )
-OF_BITS = (lt.DisARM, lt.ARM, lt.LocalExpectation)
 
 
 class Author:
@@ -54,32 +53,36 @@ class Author:
         if kind < 0.45 and self.left >= 1:
             self.left -= 1
             return self._site(scope, in_loop)
-        if kind < 0.72 and depth < 2 and self.left >= 2 and not (in_loop and kind < 0.6):
-            return self._repeated("plate" if kind < 0.6 else "scan", scope, depth)
+        if kind < 0.72 and depth < 2 and self.left >= 2:
+            return self._repeated("plate" if kind < 0.6 else "scan", scope, depth, in_loop)
         if kind < 0.8 and depth == 0 and self.left >= 1:
             self.left -= 1
             estimator = self.random.choice([lt.Enumerate(), lt.ScoreFunction()])
             return "nested", estimator, self._linear(scope), self._linear(scope)
         form = self.random.choice(["plain", "square", "product", "cond", "scan"])
-        return "cost", form, self._linear(scope), self._linear(scope)
+        kind = "cost" if self.random.random() < 0.8 else "noisy"
+        return kind, form, self._linear(scope), self._linear(scope)
 
     def _site(self, scope: list[str], in_loop: bool) -> Any:
-        estimator = self.random.choice(ONE_POINT if in_loop else ONE_POINT + SEVERAL_POINTS)
-        bits = isinstance(estimator, OF_BITS) or self.random.random() < 0.67
+        several = () if in_loop else SEVERAL_POINTS + SEVERAL_POINTS_OF_BITS
+        estimator = self.random.choice(ONE_POINT + several)
+        bits = _is_among(estimator, SEVERAL_POINTS_OF_BITS) or self.random.random() < 0.67
         return "site", self._named(scope), estimator, self._linear(scope[:-1]), bits
 
-    def _repeated(self, kind: str, scope: list[str], depth: int) -> Any:
+    def _repeated(self, kind: str, scope: list[str], depth: int, in_loop: bool) -> Any:
         available = self.left
-        self.left = 1  # in every element or step
+        self.left = own = min(2, available // 2)  # in every element or step
         inner = [*scope, "element", *(["carry"] if kind == "scan" else [])]
-        body = self.statements(inner, depth + 1, in_loop=kind == "scan")
-        self.left = available - 2 * (1 - self.left)
+        body = self.statements(inner, depth + 1, in_loop or kind == "scan")
+        self.left = available - 2 * (own - self.left)
         # costs after a plate may not depend on sites of several points in its elements
-        used = all(s[0] != "site" or isinstance(s[2], lt.ScoreFunction) for s in body)
-        name = self._named(scope)
-        if kind == "plate" and not used:
-            scope.pop()
-        return kind, name, body, next((s[1] for s in body if s[0] == "site"), "element")
+        sites = [s for s in body if s[0] == "site"]
+        if kind == "plate" and not all(_is_among(s[2], ONE_POINT) for s in sites):
+            sites = []
+        if kind == "plate" and not sites and self.random.random() < 0.3:
+            # a cost after the plate would see the elements that are used, without their factor N/M
+            return "some elements", self._named([]), body, "element"
+        return kind, self._named(scope), body, sites[0][1] if sites else "element"
 
     def _named(self, scope: list[str]) -> str:
         self.count += 1
@@ -90,6 +93,10 @@ class Author:
         chosen = self.random.sample(scope, min(len(scope), self.random.randint(0, 3)))
         weights = [(name, round(self.random.uniform(-1.5, 1.5), 2)) for name in chosen]
         return weights, self.random.randint(0, 3), round(self.random.uniform(-1, 1), 2)
+
+
+def _is_among(estimator: Any, estimators: tuple[Any, ...]) -> bool:
+    return any(estimator is other for other in estimators)
 
 
 def linear(form: Linear, values: dict[str, Any], theta: jax.Array) -> Any:
@@ -124,9 +131,11 @@ def run(
             at = linear(form, values, theta)
             dist = lt.Bernoulli(at) if bits else lt.Categorical(logits(at))
             values[name] = 1.0 * (yield lt.sample(dist, estimator))
-        elif kind == "cost":
+        elif kind in ("cost", "noisy"):
             form, a, b = rest
-            yield lt.cost(cost_of(form, linear(a, values, theta), linear(b, values, theta)))
+            noise = jax.random.normal((yield lt.fresh_key())) if kind == "noisy" else 0.0
+            cost = cost_of(form, linear(a, values, theta), linear(b, values, theta))
+            yield lt.cost(cost * (1.0 + noise))
         elif kind == "nested":
             estimator, a, b = rest
             dist, factor = lt.Bernoulli(linear(a, values, theta)), linear(b, values, theta)
@@ -145,14 +154,15 @@ def _repeat(
 
     def element(x: Any) -> Generator[Any, Any, Any]:
         inner = yield from run(body, values | {"element": x}, theta, key)
-        return inner[result]
+        return inner[result] * theta[2]
 
     def step(carry: Any, x: Any) -> Generator[Any, Any, Any]:
         inner = yield from run(body, values | {"element": x, "carry": carry}, theta, key)
         return 0.5 * carry + inner[result], None
 
-    if kind == "plate":
-        return (yield lt.plate(element, jnp.array(ELEMENTS))).sum()
+    if kind != "scan":
+        used = 1 if kind == "some elements" else None
+        return (yield lt.plate(element, jnp.array(ELEMENTS), subsample=used)).sum()
     return (yield lt.scan(step, jnp.array(START), jnp.array(ELEMENTS)))[0]
 
 
@@ -170,7 +180,7 @@ def exact(
         p = jnp.stack([jax.nn.sigmoid(-at), jax.nn.sigmoid(at)]) if bits else None
         p = jax.nn.softmax(logits(at)) if p is None else p
         return sum(p[i] * on(values | {name: float(i)}) for i in range(p.shape[0]))
-    if kind == "cost":
+    if kind in ("cost", "noisy"):
         form, a, b = rest
         return cost_of(form, linear(a, values, theta), linear(b, values, theta)) + on(values)
     if kind == "nested":
@@ -182,8 +192,12 @@ def exact(
     def turn(i: int, total: Any) -> Any:
         if i == len(ELEMENTS):
             return on(values | {name: total})
-        inside = values | {"element": ELEMENTS[i], "carry": total}
-        before = total if kind == "plate" else 0.5 * total
-        return exact(body, inside, theta, lambda inner: turn(i + 1, before + inner[result]))
+        inside = values | {"element": ELEMENTS[i]}
+        if kind == "scan":
+            inside["carry"] = total
+            after = lambda inner: 0.5 * total + inner[result]
+        else:
+            after = lambda inner: total + inner[result] * theta[2]
+        return exact(body, inside, theta, lambda inner: turn(i + 1, after(inner)))
 
-    return turn(0, 0.0 if kind == "plate" else START)
+    return turn(0, START if kind == "scan" else 0.0)

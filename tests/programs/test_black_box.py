@@ -215,12 +215,25 @@ def _traceback(error):
         (lambda x: "a", {}, "needs real numbers"),
         (lambda x: 1.0, {"dtype": np.float32}, r"returned float64; needs float32. Pass dtype=…"),
         (lambda x: 1e300, {}, r"returned 1e\+300, too large for float32"),
+        (
+            lambda x: np.int64(2**40),
+            {"dtype": np.int64},
+            "returned 1099511627776, too large for int32",
+        ),
     ],
 )
 def test_fault_49_shapes_and_dtypes(f, how, match):
     box = lt.black_box(f, **how)
     with pytest.raises(lt.BlackBoxError, match=match):
         lt.expect(KEY, box, COIN_1)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
+def test_a_declared_dtype_of_64_bits_is_that_of_the_host(dtype):
+    """Under jit as without: JAX rounds it to 32 bits, unless double precision is switched on."""
+    f = lt.black_box(lambda x: dtype(3 * x), dtype=dtype)
+    for run in (f, jax.jit(f), lambda x: jax.vmap(f)(x[None])[0]):
+        assert run(jnp.float32(2.0)) == 6 and run(jnp.float32(2.0)).dtype.itemsize == 4
 
 
 def test_fault_51_fresh_calls_under_jit():
@@ -234,7 +247,7 @@ def test_fault_51_fresh_calls_under_jit():
     assert [f(0.1).item(), f(0.1).item()] == [1.0, 2.0]
 
 
-def test_arguments():
+def test_wrong_arguments_are_refused():
     with pytest.raises(TypeError, match=r"lt.black_box\(f=…\) needs a function; got float"):
         lt.black_box(1.0)
     with pytest.raises(TypeError, match=r"lt.black_box\(result_shape=…\) needs a tuple of ints"):

@@ -88,7 +88,7 @@ def test_discontinuities_are_seen(name):
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
-def test_continuous_functions_are_not(name):
+def test_continuous_functions_give_no_warning(name):
     assert warnings(CONTINUOUS[name]) == ()
 
 
@@ -116,6 +116,19 @@ def test_not_through_a_later_sampler():
 
     assert lt.explain(program, False).warnings == ()
     assert len(lt.explain(program, True).warnings) == 1
+
+
+def test_keys_of_a_cost_are_no_sites():
+    """A key draws too; the sites after it are those that are named, and a cost that is random by a key is not called idle."""
+
+    def program():
+        key = yield lt.fresh_key()
+        z = yield lt.sample(lt.Normal(0.0, 1.0), lt.Pathwise(), name="z")
+        yield lt.cost(jnp.floor(z))
+        yield lt.cost(jax.random.normal(key))
+
+    (found,) = lt.explain(program).warnings
+    assert "cost 0 depends on the draw of 'z' through a discontinuity (floor)" in found
 
 
 def test_what_adds_nothing():
@@ -194,7 +207,7 @@ def test_discontinuities_from_the_steps_of_a_loop(where):
     assert walk(step, after, lt.ScoreFunction()) == ()
 
 
-def test_smooth_loops_are_not():
+def test_smooth_loops_give_no_warning():
     assert (
         walk(
             lambda z, c: (jax.nn.relu(z) * c, jnp.tanh(z) + c),
@@ -204,7 +217,7 @@ def test_smooth_loops_are_not():
     )
 
 
-def test_a_jump_is_no_matter_of_what_is_paid_elsewhere():
+def test_a_jump_concerns_only_the_costs_that_depend_on_it():
     """The step's cost jumps; what the loop hands on does not."""
     (found,) = walk(lambda z, c: (jnp.floor(z), z), lambda last, zs: last**2)
     assert "cost 'walk.cost'" in found
@@ -266,7 +279,7 @@ def test_a_sum_over_independent_factors_is_noticed(cost, found, capsys):
     assert any("8 independent factors" in w and "lt.plate" in w for w in warnings) == found
 
 
-def test_no_word_where_the_estimator_takes_the_terms_apart(capsys):
+def test_no_warning_where_the_estimator_separates_the_factors(capsys):
     def program(dist, estimator):
         x = yield lt.sample(dist, estimator)
         yield lt.cost(jnp.sum(x**2))
@@ -279,7 +292,7 @@ def test_no_word_where_the_estimator_takes_the_terms_apart(capsys):
         assert lt.explain(program, dist, estimator).warnings == ()
 
 
-def test_the_variance_that_the_word_promises(x64):
+def test_separate_expectations_have_the_variance_that_the_warning_promises(x64):
     """Eight factors with a term each: the plate's gradient has less than a fourth of the variance."""
 
     def whole(logits, key):

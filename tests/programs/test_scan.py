@@ -165,6 +165,37 @@ def test_loops_are_their_unrolled_programs(x64):
     np.testing.assert_allclose(hessian(False, looped), hessian(True, flat), rtol=1e-10, atol=1e-12)
 
 
+def test_a_loop_of_no_steps_adds_nothing():
+    def program(logit):
+        def step(carry, _):
+            x = yield lt.sample(lt.Bernoulli(logit))
+            yield lt.cost(x)
+            return carry, x
+
+        carry, xs = yield lt.scan(step, 2.0, length=0)
+        assert xs.shape == (0,)
+        yield lt.cost(carry * logit)
+
+    value = lambda t: lt.expect_program(jax.random.key(0), program, t, num_samples=4)
+    np.testing.assert_allclose(jax.value_and_grad(value)(0.3), (0.6, 2.0), rtol=1e-6)
+
+
+def test_statistics_do_not_move_by_a_loop_of_no_steps():
+    average = lt.MovingAverage(0.9)
+
+    def program(logit):
+        def step(carry, _):
+            x = yield lt.sample(lt.Bernoulli(logit), lt.ScoreFunction(average), name="x")
+            yield lt.cost(x)
+            return carry, None
+
+        yield lt.scan(step, 0.0, length=0, name="loop")
+        yield lt.cost(logit)
+
+    _, aux = lt.expect_program(jax.random.key(0), program, 0.3, num_samples=4, has_aux=True)
+    assert aux.estimators["loop.x"].baseline == average and aux.draws["loop.x"].shape == (4, 0)
+
+
 def test_remat_changes_nothing():
     def program(theta, remat):
         def step(carry, _):
@@ -315,6 +346,20 @@ def test_wrong_steps():
         one_step(twice)
     with pytest.raises(TypeError, match=r"lt.scan\(step=…\) needs a generator function; got float"):
         one_step(1.0)
+    for xs, length in (
+        (None, None),
+        (jnp.ones(2), 3),
+        ((jnp.ones(2), jnp.ones(3)), None),
+        (1.0, None),
+    ):
+        with pytest.raises(ValueError, match=r"lt.scan\(xs=…\) needs one leading axis of steps"):
+            lt.scan(no_pair, 0.0, xs, length)
+    with pytest.raises(ValueError, match=r"lt.scan\(length=…\) needs an int of at least 0; got -1"):
+        lt.scan(no_pair, 0.0, length=-1)
+    with pytest.raises(
+        TypeError, match=r"lt.scan\(length=…\) needs a static positive int; got float"
+    ):
+        lt.scan(no_pair, 0.0, length=2.0)
     with pytest.raises(TypeError, match="a program is a generator function"):
         one_step(lambda carry, x: (carry, x))
 

@@ -66,15 +66,14 @@ def agree(got, want):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-10), got, want)
 
 
-def test_exact(x64):
-    """Value, gradient and Hessian."""
+def test_value_gradient_and_hessian_are_exact(x64):
     u, weights = all_runs(UNIFORMS, probabilities(), 1)
     theta = jnp.array(THETA)
     got = expected(lambda u: up_to(2, lambda t: of_noise(t, u))(theta), u, weights)
     agree(got, jax.jit(up_to(2, exact))(theta))
 
 
-def test_draw_by_draw(x64):
+def test_every_outcome_agrees_with_the_formula_of_the_paper(x64):
     """Σᵢ (φ − φ₋ᵢ) ∇log q(xᵢ) + ∇φ: the formula of the paper."""
     theta = jnp.array(THETA)
 
@@ -112,7 +111,7 @@ class Surrogate(lt.Estimator):
         return costs.plus(stop(costs.total) * (log_prob - stop(log_prob)))
 
 
-def test_less_variance(x64):
+def test_a_stand_in_halves_the_variance(x64):
     theta, weights = jnp.array(THETA), probabilities()
     variance = {}
     for name, stand_in in (("none", None), ("geometric", geometric)):
@@ -135,6 +134,26 @@ def test_what_is_reported():
 def test_what_is_refused():
     with pytest.raises(ValueError, match=r"lt.plate\(stand_in=…\) needs at least 2 elements"):
         lt.plate(lambda x: x, length=1, stand_in=geometric)
+
+    run = lambda stand_in: lt.expect_program(
+        jax.random.key(0), program, jnp.array(THETA), stand_in, num_samples=2
+    )
+    for stand_in, got in (
+        (lambda ys: ys, r"float32\[2\]"),
+        (lambda ys: (ys[0],), r"\('float32\[\]',\)"),
+    ):
+        with pytest.raises(ValueError, match=rf"one element returns, float32\[\]; got {got}"):
+            run(stand_in)
+
+    def of_whole_numbers():
+        def flip(_):
+            return (yield lt.sample(lt.Categorical(jnp.zeros(3)), NONE))
+
+        ys = yield lt.plate(flip, length=K, stand_in=lambda ys: jnp.mean(ys))
+        yield lt.cost(jnp.sum(ys))
+
+    with pytest.raises(ValueError, match=r"one element returns, int32\[\]; got float32\[\]"):
+        lt.expect_program(jax.random.key(0), of_whole_numbers, num_samples=2)
 
     def in_a_loop():
         def step(carry, _):

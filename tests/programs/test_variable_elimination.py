@@ -410,8 +410,8 @@ def has_no_end(t, carry):
     [
         (remembers_a_sum, "carry depends on those of several. Carry the last draw alone"),
         (returns_its_draw, "its y depends on them. Return None"),
-        (mixes, "has no other sites; got Pathwise at site 'z'"),
-        (takes_a_key, "has no other keys, loops or plates; got 'key 1'"),
+        (mixes, "draws nothing else; got Pathwise at 'z'"),
+        (takes_a_key, "draws nothing else; got lt.fresh_key at 'key 1'"),
         (nests, r"in each of T steps that would be k\^T"),
         (has_no_end, "needs a finite distribution; Poisson is not"),
     ],

@@ -1,9 +1,11 @@
-"""Statements that have been read and wait for the costs that follow: open sites, costs and keys.
+"""Statements that have been read and wait for the costs that follow: sites that have drawn, costs and keys.
 
 An open statement is a pytree, so that a loop can stack those of its steps along time and a plate
-those of its elements. Once the costs that follow are known, the statement is settled. The result
-holds its own costs, multiplied by the boxes of the draws inside of it; the terms of value zero that
-it adds; and the weight of value 1 by which all later costs are to be multiplied.
+those of its elements. Once the costs that follow are known, the statement is closed. In a program
+it then sees the costs that are credited to it (`close`). Inside of a loop or plate, where only the
+sum of the costs that follow is at hand, it is settled: the result holds its own costs, multiplied
+by the boxes of the draws inside of it; the terms of value zero that it adds; and the weight of
+value 1 by which all later costs are to be multiplied.
 """
 
 import dataclasses
@@ -13,18 +15,47 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from logtrick._core.kernel import stop
+from logtrick._core.kernel import limited, stop
+from logtrick._core.materialize import computed_once
 from logtrick._core.samples import Runs
 from logtrick.distributions import value_of
 from logtrick.estimators import Costs, Estimator, Points, close, close_limited
+from logtrick.programs._infos import Group
 
 Array = jax.Array
 _OWN = (0,)  # the group of the costs that a settled site is shown
 
 
 @dataclasses.dataclass(frozen=True)
+class Record:
+    """What a statement leaves for `aux`: its draw, its costs, what its statistics advance by.
+
+    For a loop or plate each of them is a list like its items. None of it is differentiated.
+    """
+
+    draw: Any = None
+    costs: Any = None
+    observed: Any = None
+
+
+jax.tree_util.register_dataclass(Record, data_fields=["draw", "costs", "observed"], meta_fields=[])
+
+
+def record_of(records: list[Record]) -> Record:
+    """What a step of a loop, or an element of a plate, leaves: lists like its items."""
+    draws, costs = [r.draw for r in records], [r.costs for r in records]
+    return Record(draws, costs, [r.observed for r in records])
+
+
+def merged(record: Record) -> Record:
+    """What all steps or elements leave, a leading axis of them on everything: statistics advance by the mean."""
+    mean = lambda a: jnp.mean(a, 0)
+    return dataclasses.replace(record, observed=jax.tree.map(mean, record.observed))
+
+
+@dataclasses.dataclass(frozen=True)
 class Settled:
-    """What a statement becomes once the costs that follow it are known; None stands for nothing.
+    """What a statement becomes once the sum of the costs that follow is known; None stands for nothing.
 
     Attributes:
       paid: its own costs, each under the boxes of the draws inside of the statement that come
@@ -32,18 +63,18 @@ class Settled:
       zero: its terms of value zero, likewise.
       weight: the product of the boxes of its draws, which the later costs are multiplied by.
       loss: its adaptive losses.
-      observed: what running statistics advance by; of a loop or plate a list like its items.
+      record: what it leaves for `aux`.
     """
 
     paid: Array | None = None
     zero: Array | None = None
     weight: Array | None = None
     loss: Array | None = None
-    observed: Any = None
+    record: Record = Record()  # frozen
 
 
 jax.tree_util.register_dataclass(
-    Settled, data_fields=["paid", "zero", "weight", "loss", "observed"], meta_fields=[]
+    Settled, data_fields=["paid", "zero", "weight", "loss", "record"], meta_fields=[]
 )
 
 
@@ -60,6 +91,24 @@ class Open:
         """
         return Settled()
 
+    def close(self, costs: Costs, group: Group, runs: Runs) -> tuple[Costs, Record]:
+        """Close the statement: what it makes of the costs that follow, and what it leaves for `aux`.
+
+        Args:
+          costs: those that follow, seen from this statement.
+          group: the sites that are credited with its own costs.
+          runs: the samples.
+        """
+        settled = self.settle(costs.total, runs)
+        if settled.weight is not None:
+            costs = costs.scored(settled.weight)
+        for name, watched in self.limits():
+            # without a weight, a derivative of the later costs would go on in these parameters and find nothing
+            credited = {k: limited(name, c, watched) for k, c in costs.credited.items()}
+            costs = dataclasses.replace(costs, credited=credited)
+        costs = with_cost(costs, group, settled.paid).plus(settled.zero).learned(settled.loss)
+        return costs, settled.record
+
     def paid(self) -> Array | None:
         """The sum of its own costs; None where it has none."""
         return None
@@ -67,14 +116,6 @@ class Open:
     def limits(self) -> list[tuple[str, Any]]:
         """The first-order estimators inside the statement, each with the arrays that its derivatives go through."""
         return []
-
-    def draws(self) -> Any:
-        """The draws; of a loop or plate a list like its items."""
-        return None
-
-    def costs(self) -> Any:
-        """Its costs; of a loop or plate a list like its items."""
-        return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,18 +125,18 @@ class OpenKey(Open):
 
 @dataclasses.dataclass(frozen=True)
 class OpenCost(Open):
-    """A cost inside of a loop."""
+    """A cost; for `lt.expect` it may be a tuple of costs, which are summed and recorded one by one."""
 
-    value: Array
+    value: Any
 
     def settle(self, after: Array, runs: Runs) -> Settled:
-        return Settled(paid=self.value)
+        return Settled(self.paid(), record=Record(costs=self.value))
 
-    def paid(self) -> Array:
-        return self.value
+    def close(self, costs: Costs, group: Group, runs: Runs) -> tuple[Costs, Record]:
+        return with_cost(costs, group, self.paid()), Record(costs=self.value)
 
-    def costs(self) -> Any:
-        return self.value
+    def paid(self) -> Array | None:
+        return sum_of(self.value) if isinstance(self.value, tuple) else self.value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,22 +161,21 @@ class OpenSite(Open):
         outside, tree = jax.tree.flatten(self.planned)
         return tree.unflatten([o if i is None else i for o, i in zip(outside, self.inside)])
 
-    def close(self, costs: Costs, runs: Runs) -> Costs:
-        """What the estimator makes of the costs, its derivatives beyond the declared order refused."""
-        return close_limited(self.estimator, costs, self.points, runs)
-
     def settle(self, after: Array, runs: Runs) -> Settled:
         closed = close(self.estimator, Costs({_OWN: stop(after)}), self.points, runs)
-        return Settled(None, closed.zero, closed.weight, closed.adaptive_loss, closed.observed)
+        record = Record(value_of(self.points.x), observed=closed.observed)
+        return Settled(None, closed.zero, closed.weight, closed.adaptive_loss, record)
+
+    def close(self, costs: Costs, group: Group, runs: Runs) -> tuple[Costs, Record]:
+        """What the estimator makes of the costs, its derivatives beyond the declared order refused."""
+        closed = close_limited(self.estimator, costs, self.points, runs)
+        return closed, Record(value_of(self.points.x), observed=closed.observed)
 
     def limits(self) -> list[tuple[str, Any]]:
         estimator = self.estimator
         if estimator.max_order > 1 or estimator.mixed_orders:
             return []
-        return [(type(estimator).__name__, (self.points.dist, self.points.kept))]
-
-    def draws(self) -> Any:
-        return value_of(self.points.x)
+        return [(type(estimator).__name__, self.points.parameters)]
 
 
 jax.tree_util.register_dataclass(OpenKey, data_fields=[], meta_fields=[])
@@ -155,6 +195,15 @@ def open_site(points: Points, estimator: Estimator, planned: Estimator) -> OpenS
     return OpenSite(points, leaves, planned)
 
 
+def with_cost(costs: Costs, group: Group, cost: Array | None) -> Costs:
+    """The costs, and one more that is credited to `group`; None adds nothing."""
+    if cost is None:
+        return costs
+    groups = dict(costs.credited)
+    groups[group] = computed_once(groups[group] + cost) if group in groups else cost
+    return dataclasses.replace(costs, credited=groups)
+
+
 def sum_of(values: Iterable[Any]) -> Any:
     """The sum of what is not None; None where nothing is."""
     total = None
@@ -166,11 +215,11 @@ def sum_of(values: Iterable[Any]) -> Any:
 
 def product_of(values: Iterable[Any]) -> Any:
     """The product of what is not None; None where nothing is."""
-    total = None
+    product = None
     for value in values:
         if value is not None:
-            total = value if total is None else total * value
-    return total
+            product = value if product is None else product * value
+    return product
 
 
 def weighed(value: Any, weight: Any) -> Any:

@@ -1,4 +1,4 @@
-"""lt.eligibility_trace is exact: every pair of trajectories of a process that ends when it will; and the reverse mode's."""
+"""lt.eligibility_trace against sums over every pair of trajectories of a process of random length, and against reverse mode."""
 
 import itertools
 
@@ -208,7 +208,7 @@ def tosses(key, p, **how):
     return lt.eligibility_trace(key, lambda tail: tail > 0, step, 1.0, p, **how)
 
 
-def test_geometric():
+def test_tosses_until_the_first_head_are_unbiased():
     values, gradients = jax.jit(jax.vmap(lambda k: tosses(k, 0.3, num_samples=8)))(
         jax.random.split(KEY, 20_000)
     )
@@ -230,7 +230,7 @@ def test_aux_and_vmap():
     assert aux.num_steps[0].max() > 2 * aux.num_steps[1].max() and not aux.carry.any()
 
 
-def test_memory_knows_no_steps():
+def test_memory_does_not_depend_on_the_number_of_steps():
     """The same compiled program goes 10 steps and 100,000; a sum of scores that is 0 in the mean."""
 
     def step(carry, theta):
@@ -249,7 +249,8 @@ def test_memory_knows_no_steps():
     )
     assert compiled.memory_analysis().temp_size_in_bytes < 4096
     value, gradient = compiled(KEY, 100_000)
-    assert abs(value / 100_000 - 0.5) < 0.01 and jnp.isfinite(gradient)
+    error = 0.5 / (2 * 100_000) ** 0.5  # of the mean of so many fair coins
+    assert abs(value / 100_000 - 0.5) < 6 * error and jnp.isfinite(gradient)
 
 
 def test_carries_of_any_kind():
@@ -293,6 +294,21 @@ def test_a_log_prob_that_is_not_finite_gives_nan():
         return n - 1
 
     assert jnp.isnan(lt.eligibility_trace(KEY, lambda n: n > 0, step, 2, 0.3)[1])
+
+
+def test_illegal_parameters_are_nan():
+    """Also the value, where the cost compares: a draw from nan logits is 0 or the last class."""
+
+    def step(left, theta):
+        x = yield lt.sample(lt.Categorical(jnp.stack([theta / left, 0.0])))
+        yield lt.cost(jnp.where(x > 0, 1.0, 2.0))
+        return left - 1
+
+    trace = jax.jit(lambda t: lt.eligibility_trace(KEY, lambda n: n > 0, step, 2.0, t))
+    assert jnp.isnan(jnp.stack(trace(jnp.nan))).all()
+    assert jnp.isfinite(
+        jnp.stack(trace(0.3))
+    ).all()  # nor are the idle steps of samples that have ended
 
 
 def test_in_a_users_shard_map():
