@@ -84,3 +84,12 @@ def uniform(
         mantissa = ((x ^ y) >> np.uint32(9)) | one.view(np.uint32)
     unit = lax.bitcast_convert_type(mantissa, dtype) - one
     return jnp.maximum(low, unit * (high - low) + low).reshape(count, *shape)
+
+
+def rounded_down(u: Array, dtype: Any) -> Array:
+    """Float32 numbers of [0, 1) in a half precision, the digits that it lacks cut off: to the nearest, some would be 1."""
+    if u.dtype == dtype:
+        return u
+    lacking = jnp.finfo(u.dtype).nmant - jnp.finfo(dtype).nmant
+    bits = lax.bitcast_convert_type(u, jnp.uint32) >> np.uint32(lacking) << np.uint32(lacking)
+    return lax.bitcast_convert_type(bits, u.dtype).astype(dtype)

@@ -1,5 +1,6 @@
 """Kinds of parameter-free noise: random numbers whose law does not depend on any parameter."""
 
+from logtrick.noise._injected import injected as injected, is_injected as is_injected
 from logtrick.noise._noise import (
     KeyPerRun as KeyPerRun,
     Noise as Noise,
@@ -7,9 +8,7 @@ from logtrick.noise._noise import (
     StandardNormal as StandardNormal,
     Uniform as Uniform,
     example as example,
-    injected as injected,
     interior as interior,
-    is_injected as is_injected,
     is_noise as is_noise,
     one as one,
     rows as rows,

@@ -6,12 +6,10 @@ and samplers that reject, have no counters: they take one key per sample, `fold_
 """
 
 import abc
-import contextlib
-import contextvars
 import functools
 import math
 from collections.abc import Iterator
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +21,8 @@ from logtrick._core.kernel import wide
 from logtrick._core.keys import fold_in, is_threefry
 from logtrick._core.materialize import materialized
 from logtrick._core.module import Module, static
-from logtrick._core.samples import nesting
-from logtrick._core.threefry import uniform
+from logtrick._core.threefry import rounded_down, uniform
+from logtrick.noise._injected import injected_rows, is_injected
 
 Array = jax.Array
 
@@ -190,58 +188,6 @@ class NoNoise(Noise):
         return None
 
 
-class _Injected(NamedTuple):
-    """The injected noise, and how deep the expectation is nested that it is meant for."""
-
-    noise: Any
-    nesting: int
-
-
-_INJECTED: contextvars.ContextVar[_Injected | None] = contextvars.ContextVar(
-    "logtrick_injected_noise", default=None
-)
-
-
-@contextlib.contextmanager
-def injected(noise: Any) -> Iterator[None]:
-    """Inside the context, an expectation gets rows of `noise` and draws nothing: for exact enumeration.
-
-    It is meant for expectations of one random site; what draws inside of f would get the same numbers, and raises.
-
-    Args:
-      noise: values of the noise, a pytree with a leading axis of rows; None injects nothing.
-    Returns:
-      A context manager.
-    Raises:
-      ValueError: a program of several random sites, or an expectation inside of f that draws, in the context.
-    Example:
-      >>> import jax, jax.numpy as jnp, logtrick as lt
-      >>> bit = lt.Bernoulli(0.0)                          # 1 where the uniform is below 1/2
-      >>> with lt.noise.injected(jnp.array([0.1, 0.2, 0.3, 0.9])):
-      ...     lt.expect(jax.random.key(0), lambda x: x, bit, num_samples=4).item()
-      0.75
-    """
-    token = _INJECTED.set(None if noise is None else _Injected(noise, nesting()))
-    try:
-        yield
-    finally:
-        _INJECTED.reset(token)
-
-
-def is_injected() -> bool:
-    """Whether expectations get injected noise here.
-
-    Returns:
-      True inside of `injected`.
-    Example:
-      >>> import logtrick as lt
-      >>> with lt.noise.injected(0.5):
-      ...     lt.noise.is_injected()
-      True
-    """
-    return _INJECTED.get() is not None
-
-
 def is_noise(x: Any) -> bool:
     """Whether `x` is a declaration of noise: a leaf of trees of declarations.
 
@@ -281,9 +227,9 @@ def rows(
       ((2, 2), [True, True])
     """
     leaves, tree = jax.tree.flatten(spec, is_leaf=is_noise)
-    given = _INJECTED.get()
-    if given is not None and not all(isinstance(leaf, NoNoise) for leaf in leaves):
-        return _injected_rows(given, tree, start, count)
+    if is_injected() and not all(isinstance(leaf, NoNoise) for leaf in leaves):
+        structure = jax.tree.structure(jax.eval_shape(lambda: example(spec)))
+        return injected_rows(structure, start, count)
     keys = _key_of_each(key, len(leaves))
     counted = [leaf.counted and _counted(key) for leaf in leaves]
     together: Iterator[Any] = iter(())
@@ -298,23 +244,6 @@ def rows(
         for leaf, k, yes in zip(leaves, keys, counted)
     ]
     return tree.unflatten(drawn)
-
-
-def _injected_rows(given: _Injected, tree: Any, start: Any, count: int) -> Any:
-    """Rows of the injected noise, whose structure must be `tree`."""
-    if jax.tree.structure(given.noise) != tree:
-        raise ValueError(
-            f"lt.noise.injected(noise=…) needs the structure of the site's noise, {tree}; got "
-            f"{jax.tree.structure(given.noise)}."
-        )
-    if nesting() != given.nesting:
-        raise ValueError(
-            "lt.noise.injected(…) gives the noise of one expectation; another one, inside of its f, would get the same numbers. "
-            "Compute the inner one without draws, by lt.Enumerate() or lt.testing.exact_expectation."
-        )
-    # The engine may ask for rows past the end; it drops them.
-    index = jnp.asarray(start, jnp.int32) + jnp.arange(count)
-    return jax.tree.map(lambda a: a.at[index].get(mode="clip"), given.noise)
 
 
 def _key_of_each(key: Array, count: int) -> list[Array]:
@@ -403,15 +332,6 @@ def _drawn_in(kind: str, dtype: Any) -> np.dtype:
             "jax_enable_x64 for float64."
         )
     return wide(given)
-
-
-def rounded_down(u: Array, dtype: Any) -> Array:
-    """Float32 numbers of [0, 1) in a half precision, the digits that it lacks cut off: to the nearest, some would be 1."""
-    if u.dtype == dtype:
-        return u
-    lacking = jnp.finfo(u.dtype).nmant - jnp.finfo(dtype).nmant
-    bits = lax.bitcast_convert_type(u, jnp.uint32) >> np.uint32(lacking) << np.uint32(lacking)
-    return lax.bitcast_convert_type(bits, u.dtype).astype(dtype)
 
 
 def _counted(key: Array) -> bool:

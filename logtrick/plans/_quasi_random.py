@@ -12,7 +12,7 @@ from jax.scipy.special import ndtri
 
 from logtrick import noise as _noise
 from logtrick._core.kernel import wide
-from logtrick.noise._noise import rounded_down
+from logtrick._core.threefry import rounded_down
 from logtrick.plans._plans import Plan, inside
 from logtrick.plans._sobol_numbers import BITS, DIMENSIONS, direction_numbers
 
