@@ -94,8 +94,9 @@ def _rows(text: str, target: str, given: str | None, assumed: Words) -> tuple[st
 def _names(rows: Rows, target: str, options: Options, assumed: Words) -> tuple[Words, Rows]:
     """The line of names, with the target in it, above all rows and perhaps behind a #, and the rows; else made names."""
     usual = statistics.mode([len(cells) for cells in rows if any(cells)] or [1])
-    numbered = [f"c{i + 1}" for i in range(usual)]
-    names = list(options.columns) if len(options.columns) == usual else numbered
+    count = statistics.mode([len(cells) - (not cells[-1]) for cells in rows if any(cells)] or [1])
+    numbered = [f"c{i + 1}" for i in range(count)]
+    names = list(options.columns) if len(options.columns) == count else numbered
     where = f"no line of names, columns called {names[0]} … {names[-1]}"
     below = rows
     for i, cells in enumerate(rows if options.header else []):

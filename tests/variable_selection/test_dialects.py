@@ -104,7 +104,9 @@ def test_no_line_of_names(write):
     table = data.read(write(lines()), "c3")
     assert table.names == ("c1", "c2")
     assert "no line of names, columns called c1 … c3" in table.assumed
-    assert data.read(write(lines()), "y", Options(columns=("a", "b", "y"))).names == ("a", "b")
+    for text in (lines(), lines(end=",")):
+        table = data.read(write(text), "y", Options(columns=("a", "b", "y")))
+        assert (table.names, table.changes) == (("a", "b"), ())
 
 
 def test_a_value_that_is_called_as_the_target_makes_no_line_of_names(write):
