@@ -64,7 +64,7 @@ def _text(path: str, assumed: Words) -> str:
 
 
 def _rows(text: str, target: str, given: str | None, assumed: Words) -> tuple[str, Rows]:
-    """The lines as cells, by the separator that makes nine lines of ten alike, the target a cell and most cells numbers."""
+    """The lines as cells, by the separator that makes nine lines of ten alike, the target a cell and some cells numbers."""
     csv.field_size_limit(2**31 - 1)  # by a wrong separator, a long line is one cell
     text = re.sub("^# +", "#", text, flags=re.MULTILINE)
     splits = {}
@@ -78,11 +78,9 @@ def _rows(text: str, target: str, given: str | None, assumed: Words) -> tuple[st
         lengths = [len(cells) for cells in rows if any(cells)]
         usual = statistics.mode(lengths or [0])
         share = lengths.count(usual) / len(lengths) if usual > 1 else 0.0
-        sample = [cell for cells in rows[:200] for cell in cells]
-        numbers = [
-            cell for cell in sample if (number(cell, "."), number(cell, ",")) != (None, None)
-        ]
-        return min(share, 0.9), any(target in row for row in rows), 2 * len(numbers) > len(sample)
+        cells = itertools.chain(*rows[:200])
+        numeric = any({number(cell, "."), number(cell, ",")} != {None} for cell in cells)
+        return min(share, 0.9), any(target in row for row in rows), numeric
 
     best = max(splits, key=lambda separator: regularity(splits[separator]))
     if text.count('"') % 2 and "\n" in "".join(splits[best][-1]):
@@ -103,7 +101,7 @@ def _names(rows: Rows, target: str, options: Options, assumed: Words) -> tuple[W
         found = [" ".join(cell.split()) for cell in cells]
         found[:1] = [name.lstrip("# ") or name for name in found[:1]]
         plain = not "".join(cells[:1]).startswith("#") or found[:1] == ["#"]
-        full = 2 * sum(map(bool, found)) > len(found)  # a title fills one cell
+        full = sum(map(bool, found)) >= max(2, len(found) / 2)  # a title fills one cell
         if full and target in found and (plain or len(found) == usual):
             place = "in line" if plain else "behind the # of line"
             names, where, below = found, f"names {place} {i + 1}", rows[i + 1 :]
@@ -116,6 +114,8 @@ def _names(rows: Rows, target: str, options: Options, assumed: Words) -> tuple[W
 def _columns(names: Words, rows: Rows, changes: Words) -> dict[str, Words]:
     """The cells by column, without row labels and without rows that have more cells than there are names."""
     rows = [cells for cells in rows if len(cells) > 1]  # the others are titles and comments
+    if not rows:
+        raise TableError("the file is empty, or no line has two cells. Give the --separator.")
     plain = [row for row in rows if not row[0].startswith("#") or MISSING.fullmatch(row[0])]
     rows = plain if 2 * len(plain) > len(rows) else rows  # else the values begin with a #
     if 2 * sum(any(cells[len(names) :]) for cells in rows) > len(rows):

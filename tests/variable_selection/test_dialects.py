@@ -43,6 +43,7 @@ DIALECTS = {
         "by ',', names in line 1, decimal comma",
     ),
     "pandas' index": (",a,b,y\n" + numbered(lines()), "names in line 1"),
+    "pandas' index and trailing separators": (",a,b,y,\n" + numbered(lines(end=",")), "in line 1"),
     "R's row names": ("a,b,y\n" + numbered(lines()), "names in line 1"),
     "trailing separators": ("a,b,y,\n" + lines(end=","), "names in line 1"),
     "trailing separators in the rows": ("a,b,y\n" + lines(end=","), "names in line 1"),
@@ -151,8 +152,12 @@ def test_between_separators_that_are_equally_regular_one_that_gives_numbers_is_t
     table = data.read(write(text), "c1")
     assert table.names == ("c2", "c3")
     assert table.assumed[1] == "separated by spaces"
-    text = "".join(f"{i % 7},5 {i % 5},25 {i * i % 11},1\n" for i in range(20))
-    assert data.read(write(text), "c3").names == ("c1", "c2")
+
+
+def test_a_table_of_many_texts_is_not_split_at_its_decimal_commas(write):
+    text = "".join(f"{i % 7},5;red;blue;{i % 5},25;{i * i % 11},1\n" for i in range(20))
+    table = data.read(write(text), "c5")
+    assert table.names == ("c1", "c4")
 
 
 def test_a_long_line_of_many_columns(write):
