@@ -44,10 +44,9 @@ def read(path: str, target: str, options: Options = Options()) -> Table:  # noqa
     except TableError as error:
         noticed = f" Noticed: {'; '.join(changes)}." if changes else ""
         raise TableError(f"--data {path}: {error}{noticed}") from None
-    response = columns.pop(target)
-    predictors = np.column_stack(list(columns.values()))
-    said = tuple(assumed), tuple(changes)
-    return Table(tuple(columns), target, predictors, response, path, len(cells[target]), *said)
+    response, *predictors = columns.values()
+    said = (path, len(cells[target]), tuple(assumed), tuple(changes))
+    return Table(tuple(columns)[1:], target, np.column_stack(predictors), response, *said)
 
 
 def _text(path: str, assumed: Words) -> str:
@@ -58,14 +57,14 @@ def _text(path: str, assumed: Words) -> str:
         raise TableError(f"cannot be read ({error.strerror}). Give the path of a file.") from None
     for encoding in _ENCODINGS:
         text = data.decode(encoding, "replace").removeprefix("\ufeff")
-        if re.search("[\r\n]", text) and not re.search("[\0\ufffd]", text):
+        if re.search(r"\S.*[\r\n]", text) and not re.search("[\0\ufffd]", text):
             assumed.append(f"{encoding} text")
             return text
     raise TableError("the file is empty, or no text. Save a workbook or an archive as CSV text.")
 
 
 def _rows(text: str, target: str, given: str | None, assumed: Words) -> tuple[str, Rows]:
-    """The lines as cells, by the separator that makes most lines alike (nine of ten are enough) and the target a cell."""
+    """The lines as cells, by the separator that makes nine lines of ten alike, the target a cell and some cells numbers."""
     csv.field_size_limit(2**31 - 1)  # by a wrong separator, a long line is one cell
     text = re.sub("^# +", "#", text, flags=re.MULTILINE)
     splits = {}
@@ -75,12 +74,13 @@ def _rows(text: str, target: str, given: str | None, assumed: Words) -> tuple[st
         reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
         splits[separator] = [[cell.strip() for cell in cells] for cells in reader]
 
-    def regularity(rows: Rows) -> tuple[float, bool, int]:
+    def regularity(rows: Rows) -> tuple[float, bool, bool]:
         lengths = [len(cells) for cells in rows if any(cells)]
         usual = statistics.mode(lengths or [0])
         share = lengths.count(usual) / len(lengths) if usual > 1 else 0.0
-        numbers = [cell for cells in rows[:200] for cell in cells if number(cell, ",") is not None]
-        return min(share, 0.9), any(target in cells for cells in rows), len(numbers)
+        cells = itertools.chain(*rows[:200])
+        numeric = any({number(cell, "."), number(cell, ",")} != {None} for cell in cells)
+        return min(share, 0.9), any(target in row for row in rows), numeric
 
     best = max(splits, key=lambda separator: regularity(splits[separator]))
     if text.count('"') % 2 and "\n" in "".join(splits[best][-1]):
@@ -92,16 +92,16 @@ def _rows(text: str, target: str, given: str | None, assumed: Words) -> tuple[st
 def _names(rows: Rows, target: str, options: Options, assumed: Words) -> tuple[Words, Rows]:
     """The line of names, with the target in it, above all rows and perhaps behind a #, and the rows; else made names."""
     usual = statistics.mode([len(cells) for cells in rows if any(cells)] or [1])
-    numbered = [f"c{i + 1}" for i in range(usual)]
-    names = list(options.columns) if len(options.columns) == usual else numbered
+    count = statistics.mode([len(cells) - (not cells[-1]) for cells in rows if any(cells)] or [1])
+    numbered = [f"c{i + 1}" for i in range(count)]
+    names = list(options.columns) if len(options.columns) == count else numbered
     where = f"no line of names, columns called {names[0]} … {names[-1]}"
     below = rows
     for i, cells in enumerate(rows if options.header else []):
         found = [" ".join(cell.split()) for cell in cells]
-        first = [name.lstrip("# ") or name for name in found[:1]]
-        plain = first == found[:1]
-        found[:1] = first
-        full = 2 * sum(map(bool, found)) > len(found)  # a title fills one cell
+        found[:1] = [name.lstrip("# ") or name for name in found[:1]]
+        plain = not "".join(cells[:1]).startswith("#") or found[:1] == ["#"]
+        full = sum(map(bool, found)) >= max(2, len(found) / 2)  # a title fills one cell
         if full and target in found and (plain or len(found) == usual):
             place = "in line" if plain else "behind the # of line"
             names, where, below = found, f"names {place} {i + 1}", rows[i + 1 :]
@@ -114,14 +114,16 @@ def _names(rows: Rows, target: str, options: Options, assumed: Words) -> tuple[W
 def _columns(names: Words, rows: Rows, changes: Words) -> dict[str, Words]:
     """The cells by column, without row labels and without rows that have more cells than there are names."""
     rows = [cells for cells in rows if len(cells) > 1]  # the others are titles and comments
+    if not rows:
+        raise TableError("the file is empty, or no line has two cells. Give the --separator.")
+    plain = [row for row in rows if not row[0].startswith("#") or MISSING.fullmatch(row[0])]
+    rows = plain if 2 * len(plain) > len(rows) else rows  # else the values begin with a #
     if 2 * sum(any(cells[len(names) :]) for cells in rows) > len(rows):
         names = ["", *names]  # R gives its row labels no name
     long = [cells for cells in rows if any(cells[len(names) :])]
     if long:
         changes.append(f"rows with too many cells left out: {len(long)} ({','.join(long[0])[:40]})")
     rows = [cells for cells in rows if not any(cells[len(names) :])]
-    if not rows:
-        raise TableError("the file is empty, or no line fits the names. Give the --separator.")
     columns: dict[str, Words] = {}
     for i, (name, *cells) in enumerate(itertools.zip_longest(names, *rows, fillvalue=""), 1):
         if i == 1 and name in ("", "Unnamed: 0"):
@@ -141,7 +143,7 @@ def _complete(cells: dict[str, Words], target: str, decimal: str, changes: Words
     columns = {}
     for name, column in cells.items():
         values, note = _judged(column, decimal)
-        share = np.mean(np.isnan(values))
+        share = np.isnan(values).sum() / max(1, len(values))
         if share > 0.5 and (name != target or share == 1):
             lacking = f"{share:.0%} of its values are missing"
             note = f"left out ({note if note and share == 1 else lacking})"
@@ -179,7 +181,7 @@ def _judged(column: Words, decimal: str) -> tuple[np.ndarray, str]:
 
 
 def _independent(columns: Columns, target: str, changes: Words) -> Columns:
-    """The columns, standardized, that vary beyond the linear combinations of the predictors before them."""
+    """The target, then the predictors that vary beyond the linear combinations of those before them; standardized."""
     num_rows = len(columns[target])
     if num_rows < 3:
         raise TableError(f"too few complete rows ({num_rows}). Give more, or --drop columns.")

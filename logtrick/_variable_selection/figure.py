@@ -56,17 +56,17 @@ def _way(axes: Any, result: Result) -> None:
     curves = [_curves(fit, exact) for fit in result.fits]
     for fit, (noisy, smooth, end), color in zip(result.fits, curves, _GUIDES):
         steps = np.arange(1, len(noisy) + 1)
-        begun = "" if fit.guide.containing is None else ", begun there"
-        label = f"{fit.guide.name}{begun}: {end:.3f} at the end"
+        begun = "" if fit.guide.containing is None else " from there"
+        label = f"{fit.guide.name}{begun}: {end:.3f}"
         axes.fill_between(*_band(noisy), color=color, alpha=0.18, lw=0)
         axes.plot(steps, smooth, color=color, lw=1.8, label=label)
         axes.plot(steps[-1], end, "o", color=color, mec="white", ms=8, zorder=5)
     if exact is None:
-        title = "The ELBO on the way"
+        title = "The ELBO on the way (legend: at the end)"
         low, high = np.quantile(np.concatenate([noisy for noisy, _, _ in curves]), (0.02, 1.0))
         axes.set(ylim=(low, high + 0.05 * (high - low)), ylabel="ELBO, nats above the null model")
     else:
-        title = "How far the ELBO is below the log evidence"
+        title = "The ELBO below the log evidence (legend: at the end)"
         _distance_axis(axes, curves)
     most = max(len(fit.history) for fit in result.fits)
     axes.set(xscale="log", xlim=(1, 1.25 * most), xlabel="step (shaded: 80 % of the values)")

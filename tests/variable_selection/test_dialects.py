@@ -43,6 +43,7 @@ DIALECTS = {
         "by ',', names in line 1, decimal comma",
     ),
     "pandas' index": (",a,b,y\n" + numbered(lines()), "names in line 1"),
+    "pandas' index and trailing separators": (",a,b,y,\n" + numbered(lines(end=",")), "in line 1"),
     "R's row names": ("a,b,y\n" + numbered(lines()), "names in line 1"),
     "trailing separators": ("a,b,y,\n" + lines(end=","), "names in line 1"),
     "trailing separators in the rows": ("a,b,y\n" + lines(end=","), "names in line 1"),
@@ -104,7 +105,9 @@ def test_no_line_of_names(write):
     table = data.read(write(lines()), "c3")
     assert table.names == ("c1", "c2")
     assert "no line of names, columns called c1 … c3" in table.assumed
-    assert data.read(write(lines()), "y", Options(columns=("a", "b", "y"))).names == ("a", "b")
+    for text in (lines(), lines(end=",")):
+        table = data.read(write(text), "y", Options(columns=("a", "b", "y")))
+        assert (table.names, table.changes) == (("a", "b"), ())
 
 
 def test_a_value_that_is_called_as_the_target_makes_no_line_of_names(write):
@@ -118,20 +121,43 @@ def test_names_that_are_numbers_are_found_by_the_target(write):
     assert data.read(write("1990,1991,1992\n" + lines()), "1992").names == ("1990", "1991")
 
 
+def test_a_row_behind_a_number_sign_is_a_comment(write):
+    """Also where the column is a text, of which a further value would not be noticed; but #N/A is a missing value."""
+    rows = "".join(f"r{i % 3},{i},{(i * 7) % 5}\n" for i in range(20))
+    table = data.read(
+        write("a,b,y\n" + rows + "#r1,99,99\n# a note, with, commas\n#N/A,50,5\n"), "y"
+    )
+    assert (table.num_read, table.num_rows) == (21, 21)
+    table = data.read(write("b,a,y\n" + lines() + "#N/A,50,5\n"), "y")
+    assert table.changes == ("1 of 21 rows left out for missing values (b 1)",)
+
+
 def test_a_comment_or_title_with_the_target_in_it_is_not_the_line_of_names(write):
     for above in ("# made by x, y\n", "of x, y\n", "y\n", "y,,\n", "# a note, with y, y\n"):
         table = data.read(write(above + PLAIN), "y")
         assert (table.names, table.num_rows, table.changes) == (("a", "b"), 20, ())
 
 
-def test_between_separators_that_are_equally_regular_the_one_with_more_numbers_is_taken(write):
+def test_texts_with_spaces_and_numbers_do_not_make_spaces_the_separator(write):
+    rows = "".join(f"Land {i % 9}\t{i % 7}.5\t{i * i % 11}\n" for i in range(20))
+    for text, target in (("country\tx\ty\n" + rows, "y"), (rows, "c3")):
+        table = data.read(write(text), target)
+        assert len(table.names) == 1
+        assert table.assumed[1] == "separated by tab"
+
+
+def test_between_separators_that_are_equally_regular_one_that_gives_numbers_is_taken(write):
     """The UCI's auto-mpg: spaces, and a tab before the name of each car; no line of names."""
     text = "".join(f'{i % 7}.5   {i % 5}   {i * i % 11}\t"car {i}"\n' for i in range(20))
     table = data.read(write(text), "c1")
     assert table.names == ("c2", "c3")
     assert table.assumed[1] == "separated by spaces"
-    text = "".join(f"{i % 7},5 {i % 5},25 {i * i % 11},1\n" for i in range(20))
-    assert data.read(write(text), "c3").names == ("c1", "c2")
+
+
+def test_a_table_of_many_texts_is_not_split_at_its_decimal_commas(write):
+    text = "".join(f"{i % 7},5;red;blue;{i % 5},25;{i * i % 11},1\n" for i in range(20))
+    table = data.read(write(text), "c5")
+    assert table.names == ("c1", "c4")
 
 
 def test_a_long_line_of_many_columns(write):
@@ -186,7 +212,7 @@ def test_rows_of_another_length_are_left_out_and_said(write):
 def test_a_header_that_lacks_names_is_not_taken_for_that_of_row_labels(write):
     """R's header lacks one name; a header that lacks two would name the wrong columns."""
     with pytest.raises(
-        TableError, match="no line fits the names.*rows with too many cells left out: 20"
+        TableError, match="too few complete rows.*rows with too many cells left out: 20"
     ):
         data.read(write("b,y\n" + "".join(f"1,{line}\n" for line in lines().splitlines())), "y")
 

@@ -117,12 +117,13 @@ def test_the_figure_has_no_spikes_and_no_label_under_a_curve(small):
     top, ends = small[0].posterior.log_evidence, [fit.worth.elbo for fit in small[0].fits]
     labels = [text.get_text() for text in way.get_legend().get_texts()]
     assert labels == [
-        f"independent: {top - ends[0]:.3f} at the end",
-        f"autoregressive, begun there: {top - ends[1]:.3f} at the end",
+        f"independent: {top - ends[0]:.3f}",
+        f"autoregressive from there: {top - ends[1]:.3f}",
     ]
     legends = [axes.get_legend().get_window_extent() for axes in above.axes]
     assert legends[0].y0 >= way.bbox.y1 - 1
     assert not legends[0].overlaps(legends[1])
+    assert way.bbox.width > 0.33 * drawn.bbox.width  # a wide legend would squeeze the axes
     titles = [drawn._suptitle, below._suptitle, *(axes.title for axes in above.axes + below.axes)]
     left = [axes._left_title for axes in above.axes + below.axes]
     weights = {title.get_fontweight() for title in [*titles, *left] if title.get_text()}
