@@ -9,13 +9,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 from jax.scipy.special import gammainc, gammaincc, ndtr
 
+from logtrick._core.errors import DerivativeOrderError
+from logtrick._core.kernel import refuse
 from logtrick.distributions._implicit import continued_fraction, gamma_slope, slopes
 from logtrick.distributions._log_densities import beta_log_density, gamma_log_density
 from logtrick.distributions._special import deviance
 
 Array = jax.Array
+_FIRST_ORDER = (
+    "The derivative of a distribution function in a concentration is right to first order only."
+)
 _EXPANDED = 20.0  # from here on the expansion below is right to 1e-6
 # Temme's C₀ and C₁ in powers of η.
 _FIRST = (
@@ -33,22 +39,47 @@ _SECOND = (-1 / 540, -1 / 288, 1 / 378, -77 / 77_760, 1 / 4_860)
 
 @jax.custom_jvp
 def gamma_cdf(a: Array, m: Array) -> Array:
-    """P(X ≤ m) of X ~ Gamma(a, 1), elementwise; differentiable to first order."""
+    """P(X ≤ m) of X ~ Gamma(a, 1), elementwise; differentiable in a to first order."""
     return _gamma_tail(a, m, upper=False)
 
 
-@gamma_cdf.defjvp
 def _gamma_cdf_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    return gamma_cdf(*primals), _rise(primals, tangents)
+
+
+gamma_cdf.defjvp(_gamma_cdf_jvp, symbolic_zeros=True)
+
+
+@jax.custom_jvp
+def _gamma_survival(a: Array, m: Array) -> Array:
+    return _gamma_tail(a, m, upper=True)
+
+
+def _gamma_survival_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    return _gamma_survival(*primals), -_rise(primals, tangents)
+
+
+_gamma_survival.defjvp(_gamma_survival_jvp, symbolic_zeros=True)
+
+
+def _rise(primals: Any, tangents: Any) -> Array:
+    """The tangent of P(X ≤ m): at a fixed quantile m moves with a."""
     a, m = primals
     in_a, in_m = tangents
     density = jnp.where(m > 0, jnp.exp(gamma_log_density(a, m, jnp.log(m))), 0.0)
-    return gamma_cdf(a, m), density * (in_m - gamma_slope(m, a) * in_a)
+    rise = jnp.zeros_like(density)
+    if not isinstance(in_m, SymbolicZero):
+        rise = rise + density * in_m
+    if not isinstance(in_a, SymbolicZero):
+        held_m, held_a = refuse((m, a), _FIRST_ORDER, DerivativeOrderError)
+        rise = rise - density * gamma_slope(held_m, held_a) * in_a
+    return rise
 
 
 def poisson_cdf(x: Array, rate: Array) -> Array:
     """P(X ≤ x) of X ~ Poisson(rate), rate > 0: that of a Gamma(x + 1, 1) above the rate."""
     count = jnp.clip(jnp.floor(x), -1.0, 1e30)
-    return jnp.where(count < 0, 0.0, _gamma_tail(jnp.maximum(count, 0.0) + 1, rate, upper=True))
+    return jnp.where(count < 0, 0.0, _gamma_survival(jnp.maximum(count, 0.0) + 1, rate))
 
 
 def _gamma_tail(a: Array, m: Array, *, upper: bool) -> Array:
@@ -84,7 +115,7 @@ def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
 
 @jax.custom_jvp
 def beta_cdf(a: Array, b: Array, log_x: Array, log_rest: Array) -> Array:
-    """P(X ≤ x) of X ~ Beta(a, b), x in (0, 1), elementwise; differentiable to first order.
+    """P(X ≤ x) of X ~ Beta(a, b), x in (0, 1), elementwise; differentiable in a and b to first order.
 
     Args:
       a, b: the concentrations.
@@ -102,11 +133,20 @@ def beta_cdf(a: Array, b: Array, log_x: Array, log_rest: Array) -> Array:
     return jnp.where(below, tail, 1 - tail)
 
 
-@beta_cdf.defjvp
 def _beta_cdf_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     a, b, log_x, log_rest = primals
     in_a, in_b, in_log_x, _ = tangents
     times_x = jnp.exp(beta_log_density(a, b, log_x, log_rest) + log_x)
-    slope_a, slope_b = slopes(log_x - log_rest, a, b)
-    moved = (slope_a * in_a + slope_b * in_b) * jnp.exp(log_rest)
-    return beta_cdf(a, b, log_x, log_rest), times_x * (in_log_x - moved)
+    rise = jnp.zeros_like(times_x)
+    if not isinstance(in_log_x, SymbolicZero):
+        rise = rise + times_x * in_log_x
+    fixed = [isinstance(t, SymbolicZero) for t in (in_a, in_b)]
+    if not all(fixed):
+        held = refuse((log_x - log_rest, a, b), _FIRST_ORDER, DerivativeOrderError)
+        for slope, tangent, is_fixed in zip(slopes(*held), (in_a, in_b), fixed):
+            if not is_fixed:
+                rise = rise - times_x * jnp.exp(log_rest) * slope * tangent
+    return beta_cdf(a, b, log_x, log_rest), rise
+
+
+beta_cdf.defjvp(_beta_cdf_jvp, symbolic_zeros=True)

@@ -147,6 +147,9 @@ def test_distribution_functions_of_large_parameters(size: float) -> None:
         x = law.ppf(u).astype("f4")
         got = jax.jit(jax.vmap(lambda x, make=make: make(jnp.float32(size)).cdf(x)))(x)
         np.testing.assert_allclose(got, law.cdf(x.astype(float)), rtol=2e-4, atol=1e-6)
+    mass = lambda r: lt.Poisson(r).cdf(jnp.float32(size))  # its derivative is −P(X = x)
+    slope = jax.jit(jax.grad(mass))(jnp.float32(size))
+    np.testing.assert_allclose(slope, -stats.poisson.pmf(size, size), rtol=1e-4)
     ends = [
         lt.Gamma(size, 1.0).cdf(0.0),
         lt.Beta(size, 2.0).cdf(jnp.array(-1.0)),

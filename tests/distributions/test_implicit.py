@@ -76,6 +76,32 @@ def test_the_slope_of_a_gamma_variate_from_tiny_to_large_concentrations() -> Non
 
 
 @pytest.mark.parametrize(
+    "cdf",
+    [
+        lambda a, x: lt.Gamma(a, 1.0).cdf(x),
+        lambda a, x: lt.Beta(a, 3.0).cdf(x),
+        lambda a, x: lt.StudentT(a).cdf(x),
+    ],
+)
+def test_a_distribution_function_has_its_derivatives_or_refuses_them(cdf) -> None:
+    """In x to the second order, in a concentration to the first."""
+    differences = lambda f, at: (f(at + 1e-5) - f(at - 1e-5)) / 2e-5
+    with float64():
+        a, x = jnp.array(2.3), jnp.array(0.4)
+        in_a, in_x = jax.jit(jax.grad(cdf, (0, 1)))(a, x)
+        np.testing.assert_allclose(in_a, differences(lambda a: cdf(a, x), a), rtol=1e-6)
+        np.testing.assert_allclose(in_x, differences(lambda x: cdf(a, x), x), rtol=1e-6)
+        second = jax.jit(jax.grad(jax.grad(cdf, 1), 1))
+        slope = jax.jit(jax.grad(cdf, 1))
+        np.testing.assert_allclose(second(a, x), differences(lambda x: slope(a, x), x), rtol=1e-6)
+        for order in ((0, 0), (0, 1)):
+            with pytest.raises(
+                lt.DerivativeOrderError, match="of a distribution function in a conc"
+            ):
+                jax.grad(jax.grad(cdf, order[0]), order[1])(a, x)
+
+
+@pytest.mark.parametrize(
     ("name", "f", "gradient", "variance"),
     # ESTIMATORS' oracle rows beta/x/implicit and beta/log/implicit: a = 2, b = 3, with respect to a
     [
