@@ -1,9 +1,15 @@
 """Make XLA compute numbers once, where it would recompute them in each of their consumers.
 
+Of noise, which is costly (`materialized`):
+
 XLA on the CPU fuses the computation of noise into every loop that reads it (1.2 to 1.8 times the
 time of a gradient), and drops an optimization barrier before it fuses. It does not fuse across a
 branch, and a branch, unlike the body of a scan, runs on all cores. So the computation is put into a
 `lax.cond` whose predicate is always true and which the compiler cannot see through.
+
+Of sums that are each other's terms (`computed_once`): XLA deems additions cheap enough to be repeated in each consumer,
+so that the costs from each site on, summed site by site, become as many sums from the last site on, and compiling 200
+sites takes minutes. A division is not repeated. The divisor is 1, which XLA does not see and its code generator does.
 """
 
 from collections.abc import Callable
@@ -13,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
-from jax.interpreters import batching, mlir
+from jax.interpreters import ad, batching, mlir
 
 Array = jax.Array
 
@@ -48,3 +54,23 @@ def materialized(make: Callable[[], Any], *seeds: Array) -> Any:
         return jax.tree.map(lambda s: jnp.broadcast_to(zero, s.shape).astype(s.dtype), shapes)
 
     return lax.cond(_true_p.bind(seeds[0]), make, nothing)
+
+
+def _divided_by_one(x: Array) -> Array:
+    if jax.default_backend() != "cpu":
+        return x
+    word = lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32)
+    return x / jnp.where(_true(word), 1.0, 2.0).astype(x.dtype)
+
+
+_once_p = Primitive("logtrick_once")
+_once_p.def_impl(lambda x: x)
+_once_p.def_abstract_eval(lambda x: x)
+mlir.register_lowering(_once_p, mlir.lower_fun(_divided_by_one, multiple_results=False))
+batching.primitive_batchers[_once_p] = lambda xs, dims: (_once_p.bind(*xs), *dims)
+ad.primitive_jvps[_once_p] = lambda xs, tangents: (_once_p.bind(*xs), *tangents)
+
+
+def computed_once(x: Array) -> Array:
+    """`x`, real, with its derivatives; computed once by a compiled program, however many consumers it has."""
+    return _once_p.bind(x) if jnp.issubdtype(x.dtype, jnp.floating) else x

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from logtrick._core.materialize import computed_once
 from logtrick._core.samples import Runs
 from logtrick.estimators import Costs
 from logtrick.programs._infos import Group, Structure
@@ -130,7 +131,7 @@ def without_site(costs: Costs, site: int) -> Costs:
         # credited by every earlier site: without it the second derivative across sites is silently 0
         terms.append(((ZERO, *range(site)), costs.zero))
     for k, v in terms:
-        groups[k] = groups[k] + v if k in groups else v
+        groups[k] = computed_once(groups[k] + v) if k in groups else v
     return Costs(
         groups,
         records=costs.records,

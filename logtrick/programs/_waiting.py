@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core.kernel import limited, stop
+from logtrick._core.materialize import computed_once
 from logtrick._core.samples import Runs
 from logtrick.distributions import value_of
 from logtrick.estimators import Costs, Estimator, Points, close, close_limited
@@ -199,7 +200,7 @@ def with_cost(costs: Costs, group: Group, cost: Array | None) -> Costs:
     if cost is None:
         return costs
     groups = dict(costs.credited)
-    groups[group] = groups[group] + cost if group in groups else cost
+    groups[group] = computed_once(groups[group] + cost) if group in groups else cost
     return dataclasses.replace(costs, credited=groups)
 
 
