@@ -83,17 +83,16 @@ _REPLACE: contextvars.ContextVar[Callable[[Distribution], Estimator] | None] = (
 
 @contextlib.contextmanager
 def estimators_replaced(by: Callable[[Distribution], Estimator]) -> Iterator[None]:
-    """Inside the context, every site that is traced has the estimator `by(dist)` instead of its own.
+    """Every site that is traced inside has the estimator `by(dist)` in the place of its own.
 
-    JAX caches the traces of inner `jit`s by function and by the settings that tracing depends on. One such setting is
-    changed inside, so that functions that were traced before are traced anew, and traces with replaced estimators are not
-    run later. The setting is the precision of matrix products; it is never lowered.
+    JAX keeps the traces of inner `jit`s, by function and by the settings that tracing depends on. A setting that hardly
+    anybody uses, and that lowers no precision, is made inside, so that functions traced before are traced anew, and traces
+    with replaced estimators are not run later.
     """
     used = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]  # made at run time
-    full = "highest" if used == "float32" else "float32"  # two names of full precision
     token = _REPLACE.set(by)
     try:
-        with jax.default_matmul_precision(full):
+        with jax.default_matmul_precision("float32" if used == "high" else "high"):
             yield
     finally:
         _REPLACE.reset(token)
