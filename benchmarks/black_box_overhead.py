@@ -6,14 +6,13 @@ third less the other two, per call of the host function. `python benchmarks/blac
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from timing import interleaved
 
 import logtrick as lt
 
@@ -38,18 +37,6 @@ def gradient(cost: Callable[[Any], Any], n: int) -> Any:
     return jax.jit(jax.value_and_grad(value))
 
 
-def medians(functions: list[Callable[[], Any]], rounds: int) -> list[float]:
-    """Median seconds a call of each, called in turn; the first three rounds are warm-up."""
-    times: list[list[float]] = [[] for _ in functions]
-    for i in range(rounds + 3):
-        for function, seconds in zip(functions, times):
-            start = time.perf_counter()
-            jax.block_until_ready(function())
-            if i >= 3:
-                seconds.append(time.perf_counter() - start)
-    return [statistics.median(seconds) for seconds in times]
-
-
 def measure(batched: bool, n: int, rounds: int) -> dict[str, float]:
     """Microseconds of the three, host calls in one of the third, and overhead a host call."""
     simulator, key, loc = Simulator(), jax.random.key(0), jnp.zeros(DIM)
@@ -58,17 +45,15 @@ def measure(batched: bool, n: int, rounds: int) -> dict[str, float]:
     jax.block_until_ready(in_box(loc, key))
     calls = simulator.calls
     directly = (lambda: simulator(points)) if batched else (lambda: [simulator(x) for x in points])
-    host, jitted, box = medians(
-        [directly, lambda: in_jax(loc, key), lambda: in_box(loc, key)], rounds
-    )
-    scale = 1e6
-    return {
-        "calls": calls,
-        "direct": host * scale,
-        "jax": jitted * scale,
-        "box": box * scale,
-        "overhead": (box - jitted - host) / calls * scale,
+    functions = {
+        "direct": directly,
+        "jax": lambda: in_jax(loc, key),
+        "box": lambda: in_box(loc, key),
     }
+    timed = interleaved(functions, "box", rounds)
+    found = {name: 1e6 * timing.seconds for name, timing in timed.items()}
+    overhead = (found["box"] - found["jax"] - found["direct"]) / calls
+    return {"calls": calls, **found, "overhead": overhead}
 
 
 def main() -> None:

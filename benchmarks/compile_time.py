@@ -1,6 +1,6 @@
 """What does a program of many sites cost to trace and to compile, against the hand-written one?
 
-A chain: each bit's logit depends on the sum of those before, and each pays a cost. Ours: `lt.expect_program`, score function
+A chain: each bit's logit depends on the sum of those before, and each bit has a cost. Ours: `lt.expect_program`, score function
 with leave-one-out, credit found by dependency. Hand-written: a Python loop over the sites, one `jax.random.uniform`,
 reward-to-go, the surrogate. Seconds of one process's CPU, after the imports and a small program; nothing is cached.
 `python benchmarks/compile_time.py [--sites 20 50 100 200]`.
@@ -20,15 +20,17 @@ stop = jax.lax.stop_gradient
 DRAWS = 8
 
 
-def ours(logits: jax.Array, key: jax.Array) -> jax.Array:
-    def program() -> Any:
-        z: Any = 0.0
-        for logit in logits:
-            bit = yield lt.sample(lt.Bernoulli(logit + 0.1 * z))
-            z = z + bit
-            yield lt.cost((bit - 0.45) ** 2)
+def chain(logits: jax.Array) -> Any:
+    """A program: each bit depends on the sum of those before, and has a cost."""
+    z: Any = 0.0
+    for logit in logits:
+        bit = yield lt.sample(lt.Bernoulli(logit + 0.1 * z))
+        z = z + bit
+        yield lt.cost((bit - 0.45) ** 2)
 
-    return lt.expect_program(key, program, num_samples=DRAWS)
+
+def ours(logits: jax.Array, key: jax.Array) -> jax.Array:
+    return lt.expect_program(key, chain, logits, num_samples=DRAWS)
 
 
 def hand(logits: jax.Array, key: jax.Array) -> jax.Array:

@@ -12,15 +12,12 @@ from typing import Any
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 
-import pathlib
 import statistics
-import sys
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from compile_time import chain
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from timing import seconds
 
@@ -44,17 +41,9 @@ def gradient(dim: int, n: int, chunk: int | None = None) -> tuple[Callable[..., 
     return jax.jit(jax.grad(value)).lower(*arguments).compile(), arguments
 
 
-def chain(sites: int) -> tuple[Callable[..., Any], Any]:
+def gradient_of_chain(sites: int) -> tuple[Callable[..., Any], Any]:
     """The same of a program of many sites, each depending on those before."""
-
-    def program(logits: Any) -> Any:
-        total: Any = 0.0
-        for i in range(sites):
-            bit = yield lt.sample(lt.Bernoulli(logits[i] + 0.1 * total))
-            total = total + bit
-            yield lt.cost((bit - 0.45) ** 2)
-
-    value = lambda logits, key: lt.expect_program(key, program, logits, num_samples=64)
+    value = lambda logits, key: lt.expect_program(key, chain, logits, num_samples=64)
     arguments = (jnp.zeros(sites), jax.random.key(0))
     return jax.jit(jax.grad(value)).lower(*arguments).compile(), arguments
 
@@ -84,7 +73,7 @@ def dimensions() -> Iterator[Point]:
 def sites() -> Iterator[Point]:
     """64 samples of a chain of bits."""
     for count in (1, 2, 5, 10, 20, 50):
-        yield measured(count, *chain(count))
+        yield measured(count, *gradient_of_chain(count))
 
 
 def devices() -> Iterator[Point]:
@@ -101,9 +90,8 @@ def devices() -> Iterator[Point]:
 
         keys = jax.device_put(jax.random.split(key, 4), spread)
         params = (jnp.full(100, 0.1), jnp.zeros(100))
-        yield measured(
-            count, jax.jit(jax.grad(value)).lower(params, keys).compile(), (params, keys)
-        )
+        compiled = jax.jit(jax.grad(value)).lower(params, keys).compile()
+        yield measured(count, compiled, (params, keys))
 
 
 CURVES: dict[str, Callable[[], Iterator[Point]]] = {

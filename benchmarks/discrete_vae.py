@@ -147,7 +147,8 @@ def main() -> None:
     ratios = []
     for seed in range(arguments.seeds):
         seconds = {}
-        for name in list(fits)[:: 1 if seed % 2 else -1]:
+        order = list(fits) if seed % 2 else list(fits)[::-1]
+        for name in order:
             found, seconds[name] = timed(fits[name], seed, arguments.steps)
             value = float(elbo(found, jax.random.key(100)))
             mark = "" if value > EXPECTED - WITHIN else "   <-- below"

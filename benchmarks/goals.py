@@ -6,40 +6,33 @@ their quartiles. A ratio is judged within 10 %; run it in three processes before
 """
 
 import argparse
+import functools
 import os
-import pathlib
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
-import expect_overhead as expect
 import jax
-import jax.numpy as jnp
 import workloads
-from timing import Timing, interleaved as by_clock
+from expect_overhead import case
+from timing import Timing, interleaved
 
 import logtrick as lt
 
 STEPS = 500
-CLOCK: list[Callable[[], float]] = [time.perf_counter]  # set by --cpu
+Clock = Callable[[], float]
 
 
-def interleaved(
-    calls: dict[str, Callable[[], Any]], reference: str, rounds: int
-) -> dict[str, Timing]:
-    return by_clock(calls, reference, rounds, clock=CLOCK[0])
-
-
-def report(name: str, timing: Timing, goal: float, more: str = "") -> None:
-    word = "ok" if timing.ratio <= 1.1 * goal else "over"
+def report(name: str, timing: Timing, goal: float | None, more: str = "") -> None:
+    """One line; a ratio without a goal is printed for comparison."""
     spread = f"[{timing.low:.2f}, {timing.high:.2f}]"
-    print(f"{name:<58} {timing.ratio:6.2f} {spread:>14}  goal ≤ {goal:<5} {word}{more}", flush=True)
+    line = f"{name:<58} {timing.ratio:6.2f} {spread:>14}"
+    if goal is not None:
+        line += f"  goal ≤ {goal:<5} {'ok' if timing.ratio <= 1.1 * goal else 'over'}"
+    print(line + more, flush=True)
 
 
-def step(pairs: int) -> None:
+def step(pairs: int, clock: Clock) -> None:
     """A training step against the same loop by hand, and against that loop without random numbers."""
     data, key = workloads.synthetic(), jax.random.key(0)
     first = workloads.start(data)
@@ -49,16 +42,17 @@ def step(pairs: int) -> None:
             "hand": workloads.hand_fit(STEPS, pathwise),
             "no random numbers": workloads.hand_fit(STEPS, pathwise, random=False),
         }
-        calls = {name: lambda run=run: run(first, key, data) for name, run in runs.items()}
+        calls = {name: functools.partial(run, first, key, data) for name, run in runs.items()}
         kind = "pathwise" if pathwise else "score function"
-        floor = interleaved(calls, "no random numbers", pairs)
+        floor = interleaved(calls, "no random numbers", pairs, clock=clock)
         report(f"step, {kind}, / without random numbers", floor["ours"], 1.25)
-        report(f"step, {kind}, hand / without random numbers", floor["hand"], 99.0)
-        by_hand = {name: calls[name] for name in ("ours", "hand")}
-        report(f"step, {kind}, / hand", interleaved(by_hand, "hand", pairs)["ours"], 0.65)
+        report(f"step, {kind}, hand / without random numbers", floor["hand"], None)
+        del calls["no random numbers"]
+        by_hand = interleaved(calls, "hand", pairs, clock=clock)
+        report(f"step, {kind}, / hand", by_hand["ours"], 0.65)
 
 
-def size(pairs: int) -> None:
+def size(pairs: int, clock: Clock) -> None:
     """A value and gradient at a growing number of random elements, and its temporaries."""
     for dim, n, goal in (
         (10, 100, 1.05),
@@ -67,20 +61,18 @@ def size(pairs: int) -> None:
         (100, 10_000, 0.75),
         (100, 100_000, 0.55),
     ):
-        params, ours, hand = expect.case("normal", dim)
+        params, ours, hand = case("normal", dim, n)
         key = jax.random.key(1)
         runs = {
-            name: jax.jit(jax.value_and_grad(lambda p, k, of=of: of(p, k, dim, n)))
-            .lower(params, key)
-            .compile()
-            for name, of in (("ours", ours), ("hand", hand))
+            name: jax.jit(function).lower(params, key).compile()
+            for name, function in (("ours", ours), ("hand", hand))
         }
-        calls = {name: lambda run=run: run(params, key) for name, run in runs.items()}
+        calls = {name: functools.partial(run, params, key) for name, run in runs.items()}
         rounds = pairs if n < 100_000 else min(pairs, 9)
         temporary = {name: megabytes(run) for name, run in runs.items()}
         more = f", temporaries {temporary['ours']:.1f} MB, by hand {temporary['hand']:.1f} MB"
         name = f"expect, {dim} × {n:,} = {dim * n:.0e} elements, / hand"
-        report(name, interleaved(calls, "hand", rounds)["ours"], goal, more)
+        report(name, interleaved(calls, "hand", rounds, clock=clock)["ours"], goal, more)
 
 
 def megabytes(compiled: Any) -> float:
@@ -89,9 +81,9 @@ def megabytes(compiled: Any) -> float:
     return float("nan") if analysis is None else analysis.temp_size_in_bytes / 2**20
 
 
-def delta(pairs: int) -> None:
+def delta(pairs: int, clock: Clock) -> None:
     """The delta method's control variate against leave-one-out."""
-    data, key = workloads.synthetic(), jax.random.key(0)
+    data, keys = workloads.synthetic(), jax.random.split(jax.random.key(0), 100)
     first = workloads.start(data)
     estimators = {
         "leave-one-out": lt.ScoreFunction(),
@@ -101,10 +93,9 @@ def delta(pairs: int) -> None:
     calls = {}
     for name, estimator in estimators.items():
         gradient = jax.grad(workloads.our_objective(False, estimator))
-        run = jax.jit(lambda p, keys, g=gradient: _descended(g, p, keys, data))
-        keys = jax.random.split(key, 100)
-        calls[name] = lambda run=run, keys=keys: run(first, keys)
-    found = interleaved(calls, "leave-one-out", pairs)
+        run = jax.jit(functools.partial(_descended, gradient))
+        calls[name] = functools.partial(run, first, keys, data)
+    found = interleaved(calls, "leave-one-out", pairs, clock=clock)
     for name in list(estimators)[1:]:
         report(f"step with {name}, / leave-one-out", found[name], 5.0)
 
@@ -117,28 +108,22 @@ def _descended(gradient: Callable[..., Any], params: Any, keys: Any, data: Any) 
     return jax.lax.scan(step, params, keys)[0]
 
 
-def first_call(pairs: int) -> None:
-    """Tracing and compiling, CPU seconds, against the hand-written program; the caches are emptied before each."""
-    del pairs
-    jax.config.update(
-        "jax_enable_compilation_cache", False
-    )  # the one on disk, which nothing empties
+def first_call(pairs: int, clock: Clock) -> None:
+    """Tracing and compiling, CPU seconds of five calls, against the hand-written program; the caches are emptied before each."""
+    # the cache on disk, which `jax.clear_caches` leaves
+    jax.config.update("jax_enable_compilation_cache", False)
     data, key = workloads.synthetic(), jax.random.key(0)
     first = workloads.start(data)
-    params, ours, hand = expect.case("normal", 100)
-    gradient = lambda of: (
-        lambda: jax.jit(jax.value_and_grad(lambda p, k: of(p, k, 100, 256)))(params, key)
-    )
-    fits = {
-        "ours": lambda: workloads.our_fit(STEPS, False)(first, key, data),
-        "hand": lambda: workloads.hand_fit(STEPS, False)(first, key, data),
-    }
+    params, ours, hand = case("normal", 100, 256)
     cases = {
-        "expect": {"ours": gradient(ours), "hand": gradient(hand)},
-        "minimize": fits,
+        "expect": (lambda: jax.jit(ours)(params, key), lambda: jax.jit(hand)(params, key)),
+        "minimize": (
+            lambda: workloads.our_fit(STEPS, False)(first, key, data),
+            lambda: workloads.hand_fit(STEPS, False)(first, key, data),
+        ),
     }
-    for name, pair in cases.items():
-        ratios = sorted(_cold(pair["ours"]) / _cold(pair["hand"]) for _ in range(5))
+    for name, (one, other) in cases.items():
+        ratios = sorted(_cold(one) / _cold(other) for _ in range(5))
         report(f"first call, {name}, / hand", Timing(0, ratios[2], ratios[1], ratios[3]), 1.15)
 
 
@@ -149,19 +134,16 @@ def _cold(function: Callable[[], Any]) -> float:
     return time.process_time() - began
 
 
-def eager(pairs: int) -> None:
-    """An eager `jax.grad(lt.expect)` after the first call, milliseconds."""
-    params, ours, hand = expect.case("normal", 100)
+def eager(pairs: int, clock: Clock) -> None:
+    """An eager value and gradient of `lt.expect` after the first call, milliseconds."""
+    params, ours, hand = case("normal", 100, 256)
     key = jax.random.key(1)
-    calls = {
-        "ours": lambda: jax.grad(lambda p: ours(p, key, 100, 256))(params),
-        "hand": lambda: jax.grad(lambda p: hand(p, key, 100, 256))(params),
-    }
-    timing = interleaved(calls, "hand", pairs)["ours"]
+    calls = {"ours": lambda: ours(params, key), "hand": lambda: hand(params, key)}
+    timing = interleaved(calls, "hand", pairs, clock=clock)["ours"]
     report("eager grad of expect, / eager by hand", timing, 1.0, f", {1e3 * timing.seconds:.1f} ms")
 
 
-GOALS: dict[str, Callable[[int], None]] = {
+GOALS: dict[str, Callable[[int, Clock], None]] = {
     "step": step,
     "size": size,
     "delta": delta,
@@ -171,20 +153,20 @@ GOALS: dict[str, Callable[[int], None]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="+", choices=sorted(GOALS), default=list(GOALS))
     parser.add_argument("--pairs", type=int, default=25)
     parser.add_argument("--cpu", action="store_true", help="time of the processors")
     arguments = parser.parse_args()
-    if arguments.cpu:
-        CLOCK[0] = time.process_time
+    clock = time.process_time if arguments.cpu else time.perf_counter
     load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
-    print(
-        f"load averages {load}, {os.cpu_count()} cores, {'CPU time' if arguments.cpu else 'time'}"
-    )
-    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {jnp.float32.__name__}")
+    kind = "CPU time" if arguments.cpu else "time"
+    print(f"load averages {load}, {os.cpu_count()} cores, {kind}")
+    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, float32")
     for name in arguments.only:
-        GOALS[name](arguments.pairs)
+        GOALS[name](arguments.pairs, clock)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ import sys
 import time
 from collections.abc import Callable
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
 from experiments.row import Row
 
 _MODULES = {

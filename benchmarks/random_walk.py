@@ -1,4 +1,4 @@
-"""How much variance does reward-to-go credit save in a random walk that pays at every step? Expected beside obtained.
+"""How much variance does reward-to-go credit save in a random walk with a cost at every step? Expected beside obtained.
 
 Steps of ±1, P(up) = exp(−X/p), at 0 always up (Arya et al., 2022, section 5.1), of 100 steps at p = 200; the gradient is in
 p, of one run without a baseline. The cost is X_t² / n after each step, credited to the draws before it (`lt.cost` inside
@@ -8,40 +8,25 @@ save. Expected are exact moments, by dynamic programming over the walk's places.
 """
 
 import argparse
-import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from experiments.row import Row
 
 import logtrick as lt
 
 PLAIN = lt.ScoreFunction(lt.NoBaseline())
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One number; `within` is the relative tolerance, at 100,000 calls."""
-
-    quantity: str
-    expected: float
-    obtained: float
-    within: float
-
-    @property
-    def right(self) -> bool:
-        return abs(self.obtained - self.expected) <= self.within * abs(self.expected)
-
-
-def walk(p: Any, steps: int, pays: str) -> Any:
-    """The program; it pays "each step", for "the whole" of the steps after the loop, or at "the end" alone."""
+def walk(p: Any, steps: int, pays: str, estimator: Any = PLAIN) -> Any:
+    """The program; its costs are of "each step", of "the whole" walk after the loop, or of "the end" alone."""
 
     def step(x: Any, _: Any) -> Any:
         rate = jnp.where(x <= 0, 1.0, x) / p
         logit = jnp.where(x <= 0, 30.0, -rate - jnp.log(-jnp.expm1(-rate)))
-        x = x + 2 * (yield lt.sample(lt.Bernoulli(logit), PLAIN)) - 1
+        x = x + 2 * (yield lt.sample(lt.Bernoulli(logit), estimator)) - 1
         if pays == "each step":
             yield lt.cost(x**2 / steps)
         return x, x**2 / steps
@@ -78,11 +63,10 @@ def expected(steps: int, pays: str) -> tuple[float, float]:
     moments = {power: np.zeros(steps + 1) for power in powers}
     moments[0, 0][0] = 1.0
     for t in range(steps):
-        cost = (
-            np.zeros_like(x)
-            if pays == "the end" and t < steps - 1
-            else x**2 / (1 if pays == "the end" else steps)
-        )
+        if pays != "the end":
+            cost = x**2 / steps
+        else:
+            cost = x**2 if t == steps - 1 else np.zeros_like(x)
         risen, fallen = (
             _weighted(_shifted(moments, s), r) for s, r in ((score_up, up), (score_down, 1 - up))
         )
@@ -110,7 +94,7 @@ def _shifted(moments: Moments, score: np.ndarray) -> Moments:
 
 
 def _paid(moments: Moments, cost: np.ndarray, whole: bool) -> Moments:
-    """Those of S^i (G + cost)^j, or of S^i (G + cost S)^j, which needs higher powers of S where i > 0: these are left out."""
+    """Those of S^i (G + cost)^j, or of S^i (G + cost S)^j; of the latter those that need higher powers of S are not used."""
     if whole:
         return {
             (i, j): sum(
@@ -132,17 +116,16 @@ def _choose(n: int, k: int) -> int:
 
 def rows(steps: int = 100, calls: int = 100_000) -> list[Row]:
     """The figures; tolerances are six standard errors or more at 100,000 calls of 100 steps."""
-    wider: Callable[[float], float] = lambda within: within * max(1.0, (100_000 / calls) ** 0.5)
+    wider = max(1.0, (100_000 / calls) ** 0.5)
     found, variances = [], {}
     for pays in ("each step", "the whole", "the end"):
         (mean, variance), (want, spread) = obtained(steps, pays, calls), expected(steps, pays)
         variances[pays] = (spread, variance)
-        found.append(
-            Row(f"gradient, {pays}", want, mean, wider(6 * spread**0.5 / want / 100_000**0.5))
-        )
-        found.append(Row(f"variance, {pays}", spread, variance, wider(0.08)))
+        within = 6 * (spread / 100_000) ** 0.5 / want
+        found.append(Row(f"gradient, {pays}", want, mean, wider * within))
+        found.append(Row(f"variance, {pays}", spread, variance, wider * 0.08))
     ratios = [variances["the whole"][i] / variances["each step"][i] for i in (0, 1)]
-    return [*found, Row("variance of the whole return / of reward-to-go", *ratios, wider(0.1))]
+    return [*found, Row("variance of the whole return / of reward-to-go", *ratios, wider * 0.1)]
 
 
 def main() -> None:

@@ -76,7 +76,7 @@ def measure(
     steps: int,
     rule: lt.training.Converged,
 ) -> tuple[float, float, list[int]]:
-    """The fraction of traces that stopped, of those that stopped though a resolvable gain was left, and the stops' steps."""
+    """The fraction of traces that stopped, the fraction that stopped with a resolvable gain left, and the steps of the stops."""
     random, stops, false = np.random.default_rng(0), [], 0
     for _ in range(traces):
         mean, values = family(random, steps)
@@ -89,7 +89,7 @@ def measure(
 
 
 def frozen(fits: int) -> float:
-    """The fraction of fits called `frozen`, where Adam meets one gradient of 1e12 without the freeze guard."""
+    """The fraction of fits with the status `frozen`, where Adam meets one gradient of 1e12 without the freeze guard."""
 
     def objective(params: jax.Array, key: jax.Array) -> jax.Array:
         clock = params[-1]  # which Adam moves by its learning rate in every step
@@ -125,11 +125,9 @@ def main() -> None:
     print(f"{args.traces} traces of {args.steps} steps, resolution {args.resolution}")
     for family in (linear, power_law, heteroscedastic, heavy_tailed, flat):
         stopped, false, stops = measure(family, args.traces, args.steps, rule)
-        when = (
-            f", median step {int(np.median(stops))}, 90 % by {int(np.quantile(stops, 0.9))}"
-            if stops
-            else ""
-        )
+        when = ""
+        if stops:
+            when = f", median step {np.median(stops):.0f}, 90 % by {np.quantile(stops, 0.9):.0f}"
         print(f"{family.__name__:16s} stopped {stopped:7.2%}, falsely {false:7.2%}{when}")
     print(f"frozen: called so in {frozen(args.frozen):.0%} of {args.frozen} fits")
 

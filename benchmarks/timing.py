@@ -1,4 +1,4 @@
-"""Interleaved timings: what slows the machine slows all that are compared alike, so ratios are of one moment."""
+"""Interleaved timings: what slows the machine down slows all compared functions alike, so their ratios hold."""
 
 import dataclasses
 import random
@@ -33,7 +33,7 @@ class Timing:
 def seconds(
     function: Callable[[], Any], repeat: int = 1, clock: Callable[[], float] = time.perf_counter
 ) -> float:
-    """Of one call, the mean of `repeat`."""
+    """The seconds of one call, the mean of `repeat` calls."""
     began = clock()
     for _ in range(repeat):
         out = function()
@@ -48,7 +48,7 @@ def interleaved(
     least: float = 0.01,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Timing]:
-    """Time functions in turns, each next to the reference, in an order of chance.
+    """Time functions in turns, each next to the reference, in random order.
 
     Args:
       functions: by name, what to call; compiled in a first call that is not timed.

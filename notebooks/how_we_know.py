@@ -193,7 +193,7 @@ assert abs(float(moments.variance) - row["exact_variance"]) < 1e-3
 # ## Laws
 #
 # Some properties hold for every estimator on every problem, and are run over the product of both: the compiled call equals
-# the eager one; a `vmap` equals a loop; in chunks equals as a whole; on four devices equals on one; the dtype is kept; a second
+# the eager one; a `vmap` equals a loop; chunks equal the whole; four devices equal one; the dtype is kept; a second
 # call compiles nothing; adding a constant to $f$ leaves the leave-one-out gradient alone. The last one, live:
 
 # %%

@@ -170,7 +170,7 @@ _ = right.legend(frameon=False, loc="upper right")
 #
 # `stop=lt.training.Converged()` ends a fit that stands still and says in which sense: `converged`; `noise floor`, where the
 # objective stands still but the parameters drift on; or `frozen`, where the updates have become too small to matter though
-# the gradient has not vanished. It is slow to judge by intention: a slope hidden in noise is not flat.
+# the gradient has not vanished. It judges slowly on purpose: a slope hidden in noise is not flat.
 
 # %%
 stop = lt.training.Converged(resolution=0.3, every=100)

@@ -60,7 +60,7 @@ for line in report.checked:
     print("holds:", line)
 
 # %% [markdown]
-# The check owes two error rates. A right pair fails with a probability of at most $10^{-6}$ in each of its statistical parts.
+# The check states two error rates. A right pair fails with a probability of at most $10^{-6}$ in each of its statistical parts.
 # A wrong pair is seen when the deviation is about 6 standard errors; with the default of 10,000 draws that is, for example,
 # an expected score of 6 % of its standard deviation. Smaller faults need more draws (`num_samples=`).
 #

@@ -100,8 +100,8 @@ def by_hand(key, n, baseline=0.0):
 print("by hand, 10,000 draws:", by_hand(jax.random.key(2), 10_000))
 
 # %% [markdown]
-# Since $\mathbb{E}[\nabla \log p] = 0$, any constant may be taken off $f$. `lt.expect` takes off the mean cost of the *other*
-# draws (leave-one-out), which keeps the gradient unbiased and costs nothing. The figure shows the error of the gradient
+# Since $\mathbb{E}[\nabla \log p] = 0$, any constant may be subtracted from $f$. `lt.expect` subtracts the mean cost of the
+# *other* draws (leave-one-out), which keeps the gradient unbiased and costs nothing. The figure shows the error of the gradient
 # over 300 repetitions: both fall like $1/\sqrt n$, and the baseline moves the whole line (with four draws the mean of the
 # other three is noisy itself, so that its line begins a little steeper).
 

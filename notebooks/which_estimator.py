@@ -52,10 +52,10 @@ print(race)
 
 # %% [markdown]
 # Read it in this order. **Bias first**: a large |z| says that the mean over 2000 gradients is not the exact gradient.
-# Straight-through and Gumbel-softmax are declared biased, and the table says so; the line below it says that even the value
-# of Gumbel-softmax is another one, since it evaluates $f$ at relaxed draws and not at bits. **Then variance × cost**: at a fixed
-# budget of evaluations the estimator with the smaller product wins. (Time is left out here, since it is another on every
-# machine; without `num_timings=0` the table has it.)
+# Straight-through and Gumbel-softmax are declared biased, and the table says so; the line below it says that Gumbel-softmax
+# even has the value of another expectation, since it evaluates $f$ at relaxed draws and not at bits. **Then variance ×
+# cost**: at a fixed budget of evaluations the estimator with the smaller product wins. (Time is left out here,
+# since it differs from machine to machine; without `num_timings=0` the table has it.)
 #
 # The figure has both at once. The red square is how far the mean of 1000 gradients is from the exact one; where there is
 # no bias, it lies near the black mark.

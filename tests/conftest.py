@@ -10,7 +10,7 @@ import pathlib
 
 import jaxlib.version
 
-# Up to the last version that was looked at: an XLA that does not know a flag ends the process.
+# Only up to the last version that was tried: XLA ends the process at a flag that it does not know.
 if "xla_backend_optimization_level" not in os.environ.get(
     "XLA_FLAGS", ""
 ) and jaxlib.version.__version_info__ < (0, 11):

@@ -29,10 +29,6 @@ def imported(tree):
     }
 
 
-def test_there_are_some():
-    assert NOTEBOOKS and any(imported(ast.parse(path.read_text())) & FOREIGN for path in NOTEBOOKS)
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebook(path, monkeypatch):
     monkeypatch.setenv("LOGTRICK_FAST", "1")  # long fits take fewer steps
@@ -62,6 +58,11 @@ TEXT_BLOCKS = {
     if kind == "markdown"
     for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", cell, flags=re.S | re.M))
 }
+
+
+def test_there_are_some():
+    assert NOTEBOOKS and TEXT_BLOCKS and len(RENDERED) == len(NOTEBOOKS)
+    assert any(imported(ast.parse(path.read_text())) & FOREIGN for path in NOTEBOOKS)
 
 
 @pytest.mark.parametrize("name", TEXT_BLOCKS)

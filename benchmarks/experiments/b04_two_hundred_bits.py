@@ -9,10 +9,8 @@ import numpy as np
 import logtrick as lt
 from experiments.row import Row, gradients, variance_row
 
-ALPHA = {
-    0.5: -0.0015974441,
-    0.7: -0.0048878899,
-}  # the best coefficients of the double control variate
+# The best coefficients of the double control variate.
+ALPHA = {0.5: -0.0015974441, 0.7: -0.0048878899}
 EXACT = {
     0.5: {"LOO": 1.25e-9, "DisARM": 1.24375e-9, "double CV": 1.248e-9, "R*": 6.21875e-10},
     0.7: {"LOO": 8.837e-10, "DisARM": 8.8053e-10, "double CV": 1.11834e-11, "R*": 4.40475e-10},

@@ -3,7 +3,8 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
+from random_walk import walk
 
 import logtrick as lt
 from experiments.row import Row, gradients, mean_row, oracle, variance_row
@@ -14,19 +15,6 @@ PUBLISHED = {
     100: {"sf": 95.7, "sf_mean_baseline": 21.4},
 }
 CALLS = 60_000
-
-
-def walk(p: Any, steps: int, estimator: Any) -> Any:
-    """Steps of ±1, P(up) = exp(−X / p), at 0 always up; the cost is X² after the last."""
-
-    def step(x: Any, _: Any) -> Any:
-        rate = jnp.where(x <= 0, 1.0, x) / p
-        logit = jnp.where(x <= 0, 30.0, -rate - jnp.log(-jnp.expm1(-rate)))
-        x = x + 2 * (yield lt.sample(lt.Bernoulli(logit), estimator)) - 1
-        return x, None
-
-    x, _ = yield lt.scan(step, jnp.zeros(()), length=steps)
-    yield lt.cost(x**2)
 
 
 def rows() -> list[Row]:
@@ -43,7 +31,7 @@ def rows() -> list[Row]:
         for name, (estimator, runs) in cases.items():
 
             def value(p: Any, key: Any, estimator: Any = estimator, runs: int = runs) -> Any:
-                return lt.expect_program(key, walk, p, n, estimator, num_samples=runs)
+                return lt.expect_program(key, walk, p, n, "the end", estimator, num_samples=runs)
 
             draws = gradients(lambda key: jax.grad(value)(2.0 * n, key), CALLS // runs)
             exact = oracle(f"walk/n{n}_p{2 * n}/{name}")["exact_variance"]
@@ -63,8 +51,6 @@ def _deviation(quantity: str, row: Row, published: float | None) -> Row:
 
 def _mean_cost(n: int) -> float:
     """E X_n², exactly, by the law of the walk."""
-    import numpy as np
-
     places = np.arange(n + 1.0)
     up = np.exp(-places / (2.0 * n))
     law = np.zeros(n + 1)

@@ -1,8 +1,8 @@
 """B7. Rainforth et al. (2018), Tucker et al. (2019): the signal-to-noise ratio of importance-weighted bounds against K.
 
 z ~ N(μ, I), x ~ N(z, I), q(z | x) = N(A x + b, ⅔ I), D = 2, at the optimum (A = I / 2, b = μ / 2) moved by 0.1 N(0, 1);
-the gradient is in b, at 16 data points. The mean in the ratios of unbiased estimators of it is DReG's, whose variance is the
-smallest.
+the gradient is in b, at 16 data points. Its unbiased estimators have one mean: their ratios use that of DReG, which varies
+least.
 """
 
 from collections.abc import Callable

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from workloads import breast_cancer
 
 import logtrick as lt
 from experiments.row import Row
@@ -31,17 +32,7 @@ EXPECTED = {  # mean, log scale; from an independent Monte Carlo run
 CALLS = {"measure-valued": 4_000}
 
 
-def data() -> tuple[Any, Any]:
-    """Standardized features with a bias, and labels."""
-    from sklearn.datasets import load_breast_cancer
-
-    features, labels = load_breast_cancer(return_X_y=True)
-    features = (features - features.mean(0)) / features.std(0)
-    features = np.concatenate([np.ones((len(features), 1)), features], axis=1)
-    return jnp.asarray(features, jnp.float32), jnp.asarray(labels, jnp.float32)
-
-
-X, Y = data()
+X, Y = breast_cancer()
 D = X.shape[1]
 
 

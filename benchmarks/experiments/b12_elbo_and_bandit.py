@@ -22,9 +22,8 @@ def elbo_gradients(place: str, name: str) -> Any:
     """Gradients of E_q[log p − log q] by mean and scale, (CALLS,) each."""
     mean, scale, log_z = PLACES[place]
     log_p = lambda z: log_z + jax.scipy.stats.norm.logpdf(z)
-    cases: dict[
-        str, tuple[Any, int, bool]
-    ] = {  # estimator, samples, whether log q's own term is held
+    # The estimator, its number of samples, whether log q's own parameters are held constant.
+    cases: dict[str, tuple[Any, int, bool]] = {
         "total": (lt.Pathwise(), 1, False),
         "stl": (lt.Pathwise(), 1, True),
         "sf": (lt.ScoreFunction(lt.NoBaseline()), 1, True),
@@ -53,9 +52,8 @@ def bandit(p: float, group: int, name: str) -> np.ndarray:
         advantage = actions - jnp.mean(actions)
         if name == "grpo_std":
             deviation = jnp.std(actions)
-            advantage = jnp.where(
-                deviation > 0, advantage / jnp.where(deviation > 0, deviation, 1), 0
-            )
+            safe = jnp.where(deviation > 0, deviation, 1)
+            advantage = jnp.where(deviation > 0, advantage / safe, 0)
         log_probs = jax.vmap(lt.Bernoulli(logit).log_prob)(actions)
         return jnp.mean(advantage * lt.magic_box(log_probs))
 

@@ -21,14 +21,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from found import has, versions
 
-HERE = pathlib.Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+from logtrick import vi
 
-from found import has, versions  # noqa: E402  # needs the path above
-from posterior_models import Posterior, posteriors  # noqa: E402  # needs the path above
+sys.path.insert(1, str(pathlib.Path(__file__).parents[1]))
 
-from logtrick import vi  # noqa: E402  # needs the path above
+from posterior_models import Posterior, posteriors  # needs the path above
 
 NAMES = (
     "kidscore_interaction_z",

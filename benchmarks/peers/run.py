@@ -15,8 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-HERE = pathlib.Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path.insert(1, str(pathlib.Path(__file__).parents[1]))  # of the workloads and timings
 Line = dict[str, Any]
 
 
@@ -127,27 +126,23 @@ def markdown(lines: list[Line]) -> str:
     parts = []
     for name, workload in WORKLOADS.items():
         rows = [line for line in lines if line.get("workload") == name]
-        if not rows:
-            continue
-        parts += [
-            f"### {(workload.__doc__ or '').strip()}",
-            "",
-            "| case | | × hand | ms | ELBO | jax |",
-        ]
-        parts.append("|---|---|--:|--:|--:|--:|")
-        for row in rows:
-            end = ""
-            if "elbo" in row:
-                end = f"{row['elbo']:.1f} ({row['elbo low']:.1f} … {row['elbo high']:.1f})"
-            parts.append(
-                f"| {row['case']} | {row['name']} | {row['ratio']:.2f} | {row['ms']:.3g} | {end} | {row['jax']} |"
-            )
-        parts.append("")
+        if rows:
+            parts += [f"### {(workload.__doc__ or '').strip()}", ""]
+            parts += ["| case | | × hand | ms | ELBO | jax |", "|---|---|--:|--:|--:|--:|"]
+            parts += [*map(_cells, rows), ""]
     return "\n".join(parts)
 
 
+def _cells(row: Line) -> str:
+    end = ""
+    if "elbo" in row:
+        end = f"{row['elbo']:.1f} ({row['elbo low']:.1f} … {row['elbo high']:.1f})"
+    cells = [row["case"], row["name"], f"{row['ratio']:.2f}", f"{row['ms']:.3g}", end, row["jax"]]
+    return f"| {' | '.join(cells)} |"
+
+
 def _without_disk_cache() -> dict[str, str]:
-    """What compiles in every call must pay for it: no compilation cache on disk."""
+    """The environment without a compilation cache on disk: a peer that compiles in every call shows that time."""
     return {name: value for name, value in os.environ.items() if "CACHE" not in name}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from logtrick._core.calls import described
 from logtrick._core.compat import is_tracer
 from logtrick._core.kernel import as_array, as_inexact, is_array
-from logtrick._core.precision import note_precision
+from logtrick._core.watch import note_precision
 
 Array = jax.Array
 
@@ -38,6 +38,13 @@ def numbers(where: str, name: str, value: Any) -> Array:
         ) from None
 
 
+def number(where: str, name: str, value: Any) -> Array:
+    """A number, as a float; an array where many of them are stacked for `jax.vmap`."""
+    if not is_array(value):
+        raise TypeError(f"{where}({name}=…) needs a number; got {described(value)}. Pass 0.0, say.")
+    return as_inexact(value)
+
+
 def _no_text(value: Any) -> Any:
     """The value; a string raises, which JAX takes for the name of a dtype."""
     if isinstance(value, str):
@@ -54,7 +61,7 @@ def array(where: str, name: str, value: Any) -> Array:
 
 
 def function(where: str, name: str, value: Any, call: str) -> None:
-    """A function that can be called as `call` says, "log_density(z)"."""
+    """Raise where `value` is not a function that can be called as `call` says, such as "log_density(z)"."""
     if not callable(value) or isinstance(value, type):
         raise TypeError(f"{where}({name}=…) needs a function, {call}; got {described(value)}.")
     try:
@@ -129,10 +136,10 @@ def real(where: str, name: str, value: Any) -> Array:
     return value if jnp.issubdtype(dtype, jnp.floating) else value.astype(float)
 
 
-def differentiable(where: str, params: Any, *, empty: bool = True) -> None:
-    """Every leaf of `params` can carry a gradient."""
+def differentiable(where: str, params: Any) -> None:
+    """Raise where `params` has no leaves, or a leaf that cannot carry a gradient."""
     leaves = jax.tree_util.tree_flatten_with_path(params)[0]
-    if empty and not leaves:
+    if not leaves:
         raise ValueError(
             f"{where}: no trainable parameters in {params!r}. Pass a pytree with at least one float leaf."
         )
@@ -175,9 +182,15 @@ def require(where: str, name: str, value: Array, legal: Any, need: str) -> Array
         return value / jnp.where(legal(value), jnp.ones((), value.dtype), jnp.nan)
     wrong = ~np.asarray(legal(known))
     if np.any(wrong):
-        odd = (
-            known[wrong & np.isnan(known)] if np.issubdtype(known.dtype, np.floating) else known[:0]
-        )
-        first = (odd if odd.size else known[wrong]).ravel()[0] if known.ndim else known
-        raise ValueError(f"{where}({name}=…) needs {need}; got {first}.")
+        raise ValueError(f"{where}({name}=…) needs {need}; got {_to_show(known, wrong)}.")
     return value
+
+
+def _to_show(value: np.ndarray, wrong: np.ndarray) -> Any:
+    """The illegal entry that a message shows: a nan, where there is one."""
+    if not value.ndim:
+        return value
+    entries = value[wrong]
+    if np.issubdtype(value.dtype, np.floating) and np.isnan(entries).any():
+        return np.nan
+    return entries[0]

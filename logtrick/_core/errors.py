@@ -1,6 +1,6 @@
 """The named refusals. Every one is a `TypeError` or a `ValueError` where it is raised at trace time.
 
-Nothing of JAX is imported here: checkpoints are written without it.
+This file does not import JAX, so that what writes checkpoints can be imported without it.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ class UnaccountedRandomnessError(TypeError):
     """A draw whose gradient no estimator accounts for was differentiated.
 
     Raised while differentiating through `dist.sample(key)` of a family that is not reparameterized.
-    Without it the gradient through the draw would be zero, silently. Use `lt.expect(key, f, dist)`,
+    Without this error the gradient through the draw would be zero, silently. Use `lt.expect(key, f, dist)`,
     or `jax.lax.stop_gradient` on the parameters where a zero gradient is intended.
 
     Example:

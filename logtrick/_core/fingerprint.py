@@ -5,8 +5,9 @@ equal data, compiles nothing; and one whose data changed (a closed-over variable
 object it is bound to) is compiled anew, where `jax.jit` would silently go on with the old number.
 
 Compared by content: numbers, strings, small arrays, containers, pytrees, functions (recursively), the attributes of
-objects. Compared by identity: modules, classes, compiled functions, large arrays of JAX (immutable). What is not seen: a
-NumPy array above 16 MB that is changed in place, what a library's functions refer to, and what lies deeper than the budget.
+objects and functions. Compared by identity: modules, classes, compiled functions, large arrays of JAX (immutable). Not
+seen: changes in place of a NumPy array above 16 MB or of another kind of container (a deque), what a library's functions
+refer to, and what lies deeper than the budget.
 """
 
 import functools
@@ -23,7 +24,7 @@ import numpy as np
 
 from logtrick._core.compat import is_key, is_tracer
 
-_ITEMS = 5_000  # looked at in all; further ones count by identity
+_ITEMS = 5_000  # looked at in all; further ones are compared by identity
 _DEEP = 12
 _JAX_BYTES, _NUMPY_BYTES = 2**14, 2**24  # by content up to here
 _LIBRARIES = {
@@ -35,7 +36,7 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), np.
 
 
 class _Same:
-    """An object that is equal to itself only; keeps it alive, so that its identity is not given away."""
+    """A key of an object that is equal to itself only. The object is kept alive, so that its id is not given to another."""
 
     def __init__(self, x: Any) -> None:
         self.x = x
@@ -62,9 +63,9 @@ T = TypeVar("T")
 
 
 class Compiled(Generic[T]):
-    """What was compiled for a function and the data behind it: made once, found again while both are equal.
+    """A cache of what was compiled for a function and the data behind it, found again while both are equal.
 
-    Bounded, since each entry keeps what its function closes over.
+    Bounded, since each entry keeps alive what its function closes over.
 
     Args:
       make: `make(function, *settings)`, called where nothing equal is known.
@@ -75,17 +76,12 @@ class Compiled(Generic[T]):
         self.make, self.most = make, most
         self.kept: OrderedDict[Hashable, T] = OrderedDict()
 
-    def find(self, function: Callable[..., Any], *settings: Hashable, by: Any = None) -> T:
-        """What is compiled for a function and its settings.
-
-        Args:
-          function: what is handed to `make`.
-          *settings: too.
-          by: what two functions are compared by; None for the functions themselves.
-        Returns:
-          What `make` made of them, or of equal ones.
-        """
-        key = (fingerprint(function if by is None else by), settings)
+    def find(self, function: Callable[..., Any], *settings: Hashable) -> T:
+        """What `make` made of a function and its settings, or of equal ones."""
+        compared, traced = fingerprint_and_tracers(function)
+        if traced:  # not to be kept beyond its trace
+            return self.make(function, *settings)
+        key = (compared, settings)
         found = self.kept.pop(key, None)
         if found is None:
             found = self.make(function, *settings)
@@ -96,12 +92,12 @@ class Compiled(Generic[T]):
 
 
 def functions_in(tree: Any) -> list[Any]:
-    """The functions in the structure of a pytree: static fields, such as the function of a learned baseline.
+    """The functions, and other objects that can be called, in the structure of a pytree: those of its static fields.
 
-    JAX compares them by identity alone, and does not see that what they refer to has changed.
+    JAX compares most of them by identity, and does not see that what they refer to has changed.
 
     Args:
-      tree: of `jax.tree.structure`.
+      tree: the structure, as `jax.tree.structure` gives it.
     """
     node = tree.node_data()
     if node is None:
@@ -113,28 +109,29 @@ def functions_in(tree: Any) -> list[Any]:
 def _functions_among(x: Any) -> list[Any]:
     if isinstance(x, tuple | list):
         return [f for item in x for f in _functions_among(item)]
-    is_function = isinstance(x, types.FunctionType | types.MethodType | functools.partial)
-    return [x] if is_function else []
+    return [x] if callable(x) and not isinstance(x, type) else []
 
 
 class _Reader:
     """One pass over an object and what it refers to."""
 
     def __init__(self) -> None:
-        self.seen: dict[int, int] = {}
+        # By id: the number of the object, and the object itself. Without it, the id of a leaf that a pytree makes when it is
+        # flattened would be given to the next such leaf, which would then count as seen, whatever its numbers.
+        self.seen: dict[int, tuple[int, Any]] = {}
         self.traced = False
 
     def read(self, x: Any, depth: int) -> Hashable:
         if isinstance(x, _PLAIN):
             return (type(x), repr(x))  # repr tells 0.0 from −0.0, and nan is equal to itself
         if id(x) in self.seen:
-            return ("again", self.seen[id(x)])
+            return ("again", self.seen[id(x)][0])
         self.traced = self.traced or is_tracer(x)
         if depth > _DEEP or len(self.seen) > _ITEMS or is_tracer(x):
             return _Same(x)
         if isinstance(x, types.ModuleType | type | types.BuiltinFunctionType):
             return _Same(x)
-        self.seen[id(x)] = len(self.seen)
+        self.seen[id(x)] = (len(self.seen), x)
         return self._content(x, depth + 1)
 
     def _content(self, x: Any, depth: int) -> Hashable:
@@ -163,6 +160,7 @@ class _Reader:
             yield self.read(_contents(cell), depth)
         if _is_library(f.__code__.co_filename):
             return
+        yield self.read(f.__dict__, depth)
         for name in sorted(set(_names(f.__code__))):
             if name in f.__globals__:
                 yield (name, self.read(f.__globals__[name], depth))
@@ -178,18 +176,27 @@ class _Reader:
             functions = (self.read(f, depth) for f in functions_in(tree))
             return (tree, *functions, *(self.read(leaf, depth) for leaf in leaves))
         declared = getattr(type(x), "compared_by", None)
-        if isinstance(declared, tuple):  # of ours: what it is made of
+        if isinstance(declared, tuple):  # an object of ours, by what it is made of
             return (type(x), *(self.read(getattr(x, name), depth) for name in declared))
-        attributes = getattr(x, "__dict__", None)
-        if not isinstance(attributes, dict) or not _by_attributes(x):
+        if not _by_attributes(x):
             return _Same(x)
-        return (_Same(x), self.read(attributes, depth))
+        return (_Same(x), self.read(_attributes(x), depth))
 
 
 def _by_attributes(x: Any) -> bool:
     """Whether the attributes of `x` are data: not for compiled functions, nor for host functions, which are called anew."""
     home = sys.modules.get(type(x).__module__)
     return not _is_library(getattr(home, "__file__", None) or "")
+
+
+def _attributes(x: Any) -> dict[str, Any]:
+    """The attributes of an object by name, those in slots included."""
+    found = dict(getattr(x, "__dict__", {}))
+    for base in type(x).__mro__:
+        for name, member in vars(base).items():
+            if "__slots__" in vars(base) and isinstance(member, types.MemberDescriptorType):
+                found[name] = getattr(x, name, None)
+    return found
 
 
 def _array(x: Any) -> Hashable:

@@ -6,8 +6,8 @@ from typing import Any
 
 def inner_jaxprs(eqn: Any) -> Iterator[Any]:
     """The jaxprs in the parameters of one equation."""
-    # An inner jaxpr is a parameter, or one of a tuple or dictionary of them: looked at without jax.tree, since every
-    # equation of every program comes by here.
+    # An inner jaxpr is a parameter, or one of a tuple or dictionary of them. Not by jax.tree, which is slow: every equation
+    # of every program passes here.
     for value in eqn.params.values():
         if isinstance(value, dict):
             value = tuple(value.values())
@@ -23,12 +23,6 @@ def equations(eqns: Iterable[Any]) -> Iterator[Any]:
         yield eqn
         for inner in inner_jaxprs(eqn):
             yield from equations(inner.eqns)
-
-
-def largest(eqns: Iterable[Any]) -> int:
-    """The elements of the largest array that equations make, inner ones included; at least 1."""
-    made = (v.aval for eqn in equations(eqns) for v in eqn.outvars)
-    return max((aval.size for aval in made if hasattr(aval, "size")), default=1)
 
 
 def largest_bytes(eqns: Iterable[Any]) -> int:

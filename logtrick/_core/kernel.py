@@ -24,7 +24,13 @@ stop = lax.stop_gradient
 
 
 def _elementwise(name: str, value: Callable[..., Any], jvp: Callable[..., Any]) -> Primitive:
-    """A primitive on operands of one shape, shaped like its first: `value(*xs)`, `jvp(xs, tangents, **params)`."""
+    """A primitive on operands of one shape, whose result has the shape and dtype of the first.
+
+    Args:
+      name: of the primitive.
+      value: `value(*xs)`, elementwise.
+      jvp: `jvp(xs, tangents, **params)`, the value and its derivative.
+    """
     primitive = Primitive("logtrick_" + name)
     primitive.def_impl(lambda *xs, **_: value(*xs))
     primitive.def_abstract_eval(lambda x, *_, **__: x)
@@ -62,9 +68,10 @@ def magic_box(log_prob: Any) -> Array:
 
     box(l) = 1 and d box(l) = box(l) dl, so that ∇ⁿ E[c] = E[∇ⁿ (c · box(log p(x)))] for x drawn at
     stopped parameters. Unlike exp(l − stop(l)) it stays 1 and finite at l = −inf, and nothing of
-    log p is computed for its value. It goes through every transformation; in a `lax.while_loop` of
-    unknown length in forward mode, of which the second example is the recipe (draws at stopped
-    parameters, their log-probs summed in the carry). For many parameters: `lt.eligibility_trace`.
+    log p is computed for its value. It goes through every transformation, through a
+    `lax.while_loop` of unknown length in forward mode: the second example shows how (draws at
+    stopped parameters, their log-probs summed in the carry). For many parameters:
+    `lt.eligibility_trace`.
 
     Args:
       log_prob: log p(x; θ), any shape, real.
@@ -91,7 +98,9 @@ def magic_box(log_prob: Any) -> Array:
       -4.0
     """
     try:
-        value = as_inexact(None if isinstance(log_prob, str) else log_prob)
+        if isinstance(log_prob, str):  # which JAX takes for the name of a dtype
+            raise TypeError(log_prob)
+        value = as_inexact(log_prob)
     except (TypeError, ValueError):
         raise TypeError(
             f"lt.magic_box(log_prob=…) needs the number log p(x); got {described(log_prob)}. Pass "
@@ -108,6 +117,12 @@ def as_array(x: Any) -> Array:
 def as_dtype(x: Array, dtype: Any) -> Array:
     """`x` with a dtype of its own, not a weak one. An array that has it stays as it is, as in `as_array`."""
     return x if x.dtype == dtype and not x.weak_type else x.astype(dtype)
+
+
+def wide(dtype: Any) -> np.dtype:
+    """`dtype`, but float32 in the place of a half precision."""
+    dtype = np.dtype(dtype)
+    return dtype if dtype.itemsize >= 4 else np.dtype("float32")
 
 
 def as_inexact(x: Any) -> Array:
@@ -145,7 +160,7 @@ def is_array(x: Any) -> bool:
 
 
 def detached(tree: Any) -> Any:
-    """`tree` with its array leaves stopped; leaves that are no arrays stay as they are."""
+    """`tree` with its array leaves held constant; leaves that are no arrays stay as they are."""
     return jax.tree.map(lambda x: stop(x) if is_array(x) else x, tree)
 
 
@@ -158,12 +173,10 @@ def _first_order_jvp(primals: Any, tangents: Any, *, error: Any) -> Any:
     if not isinstance(dx, ad.Zero):
         parts.append(_once_p.bind(*alike(c, x), error=error) * dx)
     if not isinstance(dc, ad.Zero):
-        at = jnp.where(
-            jnp.isinf(x), 0.0, x
-        )  # an infinite logit has no derivative, and ∞ − ∞ is nan
-        parts.append(
-            dc * (at - stop(at))
-        )  # zero, but it keeps the legal derivatives in x of a derivative in c
+        # dc (x − x) is zero, and keeps the legal derivatives in x of a derivative in c. An infinite logit has no derivative,
+        # and ∞ − ∞ is nan, so 0 stands in its place.
+        at = jnp.where(jnp.isinf(x), 0.0, x)
+        parts.append(dc * (at - stop(at)))
     return _first_order_p.bind(c, x, error=error), sum(parts[1:], parts[0])
 
 
@@ -220,24 +233,24 @@ _limited_p = _elementwise("limited", lambda value, _: value, _limited_jvp)
 
 
 def limited(name: str, value: Any, watched: Any) -> Array:
-    """`value`, whose first derivative is right, and whose derivative once more through `watched` raises.
+    """`value`; its first derivative is legal, and a derivative of that through `watched` raises.
 
     Args:
-      name: whose limit it is, an estimator's name for the message.
+      name: the estimator that the error message names.
       value: shape ().
       watched: arrays; a second derivative that goes through any of them is refused.
     Raises:
       DerivativeOrderError: a second derivative was taken.
     """
     value = as_inexact(value)
-    leaves = [x for x in jax.tree.leaves(watched) if is_inexact_array(x)]
+    leaves = [x for x in jax.tree.leaves(watched) if is_float_array(x)]
     total = jnp.zeros((), value.dtype)
     for leaf in leaves:
         total = total + jnp.sum(jnp.asarray(leaf)).astype(value.dtype)
     return _limited_p.bind(*alike(value, total), error=(DerivativeOrderError, order_message(name)))
 
 
-def is_inexact_array(x: Any) -> bool:
+def is_float_array(x: Any) -> bool:
     """Whether `x` is an array (or number) of floats, which can carry a derivative."""
     return is_array(x) and bool(jnp.issubdtype(jnp.result_type(x), jnp.floating))
 
@@ -248,9 +261,8 @@ def is_inexact_array(x: Any) -> bool:
 _sum_p = Primitive("logtrick_sample_sum")
 _sum_p.def_impl(lambda x, **_: x)
 _sum_p.def_abstract_eval(lambda x, **_: x)
-mlir.register_lowering(
-    _sum_p, lambda ctx, x, **_: [x]
-)  # reached only where the axis was summed before
+# The lowering is reached only where the axis was summed before.
+mlir.register_lowering(_sum_p, lambda ctx, x, **_: [x])
 
 
 def _sum_batch(
@@ -286,9 +298,8 @@ def sample_sum(
       index: the sample's index as a float, which makes `x` vary over the samples even where it is
         constant.
       axis: the name of the vmapped axis.
-      block: sum over the blocks of so many consecutive samples, each for itself; None for all
-        samples.
-      others: sum over the samples of all blocks but the own one.
+      block: sum within each block of so many consecutive samples; None for over all samples.
+      others: with `block`: sum over the samples of all other blocks.
     """
     x = as_inexact(x)
     varied = stop(x + (0.0 * index).astype(x.dtype))

@@ -29,8 +29,7 @@ def _true(word: Array) -> Array:
 
 
 def _batch(words: Any, dims: Any) -> Any:
-    # true for each, so true for all: a predicate with a batch axis would turn the branch into a
-    # select
+    # True for each element of the batch, so true for all. A predicate with a batch axis would turn the branch into a select.
     return _true_p.bind(jnp.sum(words[0], dims[0], dtype=words[0].dtype)), None
 
 
@@ -48,9 +47,8 @@ def materialized(make: Callable[[], Any], *seeds: Array) -> Any:
     shapes = jax.eval_shape(make)
 
     def nothing() -> Any:
-        zero = sum(
-            (s ^ s).astype(jnp.uint32) for s in seeds
-        )  # varies over the mesh axes that the seeds vary over
+        # A zero that varies over the mesh axes that the seeds vary over: both branches must have results of one type.
+        zero = sum((seed ^ seed).astype(jnp.uint32) for seed in seeds)
         return jax.tree.map(lambda s: jnp.broadcast_to(zero, s.shape).astype(s.dtype), shapes)
 
     return lax.cond(_true_p.bind(seeds[0]), make, nothing)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.sharding import AxisType, Mesh
 
@@ -17,7 +18,7 @@ def varying(x: Any) -> frozenset[Any]:
 
 
 def in_shard_map() -> bool:
-    """Whether this is traced inside a `shard_map`."""
+    """Whether the caller is traced inside a `shard_map`."""
     return bool(jax.sharding.get_abstract_mesh().manual_axes)
 
 
@@ -78,36 +79,40 @@ def scan_varying(body: Body, carry: Any, xs: Any, length: int | None) -> tuple[A
     carry = _settled(body, carry, xs)
     axes = [varying(leaf) for leaf in jax.tree.leaves(carry)]
 
-    def alike(carry: Any, x: Any) -> tuple[Any, Any]:
+    def step(carry: Any, x: Any) -> tuple[Any, Any]:
         carry, y = body(carry, x)
         leaves, tree = jax.tree.flatten(carry)
         if len(leaves) == len(axes):  # otherwise lax.scan itself raises
             carry = tree.unflatten([cast_varying(leaf, own) for leaf, own in zip(leaves, axes)])
         return carry, y
 
-    return lax.scan(alike, carry, xs, length)
+    return lax.scan(step, carry, xs, length)
 
 
 def _settled(body: Body, carry: Any, xs: Any) -> Any:
     """The initial carry, made to vary over the mesh axes that it varies over after any number of steps."""
-    if any(jax.numpy.shape(x)[:1] == (0,) for x in jax.tree.leaves(xs)):
+    if any(jnp.shape(x)[:1] == (0,) for x in jax.tree.leaves(xs)):
         return carry
-    first = jax.tree.map(lambda x: jax.numpy.asarray(x)[0], xs)
-    leaves, tree = jax.tree.flatten(jax.tree.map(jax.numpy.asarray, carry))
+    first = jax.tree.map(lambda x: jnp.asarray(x)[0], xs)
+    carry = jax.tree.map(jnp.asarray, carry)
     while True:
-        after: list[frozenset[Any]] = []
+        leaves, tree = jax.tree.flatten(carry)
+        after = _axes_after_a_step(body, carry, first)
+        grown = any(not new <= varying(leaf) for new, leaf in zip(after, leaves))
+        if len(after) != len(leaves) or not grown:
+            return carry
+        carry = tree.unflatten([cast_varying(leaf, new) for leaf, new in zip(leaves, after)])
 
-        def once(leaves: list[Any] = leaves, after: list[Any] = after) -> None:
-            after[:] = [
-                varying(leaf) for leaf in jax.tree.leaves(body(tree.unflatten(leaves), first)[0])
-            ]
 
-        jax.eval_shape(once)
-        if len(after) != len(leaves) or all(
-            new <= varying(leaf) for new, leaf in zip(after, leaves)
-        ):
-            return tree.unflatten(leaves)
-        leaves = [cast_varying(leaf, new) for leaf, new in zip(leaves, after)]
+def _axes_after_a_step(body: Body, carry: Any, x: Any) -> list[frozenset[Any]]:
+    """The mesh axes over which each leaf of the carry varies after one step; nothing is run."""
+    axes: list[frozenset[Any]] = []
+
+    def step() -> None:
+        axes.extend(varying(leaf) for leaf in jax.tree.leaves(body(carry, x)[0]))
+
+    jax.eval_shape(step)
+    return axes
 
 
 def automatic_mesh(where: str, mesh: Any) -> Mesh | None:

@@ -19,6 +19,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from logtrick._core.jaxprs import inner_jaxprs
+from logtrick._core.samples import SampleAxis, under_name
 
 
 class Counts(list[int]):
@@ -61,16 +62,13 @@ _COUNTS: contextvars.ContextVar[Counts | None] = contextvars.ContextVar(
 def evaluations_counted() -> Iterator[Counts]:
     """Collect what the expectations traced inside report.
 
-    What is traced inside is for counting only and is never run. JAX keeps the traces of inner
-    `jit`s, by function and by the settings that tracing depends on. A setting that hardly anybody
-    uses is made inside, so that functions that were traced before, without markers, are traced
-    anew, and traces with markers are not run later.
+    What is traced inside is for counting only and is not to be run. A jitted function that was traced before is found in
+    JAX's caches, without markers: `seen_in` traces it anew.
     """
     counts = Counts()
     token = _COUNTS.set(counts)
     try:
-        with jax.default_matmul_precision("tensorfloat32"):
-            yield counts
+        yield counts
     finally:
         _COUNTS.reset(token)
 
@@ -79,11 +77,13 @@ def seen_in(function: Callable[..., Any], *args: Any) -> Seen:
     """What the expectations in a function do.
 
     Args:
-      function: a function of `args`; it is traced, not run.
+      function: a function of `args` that returns arrays; it is traced, not run, under a name of its own, so that JAX keeps
+        no trace with markers for later.
       args: its arguments, arrays or their shapes.
     """
     with evaluations_counted() as counts:
-        jaxpr = jax.make_jaxpr(function)(*args)
+        anew = lambda *args: under_name(SampleAxis(), lambda: function(*args))
+        jaxpr = jax.make_jaxpr(anew)(*args)
     marked = _marked(jaxpr.jaxpr)
     total = None if marked is None else marked + counts.unmarked
     return Seen(total or None, tuple(counts.biased), tuple(counts.hints))

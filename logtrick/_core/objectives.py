@@ -1,4 +1,4 @@
-"""How an objective is called: what is refused, in words, before JAX or Python say it in theirs."""
+"""Checks of an objective and of its arguments, before JAX or Python refuse them in their words."""
 
 import inspect
 from typing import Any

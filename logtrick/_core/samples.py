@@ -1,9 +1,9 @@
 """The samples of an expectation, seen from inside one of them, and the vmap over them.
 
-A sample has an identity: its position among all samples of its expectation, whatever the chunks. So
-has an element of a plate, its position in the plate, and a step of a loop, its number. A nested
-expectation mixes the identities of all enclosing samples, elements and steps into its key, so that
-each of them has randomness of its own there.
+A sample is identified by its position among all samples of its expectation, whatever the chunks; an
+element of a plate by its position in the plate; a step of a loop by its number. A nested expectation
+folds those of all enclosing samples, elements and steps into its key, so that its randomness is
+another one in each of them.
 """
 
 import contextlib
@@ -29,8 +29,8 @@ class SampleAxis:
     """The name of a vmapped axis of samples or elements, compared by identity: JAX's caches of traced functions depend on it.
 
     Attributes:
-      purpose: folded into the keys of nested expectations; another one than of loops, so that an element and a step of
-        the same number have different noise.
+      purpose: folded into the keys of nested expectations; not that of `StepAxis`, so that an element and a step of the
+        same number have different noise.
       start: the position of its first sample among all samples; traced inside a scan over chunks.
       shared: whether it is the axis of every unchunked expectation at its depth of nesting.
     """
@@ -38,7 +38,8 @@ class SampleAxis:
     purpose = keys.NESTED
 
     def __init__(self, start: Any = 0, shared: bool = False) -> None:
-        self.start, self.shared = start, shared
+        self.start = start
+        self.shared = shared
 
     def __repr__(self) -> str:
         return "logtrick.samples"
@@ -52,19 +53,20 @@ class SampleAxis:
 
 
 class StepAxis:
-    """What stands for one step of a loop; see `in_step`.
+    """One step of a loop, in the list of what encloses a nested expectation; see `in_step`.
 
     Attributes:
       purpose: as of `SampleAxis`.
-      number: which step it is, a uint32, traced; None in an abstract run, where the place of the
-        number is marked.
-      name: under which the caches of JAX keep what is traced inside.
+      number: which step it is, a uint32, traced; None in an abstract run, where an equation marks
+        the place of the number.
+      name: the name of the vmapped axis under which JAX's caches keep what is traced inside.
     """
 
     purpose = keys.NESTED_STEP
 
     def __init__(self, number: Array | None) -> None:
-        self.number, self.name = number, SampleAxis()
+        self.number = number
+        self.name = SampleAxis()
 
     def __repr__(self) -> str:
         return "logtrick.step"
@@ -91,9 +93,14 @@ _ENCLOSING: contextvars.ContextVar[tuple[SampleAxis | StepAxis, ...]] = contextv
 )
 
 
+def nesting() -> int:
+    """How many expectations, plates and loops the caller is inside of."""
+    return len(_ENCLOSING.get())
+
+
 def axis_here() -> SampleAxis:
     """The axis over which `over_samples`, called here, maps the samples of an unchunked expectation."""
-    return _axis_at(len(_ENCLOSING.get()))
+    return _axis_at(nesting())
 
 
 @contextlib.contextmanager
@@ -158,7 +165,7 @@ def _mean_of_others(runs: Runs, x: Any) -> Array:
     return mean + (runs.sum(rest) - own) / (runs.count - runs.block)
 
 
-# Called eagerly it is one call. An axis of a chunk's own would be a new entry in JAX's cache at every call.
+# One compiled call where it is called eagerly. Not for the axis of a chunk: it would be a new entry in JAX's cache each time.
 _jitted_mean_of_others = jax.jit(_mean_of_others, inline=True)
 
 
@@ -166,8 +173,8 @@ def over_samples(one_sample: Callable[..., Any], count: int, *rows: Any, start: 
     """`one_sample(runs, *row)` for `count` samples, vmapped.
 
     Args:
-      one_sample: of the samples seen from one of them, and its row of each of `rows`.
-      count: how many.
+      one_sample: a function of `Runs`, the samples seen from one of them, and of its row of each of `rows`.
+      count: how many samples.
       rows: pytrees with a leading axis of samples.
       start: the position of the first sample among all, traced where this is one of many chunks.
     """
@@ -187,7 +194,7 @@ def over_elements(element: Callable[..., Any], *rows: Any, count: int | None = N
     """`element(*row)` for each of the elements, vmapped; expectations inside have noise of their own in each of them.
 
     Args:
-      element: of its row of each of `rows`.
+      element: a function of its row of each of `rows`.
       rows: pytrees with a leading axis of elements.
       count: how many, where `rows` may have no arrays.
     """
@@ -201,8 +208,8 @@ def in_step(number: Array, run: Callable[[], Any]) -> Any:
 
     The name of the step is a new one each time, so that nothing traced inside is found in JAX's
     caches later: a user's jitted function that contains an expectation depends on the number of the
-    step, which is no argument of its. But the caches are what makes tracing fast. So a loop asks
-    `depends_on_step` first.
+    step, which is not among its arguments. Tracing without the caches is slow, so a loop calls this
+    only where `depends_on_step` says that it has to.
 
     Args:
       number: which step it is, a uint32, traced.
@@ -217,14 +224,19 @@ def in_step(number: Array, run: Callable[[], Any]) -> Any:
 
 def in_abstract_step(run: Callable[[], Any]) -> Any:
     """`run()` as an abstract step of a loop: `depends_on_step` reads in its jaxpr whether expectations are inside."""
-    return _named(_step_at(len(_ENCLOSING.get())), run)
+    return _named(_step_at(nesting()), run)
 
 
 def _named(axis: StepAxis, run: Callable[[], Any]) -> Any:
-    """`run()`, in a vmap that maps nothing and has a name, on which JAX's caches of traced functions depend."""
+    """`run()` as the step that `axis` stands for."""
     with enclosed(axis):
-        named = jax.vmap(lambda _: run(), out_axes=None, axis_name=axis.name)
-        return named(np.zeros(1, np.float32))
+        return under_name(axis.name, run)
+
+
+def under_name(name: SampleAxis, run: Callable[[], Any]) -> Any:
+    """`run()` inside a vmap that maps nothing and whose axis has a name: JAX's caches of traced functions depend on it."""
+    named = jax.vmap(lambda _: run(), out_axes=None, axis_name=name)
+    return named(np.zeros(1, np.float32))
 
 
 def depends_on_step(jaxpr: Any) -> bool:
@@ -238,11 +250,11 @@ def depends_on_step(jaxpr: Any) -> bool:
 
 
 def standard_error(values: Array) -> Array:
-    """Of the mean of independent `values`, shape (n,); nan for one. Scaled, since the squares of 1e30 are out of range."""
+    """The standard error of the mean of independent `values`, shape (n,); nan for a single one."""
     n = values.shape[0]
     if n < 2:
         return jnp.full((), jnp.nan, values.dtype)
     away = values - jnp.mean(values)
-    largest = jnp.max(jnp.abs(away))
+    largest = jnp.max(jnp.abs(away))  # the squares of numbers like 1e30 are out of float32's range
     largest = jnp.where(largest == 0, 1.0, largest).astype(values.dtype)
     return largest * jnp.sqrt(jnp.mean((away / largest) ** 2)) / math.sqrt(n - 1)

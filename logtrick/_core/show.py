@@ -45,7 +45,7 @@ def show_arguments(obj: Any) -> str:
 
 
 def short(value: Any) -> str:
-    """A value in few letters; what it does not know has its own `repr`."""
+    """A value in few letters; an object of another kind by its own `repr`."""
     if isinstance(value, jax.core.Tracer | jax.ShapeDtypeStruct):
         return _array(value)
     if isinstance(value, jax.Array | np.ndarray | np.generic):

@@ -1,5 +1,6 @@
-"""Signatures and members of public objects as `help` shows them: `dist: lt.Distribution`, by public names, and no plumbing."""
+"""Signatures and members of public objects as `help` shows them: types by public names, `dist: lt.Distribution`, no plumbing."""
 
+import abc
 import dataclasses
 import inspect
 import re
@@ -18,9 +19,9 @@ _ELSEWHERE = {
 }
 _PLUMBING = frozenset(
     {
-        "__annotations__", "__dataclass_fields__", "__dataclass_params__", "__dataclass_transform__", "__delattr__",
-        "__match_args__",
-        "__orig_bases__", "__parameters__", "__post_init__", "__replace__", "__setattr__", "__signature__",
+        "__abstractmethods__", "__annotations__", "__dataclass_fields__", "__dataclass_params__", "__dataclass_transform__",
+        "__delattr__", "__match_args__", "__orig_bases__", "__parameters__", "__post_init__", "__replace__", "__setattr__",
+        "__signature__",
     }
 )  # fmt: skip
 _DONE: set[type] = set()
@@ -36,8 +37,16 @@ class Shown:
         return self.text
 
 
-class ModuleType(type):
-    """The class of classes of frozen objects: `help` shows what users call, with signatures by public names."""
+class ModuleType(abc.ABCMeta):
+    """The class of the classes of frozen objects: `help` shows what users call, with signatures by public names.
+
+    `help` reads the members of a class by `dir`, which asks the class of the class and nothing else: hence a metaclass. It is
+    a kind of `abc.ABCMeta`, so that a subclass may have a base of `abc` or of `collections.abc` beside ours. `isinstance` is
+    that of plain classes: it is asked many times in every eager call, and takes half as long again by `ABCMeta`.
+    """
+
+    __instancecheck__ = type.__instancecheck__
+    __subclasscheck__ = type.__subclasscheck__
 
     def __dir__(cls) -> list[str]:
         show_methods(cls)
@@ -68,7 +77,7 @@ def public(signature: inspect.Signature) -> inspect.Signature:
 
 
 def show_public(thing: Any) -> None:
-    """Let `help` show a function, a class, or the functions of a package, with types by their public names."""
+    """Let `help` show the signature of a function, a class, or each function of a package, with types by public names."""
     if isinstance(thing, types.ModuleType):
         for name, member in vars(thing).items():
             if not name.startswith("_") and isinstance(member, types.FunctionType):
@@ -78,19 +87,20 @@ def show_public(thing: Any) -> None:
 
 
 def _has_plain_signature(thing: Any) -> bool:
-    """Whether it is a function, or a class whose signature is that of its own constructor."""
+    """Whether `thing` is a function, or a class whose signature is that of its own constructor."""
     plain_class = isinstance(thing, type) and not isinstance(thing, ModuleType)
     return isinstance(thing, types.FunctionType) or (plain_class and "__init__" in vars(thing))
 
 
 def show_methods(cls: type) -> None:
-    """The same for the methods of a class, those of its bases included."""
+    """Let `help` show the methods of a class and of its bases with types by public names."""
     for base in cls.__mro__:
         if base in _DONE or not base.__module__.startswith("logtrick."):
             continue
         _DONE.add(base)
         for name, member in vars(base).items():
-            if isinstance(member, types.FunctionType) and not name.startswith("_"):
+            called = not name.startswith("_") or name in ("__init__", "__call__")
+            if called and isinstance(member, types.FunctionType):
                 show_public(member)
 
 

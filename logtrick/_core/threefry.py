@@ -22,9 +22,9 @@ _PARITY = 0x1BD11BDA
 
 
 def threefry(key: Array, high: Array, low: Array) -> tuple[Array, Array]:
-    """The two words that the counter (high, low) gives under `key`; both words of one shape.
+    """Two random words, uint32, for each 64-bit counter (high, low), of one shape: 20 rounds under the two words of `key`.
 
-    In `lax` and not by operators: these are traced six times as slowly, and the rounds are most of a first trace.
+    In `lax` and not by operators, each of which would be traced as a call: the rounds are much of a first trace.
     """
     words = jax.random.key_data(key)
     parts = (words[0], words[1], words[0] ^ words[1] ^ np.uint32(_PARITY))

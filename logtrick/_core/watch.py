@@ -1,40 +1,76 @@
-"""Watch the draws of one evaluation for log-probs and costs that are not finite, to name them in an error.
+"""What a training step watches in the expectations that it traces: 16-bit costs, and numbers that are not finite.
 
-Nothing is left in programs that are traced while nobody watches.
+The objective is a user's function, so that no argument reaches the expectations in it: hence a context variable. Nothing is
+left in programs that are traced while nobody watches.
 """
 
 import contextlib
 import contextvars
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-_FOUND: contextvars.ContextVar[dict[str, str] | None] = contextvars.ContextVar(
+
+class _Watched(NamedTuple):
+    """What was seen.
+
+    Attributes:
+      half_precision: the 16-bit dtypes among the costs.
+      nonfinite: by "log_prob" and "cost" the first one that was not finite, in words; None where
+        draws are not looked at.
+    """
+
+    half_precision: list[str]
+    nonfinite: dict[str, str] | None
+
+
+_WATCHED: contextvars.ContextVar[_Watched | None] = contextvars.ContextVar(
     "logtrick_watched", default=None
 )
 _ENTRIES = 6  # of a draw that are printed
 
 
 @contextlib.contextmanager
-def draws_watched() -> Iterator[dict[str, str]]:
-    """Collect the first log-prob ("log_prob") and the first cost ("cost") that is not finite, in words.
+def costs_watched(nonfinite: dict[str, str] | None = None) -> Iterator[list[str]]:
+    """Collect the 16-bit dtypes of the costs that are traced inside.
 
-    What is traced inside must also run inside.
+    Where `nonfinite` is given, the precision of matrix products is another one inside (and not a
+    lower one): JAX keeps the traces of inner `jit`s, and looks them up by this setting, among
+    others. So functions that were traced before are traced anew, and their traces are not run later.
+
+    Args:
+      nonfinite: where the first log-prob ("log_prob") and the first cost ("cost") that is not
+        finite is noted, in words, when what is traced inside runs; None leaves nothing in it.
+    Returns:
+      The dtypes.
     """
-    found: dict[str, str] = {}
-    token = _FOUND.set(found)
+    watched = _Watched([], nonfinite)
+    token = _WATCHED.set(watched)
+    anew: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if nonfinite is not None:
+        used = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]  # made at run time
+        anew = jax.default_matmul_precision("float32" if used == "highest" else "highest")
     try:
-        yield found
-        jax.effects_barrier()
+        with anew:
+            yield watched.half_precision
     finally:
-        _FOUND.reset(token)
+        _WATCHED.reset(token)
 
 
-def watching() -> bool:
-    """Whether somebody watches."""
-    return _FOUND.get() is not None
+def note_precision(dtype: Any) -> None:
+    """Called with the dtype of every cost, before it is converted."""
+    watched = _WATCHED.get()
+    if watched is not None and dtype in (jnp.float16, jnp.bfloat16):
+        watched.half_precision.append(str(dtype))
+
+
+def watching_draws() -> bool:
+    """Whether `watch` does anything here."""
+    watched = _WATCHED.get()
+    return watched is not None and watched.nonfinite is not None
 
 
 def watch(what: str, number: Any, x: Any, dist: Any = None) -> None:
@@ -42,15 +78,16 @@ def watch(what: str, number: Any, x: Any, dist: Any = None) -> None:
 
     Args:
       what: "log_prob" or "cost".
-      number: it, shape ().
+      number: the log-prob or the cost, shape ().
       x: the draw.
       dist: its distribution, where it is to be named.
     """
-    found = _FOUND.get()
-    if found is None:
+    watched = _WATCHED.get()
+    if watched is None or watched.nonfinite is None:
         return
-
-    family = "" if dist is None else f" of {type(dist).__name__.lstrip('_')}"
+    found, family = watched.nonfinite, ""
+    if dist is not None:
+        family = f" of {type(dist).__name__.lstrip('_')}"
 
     def note(number: Any, *leaves: Any) -> None:
         if not np.isfinite(number):
@@ -61,8 +98,8 @@ def watch(what: str, number: Any, x: Any, dist: Any = None) -> None:
 
 
 def _short(x: np.ndarray) -> str:
-    flat = x.ravel()
     if not x.ndim:
         return f"{x.item():.6g}"
+    flat = x.ravel()
     entries = ", ".join(f"{entry:.6g}" for entry in flat[:_ENTRIES].tolist())
     return f"[{entries}{', …' if flat.size > _ENTRIES else ''}]"

@@ -6,14 +6,14 @@ import importlib.util
 import json
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 import logtrick as lt
 from logtrick._variable_selection import data, job, numbers, report
 from logtrick._variable_selection.guides import GUIDES, Guide
-from logtrick._variable_selection.options import Options
+from logtrick._variable_selection.table import Options, Table, TableError
 
 _DESCRIPTION = (
     "Bayesian variable selection by the log-derivative trick: two guides are fitted to the posterior over which "
@@ -28,7 +28,7 @@ class _Parser(argparse.ArgumentParser):
     """Errors in one line, exit status 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
 
 
 def _parser(epilog: str | None) -> _Parser:
@@ -40,12 +40,20 @@ def _parser(epilog: str | None) -> _Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--seed", type=_seed, default=0, help="a non-negative integer of any size (default: 0)"
+        "--seed",
+        type=_at_least(0),
+        default=0,
+        help="a non-negative integer of any size (default: 0)",
     )
     parser.add_argument(
-        "--steps", type=_count, metavar="N", help="optimizer steps of each guide's fit"
+        "--steps", type=_at_least(1), metavar="N", help="optimizer steps of each guide's fit"
     )
-    parser.add_argument("--draws", type=_draws, metavar="N", help="draws per step, at least 2")
+    parser.add_argument(
+        "--draws",
+        type=_at_least(2),
+        metavar="N",
+        help="draws per step, at least 2: the baseline of each is the mean of the others",
+    )
     parser.add_argument(
         "--plot", metavar="FILE.png", help="write a figure of the fit and the race (extra `plot`)"
     )
@@ -80,9 +88,7 @@ def _add_table_options(parser: _Parser) -> None:
         metavar="SIGN",
         help="between cells: one character, or tab, space, comma, semicolon",
     )
-    table.add_argument(
-        "--decimal", type=_decimal, metavar="SIGN", help="the decimal sign: point or comma"
-    )
+    table.add_argument("--decimal", choices=_DECIMALS, help="the decimal sign")
     table.add_argument(
         "--no-header", action="store_true", help="the file has no line of column names"
     )
@@ -93,24 +99,15 @@ def _add_table_options(parser: _Parser) -> None:
     )
 
 
-def _seed(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"needs a non-negative integer; got {text!r}")
-    return int(text)
+def _at_least(least: int) -> Callable[[str], int]:
+    """A type of arguments: integers from `least` on."""
 
+    def integer(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and int(text) >= least):
+            raise argparse.ArgumentTypeError(f"needs an integer from {least} on; got {text!r}")
+        return int(text)
 
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"needs a positive integer; got {text!r}")
-    return int(text)
-
-
-def _draws(text: str) -> int:
-    if _count(text) < 2:
-        raise argparse.ArgumentTypeError(
-            f"needs at least 2 (each draw's baseline is the mean of the others); got {text!r}"
-        )
-    return int(text)
+    return integer
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -126,33 +123,32 @@ def _separator(text: str) -> str:
     return sign
 
 
-def _decimal(text: str) -> str:
-    if text not in _DECIMALS:
-        raise argparse.ArgumentTypeError(f"needs point or comma; got {text!r}")
-    return _DECIMALS[text]
-
-
-def _table(parser: _Parser, options: argparse.Namespace) -> data.Table:
-    if (options.data is None) != (options.target is None):
-        given, missing = ("--target", "--data FILE.csv")
-        if options.target is None:
-            given, missing = ("--data", "--target COLUMN")
-        parser.error(f"{given} needs {missing} beside it")
+def _table(parser: _Parser, options: argparse.Namespace) -> Table:
+    """The user's table, or the shipped one."""
     fixed = Options(
         separator=options.separator,
-        decimal=options.decimal,
+        decimal=_DECIMALS.get(options.decimal),
         header=not options.no_header,
         columns=options.columns,
         drop=options.drop,
-        strict=options.strict,
     )
-    if options.data is not None:
-        return data.read(options.data, options.target, fixed)
-    if fixed != Options():
+    if (options.data is None) != (options.target is None):
+        parser.error("--data FILE.csv and --target COLUMN go together; only one is given")
+    if options.data is None:
+        if options.strict or fixed != Options():
+            parser.error(
+                "--columns, --drop, --separator, --decimal, --no-header and --strict need --data"
+            )
+        return job.diabetes()
+    if options.target in options.drop:
+        parser.error(f"--drop {options.target}: that is the target. Drop others")
+    table = data.read(options.data, options.target, fixed)
+    if options.strict and table.changes:
+        noticed = "; ".join(table.changes)
         parser.error(
-            "--columns, --drop, --separator, --decimal, --no-header and --strict need --data"
+            f"--data {table.path}: --strict refuses what would be left out or coded: {noticed}"
         )
-    return data.diabetes()
+    return table
 
 
 def _guides(options: argparse.Namespace) -> tuple[Guide, ...]:
@@ -189,7 +185,7 @@ def _write(parser: _Parser, options: argparse.Namespace, result: job.Result) -> 
             figure.save(result, options.plot)
             print(f"Wrote {options.plot}")
     except OSError as error:
-        parser.error(f"{error.filename}: cannot be written ({error.strerror})")
+        parser.error(f"an output cannot be written ({error})")
 
 
 def main(arguments: Sequence[str] | None = None, epilog: str | None = None) -> int:
@@ -201,8 +197,8 @@ def main(arguments: Sequence[str] | None = None, epilog: str | None = None) -> i
     _check_outputs(parser, options)
     try:
         table = _table(parser, options)
-    except data.TableError as error:
-        parser.error(" ".join(str(error).split()))
+    except TableError as error:
+        parser.error(str(error))
     print(report.problem(table), end="\n\n", flush=True)
     try:
         result = job.run(table, lt.key(options.seed), sys.stderr, guides=_guides(options))
@@ -210,7 +206,7 @@ def main(arguments: Sequence[str] | None = None, epilog: str | None = None) -> i
         print("\ninterrupted", file=sys.stderr)
         return 130
     except lt.NonFiniteError as error:
-        parser.error(" ".join(str(error).split()))
+        parser.error(str(error))
     print(report.results(result))
     _write(parser, options, result)
     return 0

@@ -45,7 +45,7 @@ def draw(result: Result) -> Any:
         _way(way, result)
         _inclusion(inclusion, result)
         _race(below, result)
-        about = textwrap.fill(_plain(result.table.about), 105)
+        about = textwrap.fill(_plain(result.table.question), 105)
         figure.suptitle(about, x=0.01, ha="left", fontsize=13, fontweight="bold")
     return figure
 
@@ -56,32 +56,33 @@ def _way(axes: Any, result: Result) -> None:
     curves = [_curves(fit, exact) for fit in result.fits]
     for fit, (noisy, smooth, end), color in zip(result.fits, curves, _GUIDES):
         steps = np.arange(1, len(noisy) + 1)
+        begun = "" if fit.guide.containing is None else ", begun there"
+        label = f"{fit.guide.name}{begun}: {end:.3f} at the end"
         axes.fill_between(*_band(noisy), color=color, alpha=0.18, lw=0)
-        axes.plot(steps, smooth, color=color, lw=1.8, label=_label(fit))
+        axes.plot(steps, smooth, color=color, lw=1.8, label=label)
         axes.plot(steps[-1], end, "o", color=color, mec="white", ms=8, zorder=5)
     if exact is None:
+        title = "The ELBO on the way"
         low, high = np.quantile(np.concatenate([noisy for noisy, _, _ in curves]), (0.02, 1.0))
         axes.set(ylim=(low, high + 0.05 * (high - low)), ylabel="ELBO, nats above the null model")
     else:
+        title = "How far the ELBO is below the log evidence"
         _distance_axis(axes, curves)
     most = max(len(fit.history) for fit in result.fits)
     axes.set(xscale="log", xlim=(1, 1.25 * most), xlabel="step (shaded: 80 % of the values)")
-    title = "The ELBO on the way" if exact is None else "How far the ELBO is below the log evidence"
+    _title_and_legend(axes, title)
+
+
+def _title_and_legend(axes: Any, title: str) -> None:
+    """The legend between the title and the axes, where it covers nothing."""
     axes.set_title(title, pad=26)
-    digits = 2 if exact is None else 3
-    _end_labels(axes, [(end, f"{end:.{digits}f}", c) for (_, _, end), c in zip(curves, _GUIDES)])
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(-0.01, 0.99),
-        ncols=2,
+        ncols=3,
         handletextpad=0.5,
         columnspacing=1.2,
     )
-
-
-def _label(fit: Fitted) -> str:
-    name = fit.guide.name
-    return name if fit.guide.containing is None else f"{name}, from the other's fit"
 
 
 def _curves(fit: Fitted, exact: Posterior | None) -> tuple[np.ndarray, np.ndarray, float]:
@@ -122,19 +123,6 @@ def _distance_axis(axes: Any, curves: list[tuple[np.ndarray, np.ndarray, float]]
     axes.set_ylabel("log evidence − ELBO, nats")
 
 
-def _end_labels(axes: Any, ends: list[tuple[float, str, str]]) -> None:
-    """The values at the end, to the right of the axes, where no curve passes; moved apart where they would touch."""
-    to_fraction = axes.transData + axes.transAxes.inverted()
-    heights: list[float] = []
-    for value, _, _ in sorted(ends):
-        height = float(to_fraction.transform((1.0, value))[1])
-        heights.append(max(height, heights[-1] + 0.06 if heights else 0.0))
-    down = max(0.0, heights[-1] - 0.97)
-    for height, (_, text, color) in zip(heights, sorted(ends)):
-        style = {"color": color, "va": "center", "fontweight": "bold"}
-        axes.text(1.01, height - down, text, transform=axes.transAxes, **style)
-
-
 def _smooth(values: np.ndarray) -> np.ndarray:
     """The mean of the last tenth of the steps so far (at most 100 of them)."""
     total = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
@@ -167,14 +155,7 @@ def _inclusion(axes: Any, result: Result) -> None:
         for tick in axes.get_xticklabels():
             tick.set(ha="right", rotation_mode="anchor", fontsize=8 if crowded else 10)
     axes.set(ylim=(-0.03, 1.05), xlim=(-0.6, len(names) - 0.4), ylabel="inclusion probability")
-    axes.set_title("Which predictors belong in the model", pad=26)
-    axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(-0.01, 0.99),
-        ncols=3,
-        handletextpad=0.3,
-        columnspacing=1.2,
-    )
+    _title_and_legend(axes, "Which predictors belong in the model")
 
 
 def _race(figure: Any, result: Result) -> None:

@@ -1,16 +1,17 @@
-"""The whole job: fit both guides, run the race."""
+"""The whole job: fit both guides, run the race. The diabetes table, on which it runs by default, ships with the package."""
 
 import dataclasses
+from importlib import resources
 from typing import TextIO
 
 import jax
 
-from logtrick._variable_selection import race
-from logtrick._variable_selection.data import Table
+from logtrick._variable_selection import data, race
 from logtrick._variable_selection.fit import Fitted, fit
 from logtrick._variable_selection.guides import GUIDES, Guide
 from logtrick._variable_selection.model import Model, Posterior
 from logtrick._variable_selection.progress import Progress
+from logtrick._variable_selection.table import Table
 
 # Gradients drawn of every estimator at every point of the race; fewer where each is dear (p³ a draw).
 REPLICATES, DEAR = 4000, 16
@@ -35,6 +36,17 @@ class Result:
     fits: list[Fitted]
     race: list[race.RacePoint]
     num_replicates: int
+
+
+def diabetes() -> Table:
+    """The data of Efron, Hastie, Johnstone & Tibshirani (2004), "Least Angle Regression": 442 patients."""
+    about = (
+        "Which of 10 measurements of 442 diabetes patients predict the disease a year later "
+        "(Efron et al. 2004)?"
+    )
+    with resources.as_file(resources.files(__package__).joinpath("diabetes.csv")) as path:
+        table = data.read(str(path), "target")
+    return dataclasses.replace(table, path="diabetes.csv (shipped)", about=about, assumed=())
 
 
 def run(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from logtrick._variable_selection.data import Table
+from logtrick._variable_selection.table import Table
 
 Array = jax.Array
 

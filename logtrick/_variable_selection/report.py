@@ -5,12 +5,12 @@ import textwrap
 
 import numpy as np
 
-from logtrick._variable_selection.data import Table
 from logtrick._variable_selection.fit import Fitted, reasons
 from logtrick._variable_selection.guides import GUIDES
 from logtrick._variable_selection.job import Result
 from logtrick._variable_selection.model import MAX_ENUMERATED, Model, Posterior
 from logtrick._variable_selection.race import OTHER, SHIFTED, RacePoint, Row, other_constant
+from logtrick._variable_selection.table import Table
 
 WIDTH = 100
 
@@ -22,7 +22,7 @@ def problem(table: Table) -> str:
     """The problem, in two lines, and how the file was read."""
     count = _num_models(len(table.names))
     lines = [
-        table.about,
+        table.question,
         f"A posterior over {count} linear models (g-prior, inclusion ½), fitted by the log-derivative trick alone.",
     ]
     if table.assumed:
@@ -189,37 +189,33 @@ def race(model: Model, points: list[RacePoint], num_replicates: int) -> str:
 
 def _dependence(points: list[RacePoint]) -> str:
     """What the constant does to each variance, in numbers."""
-    changes = {name: ", ".join(_change(point, name) for point in points) for name in SHIFTED}
+    changes = {}
+    for name in SHIFTED:
+        pairs = [(point.rows[name], point.rows[name + OTHER], point.where) for point in points]
+        changes[name] = ", ".join(f"{a.variance:.3g} → {b.variance:.3g} {at}" for a, b, at in pairs)
     return (
         f"Plain REINFORCE's variance depends on that arbitrary constant ({changes['no baseline']}); leave-one-out's "
         f"does not ({changes['leave-one-out']})."
     )
 
 
-def _change(point: RacePoint, name: str) -> str:
-    return (
-        f"{point.rows[name].variance:.3g} → {point.rows[name + OTHER].variance:.3g} {point.where}"
-    )
-
-
 def _table(point: RacePoint) -> str:
     """Bias, variance and cost of each estimator; what is exact says so, and so does what is refused."""
-    width = max(map(len, point.rows)) + 2
     heads = ("bias z", "variance", "evaluations", "variance × evaluations")
-    lines = [f"{point.where:<{width + 2}}" + "".join(f"{head:>{len(head) + 3}}" for head in heads)]
-    for name, row in point.rows.items():
-        if row.error is not None:
-            lines.append(f"  {name:<{width}}{'refused':>{len(heads[0]) + 3}}")
-            continue
-        cells = _cells(row)
-        lines.append(
-            f"  {name:<{width}}"
-            + "".join(f"{cell:>{len(head) + 3}}" for head, cell in zip(heads, cells))
-        )
+    width = max(map(len, point.rows)) + 4
+    lines = []
+    for name, cells in [
+        (point.where, heads),
+        *((f"  {n}", _cells(r)) for n, r in point.rows.items()),
+    ]:
+        aligned = [f"{cell:>{len(head) + 3}}" for head, cell in zip(heads, cells)]
+        lines.append(f"{name:<{width}}{''.join(aligned)}")
     return "\n".join(lines)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
+    if row.error is not None:
+        return ("refused",)
     evaluations = f"{row.evaluations:,}"
     if row.exact:
         return "exact", "0", evaluations, "0"

@@ -1,4 +1,4 @@
-"""Everybody else's distributions: adapters that import their library only when called."""
+"""Distributions of other libraries as logtrick's. An adapter imports its library when it is called."""
 
 from logtrick.adapters._distrax import from_distrax as from_distrax
 from logtrick.adapters._flowjax import from_flowjax as from_flowjax

@@ -8,6 +8,7 @@ from logtrick import supports
 from logtrick._core.calls import in_words
 from logtrick.adapters._foreign import (
     Foreign,
+    class_name,
     finite_support,
     instance,
     load,
@@ -54,7 +55,7 @@ class _Distrax(Foreign):
     @property
     def support(self) -> Support:
         base = _base(self.foreign)
-        name = type(base).__name__
+        name = _class(base)
         if name == "Bernoulli":
             return finite_support(2, binary=True)
         if name in _CATEGORICAL or name == "OneHotCategorical":
@@ -69,17 +70,16 @@ class _Distrax(Foreign):
 
     def _pushed(self) -> Pushed | None:
         dist = _base(self.foreign)
-        if not _is(dist, "Transformed") or dist.distribution.batch_shape != dist.batch_shape:
+        if _class(dist) != "Transformed" or dist.distribution.batch_shape != dist.batch_shape:
             return None
-        base, steps = dist.distribution, tuple(_steps(dist.bijector))
-        whole_space = any(_is(_base(base), name) for name in _REAL)
-        return Pushed(
-            _LIBRARY, lambda key: base.sample(seed=key), base.log_prob, whole_space, steps
-        )
+        base = dist.distribution
+        sample = lambda key: base.sample(seed=key)
+        whole_space = _class(_base(base)) in _REAL
+        return Pushed(_LIBRARY, sample, base.log_prob, whole_space, tuple(_steps(dist.bijector)))
 
     def _ends(self) -> tuple[Any, Any]:
         base = _base(self.foreign)
-        bounds = _BOUNDS.get(type(base).__name__, ())
+        bounds = _BOUNDS.get(_class(base), ())
         return tuple(getattr(base, name) for name in bounds) if len(bounds) == 2 else (None, None)
 
     def _bounds(self) -> Any:
@@ -141,19 +141,19 @@ def from_distrax(
 
 def _base(dist: Any) -> Any:
     """The distribution inside `Independent`."""
-    while _is(dist, "Independent"):
+    while _class(dist) == "Independent":
         dist = dist.distribution
     return dist
 
 
-def _is(dist: Any, name: str) -> bool:
-    return type(dist).__name__ == name and type(dist).__module__.startswith("distrax.")
+def _class(thing: Any) -> str:
+    return class_name(thing, "distrax")
 
 
 def _is_reparameterized(dist: Any) -> bool:
-    while _is(dist, "Independent") or _is(dist, "Transformed"):
+    while _class(dist) in ("Independent", "Transformed"):
         dist = dist.distribution
-    return any(_is(dist, name) for name in _REPARAMETERIZED)
+    return _class(dist) in _REPARAMETERIZED
 
 
 def _moving(dist: Any) -> list[Any]:
@@ -161,22 +161,22 @@ def _moving(dist: Any) -> list[Any]:
     distrax = load(_WHERE, "distrax", "distrax")
     bounds: list[Any] = []
     for part in parts_of(dist, distrax.Distribution):
-        bounds += [getattr(part, name) for name in _BOUNDS.get(type(part).__name__, ())]
-        if _is(part, "Transformed"):
-            whole_space = any(_is(_base(part.distribution), name) for name in _REAL)
+        bounds += [getattr(part, name) for name in _BOUNDS.get(_class(part), ())]
+        if _class(part) == "Transformed":
+            whole_space = _class(_base(part.distribution)) in _REAL
             bounds += moved(whole_space, _steps(part.bijector), _is_onto)
     return bounds
 
 
 def _steps(bijector: Any) -> list[Any]:
     """The bijectors of a chain in the order of their application."""
-    if _is(bijector, "Chain"):
+    if _class(bijector) == "Chain":
         return [step for part in reversed(bijector.bijectors) for step in _steps(part)]
-    return _steps(bijector.bijector) if _is(bijector, "Block") else [bijector]
+    return _steps(bijector.bijector) if _class(bijector) == "Block" else [bijector]
 
 
 def _is_onto(bijector: Any) -> bool:
-    return any(_is(bijector, name) for name in _ONTO)
+    return _class(bijector) in _ONTO
 
 
 _LIBRARY = Library(

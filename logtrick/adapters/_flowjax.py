@@ -9,6 +9,7 @@ from logtrick._core import checks
 from logtrick._core.calls import in_words
 from logtrick.adapters._foreign import (
     Foreign,
+    class_name,
     instance,
     load,
     moved,
@@ -35,6 +36,13 @@ _ONTO = names(
     "Affine Loc Scale TriangularAffine Identity Flip Permute Coupling MaskedAutoregressive BlockAutoregressiveNetwork "
     "RationalQuadraticSpline LeakyTanh Planar Householder DiscreteCosine AdditiveCondition NumericalInverse"
 )
+# Bijections around another one, and where they hold it.
+_WRAPPERS = {
+    "Invert": "bijection",
+    "Scan": "bijection",
+    "Vmap": "bijection",
+    "NonTrainable": "tree",
+}
 
 
 class _FlowJAX(Foreign):
@@ -44,11 +52,9 @@ class _FlowJAX(Foreign):
     def support(self) -> Support:
         dist, _ = self.foreign
         base, steps = _taken_apart(dist)
-        return (
-            supports.Unknown()
-            if steps and not _onto(dist)
-            else _SUPPORTS.get(_class(base), supports.Unknown)()
-        )
+        if steps and not _onto(dist):
+            return supports.Unknown()
+        return _SUPPORTS.get(_class(base), supports.Unknown)()
 
     def _sample(self, key: Array) -> Array:
         dist, condition = self.foreign
@@ -111,14 +117,15 @@ def from_flowjax(
     distributions = load(_WHERE, "flowjax", "flowjax.distributions")
     instance(_WHERE, dist, distributions.AbstractDistribution)
     shape = tuple(dist.shape)
-    if event_ndims is not None and checks.positive_int(
-        _WHERE, "event_ndims", event_ndims, 0
-    ) != len(shape):
-        raise ValueError(
-            f"{_WHERE}(event_ndims=…) needs all dimensions of a draw, shape {shape}; got {event_ndims}. Leave it out: "
-            "FlowJAX has no batch shape; for a batch of expectations use jax.vmap."
-        )
-    wanted, given = dist.cond_shape, None if condition is None else jax.numpy.shape(condition)
+    if event_ndims is not None:
+        checks.positive_int(_WHERE, "event_ndims", event_ndims, 0)
+        if event_ndims != len(shape):
+            raise ValueError(
+                f"{_WHERE}(event_ndims=…) needs all dimensions of a draw, shape {shape}; got {event_ndims}. Leave it out: "
+                "FlowJAX has no batch shape; for a batch of expectations use jax.vmap."
+            )
+    wanted = dist.cond_shape
+    given = None if condition is None else jax.numpy.shape(condition)
     if given != (None if wanted is None else tuple(wanted)):
         raise ValueError(
             f"{_WHERE}(condition=…) needs shape {wanted}; got {given}. Pass one condition, or jax.vmap over them."
@@ -128,12 +135,7 @@ def from_flowjax(
 
 
 def _class(thing: Any) -> str:
-    """The name of a class of FlowJAX's (or of its wrappers'), nothing for a user's own."""
-    return (
-        type(thing).__name__
-        if type(thing).__module__.split(".")[0] in ("flowjax", "paramax")
-        else ""
-    )
+    return class_name(thing, "flowjax", "paramax")  # its wrappers are Paramax's
 
 
 def _taken_apart(dist: Any) -> tuple[Any, list[Any]]:
@@ -157,14 +159,8 @@ def _is_reparameterized(dist: Any) -> bool:
 
 def _is_onto(bijection: Any) -> bool:
     name = _class(bijection)
-    inner = {
-        "Invert": "bijection",
-        "Scan": "bijection",
-        "Vmap": "bijection",
-        "NonTrainable": "tree",
-    }.get(name)
-    if inner is not None:
-        return all(_is_onto(step) for step in _steps(getattr(bijection, inner)))
+    if name in _WRAPPERS:
+        return all(_is_onto(step) for step in _steps(getattr(bijection, _WRAPPERS[name])))
     return name in _ONTO
 
 

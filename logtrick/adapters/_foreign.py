@@ -99,14 +99,13 @@ class Foreign(Distribution, abstract=True):
     def _values(self) -> Any:
         """The values that every coordinate of a draw takes, one-hot rows aside."""
         support = self.support
-        return np.arange(support.size if isinstance(support, IntegerBelow) else 2)
+        size = support.size if isinstance(support, IntegerBelow) else 2
+        return np.arange(size)
 
     def _moving(self) -> list[Any]:
-        return (
-            []
-            if self.fixed
-            else [leaf for leaf in jax.tree.leaves(self._bounds()) if is_parameter(leaf)]
-        )
+        if self.fixed:
+            return []
+        return [leaf for leaf in jax.tree.leaves(self._bounds()) if is_parameter(leaf)]
 
     def _ends(self) -> tuple[Any, Any]:
         """The ends of the support, where it is an interval in every coordinate; None for an end that is not known."""
@@ -157,7 +156,7 @@ class Foreign(Distribution, abstract=True):
         x = jnp.asarray(x)  # NumPyro's Delta draws the Python number that it was made of
         if not jnp.issubdtype(x.dtype, jnp.inexact):
             return x
-        # By a divisor: a choice would make the derivative of a draw outside of the support 0, and not nan.
+        # By a divisor: a `where` would make the derivative of a draw outside of the support 0, and not nan.
         return x / jnp.where(jax.lax.stop_gradient(self.inside(x)), 1, jnp.nan).astype(x.dtype)
 
     def _draw_with(self, change: Callable[[Any], Any], noise: Any) -> Any:
@@ -190,12 +189,13 @@ class Foreign(Distribution, abstract=True):
         assert pushed is not None
         first = pushed.first_undone(self.fixed)
         assert first is not None
-        message, last = self._moving_message(), pushed.steps[first:]
+        last = pushed.steps[first:]
         if self.guard is None:
-            last = refuse(last, message, ValueError)
+            last = refuse(last, self._moving_message(), ValueError)
         else:
-            last = self.guard(message, last)
-        total, x = jnp.zeros(()), draw.coordinates
+            last = self.guard(self._moving_message(), last)
+        total = jnp.zeros(())
+        x = draw.coordinates
         for step in last:
             total = total + jnp.sum(pushed.library.log_det(step, x))
             x = pushed.library.forward(step, x)
@@ -213,7 +213,8 @@ class Foreign(Distribution, abstract=True):
         )
 
     def _points(self) -> Any:
-        support, dtype = self.support, jax.eval_shape(self._transform, jax.random.key(0)).dtype
+        support = self.support
+        dtype = jax.eval_shape(self._transform, jax.random.key(0)).dtype
         if isinstance(support, OneHot):
             rows = grid(np.arange(support.size), self.event_shape[:-1], np.int32)
             return np.eye(support.size, dtype=dtype)[rows]
@@ -283,7 +284,8 @@ def whole_shape(
     where: str, fix: str, batch: Sequence[int], event: Sequence[int], event_ndims: int | None
 ) -> tuple[int, ...]:
     """The shape of one draw, batch dimensions included where the caller says that they are part of the event."""
-    batch, event = tuple(batch), tuple(event)
+    batch = tuple(batch)
+    event = tuple(event)
     shape = (*batch, *event)
     if event_ndims is None:
         if batch:
@@ -313,6 +315,12 @@ def moved(whole_space: bool, bijectors: Sequence[Any], onto: Callable[[Any], boo
     return movers
 
 
+def class_name(thing: Any, *packages: str) -> str:
+    """The name of a class of one of these packages; "" for another's, which may do otherwise under the same name."""
+    known = type(thing).__module__.split(".")[0] in packages
+    return type(thing).__name__ if known else ""
+
+
 def names(text: str) -> frozenset[str]:
     """The words of `text`: names of foreign classes."""
     return frozenset(text.split())
@@ -320,7 +328,9 @@ def names(text: str) -> frozenset[str]:
 
 def finite_support(values: int, *, binary: bool = False, one_hot: bool = False) -> Support:
     """The support of a family that takes `values` values."""
-    return OneHot(values) if one_hot else Boolean() if binary else IntegerBelow(values)
+    if one_hot:
+        return OneHot(values)
+    return Boolean() if binary else IntegerBelow(values)
 
 
 def _name(dist: Any) -> str:

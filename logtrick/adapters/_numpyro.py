@@ -5,11 +5,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import gammaln
 
 from logtrick import supports
 from logtrick._core.calls import in_words
-from logtrick._core.smooth import log_sigmoid
 from logtrick.adapters._foreign import (
     Foreign,
     instance,
@@ -20,7 +18,7 @@ from logtrick.adapters._foreign import (
 )
 from logtrick.adapters._own_families import own_family
 from logtrick.adapters._pushed import Library, Pushed, apart
-from logtrick.distributions import Distribution
+from logtrick.distributions import Bernoulli, Binomial, Distribution
 from logtrick.supports import Countable, Finite, Support
 
 Array = jax.Array
@@ -34,9 +32,8 @@ class _NumPyro(Foreign):
     def support(self) -> Support:
         dist = self.foreign
         declared = support_of(dist.support)
-        if declared.whole_space and any(
-            hasattr(part, "transforms") and _movers(part) for part in _parts(dist)
-        ):
+        moves = any(hasattr(part, "transforms") and _movers(part) for part in _parts(dist))
+        if declared.whole_space and moves:
             return supports.Unknown()  # NumPyro takes every affine map's image for the real line
         if _lists(dist):
             return declared if declared.finite else Finite()
@@ -161,24 +158,14 @@ def _is_reparameterized(dist: Any) -> bool:
 def _logits_log_prob(base: Any) -> Callable[[Any], Array] | None:
     """log p(x) where NumPyro's own has a wrong derivative: at logits of exactly 0 its clip gives scores 0 and 1 for ∓½."""
     nd = load(_WHERE, "numpyro", "numpyro.distributions")
-    kind = type(base)
-    if kind not in (nd.discrete.BernoulliLogits, nd.discrete.BinomialLogits):
+    family: Callable[[Array], Distribution]
+    if type(base) is nd.discrete.BernoulliLogits:
+        family = Bernoulli
+    elif type(base) is nd.discrete.BinomialLogits:
+        family = lambda logits: Binomial(base.total_count, logits)
+    else:
         return None
-    counts = jnp.asarray(base.total_count if kind is nd.discrete.BinomialLogits else 1)
-
-    def log_prob(x: Any) -> Array:
-        x = jnp.asarray(x)
-        n, l = (jnp.broadcast_to(a, x.shape) for a in (counts, jnp.asarray(base.logits)))
-        k = jnp.clip(x, 0, n).astype(l.dtype)
-        choose = (
-            0.0
-            if kind is nd.discrete.BernoulliLogits
-            else gammaln(n + 1.0) - gammaln(k + 1) - gammaln(n - k + 1)
-        )
-        log_p = choose + k * log_sigmoid(l) + (n - k) * log_sigmoid(-l)
-        return jnp.where((x == k) & (k == jnp.floor(k)), log_p, -jnp.inf)
-
-    return log_prob
+    return lambda x: family(jnp.broadcast_to(base.logits, jnp.shape(x))).log_prob(x)
 
 
 def _lists(dist: Any) -> bool:

@@ -11,8 +11,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from logtrick.adapters._foreign import class_name
 from logtrick.distributions import Beta, Dirichlet, Distribution, Gamma, Mixture
 
+_LIBRARIES = ("numpyro", "distrax", "tensorflow_probability")
 # By the class of another library: ours, and the names of its parameters there.
 _BETA = (Beta, (("concentration1", "concentration0"), ("alpha", "beta")))
 _GAMMA = (Gamma, (("concentration", "rate"),))
@@ -41,16 +43,17 @@ def own_family(
       inside: takes off wrappers that only broadcast, or declare dimensions to be of the event.
     """
     dist = inside(dist)
-    if type(dist).__name__ == "MixtureSameFamily":
+    name = class_name(dist, *_LIBRARIES)
+    if name == "MixtureSameFamily":
         return _mixture(dist, shape, inside)
-    family, names = _OWN.get(type(dist).__name__, (None, ()))
-    if family is None:
+    if name not in _OWN:
         return None
-    for each in names:
-        values = [getattr(dist, name, None) for name in each]
+    family, parameters = _OWN[name]
+    for each in parameters:
+        values = [getattr(dist, parameter, None) for parameter in each]
         if all(value is not None for value in values):
             return family(*(jnp.broadcast_to(jnp.asarray(value), shape) for value in values))
-    if type(dist).__name__ == "Chi2" and getattr(dist, "df", None) is not None:
+    if name == "Chi2" and getattr(dist, "df", None) is not None:
         half = jnp.broadcast_to(jnp.asarray(dist.df) / 2, shape)
         return Gamma(half, jnp.full_like(half, 0.5))
     return None
@@ -65,9 +68,10 @@ def _mixture(
         components = getattr(dist, of_components, None)
         if weights is None or components is None or tuple(weights.batch_shape):
             continue
-        logits = (
-            weights.logits_parameter() if hasattr(weights, "logits_parameter") else weights.logits
-        )
+        if hasattr(weights, "logits_parameter"):  # TFP's, whose logits may be None
+            logits = weights.logits_parameter()
+        else:
+            logits = weights.logits
         part = own_family(components, (logits.shape[-1], *shape), inside)
         if part is not None:
             return Mixture(logits, part)

@@ -118,7 +118,8 @@ class Pushed:
         Undone are steps without parameters, and those that move the support, in which derivatives are refused (not where
         the caller declares that it stands still).
         """
-        whole_space, undone = self.whole_space, []
+        whole_space = self.whole_space
+        undone = []
         for step in self.steps:
             whole_space = whole_space and self.library.is_onto(step)
             without = not any(is_parameter(leaf) for leaf in jax.tree.leaves(step))

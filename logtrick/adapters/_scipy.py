@@ -12,7 +12,7 @@ from logtrick._core.calls import in_words
 from logtrick._core.compat import is_tracer
 from logtrick._core.kernel import as_inexact, is_array, refuse
 from logtrick._core.module import static
-from logtrick.adapters._foreign import load, whole_shape
+from logtrick.adapters._foreign import class_name, load, whole_shape
 from logtrick.noise import KeyPerRun
 from logtrick.supports import Countable, Finite, Support, Unknown, grid
 
@@ -139,11 +139,17 @@ def from_scipy(frozen: Any, event_ndims: int | None = None) -> lt.Distribution:
     values = _parameters(frozen)
     batch = np.broadcast_shapes(*(np.shape(value) for value in values.values()))
     shape = whole_shape(_WHERE, "scalar parameters", batch, (), event_ndims)
-    known = _TWINS.get(frozen.dist.name)
-    twin = (
-        known(values) if known and type(frozen.dist).__module__.startswith("scipy.stats") else None
-    )
-    return _host(frozen, values, shape) if twin is None else twin
+    twin = _twin(frozen, values)
+    # a shift or scale of zeros and ones has a shape, too
+    same = twin is not None and twin.event_shape == shape
+    return twin if twin is not None and same else _host(frozen, values, shape)
+
+
+def _twin(frozen: Any, values: dict[str, Any]) -> lt.Distribution | None:
+    """The distribution of logtrick's of the same law, where there is one."""
+    if frozen.dist.name not in _TWINS or class_name(frozen.dist, "scipy") == "":
+        return None
+    return _TWINS[frozen.dist.name](values)
 
 
 def _host(frozen: Any, values: dict[str, Any], shape: tuple[int, ...]) -> lt.Distribution:
@@ -174,20 +180,8 @@ def _is(value: Any, number: float) -> bool:
     return not is_tracer(value) and bool(np.all(np.asarray(value) == number))
 
 
-def _logit(p: Any) -> Any:
-    return jnp.log(as_inexact(p)) - jnp.log1p(-as_inexact(p))
-
-
-def _interior(p: Any) -> bool:
-    return is_tracer(p) or bool(np.all((np.asarray(p) > 0) & (np.asarray(p) < 1)))
-
-
 def _unshifted(twin: Callable[[dict[str, Any]], lt.Distribution]) -> Twin:
     return lambda v: twin(v) if _is(v["loc"], 0) else None
-
-
-def _by_odds(twin: Callable[[dict[str, Any], Any], lt.Distribution]) -> Twin:
-    return lambda v: twin(v, _logit(v["p"])) if _is(v["loc"], 0) and _interior(v["p"]) else None
 
 
 def _beta(v: dict[str, Any]) -> lt.Distribution | None:
@@ -196,9 +190,18 @@ def _beta(v: dict[str, Any]) -> lt.Distribution | None:
 
 def _binomial(v: dict[str, Any]) -> lt.Distribution | None:
     count = v["n"]
-    if is_tracer(count) or np.ndim(count) or not _is(v["loc"], 0) or not _interior(v["p"]):
+    if is_tracer(count) or np.ndim(count) or not _is(v["loc"], 0):
         return None
-    return lt.Binomial(int(count), _logit(v["p"]))
+    return lt.Binomial(int(count), probs=v["p"])
+
+
+def _negative_binomial(v: dict[str, Any]) -> lt.Distribution | None:
+    if not _is(v["loc"], 0):
+        return None
+    p = as_inexact(
+        v["p"]
+    )  # of what lt.NegativeBinomial calls a failure; 1 - p would lose a small one
+    return lt.NegativeBinomial(v["n"], jnp.log1p(-p) - jnp.log(p))
 
 
 _TWINS: dict[str, Twin] = {
@@ -212,8 +215,8 @@ _TWINS: dict[str, Twin] = {
     "gamma": _unshifted(lambda v: lt.Gamma(v["a"], 1 / v["scale"])),
     "beta": _beta,
     "poisson": _unshifted(lambda v: lt.Poisson(v["mu"])),
-    "bernoulli": _by_odds(lambda v, logits: lt.Bernoulli(logits)),
-    "nbinom": _by_odds(lambda v, logits: lt.NegativeBinomial(v["n"], -logits)),
+    "bernoulli": _unshifted(lambda v: lt.Bernoulli(probs=v["p"])),
+    "nbinom": _negative_binomial,
     "binom": _binomial,
 }
 

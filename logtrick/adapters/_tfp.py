@@ -9,6 +9,7 @@ from logtrick import supports
 from logtrick._core.calls import in_words
 from logtrick.adapters._foreign import (
     Foreign,
+    class_name,
     finite_support,
     instance,
     load,
@@ -70,7 +71,7 @@ class _TFP(Foreign):
     @property
     def support(self) -> Support:
         base = _base(self.foreign)
-        name = type(base).__name__
+        name = _class(base)
         if name in _BINARY:
             return finite_support(2, binary=True)
         if name in ("Categorical", "OneHotCategorical"):
@@ -87,22 +88,20 @@ class _TFP(Foreign):
     def _pushed(self) -> Pushed | None:
         tfd = load(_WHERE, "tfp", _MODULE).distributions
         dist = self.foreign
-        while type(dist).__name__ == "Independent":
+        while _class(dist) == "Independent":
             dist = dist.distribution
         if not isinstance(dist, tfd.TransformedDistribution):
             return None
         base = dist.distribution
         if base.batch_shape != dist.batch_shape:
             return None
-        whole_space = _SUPPORTS.get(type(_base(base)).__name__) is supports.Real
-        steps = tuple(_steps(dist.bijector))
-        return Pushed(
-            _LIBRARY, lambda key: base.sample(seed=key), base.log_prob, whole_space, steps
-        )
+        sample = lambda key: base.sample(seed=key)
+        whole_space = _is_real(base)
+        return Pushed(_LIBRARY, sample, base.log_prob, whole_space, tuple(_steps(dist.bijector)))
 
     def _ends(self) -> tuple[Any, Any]:
         base = _base(self.foreign)
-        if _BOUNDS.get(type(base).__name__) != ("low", "high"):
+        if _BOUNDS.get(_class(base)) != ("low", "high"):
             return None, None
         return base.low, base.high
 
@@ -173,15 +172,23 @@ def _parts(dist: Any) -> list[Any]:
 
 def _base(dist: Any) -> Any:
     """The distribution inside `Independent`, `Sample` and what only reshapes."""
-    while type(dist).__name__ in _INSIDE:
+    while _class(dist) in _INSIDE:
         dist = dist.distribution
     return dist
+
+
+def _class(thing: Any) -> str:
+    return class_name(thing, "tensorflow_probability")
+
+
+def _is_real(dist: Any) -> bool:
+    return _SUPPORTS.get(_class(_base(dist))) is supports.Real
 
 
 def _inside(dist: Any) -> Any:
     """The distribution inside of wrappers that only broadcast it, or declare dimensions to be of the event."""
     while True:
-        kind = type(dist).__name__
+        kind = _class(dist)
         repeated = kind == "Sample" and not tuple(dist.distribution.batch_shape)
         if kind not in ("Independent", "BatchBroadcast") and not repeated:
             return dist
@@ -197,25 +204,24 @@ def _moving(dist: Any) -> list[Any]:
     tfd = load(_WHERE, "tfp", _MODULE).distributions
     bounds: list[Any] = []
     for part in parts_of(dist, tfd.Distribution):
-        name = type(part).__name__
+        name = _class(part)
         bounds += [getattr(part, field) for field in _BOUNDS.get(name, ())]
         if name == "QuantizedDistribution":
             bounds += [bound for bound in (part.low, part.high) if bound is not None]
         if name == "TransformedDistribution":
-            whole_space = _SUPPORTS.get(type(_base(part.distribution)).__name__) is supports.Real
-            bounds += moved(whole_space, _steps(part.bijector), _is_onto)
+            bounds += moved(_is_real(part.distribution), _steps(part.bijector), _is_onto)
     return bounds
 
 
 def _steps(bijector: Any) -> list[Any]:
     """The bijectors of a chain in the order of their application."""
-    if type(bijector).__name__ == "Chain":
+    if _class(bijector) == "Chain":
         return [step for part in reversed(bijector.bijectors) for step in _steps(part)]
     return [bijector]
 
 
 def _is_onto(bijector: Any) -> bool:
-    return type(bijector).__name__ in _ONTO
+    return _class(bijector) in _ONTO
 
 
 _LIBRARY = Library(

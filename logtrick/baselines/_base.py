@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from logtrick._core.kernel import is_array, stop
+from logtrick._core.kernel import is_float_array, stop, wide
 from logtrick._core.mesh import local
 from logtrick._core.module import Module
 from logtrick._core.samples import Runs
@@ -19,7 +19,7 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class Site:
-    """What a baseline may look at: one sample of one score-function site, its costs known.
+    """What a baseline may look at: one sample of one score-function site, with its costs.
 
     Attributes:
       x: the draw, held constant.
@@ -42,12 +42,9 @@ class Site:
 
     def score(self) -> list[Array]:
         """The score in the distribution's own leaves (`leaves`), held constant, in at least float32."""
-        wide = [
-            leaf if leaf.dtype.itemsize >= 4 else leaf.astype(jnp.float32)
-            for leaf in stop(self.leaves)
-        ]
+        leaves = [leaf.astype(wide(leaf.dtype)) for leaf in stop(self.leaves)]
         log_prob = lambda leaves: with_leaves(self.dist, leaves).held_support().log_prob(self.x)
-        return stop(jax.grad(log_prob)(*local(log_prob, wide)))
+        return stop(jax.grad(log_prob)(*local(log_prob, leaves)))
 
     @property
     def leaves(self) -> list[Array]:
@@ -67,8 +64,7 @@ def live_leaves(dist: Distribution) -> list[Array]:
       >>> [leaf.item() for leaf in lt.baselines.live_leaves(lt.Normal(1.0, 2.0))]
       [1.0, 2.0]
     """
-    flat = jax.tree.leaves(dist)
-    return [jnp.asarray(flat[i]) for i in _inexact(flat)]
+    return [jnp.asarray(leaf) for leaf in jax.tree.leaves(dist) if is_float_array(leaf)]
 
 
 def with_leaves(dist: Distribution, values: list[Array]) -> Distribution:
@@ -84,18 +80,9 @@ def with_leaves(dist: Distribution, values: list[Array]) -> Distribution:
       >>> lt.baselines.with_leaves(lt.Normal(1.0, 2.0), [jnp.array(0.0), jnp.array(3.0)]).scale.item()
       3.0
     """
-    flat, tree = jax.tree.leaves(dist), jax.tree.structure(dist)
-    for i, value in zip(_inexact(flat), values):
-        flat[i] = value
-    return jax.tree.unflatten(tree, flat)
-
-
-def _inexact(leaves: list[Any]) -> list[int]:
-    return [
-        i
-        for i, x in enumerate(leaves)
-        if is_array(x) and jnp.issubdtype(jnp.result_type(x), jnp.floating)
-    ]
+    leaves, tree = jax.tree.flatten(dist)
+    new = iter(values)
+    return tree.unflatten([next(new) if is_float_array(leaf) else leaf for leaf in leaves])
 
 
 class Baseline(Module, abstract=True):
@@ -140,10 +127,10 @@ class Baseline(Module, abstract=True):
         """Raise where this baseline is illegal for `dist`, at trace time, by declared capabilities."""
 
     def look(self, x: Any, dist: Distribution) -> Any:
-        """Compute, when the draw is made, what the baseline needs later as `site.seen`, a pytree of arrays.
+        """Compute, when the draw is made, what the baseline needs later: `site.seen`, a pytree of arrays.
 
-        Inside a loop over time the costs are known only after the loop, so everything that depends
-        on the step is computed here.
+        Inside a loop over time the costs are known only after the loop, so everything else that
+        depends on the step is computed here.
         """
         return None
 
@@ -156,7 +143,7 @@ class Baseline(Module, abstract=True):
         return None
 
     def observe(self, site: Site) -> Any:
-        """The numbers that are averaged over points and samples and passed to `advance`."""
+        """Numbers whose mean over points and samples is passed to `advance`."""
         return None
 
     def advance(self, observed: Any) -> "Baseline":
@@ -180,4 +167,11 @@ class ScalarBaseline(Baseline, abstract=True):
 
     def term(self, site: Site) -> Array | None:
         b = self.value(site.total, site.runs)
-        return None if b is None else stop(b).astype(site.total.dtype) * (1 - site.box)
+        if b is None:
+            return None
+        if jnp.shape(b):
+            raise ValueError(
+                f"{type(self).__name__}: the baseline of one sample must be a scalar; got shape {jnp.shape(b)}. Batching is "
+                "jax.vmap's."
+            )
+        return stop(b).astype(site.total.dtype) * (1 - site.box)

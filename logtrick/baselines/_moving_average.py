@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
+from logtrick._core import checks
 from logtrick._core.module import assign, replace, static
 from logtrick._core.samples import Runs
 from logtrick.baselines._base import Array, ScalarBaseline, Site
@@ -13,8 +14,8 @@ class MovingAverage(ScalarBaseline):
     """The exponential moving average of the costs of past calls: b = m / w, as it stood before this call's draws.
 
     After each call m ← decay · m + (1 − decay) · mean cost and w ← decay · w + (1 − decay): b is a
-    proper average from the second call on, and 0 in the first. It never sees the costs that it is
-    subtracted from: mixing these in first shrinks the gradient by the factor decay. It is meant for
+    proper average from the second call on, and 0 in the first. b never contains the costs that it
+    is subtracted from: mixing these in first shrinks the gradient by the factor decay. Meant for
     one draw per call; with two or more draws `LeaveOneOut` is better. The statistics advance
     through `aux.estimators`, not by an optimizer: by hand, carry `aux.estimator` to the next call;
     `lt.minimize` does so by itself. A call whose costs are not finite leaves them as they are.
@@ -25,6 +26,7 @@ class MovingAverage(ScalarBaseline):
       weight: w, shape (), dimensionless.
     Raises:
       ValueError: `decay` is not in [0, 1); used without `has_aux=True`.
+      TypeError: `average` or `weight` is no number.
     References:
       Williams (1992), "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning"; Mnih &
       Gregor (2014), "Neural Variational Inference and Learning in Belief Networks". Public code
@@ -56,24 +58,21 @@ class MovingAverage(ScalarBaseline):
             raise ValueError(
                 f"MovingAverage(decay=…) needs a static number in [0, 1); got {self.decay}. Pass 0.9, say."
             )
-        start = {
-            n: jnp.zeros(()) if getattr(self, n) is None else jnp.asarray(getattr(self, n))
-            for n in self.statistics
-        }
-        assign(self, **start)
+        for name in self.statistics:
+            value = getattr(self, name)
+            start = 0.0 if value is None else value
+            assign(self, **{name: checks.number("MovingAverage", name, start)})
 
     def value(self, total: Array, runs: Runs) -> Array:
-        return jnp.where(
-            self.weight > 0, self.average / jnp.where(self.weight > 0, self.weight, 1.0), 0.0
-        )
+        begun = self.weight > 0
+        return jnp.where(begun, self.average / jnp.where(begun, self.weight, 1.0), 0.0)
 
     def observe(self, site: Site) -> Array:
         return site.total
 
     def advance(self, observed: Array) -> "MovingAverage":
         def moved(old: Array, new: Any) -> Array:
-            return jnp.where(
-                jnp.isfinite(observed), self.decay * old + (1 - self.decay) * new, old
-            ).astype(old.dtype)
+            mixed = self.decay * old + (1 - self.decay) * new
+            return jnp.where(jnp.isfinite(observed), mixed, old).astype(old.dtype)
 
         return replace(self, average=moved(self.average, observed), weight=moved(self.weight, 1.0))

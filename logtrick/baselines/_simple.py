@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
-from logtrick._core.calls import described
+from logtrick._core import checks
 from logtrick._core.samples import Runs
 from logtrick.baselines._base import Array, ScalarBaseline
 
@@ -34,6 +34,8 @@ class ConstantBaseline(ScalarBaseline):
 
     Args:
       constant: b, shape (), in the units of f.
+    Raises:
+      TypeError: `constant` is no number.
     References:
       Williams (1992), "Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning".
     Example:
@@ -49,10 +51,7 @@ class ConstantBaseline(ScalarBaseline):
     )
 
     def __post_init__(self) -> None:
-        if isinstance(self.constant, str) or self.constant is None or callable(self.constant):
-            raise TypeError(
-                f"ConstantBaseline(constant=…) needs a number; got {described(self.constant)}. Pass 0.0, say."
-            )
+        checks.number("ConstantBaseline", "constant", self.constant)
 
     def value(self, total: Array, runs: Runs) -> Array:
         return jnp.asarray(self.constant)

@@ -118,7 +118,10 @@ def _independent_with_variances(dist: Distribution) -> bool:
 
 
 def _taylor(site: Site) -> Array:
-    """E h(θ) − E h − h(x) (box − 1), with h's coefficients held constant."""
+    """E h(θ) − E h − h(x) (box − 1), with h's coefficients held constant.
+
+    At μ(θ) = μ + δ: E h(θ) − E h = f′·δ + ½ δᵀ f″ δ + ½ Σ f″_dd (Var x_d(θ) − Var x_d).
+    """
     value, slope, *curved = site.expansion
     live = site.dist.mean()
     mean = stop(live)

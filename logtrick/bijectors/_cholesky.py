@@ -30,10 +30,10 @@ class CholeskyCovariance(Bijector):
         return jnp.where(diagonal, jnp.exp(jnp.where(diagonal, filled, 0.0)), filled)
 
     def inverse(self, y: Array) -> Array:
-        diagonal = jnp.eye(y.shape[-1], dtype=bool)
-        return jnp.where(diagonal, jnp.log(jnp.where(diagonal, y, 1.0)), y)[
-            np.tril_indices(y.shape[-1])
-        ]
+        size = y.shape[-1]
+        diagonal = jnp.eye(size, dtype=bool)
+        filled = jnp.where(diagonal, jnp.log(jnp.where(diagonal, y, 1.0)), y)
+        return filled[np.tril_indices(size)]
 
     def log_det(self, x: Array) -> Array:
         size = _size("CholeskyCovariance", x.shape, 1)

@@ -107,12 +107,9 @@ class Invert(Bijector):
         return -self.base.log_det(self.base.inverse(x))
 
     def image(self, support: Support) -> Support:
-        # of the whole image of `base`, which is what its image of Rⁿ says
-        return (
-            Real()
-            if type(support) is type(self.base.image(Real()))
-            else Bijector.image(self, support)
-        )
+        if type(support) is type(self.base.image(Real())):  # the whole image of `base`
+            return Real()
+        return Bijector.image(self, support)
 
     def moves(self, support: Support) -> bool:
         return self.base.moves(Real()) or self.base.moves(support)

@@ -117,7 +117,7 @@ class Interval(Bijector):
       low: lower ends, in the units of y.
       high: upper ends > low; both broadcast with x.
     Raises:
-      ValueError: a concrete `high` is not above `low`. (Traced ones give nan.)
+      ValueError: a concrete `high` is not above `low`, or one of them is infinite. (Traced ones give nan.)
     Example:
       >>> from logtrick.bijectors import Interval
       >>> Interval(-1.0, 3.0).forward(0.0).item()
@@ -128,11 +128,12 @@ class Interval(Bijector):
     high: Any
 
     def __post_init__(self) -> None:
-        low, high = as_inexact(self.low), as_inexact(self.high)
-        width = checks.require(
-            "Interval", "high - low", high - low, lambda w: w > 0, "high above low"
-        )
-        # by a divisor, since the derivative of a choice would be 0 and not nan
+        low = as_inexact(self.low)
+        high = as_inexact(self.high)
+        legal = lambda w: (w > 0) & (w < jnp.inf)
+        need = "high above low, by a finite number"
+        width = checks.require("Interval", "high - low", high - low, legal, need)
+        # by a divisor, since the derivative of a `where` would be 0 and not nan
         divisor = jnp.where(jnp.isnan(width), jnp.nan, jnp.ones((), width.dtype))
         assign(self, low=low, high=high / divisor)
 
@@ -148,7 +149,8 @@ class Interval(Bijector):
         return jnp.sum(_log_slope(x) + jnp.log(self.high - self.low))
 
     def inside(self, y: Array) -> Array:
-        return jnp.all(_between(y, self.low, self.high))
+        # illegal traced ends are nan, and nothing is outside of them: the log-prob becomes nan and not -inf
+        return jnp.all(_between(y, self.low, self.high) | jnp.isnan(self.high))
 
     def image(self, support: Support) -> Support:
         return IntervalSupport(self.low, self.high) if support.whole_space else Unknown()

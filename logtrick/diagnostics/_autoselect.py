@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from logtrick._core import checks
-from logtrick._core.calls import in_words
+from logtrick._core.calls import described, in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, static
 from logtrick.diagnostics._compare import check_objectives, compare_estimators
@@ -24,9 +25,9 @@ class Selection(Module):
     Attributes:
       name: the objective that was selected.
       measurement: its `Measurement` on fresh draws, which selection did not make look better than it is.
-      rounds: the `Comparison` of each round; each halves the field.
+      rounds: the `Comparison` of each round; after each, the better half goes on.
       left_out: by name, why an objective was not considered.
-      interrupted: whether Ctrl-C ended the selection; `name` is then the best of what had been measured.
+      interrupted: whether Ctrl-C ended the selection; `name` is then the best of those measured by then.
     """
 
     name: str = static()
@@ -36,10 +37,10 @@ class Selection(Module):
     interrupted: bool = static(default=False)
 
     def __repr__(self) -> str:
-        fields = [", ".join(m.name for m in r.measurements) for r in self.rounds]
         on = "interrupted; so far" if self.interrupted else "on fresh draws"
         lines = [f"selected: {self.name}; {on}:", repr(Comparison((self.measurement,), 0))]
-        lines += [f"round {i}: {field}" for i, field in enumerate(fields, 1)]
+        for i, comparison in enumerate(self.rounds, 1):
+            lines.append(f"round {i}: {', '.join(m.name for m in comparison.measurements)}")
         lines += [f"left out: {name}: {reason}" for name, reason in self.left_out.items()]
         return "\n".join(lines)
 
@@ -50,8 +51,8 @@ def variance_x_evaluations(m: Measurement) -> float | None:
     Args:
       m: what was measured of one estimator.
     Returns:
-      The variance times the evaluations of f; None where either is not known. Under heavy tails the measured variance is
-      too small more often than not: the upper end of its interval is taken.
+      The variance times the evaluations of f; 0 where the gradient does not vary; None where either is not known. Under
+      heavy tails the measured variance is too small more often than not: the upper end of its interval is taken.
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda mu, key: lt.expect(key, lambda x: x, lt.Normal(mu, 1.0), num_samples=2, estimator=lt.Pathwise())
@@ -59,10 +60,13 @@ def variance_x_evaluations(m: Measurement) -> float | None:
       >>> lt.diagnostics.variance_x_evaluations(race["pathwise"])
       0.0
     """
-    if m.variance is None or m.evaluations is None:
+    if m.constant:  # what is left of the variance is rounding
+        return 0.0
+    if m.statistics is None or m.evaluations is None:
         return None
-    assert m.statistics is not None
-    variance = m.statistics.total_interval[1] if m.statistics.heavy_tails else m.variance
+    variance = m.statistics.total_variance
+    if m.statistics.heavy_tails:
+        variance = m.statistics.total_interval[1]
     return variance * m.evaluations
 
 
@@ -83,16 +87,18 @@ def autoselect(
 
     The budget is split evenly over ⌈log₂ k⌉ rounds; each round measures those that are left, on draws of its own, and
     keeps the better half. The winner is measured once more on fresh draws: a minimum over noisy numbers is too small.
-    Objectives that are refused, declared biased, seen to be biased, or whose gradients do not vary though the exact one is
-    elsewhere (outcomes too rare to be seen), are left out, with the reason. After Ctrl-C the best so far is returned, if
-    any was measured.
+    Objectives that are refused, declared biased, seen to be biased, or whose gradients do not vary and are not the exact
+    one (they depend on outcomes too rare to be seen) are left out, with the reason. After Ctrl-C the best so far is
+    returned, if any was measured.
 
     Args:
       key: a typed key.
       objectives: by name, `objective(params, key) -> value` (or `(value, aux)`).
       params: where the gradients are taken.
-      num_replicates: the budget, gradients of all objectives and rounds together.
-      rank: of a `Measurement`, what is to be small; `lambda m: m.variance_x_seconds` with `num_timings` for time.
+      num_replicates: the budget, gradients of all objectives and rounds together; measuring the winner takes a quarter as
+        many again.
+      rank: a function of a `Measurement` that returns the number which is to be small, or None to leave the objective out;
+        `lambda m: m.variance_x_seconds` with `num_timings` for time.
       reference: as in `lt.compare_estimators`.
       data: the objectives' third argument; None for none.
       num_timings: as in `lt.compare_estimators`.
@@ -100,6 +106,7 @@ def autoselect(
     Returns:
       A `Selection`.
     Raises:
+      TypeError: a rank that is no number.
       ValueError: no objective is left.
     References:
       Karnin, Koren & Somekh (2013), "Almost Optimal Exploration in Multi-Armed Bandits".
@@ -118,6 +125,7 @@ def autoselect(
     checks.positive_int(where, "num_replicates", num_replicates, 2)
     key = as_key(key)
     check_objectives(where, objectives)
+    checks.function(where, "rank", rank, "rank(measurement)")
     left: dict[str, Callable[..., Any]] = dict(objectives)
     left_out: dict[str, str] = {}
     rounds: list[Comparison] = []
@@ -129,37 +137,39 @@ def autoselect(
         num_timings=num_timings,
         progress=progress,
     )
-    num_rounds = max(1, math.ceil(math.log2(max(len(left), 1))))
+    num_rounds = max(1, math.ceil(math.log2(len(left))))
     for i in range(num_rounds):
-        each = max(2, num_replicates // (num_rounds * max(len(left), 1)))
-        rounds.append(compare(jax.random.fold_in(key, i), left, num_replicates=each))
-        kept = _better_half(rounds[-1], rank, left_out)
-        if rounds[-1].interrupted:
-            return _so_far(rounds, kept, left_out)
+        each = max(2, num_replicates // (num_rounds * len(left)))
+        found = compare(jax.random.fold_in(key, i), left, num_replicates=each)
+        kept = _better_half(found, rank, left_out)
+        if kept or not found.interrupted:
+            rounds.append(found)
+        else:  # interrupted before anything that counts was measured: the ranks are those of the round before
+            kept = [name for name in left if name not in left_out]
+        if found.interrupted:
+            return _so_far(kept, rounds, left_out)
         if not kept:
             raise ValueError(
                 f"{where}(objectives=…) needs an objective that is not refused and not biased; got "
                 f"{left_out}."
             )
-        left = {name: left[name] for name in kept}
+        left = {name: left[name] for name in kept}  # in the order of their ranks
         if len(left) == 1:
             break
-    ((name, winner),) = list(left.items())[:1]
+    ((name, winner),) = left.items()
     fresh = jax.random.fold_in(key, _WINNER)
     again = compare(fresh, {name: winner}, num_replicates=max(2, num_replicates // 4))
     if again.interrupted:
-        return _so_far(rounds, [name], left_out)
+        return _so_far([name], rounds, left_out)
     return Selection(name, again[name], tuple(rounds), left_out)
 
 
-def _so_far(rounds: list[Comparison], kept: list[str], left_out: dict[str, str]) -> Selection:
-    """The best of the last round in which any was measured; the interruption itself where there is none."""
-    if not kept and len(rounds) > 1:
-        rounds = rounds[:-1]
-        kept = [rounds[-1].measurements[0].name]
-    if not kept:
+def _so_far(kept: list[str], rounds: list[Comparison], left_out: dict[str, str]) -> Selection:
+    """The first of `kept`, as the last of the rounds measured it; the interruption itself where there is none."""
+    if not kept or not rounds:
         raise KeyboardInterrupt
-    return Selection(kept[0], rounds[-1][kept[0]], tuple(rounds), left_out, interrupted=True)
+    name = kept[0]
+    return Selection(name, rounds[-1][name], tuple(rounds), left_out, interrupted=True)
 
 
 def _better_half(
@@ -167,7 +177,7 @@ def _better_half(
     rank: Callable[[Measurement], float | None],
     left_out: dict[str, str],
 ) -> list[str]:
-    """The names of the better half of those that count; why the others do not goes into `left_out`."""
+    """The names of the better half of those that count, the best first; why the others do not goes into `left_out`."""
     scores: dict[str, float] = {}
     for m in comparison.measurements:
         score, reason = _judged(m, rank)
@@ -182,7 +192,7 @@ def _better_half(
 def _judged(
     m: Measurement, rank: Callable[[Measurement], float | None]
 ) -> tuple[float, str | None]:
-    """What is to be small, or why the objective is left out."""
+    """What is to be small, and why the objective is left out, None where it counts."""
     if m.error is not None:
         return math.inf, f"refused: {m.error}"
     if m.biased:
@@ -191,7 +201,14 @@ def _judged(
         return math.inf, m.verdict
     if m.constant and m.statistics is not None and m.statistics.unseen:
         return math.inf, "does not vary, and is not the exact gradient: too rare to be seen"
-    score = 0.0 if m.constant else rank(m)
+    score = rank(m)
     if score is None:
-        return math.inf, "what it is ranked by is not known"
-    return score, None
+        return math.inf, "its rank is not known: rank returned None"
+    if not isinstance(score, int | float | np.generic | np.ndarray | jax.Array) or np.ndim(score):
+        raise TypeError(
+            f"lt.autoselect(rank=…) needs a function that returns a number, or None; it returned {described(score)} for "
+            f"{m.name!r}."
+        )
+    if math.isnan(score):
+        return math.inf, "its rank is nan"
+    return float(score), None

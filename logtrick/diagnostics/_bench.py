@@ -2,17 +2,19 @@
 
 import argparse
 import difflib
+import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
-
+from logtrick._core.keys import key
 from logtrick.diagnostics._autoselect import autoselect
 from logtrick.diagnostics._compare import compare_estimators
 from logtrick.diagnostics._comparison import Comparison
 from logtrick.diagnostics._problems import ESTIMATORS, PROBLEMS, Problem, started
+
+Objectives = Mapping[str, Callable[..., Any]]
 
 _EPILOG = """\
 The number of samples is a budget: evaluations of f per gradient, the same for every estimator.
@@ -51,8 +53,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     try:
         problem = _chosen("problem", arguments.problem, PROBLEMS)()
-        names = arguments.estimators or problem.estimators
         arguments.samples = arguments.samples or [problem.samples]
+        names = arguments.estimators or problem.estimators
         for name in names:
             _chosen("estimator", name, ESTIMATORS)
         _check_files(arguments)
@@ -61,7 +63,8 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     print(f"{arguments.problem}: {problem.about}\n{problem.source}")
-    comparison = _compare(problem, names, arguments)
+    objectives = {name: problem.objective(name) for name in names}
+    comparison = _compare(problem, objectives, arguments)
     print(comparison)
     for name, slope in comparison.slopes.items():
         print(f"{name}: variance ∝ samples^{slope:.2f}")
@@ -73,7 +76,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if comparison.interrupted:
         return 130
     if arguments.select:
-        code = _select(problem, names, arguments)
+        code = _select(problem, objectives, arguments)
         if code:
             return code
     wrong = [m for m in comparison.measurements if m.verdict == "biased" and not m.biased]
@@ -185,15 +188,11 @@ def _check_figure(arguments: argparse.Namespace) -> None:
         )
 
 
-def _objectives(problem: Problem, names: Sequence[str]) -> dict[str, Callable[..., Any]]:
-    return {name: problem.objective(name) for name in names}
-
-
-def _compare(problem: Problem, names: Sequence[str], arguments: argparse.Namespace) -> Comparison:
+def _compare(problem: Problem, objectives: Objectives, arguments: argparse.Namespace) -> Comparison:
     params, exact = started(problem)
     return compare_estimators(
-        jax.random.key(arguments.seed),
-        _objectives(problem, names),
+        key(arguments.seed),
+        objectives,
         params,
         num_replicates=arguments.replicates,
         reference=exact,
@@ -203,16 +202,16 @@ def _compare(problem: Problem, names: Sequence[str], arguments: argparse.Namespa
     )
 
 
-def _select(problem: Problem, names: Sequence[str], arguments: argparse.Namespace) -> int:
+def _select(problem: Problem, objectives: Objectives, arguments: argparse.Namespace) -> int:
     params, exact = started(problem)
     budget = arguments.samples[-1]
     fixed = {
-        name: lambda params, key, of=of: of(params, key, num_samples=budget)
-        for name, of in _objectives(problem, names).items()
+        name: functools.partial(objective, num_samples=budget)
+        for name, objective in objectives.items()
     }
     try:
         found = autoselect(
-            jax.random.key(arguments.seed + 1),
+            key(arguments.seed + 1),
             fixed,
             params,
             num_replicates=arguments.replicates * len(fixed),

@@ -33,8 +33,7 @@ _HEAD = [
     "variance × seconds",
 ]
 
-
-# What is said after z, by verdict.
+# The word after z, by verdict.
 _SAID = {"biased": " BIASED", "unclear": ", unclear", "no bias seen": ""}
 
 
@@ -44,7 +43,7 @@ class Comparison(Module):
     Attributes:
       measurements: a `Measurement` per objective (and number of samples), in the order they were given.
       num_replicates: gradients per objective.
-      reference: what the biases are measured against, in words; "none" where there is nothing.
+      reference: what the biases are measured against, in words; "none" without a reference.
       interrupted: whether Ctrl-C ended the comparison; objectives that were not measured are missing.
       reference_value: the value of the objective that the reference is the gradient of; None where it is not known.
     """
@@ -96,10 +95,11 @@ class Comparison(Module):
             if math.isfinite(m.variance):
                 point = (math.log(m.num_samples), math.log(m.variance))
                 points.setdefault(m.base_name, []).append(point)
-        return {name: _slope(np.array(pairs)) for name, pairs in points.items() if len(pairs) > 1}
+        swept = {name: np.array(pairs) for name, pairs in points.items()}
+        return {name: _slope(pairs) for name, pairs in swept.items() if np.ptp(pairs[:, 0]) > 0}
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """By name, what JSON can hold: the table's numbers (None for what is not known, or not finite) and the error."""
+        """By name, in what JSON can hold: the table's numbers (None for what is not known, or not finite) and the error."""
         return {m.name: m.to_dict() for m in self.measurements}
 
     def to_json(self, file: str | os.PathLike[str] | None = None) -> str:
@@ -182,16 +182,16 @@ def _notes(m: Measurement, reference_value: float | None) -> list[str]:
 
 
 def _slope(points: np.ndarray) -> float:
-    """Of the line through points, shape (n, 2), by least squares."""
+    """The slope of the line through points, shape (n, 2), by least squares."""
     x, y = (points - points.mean(0)).T
-    return float(x @ y / (x @ x)) if x.any() else math.nan
+    return float(x @ y / (x @ x))
 
 
 def _written(text: str, file: str | os.PathLike[str] | None) -> str:
+    """`text`, also written to `file` where one is given."""
     if file is not None:
-        pathlib.Path(file).write_text(
-            text + ("" if text.endswith("\n") else "\n"), encoding="utf-8"
-        )
+        ended = text if text.endswith("\n") else f"{text}\n"
+        pathlib.Path(file).write_text(ended, encoding="utf-8")
     return text
 
 
@@ -199,26 +199,18 @@ def _cells(m: Measurement) -> list[str]:
     if m.statistics is None:
         return [m.name, f"refused: {m.error}"]
     low, high = m.statistics.total_interval
-    interval = f"{number(low)} … {number(high)}"
+    interval, ratio = f"{number(low)} … {number(high)}", number(m.signal_to_noise)
     if m.statistics.heavy_tails:
         interval = f"≥ {number(low)}"
-    numbers = [m.variance, m.variance_x_evaluations, m.variance_x_seconds]
-    if m.constant:  # what is left is rounding
-        numbers = [None if x is None else 0.0 for x in numbers]
-        interval = "–"
+    variances = [m.variance, m.variance_x_evaluations, m.variance_x_seconds]
+    if m.constant:  # what is left of the variance is rounding
+        variances = [None if x is None else 0.0 for x in variances]
+        interval = ratio = "–"
+    variance, by_evaluations, by_seconds = map(number, variances)
     evaluations = "–" if m.evaluations is None else f"{m.evaluations:,}"
-    return [
-        m.name,
-        _bias(m),
-        number(numbers[0]),
-        interval,
-        "–" if m.constant else number(m.signal_to_noise),
-        evaluations,
-        number(m.seconds),
-        number(m.compile_seconds),
-        number(numbers[1]),
-        number(numbers[2]),
-    ]
+    seconds = [number(m.seconds), number(m.compile_seconds)]
+    costs = [evaluations, *seconds, by_evaluations, by_seconds]
+    return [m.name, _bias(m), variance, interval, ratio, *costs]
 
 
 def _bias(m: Measurement) -> str:

@@ -61,11 +61,11 @@ def estimate_cost(objective: Callable[..., Any], params: Any, *, data: Any = Non
 
 def too_large(probe: Probe) -> str | None:
     """Why an objective is not run: its largest array would not fit into half of the machine's memory."""
-    memory = machine_memory()
-    if probe.bytes <= memory / 2:
+    cost = CostEstimate(probe.evaluations, probe.bytes, machine_memory())
+    if cost.fits:
         return None
-    count = "" if probe.evaluations is None else f" and {probe.evaluations:,} evaluations of f"
+    count = "" if cost.evaluations is None else f" and {cost.evaluations:,} evaluations of f"
     return (
-        f"MemoryError: one gradient needs an array of {amount(probe.bytes)}{count}; the machine has "
-        f"{amount(memory)}. Take chunk_size, or an estimator that samples."
+        f"MemoryError: one gradient needs an array of {amount(cost.bytes)}{count}; the machine has "
+        f"{amount(cost.memory)}. Take chunk_size, or an estimator that samples."
     )

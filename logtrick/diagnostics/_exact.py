@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from logtrick._core.errors import BlackBoxError
+from logtrick._core.memory import amount
 from logtrick._core.module import static
 from logtrick._core.samples import Runs
 from logtrick.diagnostics._reference import Reference
@@ -14,20 +16,20 @@ from logtrick.diagnostics._replicates import Replicator
 from logtrick.distributions import Distribution
 from logtrick.estimators import Costs, Enumerate, Estimator, Points
 from logtrick.noise import NoNoise, StandardNormal, is_noise
-from logtrick.programs import estimators_replaced
+from logtrick.programs import with_estimators
+from logtrick.training import partition
 
 _MOST_POINTS = 2**12  # of one site
 _MOST_EVALUATIONS = 2**16  # of f in one gradient
 _MOST_BYTES = 2**27  # of the largest array
 _AGREEMENT = 1e-4  # of two quadrature rules, relative to the largest coordinate
-_ORDERS = (
-    64,
-    48,
-)  # nodes in each dimension, of the rule that is used and of the one it is checked by
+_ROUNDING = 4  # epsilons of the largest coordinate, within which a coordinate of the gradient is 0
+# Nodes in each dimension, by the number of dimensions of a site: of the rule that is used, and of the one it is checked by.
+_NODES = {1: (64, 48), 2: (64, 48), 3: (16, 12)}
 
 
-class _Impossible(ValueError):
-    """A site that is neither summed nor integrated."""
+class Ineligible(ValueError):
+    """Why no exact gradient of an objective is attempted."""
 
 
 class _Quadrature(Estimator):
@@ -43,7 +45,7 @@ class _Quadrature(Estimator):
 
     def draw(self, noise: Any, dist: Distribution) -> Points:
         leaves, tree = jax.tree.flatten(dist.noise_spec, is_leaf=is_noise)
-        nodes, weights = _rule(self.order, sum(math.prod(leaf.shape) for leaf in leaves))
+        nodes, weights = _product_rule(self.order, _dimensions(dist))
         ends = np.cumsum([math.prod(leaf.shape) for leaf in leaves])
         columns = np.split(nodes, ends[:-1], axis=1)
         parts = [
@@ -59,45 +61,56 @@ class _Quadrature(Estimator):
         return costs.averaged(points.kept)
 
 
-def _rule(order: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _dimensions(dist: Distribution) -> int:
+    """How many numbers of noise a draw takes."""
+    leaves = jax.tree.leaves(dist.noise_spec, is_leaf=is_noise)
+    return sum(math.prod(leaf.shape) for leaf in leaves)
+
+
+def _product_rule(order: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """The product rule for `size` standard normals: nodes (count, size), and their weights."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(order)
     index = np.indices((order,) * size).reshape(size, -1).T
     return nodes[index], np.prod(weights[index] / math.sqrt(2 * math.pi), axis=1)
 
 
-def _fitting(order: int, size: int) -> int:
-    """`order`, or as many nodes in each of `size` dimensions as the points of a site allow, in proportion."""
-    most = int(_MOST_POINTS ** (1 / size) + 1e-9)
-    return min(order, most * order // _ORDERS[0])
-
-
 class _Replacement:
-    """What stands at a site in the place of its estimator; notes whether any site is integrated by quadrature."""
+    """The estimator that stands at a site in the place of its own, by what the distribution declares.
 
-    def __init__(self, order: int) -> None:
-        self.order, self.integrates = order, False
+    Attributes:
+      rule: 0 for the quadrature rule that is used, 1 for the one it is checked by.
+      integrates: whether any site is integrated by quadrature; known when the objective has been traced.
+    """
 
-    def __call__(self, dist: Distribution) -> Estimator:
+    def __init__(self, rule: int) -> None:
+        self.rule, self.integrates = rule, False
+
+    def __call__(self, dist: Distribution, own: Estimator) -> Estimator:
+        if partition(own)[1]:  # the objective may read them, and the replacement has none
+            raise Ineligible(f"{type(own).__name__} has running statistics.")
         if dist.enumeration is not None:
             points = jax.tree.leaves(jax.eval_shape(dist.enumerate))[0].shape[0]
             if points > _MOST_POINTS:
-                raise _Impossible(f"{points} points")
+                raise Ineligible(f"{type(dist).__name__} has a support of {points:,} points.")
             return Enumerate()
         leaves = jax.tree.leaves(dist.noise_spec, is_leaf=is_noise)
-        if not leaves or not all(isinstance(leaf, StandardNormal) for leaf in leaves):
-            raise _Impossible("neither a finite support nor normal noise")
-        order = _fitting(self.order, sum(math.prod(leaf.shape) for leaf in leaves))
-        if order < 8:
-            raise _Impossible("too many dimensions")
+        if not all(isinstance(leaf, StandardNormal) for leaf in leaves):
+            raise Ineligible(
+                f"{type(dist).__name__} has neither a finite support nor normal noise."
+            )
+        size = _dimensions(dist)
+        if size not in _NODES:
+            raise Ineligible(
+                f"{type(dist).__name__} has {size} dimensions; quadrature takes 1 to 3."
+            )
         self.integrates = True
-        return _Quadrature(order)
+        return _Quadrature(_NODES[size][self.rule])
 
 
 def exact_reference(
-    work: Replicator, name: str, arguments: tuple[Any, Any, Any]
+    work: Replicator, name: str, arguments: tuple[Any, Any, Any], most_host_evaluations: float
 ) -> Reference | None:
-    """The exact gradient of an objective, from its own expectations; None where there is none to be had.
+    """The exact gradient of an objective, from its own expectations; None where the attempt gives none.
 
     Finite supports are summed; sites of few normals are integrated by two quadrature rules, which must agree, and whose
     difference is the reference's error. The result must not depend on the key: then nothing in it is sampled.
@@ -106,53 +119,80 @@ def exact_reference(
       work: the objective's.
       name: the objective's.
       arguments: parameters, key and data.
+      most_host_evaluations: how often an `lt.black_box` may be evaluated.
+    Raises:
+      Ineligible: before anything is computed, from what the sites declare and from the trace.
     """
-    found = _gradient(work, _ORDERS[0], arguments)
+    found = _gradient(work, 0, arguments, most_host_evaluations)
     if found is None:
         return None
     value, leaves, integrated = found
     if not integrated:
         return Reference(leaves, None, f"the exact sum over all outcomes of {name}", value)
-    check = _gradient(work, _ORDERS[1], arguments)
+    check = _gradient(work, 1, arguments, most_host_evaluations)
     if check is None:
         return None
     errors = [np.abs(a - b) for a, b in zip(leaves, check[1])]
-    largest = max((float(np.max(np.abs(a), initial=0.0)) for a in leaves), default=0.0)
-    if any(np.any(error > _AGREEMENT * largest) for error in errors):
+    if _largest(errors) > _AGREEMENT * _largest(leaves):
         return None
     return Reference(leaves, errors, f"the expectation of {name} by quadrature", value)
 
 
 def _gradient(
-    work: Replicator, order: int, arguments: tuple[Any, Any, Any]
+    work: Replicator, rule: int, arguments: tuple[Any, Any, Any], most_host_evaluations: float
 ) -> tuple[float, list[np.ndarray], bool] | None:
-    """The exact value, the leaves of the exact gradient, and whether quadrature is in them."""
-    exact, replacement = _exact_of(work, order)
-    params, key, data = arguments
+    """The exact value, the leaves of the exact gradient, and whether quadrature is in them; None where it is not finite."""
+    exact, replacement = _exact_of(work, rule)
+    _check_eligible(exact, arguments, most_host_evaluations)
     try:
-        probe = exact.probe(params, key, data)
-        small = probe.bytes <= _MOST_BYTES and (probe.evaluations or 0) <= _MOST_EVALUATIONS
-        if probe.sampled or probe.biased or not small:
-            return None
-        value, gradient = exact.single(params, key, data)
-    except Exception:  # whatever stands against it: there is a long run instead
+        value, gradient = exact.computed(*arguments)
+    except BlackBoxError:  # the host refuses an outcome, which samples may never meet
         return None
     leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(gradient)]
     if not all(np.all(np.isfinite(leaf)) for leaf in leaves):
         return None
+    # The sum over the points of a coordinate that is 0 is rounding: an estimator that gives 0 there is right.
+    rounding = _ROUNDING * float(jnp.finfo(value.dtype).eps) * _largest(leaves)
+    leaves = [np.where(np.abs(leaf) <= rounding, 0.0, leaf) for leaf in leaves]
     return float(value), leaves, replacement.integrates
 
 
-def _exact_of(work: Replicator, order: int) -> tuple[Replicator, _Replacement]:
+def _largest(leaves: list[np.ndarray]) -> float:
+    """The largest |coordinate|."""
+    return max(float(np.max(np.abs(leaf), initial=0.0)) for leaf in leaves)
+
+
+def _check_eligible(
+    exact: Replicator, arguments: tuple[Any, Any, Any], most_host_evaluations: float
+) -> None:
+    """Raise `Ineligible` where the objective without sampling cannot be traced, or its trace shows that it is of no use."""
+    try:
+        probe = exact.probe(*arguments)
+    except Ineligible:
+        raise
+    except (TypeError, ValueError) as error:
+        # The library refuses by these two kinds (several points in a loop, say), and they are what an objective raises whose
+        # own code does not fit the aux of several points. An objective that raises them is refused by the comparison, too.
+        raise Ineligible(f"{type(error).__name__}: {error}") from error
+    if probe.sampled:
+        raise Ineligible("it depends on the key without sampling, too.")
+    if probe.biased:
+        raise Ineligible("a bias is declared.")
+    evaluations = probe.evaluations or 0
+    most = min(_MOST_EVALUATIONS, most_host_evaluations) if exact.boxes else _MOST_EVALUATIONS
+    if evaluations > most or probe.bytes > _MOST_BYTES:
+        array = amount(probe.bytes)
+        raise Ineligible(f"it takes {evaluations:,} evaluations of f, its largest array {array}.")
+
+
+def _exact_of(work: Replicator, rule: int) -> tuple[Replicator, _Replacement]:
     """The objective with its sites summed or integrated, kept beside the objective, so that it is compiled once."""
-    if order not in work.exact:
-        replacement = _Replacement(order)
+    if rule not in work.exact:
+        replacement = _Replacement(rule)
 
-        def exact(*args: Any, **options: Any) -> Any:
-            with estimators_replaced(replacement):
-                return work.objective(*args, **options)
+        def exact(params: Any, key: Any, *data: Any) -> Any:
+            return with_estimators(replacement, lambda: work.value(params, key, data))
 
-        made = Replicator(f"{work.where}, exactly", exact, tuple(work.options.items()))
-        work.exact[order] = (made, replacement)
-    found: tuple[Replicator, _Replacement] = work.exact[order]
+        work.exact[rule] = (Replicator(f"{work.where}, exactly", exact), replacement)
+    found: tuple[Replicator, _Replacement] = work.exact[rule]
     return found

@@ -41,11 +41,13 @@ def figure(comparison: Any, kind: str, ax: Any) -> Any:
         if ax is not None:
             draw(ax, comparison, measured)
             return ax.figure
-        height = 1.0 + 0.34 * len(comparison.measurements) if kind == "cost" else 3.8
-        wide = kind == "cost" and any(m.seconds is not None for m in measured)
-        size = (9.6 if wide else 5.6, height)
-        result = Figure(figsize=size, layout="constrained", facecolor="white")
-        if wide:
+        width, height = 5.6, 3.8
+        timed = any(m.seconds is not None for m in measured)
+        if kind == "cost":
+            width = 9.6 if timed else 5.6
+            height = 1.0 + 0.34 * len(comparison.measurements)
+        result = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+        if kind == "cost" and timed:
             left, right = result.subplots(1, 2, sharey=True)
             draw(left, comparison, measured)
             draw_cost(right, comparison, measured, by_seconds=True)

@@ -1,17 +1,14 @@
 """Variance × cost: a dot and a stem per estimator."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
-from logtrick.diagnostics._plot_marks import GRID, INK, PALE, color_of, dot, tail
+from logtrick.diagnostics._plot_marks import GRID, INK, PALE, color_of, cost_of, dot, tail
 from logtrick.diagnostics._tables import number
 
 
 def draw_cost(axes: Any, comparison: Any, measured: list[Any], by_seconds: bool = False) -> None:
-    cost: Callable[[Any], float | None] = (
-        (lambda m: m.seconds) if by_seconds else (lambda m: m.evaluations)
-    )
+    cost = cost_of(by_seconds)
     unit = "seconds" if by_seconds else "evaluations of f"
     rows = list(comparison.measurements)
     shown = [s for m in measured for s in _span(m, cost(m))]

@@ -35,25 +35,25 @@ def draw_samples(axes: Any, comparison: Any, measured: list[Any]) -> None:
 
 def draw_coordinates(axes: Any, comparison: Any, measured: list[Any]) -> None:
     for i, m in enumerate(measured):
-        leaves = [np.ravel(v) for v in jax.tree.leaves(m.statistics.variance)]
-        variance = np.concatenate(leaves) if leaves else np.zeros(0)
+        variance = np.concatenate([np.ravel(v) for v in jax.tree.leaves(m.statistics.variance)])
         where = np.arange(len(variance)) + 0.5 * (i - (len(measured) - 1) / 2) / len(measured)
         positive = (variance > 0) & (not m.constant)
         label = m.name if positive.any() else f"{m.name}: variance 0"
         color = color_of(comparison, m.base_name)
         axes.plot(where[positive], variance[positive], "o", color=color, ms=4, label=label)
-        width = len(variance)
     ends = [0]
     for leaf in jax.tree.leaves(measured[0].statistics.variance) if measured else []:
         ends.append(ends[-1] + np.size(leaf))
-    for end in ends[1:-1]:
+    width = ends[-1]
+    for end in ends[1:-1]:  # between the leaves of the parameters
         axes.axvline(end - 0.5, color=PALE, lw=0.8, ls=":")
     axes.set(yscale="log", ylabel="variance", xlabel="coordinate of the parameters")
-    if measured and width <= 20:
+    if 0 < width <= 20:
         axes.set_xticks(range(width))
     axes.set_title("Variance of each coordinate")
     axes.grid(axis="y", color=GRID, lw=0.8)
     axes.set_axisbelow(True)
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * (high / low) ** (0.07 * math.ceil(len(measured) / 2) + 0.03))
-    axes.legend(loc="upper right", fontsize=8, ncols=2)
+    if measured:
+        axes.legend(loc="upper right", fontsize=8, ncols=2)

@@ -1,6 +1,7 @@
 """What the figures of comparisons share: colors, dots, words."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 COLORS = ("#b5651d", "#4c5fa8", "#5f8d4e", "#8c4a8c", "#b08900", "#3d7f80", "#8d6a4e", "#707580")
@@ -13,12 +14,19 @@ def color_of(comparison: Any, name: str) -> str:
     return COLORS[names.index(name) % len(COLORS)]
 
 
+def cost_of(by_seconds: bool) -> Callable[[Any], float | None]:
+    """The cost of one gradient, a function of a measurement: None where it is not known."""
+    if by_seconds:
+        return lambda m: m.seconds
+    return lambda m: m.evaluations
+
+
 def biased(m: Any) -> bool:
     return m.verdict == "biased" or bool(m.biased)
 
 
 def tail(m: Any) -> str:
-    """What is said after a number."""
+    """The words after a number."""
     words = ["heavy tails"] if m.statistics.heavy_tails else []
     if biased(m):
         words.append("biased")
@@ -34,4 +42,5 @@ def dot(axes: Any, x: float, y: float, m: Any, color: str, marker: str = "o") ->
 
 
 def decades_of(values: list[float]) -> float:
+    """The powers of ten that positive values span, at least 0.7."""
     return max(math.log10(max(values) / min(values)), 0.7) if values else 1.0

@@ -1,17 +1,23 @@
 """Variance against the cost of one gradient, and the front that no other estimator beats."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
-from logtrick.diagnostics._plot_marks import GRID, INK, PALE, biased, color_of, decades_of, dot
+from logtrick.diagnostics._plot_marks import (
+    GRID,
+    INK,
+    PALE,
+    biased,
+    color_of,
+    cost_of,
+    decades_of,
+    dot,
+)
 
 
 def draw_pareto(axes: Any, comparison: Any, measured: list[Any]) -> None:
     by_seconds = all(m.evaluations is None for m in measured)
-    cost: Callable[[Any], float | None] = (
-        (lambda m: m.seconds) if by_seconds else (lambda m: m.evaluations)
-    )
+    cost = cost_of(by_seconds)
     known = [m for m in measured if cost(m) and math.isfinite(m.variance)]
     points = [(float(cost(m) or 0.0), float(m.variance), m) for m in known]
     moving = [v for _, v, m in points if not m.constant and v > 0]
@@ -45,7 +51,9 @@ def _labels(
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     taken: list[tuple[float, float, float]] = []  # left end, right end, height, in axes' fractions
     for x, y, m in sorted(points, key=lambda p: p[1]):
-        word = " (variance 0)" if y == floor else " (biased)" if biased(m) else ""
+        word = " (biased)" if biased(m) else ""
+        if y == floor:
+            word = " (variance 0)"
         at = math.log(x / left) / math.log(right / left)
         height = math.log(y / low) / math.log(high / low)
         width = 0.018 * len(m.name + word)

@@ -43,11 +43,11 @@ class Problem:
       about: one line.
       source: where it comes from.
       params: where the gradient is taken, float64.
-      dist: of the parameters.
-      cost: of one draw.
-      gradient: exact, of the parameters, a pytree like them.
+      dist: the distribution, a function of the parameters.
+      cost: the f of the expectation, a function of one draw.
+      gradient: the exact gradient, a function of the parameters, a pytree like them.
       estimators: names in `ESTIMATORS` that are compared unless others are named.
-      samples: the budget unless another is named, which all of these divide.
+      samples: the budget of evaluations unless another is named; each of `estimators` can use all of it.
     """
 
     about: str
@@ -64,21 +64,15 @@ class Problem:
         make = ESTIMATORS[name]
 
         def value(params: Any, key: Any, num_samples: int) -> Any:
-            dist = self.dist(params)
-            estimator = make(num_samples)
-            return expect(
-                key,
-                self.cost,
-                dist,
-                estimator=estimator,
-                num_samples=_runs(name, estimator, dist, num_samples),
-            )
+            dist, estimator = self.dist(params), make(num_samples)
+            runs = _runs(name, estimator, dist, num_samples)
+            return expect(key, self.cost, dist, estimator=estimator, num_samples=runs)
 
         return value
 
 
 def _runs(name: str, estimator: Any, dist: Any, budget: int) -> int:
-    """How many runs of an estimator a budget of evaluations pays."""
+    """How many samples of an estimator take a budget of evaluations."""
     if isinstance(estimator.noise(dist), NoNoise):  # it draws nothing
         return 1
     each = estimator.count_evaluations(dist)
@@ -274,6 +268,5 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
 
 def started(problem: Problem) -> tuple[Any, Any]:
     """The parameters as float32 arrays, and the exact gradient there."""
-    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), problem.params), problem.gradient(
-        problem.params
-    )
+    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), problem.params)
+    return params, problem.gradient(problem.params)

@@ -5,16 +5,21 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core import checks
 from logtrick.diagnostics._moments import Moments
 from logtrick.training import partition
 
-# A spread, or an error, counts as zero to rounding within this multiple of the float's epsilon.
+# A spread, or an error, counts as zero to rounding within this multiple of the epsilon of the float type.
 _ROUNDING = 64
+# The multiple of 16-bit floats: expectations are computed in float32, and only the gradient is rounded to them.
+_ROUNDING_OF_16_BITS = 2
 # Gradients of at most this part of the exact one count as vanished: rounding, where an outcome is unseen.
 _VANISHING = 1e-3
+# Standard errors of the reference beyond which a coordinate that vanishes is away from it.
+_AWAY = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,9 +79,20 @@ def _differentiated(where: str, exact: Callable[[Any], Any], params: Any) -> tup
     return float(value), gradient
 
 
-def constant(moment: Moments, epsilon: float) -> np.ndarray:
+def rounding_of(dtype: Any) -> float:
+    """The relative error of gradients in parameters of a float type that counts as rounding.
+
+    Example:
+      >>> rounding_of("float32") < 1e-5, rounding_of("bfloat16")
+      (True, 0.015625)
+    """
+    kind = jnp.finfo(dtype)
+    return float(kind.eps) * (_ROUNDING_OF_16_BITS if kind.bits <= 16 else _ROUNDING)
+
+
+def constant(moment: Moments, rounding: float) -> np.ndarray:
     """Whether a coordinate does not vary, to rounding."""
-    return np.asarray(np.sqrt(moment.variance) <= _ROUNDING * epsilon * moment.peak)
+    return np.asarray(np.sqrt(moment.variance) <= rounding * moment.peak)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,37 +112,38 @@ class Judgment:
 
 
 def judge(
-    moment: Moments, reference: Reference, leaf: int, epsilon: float, value: float, sampled: bool
+    moment: Moments, reference: Reference, leaf: int, rounding: float, value: float, sampled: bool
 ) -> Judgment:
     """Compare every coordinate of a leaf with the reference.
 
-    Rounding adds to the standard error: 64 epsilons of the coordinate's own size, not of the size of the value or of its
-    neighbors, beside which a small coordinate could be wrong altogether. Only where the exact gradient is 0 and the
-    coordinate does not vary there is no such size, and the value's and the leaf's are taken. Where the outcome that a
-    coordinate depends on has a probability of 1/n in one of n gradients, the standard error of their mean is the
-    coordinate's own size: that is added where the outcome is unseen.
+    Rounding adds to the standard error, in proportion to the coordinate's own size and not to that of the value or of its
+    neighbors, beside which a small coordinate could be wrong altogether. Only a coordinate that does not vary and whose
+    exact gradient is 0 has no such size: there, the sizes of the value and of the leaf are taken. Where an outcome of
+    probability 1/n occurs in one of n gradients, the standard error of their mean is as large as what the outcome
+    contributes: so the coordinate's own size is added where the outcome is unseen.
 
     Args:
       moment: of the leaf.
       reference: the gradient to compare with.
       leaf: the leaf's index.
-      epsilon: of the float type of the parameters.
+      rounding: the relative error that counts as rounding.
       value: the size of the objective's value.
       sampled: whether the gradients depend on the key.
     """
     want, want_error = reference.leaves[leaf], reference.error(leaf)
     error = np.asarray(moment.mean - want)
-    still = constant(moment, epsilon)
+    still = constant(moment, rounding)
     own = np.maximum(np.abs(want), np.abs(moment.mean))
     largest = np.max(np.abs(want), initial=0.0)
     none = np.abs(want) <= _ROUNDING * np.finfo(np.float64).eps * largest
     without = value + np.max(moment.peak, initial=0.0) + largest
     scale = np.where(none & (moment.peak > 0), without, own)
-    rounding = _ROUNDING * epsilon * np.where(still, scale, own)
-    within = still & (np.abs(error) <= rounding)
+    rounded = rounding * np.where(still, scale, own)
+    within = still & (np.abs(error) <= rounded)
     vanishing = moment.peak <= _VANISHING * np.abs(want)
-    unseen = sampled & (still | vanishing) & ~within
+    away = ~within & (np.abs(error) > _AWAY * want_error)
+    unseen = sampled & (still | vanishing) & away
     rare = np.where(unseen, own, 0.0)
-    spread = np.sqrt(moment.variance / moment.count + rounding**2 + want_error**2 + rare**2)
+    spread = np.sqrt(moment.variance / moment.count + rounded**2 + want_error**2 + rare**2)
     z = np.divide(error, spread, out=np.zeros_like(error), where=(spread > 0) & ~within)
     return Judgment(np.where(np.isfinite(error), z, np.nan), within & reference.exact, unseen)

@@ -59,15 +59,12 @@ class Replicator:
         self.where, self.objective, self.options = where, objective, dict(options)
         self.single = jax.jit(self._value_and_grad)
         self.block = jax.jit(self._block, static_argnames=("size",))
-        # of `single`, tracing included, when first called
-        self.compile_seconds: float | None = None
+        self.compile_seconds: float | None = None  # of `single` when first called, with tracing
         self.seconds_per_gradient: float | None = None  # in the last block that ran
-        self.exact: dict[
-            int, Any
-        ] = {}  # what computes the exact gradient, by the order of the quadrature
-        self._probes: dict[Any, Probe] = {}
+        self.exact: dict[int, Any] = {}  # the objective without sampling, by quadrature rule
         self.functions: list[Any] = []  # in the structure of the parameters
         self.boxes: list[Any] = []  # the black boxes that it calls, found while tracing
+        self._probes: dict[Any, Probe] = {}
 
     def value(self, params: Any, key: Array, data: tuple[Any, ...]) -> Array:
         """The objective's value, shape ()."""
@@ -105,18 +102,23 @@ class Replicator:
             _remember(self)
         return self._probes[kind]
 
+    def computed(self, params: Any, key: Array, data: tuple[Any, ...]) -> tuple[Array, Any]:
+        """One value and gradient; an exception of a black box on the host comes out as `BlackBoxError`."""
+        with host_errors_surface([], boxes=self.boxes):
+            return jax.block_until_ready(self.single(params, key, data))
+
     def time_single(self, params: Any, key: Array, data: tuple[Any, ...]) -> float:
         """Seconds of one value and gradient, the compilation before it excepted."""
         if self.compile_seconds is None:
-            began = time.perf_counter()
-            jax.block_until_ready(self.single(params, key, data))
-            first = time.perf_counter() - began
-            self.compile_seconds = 0.0
-            again = self.time_single(params, key, data)
+            first = self._seconds(params, key, data)
+            again = self._seconds(params, key, data)
             traced = self.probe(params, key, data).seconds
             self.compile_seconds = max(first - again, 0.0) + traced
+        return self._seconds(params, key, data)
+
+    def _seconds(self, params: Any, key: Array, data: tuple[Any, ...]) -> float:
         began = time.perf_counter()
-        jax.block_until_ready(self.single(params, key, data))
+        self.computed(params, key, data)
         return time.perf_counter() - began
 
 

@@ -14,7 +14,7 @@ from logtrick._core.keys import as_key
 from logtrick._core.module import Module, static
 from logtrick._core.objectives import check_swapped
 from logtrick.diagnostics._moments import GradientMoments, heavy_share
-from logtrick.diagnostics._reference import Reference, constant, given, judge
+from logtrick.diagnostics._reference import Reference, constant, given, judge, rounding_of
 from logtrick.diagnostics._replicates import Replicator, moments, replicator
 from logtrick.diagnostics._tables import html_table, number, text_table
 from logtrick.training import partition
@@ -25,7 +25,7 @@ class GradientStatistics(Module):
 
     Attributes:
       mean: their mean.
-      variance: the variance of ONE estimate, per coordinate (one degree of freedom taken off).
+      variance: the variance of ONE estimate, per coordinate (divided by n − 1).
       standard_error: of `mean`, √(variance / num_replicates).
       signal_to_noise: |mean| / √variance per coordinate; inf where only the variance is 0, 0 where both are.
       bias_z: (mean − reference) / standard_error per coordinate; None without a reference.
@@ -34,11 +34,11 @@ class GradientStatistics(Module):
       leaf_interval: its interval, an array (low, high) per leaf.
       total_variance: the variance of one estimate, summed over all coordinates.
       total_interval: its interval (low, high): the range of the variances of eight groups of replicates.
-      largest_share: of one replicate in the sum of squared deviations. Where it is large, the fourth moment dominates and
-        the variance is hardly known.
+      largest_share: the largest share of one replicate in the sum of squared deviations, all coordinates together. Where it
+        is large, the variance is hardly known.
       exact: whether all variances and all errors are zero to the rounding of each coordinate; False without a reference.
       constant: whether no coordinate varies, to rounding; what there is of variance is rounding too.
-      zero: whether every estimate is exactly 0 in every coordinate: a gradient that is cut off, most often.
+      zero: whether every estimate is exactly 0 in every coordinate; most often a gradient that is cut off.
       unseen: how many coordinates vanished, or did not vary, in all replicates, but not in the reference, though they
         depend on the key: they are cut off, or depend on outcomes too rare to be seen in so many replicates.
       sampled: whether the gradient can depend on the key.
@@ -137,7 +137,7 @@ class GradientStatistics(Module):
         rows = []
         for (path, mean), variance, z in zip(paths, variances, zs):
             norm = float(np.linalg.norm(mean))
-            ratio = math.inf if variance == 0 else norm / math.sqrt(variance)
+            ratio = float(_ratio(norm, math.sqrt(variance)))
             worst = "–" if z is None else number(float(np.max(np.abs(z), initial=0.0)))
             name = jax.tree_util.keystr(path) or "params"
             shape = str(np.shape(mean))
@@ -163,7 +163,7 @@ def gradient_statistics(
 
     ḡ = (1/n) Σᵢ gᵢ, s² = Σᵢ (gᵢ − ḡ)² / (n − 1), z = (ḡ − g) / (s / √n), gᵢ = ∇ objective(params, keyᵢ), n =
     `num_replicates` independent keys. Moments are centered before they are squared, and in float64. Where a coordinate
-    does not vary, to rounding, z is its error in units of 64 epsilons of its own size if it is beyond that, else 0:
+    does not vary, to rounding (64 epsilons of its own size; 2 of 16-bit floats), z is its error in units of that, 0 within it:
     never 0/0.
 
     The compiled objective is found again by its code and by the data behind it (closed-over values, defaults, globals,
@@ -235,22 +235,24 @@ def replicates(
     return Replicates(*moments(work, key, params, data, count, block), count, sampled)
 
 
-def epsilons_of(params: Any) -> list[float]:
-    """The epsilon of each leaf that has a gradient."""
-    return [float(jnp.finfo(x.dtype).eps) for x in jax.tree.leaves(partition(params)[0])]
+def roundings_of(params: Any) -> list[float]:
+    """For each leaf that has a gradient, the relative error that counts as rounding."""
+    return [rounding_of(x.dtype) for x in jax.tree.leaves(partition(params)[0])]
 
 
 def statistics(found: Replicates, params: Any, reference: Reference | None) -> GradientStatistics:
     """What the moments say, beside a reference where there is one."""
     trained = partition(params)[0]
     tree = jax.tree.structure(trained)
-    epsilons = epsilons_of(params)
+    roundings = roundings_of(params)
     leaves = found.gradient.leaves
     indices = range(len(leaves))
     bias_z, exact, unseen = None, False, 0
     if reference is not None:
         size = float(found.value.peak)
-        judged = [judge(leaves[i], reference, i, epsilons[i], size, found.sampled) for i in indices]
+        judged = [
+            judge(leaves[i], reference, i, roundings[i], size, found.sampled) for i in indices
+        ]
         bias_z = tree.unflatten([j.z for j in judged])
         exact = all(bool(np.all(j.exact)) for j in judged)
         unseen = sum(int(np.sum(j.unseen)) for j in judged)
@@ -269,7 +271,7 @@ def statistics(found: Replicates, params: Any, reference: Reference | None) -> G
         total_interval=found.gradient.total_interval(),
         largest_share=found.gradient.largest_share,
         exact=exact,
-        constant=all(bool(np.all(constant(m, e))) for m, e in zip(leaves, epsilons)),
+        constant=all(bool(np.all(constant(m, r))) for m, r in zip(leaves, roundings)),
         zero=all(bool(np.all(m.peak == 0)) for m in leaves),
         unseen=unseen,
         sampled=found.sampled,

@@ -94,12 +94,12 @@ class Distribution(Module, abstract=True):
     def _draw_with(self, change: Callable[[Any], Any], noise: Any) -> Any:
         """The draw, with `change` applied to everything on which it depends besides the noise.
 
-        A distribution made of others applies it to each of these; one of a user's functions also to the arrays over
-        which these close.
+        A distribution made of other distributions applies it to each of them; one made of a user's functions applies it
+        also to the arrays over which these functions close.
         """
         return widened(change(self))._transform(noise)
 
-    # --- what a family declares; as properties, for those of a mixture are its components'
+    # --- what a family declares: properties, since those of a mixture depend on its components
 
     @property
     def reparameterized(self) -> bool:
@@ -123,17 +123,17 @@ class Distribution(Module, abstract=True):
 
     @property
     def closed_forms(self) -> ClosedForms:
-        """What it knows in closed form."""
+        """The expectations that are known in closed form."""
         return ClosedForms()
 
     @property
     def quantiles(self) -> Quantiles:
-        """Its distribution function and the inverse."""
+        """The distribution function and its inverse."""
         return Quantiles()
 
     @property
     def independent_factors(self) -> Factors | None:
-        """log p as a sum of independent factors; None where it is none."""
+        """log p as a sum of independent factors; None where it does not factorize."""
         return None
 
     @property
@@ -171,7 +171,7 @@ class Distribution(Module, abstract=True):
         """
         if not self.has_numeric_noise:
             raise ValueError(
-                f"{type(self).__name__} draws from one key per sample, which has no antithesis. Use IID()."
+                f"{type(self).__name__} draws from one key per sample, which has no antithetic key. Use IID()."
             )
         return jax.tree.map(
             lambda spec, value: spec.reflect(value), self.noise_spec, noise, is_leaf=_noise.is_noise
@@ -181,8 +181,8 @@ class Distribution(Module, abstract=True):
         """The draw that `noise` makes. Its derivative is the pathwise derivative, or raises where there is none."""
         if self.reparameterized:
             return value_of(rounded(self, widened(self)._transform(noise)))
-        refused = lambda tree: refuse(tree, unaccounted(self))
-        return value_of(rounded(self, self._draw_with(refused, noise)))
+        guarded = lambda tree: refuse(tree, unaccounted(self))
+        return value_of(rounded(self, self._draw_with(guarded, noise)))
 
     def draw(self, noise: Any) -> Any:
         """The draw that `noise` makes, with the parameters held constant: what a score-function estimator draws.

@@ -127,7 +127,10 @@ class Bernoulli(Factorized):
 
 def two_outcomes_divergence(p: Any, q: Any) -> Array:
     """p log(p/q) + (1 − p) log((1 − p)/(1 − q)) of the success probabilities of two distributions."""
-    on = probabilities.log_success(p) - probabilities.log_success(q)
-    off = probabilities.log_failure(p) - probabilities.log_failure(q)
-    terms = probabilities.success(p) * on + probabilities.failure(p) * off
-    return probabilities.divergence(terms)
+    successes = probabilities.divergence(
+        probabilities.success(p), probabilities.log_success(p), probabilities.log_success(q)
+    )
+    failures = probabilities.divergence(
+        probabilities.failure(p), probabilities.log_failure(p), probabilities.log_failure(q)
+    )
+    return successes + failures

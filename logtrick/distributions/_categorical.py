@@ -1,5 +1,6 @@
 """Independent categoricals, by logits or by probabilities: as indices, and as one-hot rows."""
 
+import abc
 from typing import Any
 
 import jax
@@ -19,7 +20,61 @@ from logtrick.noise import Uniform
 from logtrick.supports import IntegerBelow, OneHot, Support, grid
 
 
-class Categorical(Factorized):
+class _Rows(Factorized, abstract=True):
+    """Rows of K classes: what indices and one-hot rows have in common."""
+
+    parameter: Any
+    by_probs: bool = static(default=False)
+    __repr__ = probabilities.shown
+
+    @property
+    def logits(self) -> Array:
+        """Unnormalized log-probabilities."""
+        return probabilities.logits_of_rows(self)
+
+    @property
+    def noise_spec(self) -> Uniform:
+        return Uniform(self.parameter.shape[:-1], wide(self.parameter.dtype))
+
+    @property
+    def enumeration(self) -> Enumeration:
+        return Enumeration(self._points)
+
+    @property
+    def weak_derivatives(self) -> WeakDerivatives:
+        return WeakDerivatives(("parameter",), lambda coupled: self.noise_spec, self._weak_parts)
+
+    @property
+    def slopes_at_zero(self) -> bool:
+        return self.by_probs
+
+    @abc.abstractmethod
+    def _weak_parts(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
+        """The parts of the weak derivative in the parameter, as `WeakDerivatives` says."""
+
+    @abc.abstractmethod
+    def _points(self) -> np.ndarray:
+        """Every draw once, with a leading axis."""
+
+    def _entropy(self) -> Array:
+        log_p = probabilities.log_rows(self)
+        possible = log_p != -jnp.inf  # nan is possible, and the entropy of its row nan
+        return -jnp.sum(jnp.where(possible, jnp.exp(log_p) * jnp.where(possible, log_p, 0.0), 0.0))
+
+    def _kl_divergence(self, other: Any) -> Array:
+        log_p = probabilities.log_rows(self)
+        log_q = probabilities.log_rows(other)
+        if log_p.shape[-1] != log_q.shape[-1]:
+            raise ValueError(
+                f"{type(self).__name__}.kl_divergence(other=…) needs as many classes, {log_p.shape[-1]}; got "
+                f"{log_q.shape[-1]}. Give the classes that one of them lacks a logit of -inf."
+            )
+        possible = log_p != -jnp.inf
+        ratio = jnp.where(possible, log_p, 0.0) - jnp.where(possible, log_q, 0.0)
+        return jnp.sum(jnp.where(possible, jnp.exp(log_p) * ratio, 0.0))
+
+
+class Categorical(_Rows):
     """Independent categoricals, P(x = k) = softmax(logits)ₖ, as indices.
 
     Draws are int32 in 0 … K − 1, shape `logits.shape[:-1]`, by the inverse CDF of ONE uniform each: a class of
@@ -40,17 +95,8 @@ class Categorical(Factorized):
       (-0.6931, -inf)
     """
 
-    parameter: Any
-    by_probs: bool = static(default=False)
-    __repr__ = probabilities.shown
-
     def __init__(self, logits: Any = None, *, probs: Any = None) -> None:
         _set_rows(self, logits, probs)
-
-    @property
-    def logits(self) -> Array:
-        """Unnormalized log-probabilities."""
-        return probabilities.logits_of_rows(self)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -61,10 +107,6 @@ class Categorical(Factorized):
         return IntegerBelow(self.parameter.shape[-1])
 
     @property
-    def noise_spec(self) -> Uniform:
-        return Uniform(self.event_shape, wide(self.parameter.dtype))
-
-    @property
     def closed_forms(self) -> ClosedForms:
         return ClosedForms(entropy=self._entropy, kl_divergence=self._kl_divergence)
 
@@ -72,39 +114,24 @@ class Categorical(Factorized):
     def quantiles(self) -> Quantiles:
         return Quantiles(cdf=self._cdf, inverse=self._inverse_cdf)
 
-    @property
-    def enumeration(self) -> Enumeration:
-        return Enumeration(self._points)
-
-    @property
-    def weak_derivatives(self) -> WeakDerivatives:
-        return WeakDerivatives(("parameter",), self._weak_noise, self._weak_parts)
-
     def _transform(self, noise: Array) -> Array:
         return inverse_cdf(self.logits, noise)
 
     def _log_kernel(self, x: Any) -> Array:
-        x, size = jnp.asarray(x), self.parameter.shape[-1]
+        x = jnp.asarray(x)
+        size = self.parameter.shape[-1]
         inside = (x >= 0) & (x < size) & (x == jnp.floor(x))
         index = jnp.where(inside, x, 0).astype(jnp.int32)
         # Normalized first: under vmap over draws that is done once, and a table of K is gathered from.
-        log_p = probabilities.log_rows(self)
-        return where_inside(inside, jnp.take_along_axis(log_p, index[..., None], axis=-1)[..., 0])
-
-    @property
-    def slopes_at_zero(self) -> bool:
-        return self.by_probs
+        log_rows = probabilities.log_rows(self)
+        log_p = jnp.take_along_axis(log_rows, index[..., None], axis=-1)[..., 0]
+        return where_inside(inside & (log_p != -jnp.inf), log_p)  # score 0 of an impossible class
 
     def _prob(self, x: Any) -> Array:
-        size, x = self.parameter.shape[-1], jnp.asarray(x)
+        x = jnp.asarray(x)
+        size = self.parameter.shape[-1]
         chosen = jnp.expand_dims(x, -1) == jnp.arange(size).reshape(*[1] * x.ndim, size)
         return jnp.prod(jnp.sum(jnp.where(chosen, probabilities.rows(self), 0.0), axis=-1))
-
-    def _entropy(self) -> Array:
-        return _entropy(probabilities.log_rows(self))
-
-    def _kl_divergence(self, other: Any) -> Array:
-        return _kl_divergence(self, other)
 
     def _cdf(self, x: Any) -> Array:
         at_most = jnp.arange(self.parameter.shape[-1]) <= jnp.asarray(x)[..., None]
@@ -113,9 +140,6 @@ class Categorical(Factorized):
     def _inverse_cdf(self, u: Array) -> Array:
         return inverse_cdf(self.logits, u)
 
-    def _weak_noise(self, coupled: bool) -> Uniform:
-        return Uniform(self.event_shape, wide(self.parameter.dtype))
-
     def _weak_parts(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
         return {"parameter": _one_against_others(self, noise)}
 
@@ -123,7 +147,7 @@ class Categorical(Factorized):
         return grid(np.arange(self.parameter.shape[-1]), self.event_shape, np.int32)
 
 
-class OneHotCategorical(Factorized):
+class OneHotCategorical(_Rows):
     """Independent categoricals, P(row = eₖ) = softmax(logits)ₖ, as one-hot rows.
 
     Draws are 0. and 1. in the dtype of the logits, shape `logits.shape`; the classes are `Categorical`'s from
@@ -146,38 +170,18 @@ class OneHotCategorical(Factorized):
       (4, 4)
     """
 
-    parameter: Any
-    by_probs: bool = static(default=False)
     noisy_logits = NoisyRows()
-    __repr__ = probabilities.shown
 
     def __init__(self, logits: Any = None, *, probs: Any = None) -> None:
         _set_rows(self, logits, probs)
-
-    @property
-    def logits(self) -> Array:
-        """Unnormalized log-probabilities."""
-        return probabilities.logits_of_rows(self)
 
     @property
     def support(self) -> Support:
         return OneHot(self.parameter.shape[-1])
 
     @property
-    def noise_spec(self) -> Uniform:
-        return Uniform(self.parameter.shape[:-1], wide(self.parameter.dtype))
-
-    @property
     def closed_forms(self) -> ClosedForms:
         return ClosedForms(self._mean, self._variance, self._entropy, self._kl_divergence)
-
-    @property
-    def enumeration(self) -> Enumeration:
-        return Enumeration(self._points)
-
-    @property
-    def weak_derivatives(self) -> WeakDerivatives:
-        return WeakDerivatives(("parameter",), self._weak_noise, self._weak_parts)
 
     def _transform(self, noise: Array) -> Array:
         p = self.parameter
@@ -186,19 +190,16 @@ class OneHotCategorical(Factorized):
 
     def _log_kernel(self, x: Any) -> Array:
         x = jnp.asarray(x)
-        ones = jnp.sum(
-            jnp.where((x == 0) | (x == 1), x, jnp.nan), axis=-1
-        )  # one sum: a second one costs as much again
+        # one sum: a second one costs as much again
+        ones = jnp.sum(jnp.where((x == 0) | (x == 1), x, jnp.nan), axis=-1)
         if self.by_probs:
             log_p = jnp.sum(jnp.where(x == 1, probabilities.log_rows(self), 0.0), axis=-1)
         else:
             chosen = jnp.sum(jnp.where(x == 1, self.parameter, 0.0), axis=-1)
             log_p = chosen - jax.nn.logsumexp(self.parameter, axis=-1)
-        return where_inside(ones == 1, log_p)
-
-    @property
-    def slopes_at_zero(self) -> bool:
-        return self.by_probs
+        return where_inside(
+            (ones == 1) & (log_p != -jnp.inf), log_p
+        )  # score 0 of an impossible class
 
     def _prob(self, x: Any) -> Array:
         chosen = jnp.where(jnp.asarray(x) == 1, probabilities.rows(self), 0.0)
@@ -211,19 +212,10 @@ class OneHotCategorical(Factorized):
         mean = self._mean()
         return mean * (1 - mean)
 
-    def _entropy(self) -> Array:
-        return _entropy(probabilities.log_rows(self))
-
-    def _kl_divergence(self, other: Any) -> Array:
-        return _kl_divergence(self, other)
-
-    def _weak_noise(self, coupled: bool) -> Uniform:
-        return Uniform(self.parameter.shape[:-1], wide(self.parameter.dtype))
-
     def _weak_parts(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
         coefficient, plus, minus = _one_against_others(self, noise)
-        size, dtype = self.parameter.shape[-1], self.parameter.dtype
-        rows = lambda index: jax.nn.one_hot(index, size, dtype=dtype)
+        size = self.parameter.shape[-1]
+        rows = lambda index: jax.nn.one_hot(index, size, dtype=self.parameter.dtype)
         return {"parameter": (coefficient, rows(plus), rows(minus))}
 
     def _points(self) -> np.ndarray:
@@ -241,13 +233,14 @@ _SUM_TOLERANCE = 1e-2  # what rounding to 16 bits, or to two decimals, does to t
 
 
 def check_rows(dist: Any, name: str) -> None:
-    """Refuse rows that are no distribution: concrete ones raise, traced ones become nan."""
-    value, where = getattr(dist, name), type(dist).__name__
+    """Refuse rows that are no distribution: concrete ones raise, in traced ones every entry becomes nan."""
+    value = getattr(dist, name)
+    where = type(dist).__name__
     by_probs = getattr(dist, "by_probs", False)
-    said = "probs" if by_probs else "logits"
+    argument = "probs" if by_probs else "logits"
     if value.ndim == 0 or value.shape[-1] == 0:
         raise ValueError(
-            f"{where}({said}=…) needs shape (…, K), K at least 1; got {value.shape}. Reshape them."
+            f"{where}({argument}=…) needs shape (…, K), K at least 1; got {value.shape}. Reshape them."
         )
     if by_probs:
         legal = lambda p: (p >= 0) & (p < np.inf) & (p.max(-1, keepdims=True) > 0)
@@ -255,7 +248,7 @@ def check_rows(dist: Any, name: str) -> None:
     else:
         legal = lambda l: (l < np.inf) & (l.max(-1, keepdims=True) > -np.inf)
         need = "rows of numbers below inf, not all of them -inf"
-    assign(dist, **{name: checks.require(where, said, value, legal, need)})
+    assign(dist, **{name: checks.require(where, argument, value, legal, need)})
     if by_probs and (known := checks.concrete(value)) is not None:
         sums = np.asarray(known, np.float64).sum(-1)
         off = np.abs(sums - 1) > _SUM_TOLERANCE
@@ -278,23 +271,6 @@ def inverse_cdf(logits: Array, uniform: Array) -> Array:
     )
     target = uniform[..., None] * cumulative[..., -1:]
     return jnp.sum(cumulative <= target, axis=-1, dtype=jnp.int32)
-
-
-def _entropy(log_p: Array) -> Array:
-    possible = log_p > -jnp.inf
-    return -jnp.sum(jnp.where(possible, jnp.exp(log_p) * jnp.where(possible, log_p, 0.0), 0.0))
-
-
-def _kl_divergence(dist: Any, other: Any) -> Array:
-    log_p, log_q = probabilities.log_rows(dist), probabilities.log_rows(other)
-    if log_p.shape[-1] != log_q.shape[-1]:
-        raise ValueError(
-            f"{type(dist).__name__}.kl_divergence(other=…) needs as many classes, {log_p.shape[-1]}; got "
-            f"{log_q.shape[-1]}. Give the classes that one of them lacks a logit of -inf."
-        )
-    possible = log_p > -jnp.inf
-    ratio = jnp.where(possible, log_p, 0.0) - jnp.where(possible, log_q, 0.0)
-    return jnp.sum(jnp.where(possible, jnp.exp(log_p) * ratio, 0.0))
 
 
 def _one_against_others(dist: Any, uniform: Array) -> tuple[Array, Array, Array]:

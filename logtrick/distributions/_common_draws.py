@@ -21,7 +21,7 @@ Array = jax.Array
 
 
 def kinds_of_charts(declared: list[Any]) -> list[Any]:
-    """The different kinds among the `charts` that distributions declare, those of draws without coordinates aside."""
+    """The different kinds among the `charts` that distributions declare; draws without coordinates have none."""
     kinds: dict[Any, Any] = {}
     for charts in declared:
         if jax.tree.leaves(charts, is_leaf=_is_module):
@@ -121,7 +121,7 @@ def _one_like(like: Any, draw: Any) -> Any:
 def _converted(draw: Any, chart: Any) -> Array:
     """The coordinates of a draw in `chart`; nan outside of its image."""
     if is_draw(draw) and type(draw.chart) in (Exp, Sigmoid):
-        # by the logarithm, which a value that rounds to 0 does not have
+        # from the logarithm: a value that rounds to 0 has none
         made = value_of(draw.coordinates)
         log_value = made if isinstance(draw.chart, Exp) else log_sigmoid(made)
         if isinstance(chart, Exp):
@@ -136,7 +136,7 @@ def _draws(draw: Any) -> list[Any]:
 
 
 def _reached(draw: Any) -> Array:
-    """Whether all coordinates are numbers, or a value is none."""
+    """Whether no coordinate is missing; those of a value that is nan count as there, so that log p is nan."""
     reached = jnp.array(True)
     for each in _draws(draw):
         lost = [jnp.any(_missing(leaf)) for leaf in jax.tree.leaves(value_of(each.coordinates))]

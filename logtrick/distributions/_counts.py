@@ -13,13 +13,9 @@ from logtrick.distributions import _probabilities as probabilities
 from logtrick.distributions._bernoulli import two_outcomes_divergence
 from logtrick.distributions._capabilities import ClosedForms, Enumeration, Quantiles
 from logtrick.distributions._factorized import Factorized
-from logtrick.distributions._parameters import (
-    Array,
-    is_count,
-    where_inside,
-    wide,
-)
-from logtrick.distributions._special import log_choose
+from logtrick.distributions._log_densities import binomial_log_density
+from logtrick.distributions._parameters import Array, is_count, where_inside, wide
+from logtrick.distributions._special import log_beta
 from logtrick.noise import KeyPerRun, Uniform, interior
 from logtrick.supports import IntegerBelow, NonNegativeInteger, Support, grid
 
@@ -31,7 +27,7 @@ class Binomial(Factorized):
     n = 0 is the point mass at 0, p = 0 and p = 1 those at 0 and n.
 
     Args:
-      total_count: n ≥ 0 trials: a Python int, or an array of whole numbers, which is never differentiated.
+      total_count: 0 ≤ n < 2³⁰ trials: a Python int, or an array of whole numbers, which is never differentiated.
       logits: log odds of success; broadcasts with `total_count` to the event.
       probs: p in [0, 1], instead of logits.
     Raises:
@@ -51,13 +47,15 @@ class Binomial(Factorized):
     __repr__ = probabilities.shown
 
     def __init__(self, total_count: Any, logits: Any = None, *, probs: Any = None) -> None:
-        whole_number = isinstance(total_count, int | np.integer)
-        assign(self, static_count=int(total_count) if whole_number else None)
+        if isinstance(total_count, int | np.integer):
+            assign(self, static_count=int(total_count))
+        else:
+            assign(self, static_count=None)
         probabilities.given(self, logits, probs, {"total_count": total_count})
         probabilities.check_two_outcomes(self, never=True, always=True)
         # a float16 holds 2**15, not 2**30
         whole = lambda n: (n >= 0) & (n / 2.0**15 < 2.0**15) & (n == n // 1)
-        need = "whole numbers of at least 0"
+        need = "whole numbers between 0 and 2**30"
         count = checks.require("Binomial", "total_count", self.total_count, whole, need)
         assign(self, total_count=lax.stop_gradient(count))
 
@@ -72,11 +70,9 @@ class Binomial(Factorized):
 
     @property
     def support(self) -> Support:
-        return (
-            NonNegativeInteger()
-            if self.static_count is None
-            else IntegerBelow(self.static_count + 1)
-        )
+        if self.static_count is None:
+            return NonNegativeInteger()
+        return IntegerBelow(self.static_count + 1)
 
     @property
     def noise_spec(self) -> KeyPerRun:
@@ -93,29 +89,46 @@ class Binomial(Factorized):
     def _transform(self, noise: Array) -> Array:
         p, n = jnp.broadcast_arrays(probabilities.success(self), self.total_count)
         fixed = (p == 0) | (p == 1) | (n == 0)
-        inner, trials = jnp.where(fixed, 0.5, p), jnp.where(fixed, 1.0, n)
-        x = jax.random.binomial(noise, trials, inner, shape=p.shape, dtype=p.dtype)
+        within = jnp.where(fixed, 0.5, p)
+        trials = jnp.where(fixed, 1.0, n)
+        x = jax.random.binomial(noise, trials, within, shape=p.shape, dtype=p.dtype)
         return jnp.where(fixed, n * p, x)
 
     def _log_kernel(self, x: Any) -> Array:
-        x, n = jnp.asarray(x, self.parameter.dtype), self.total_count
-        inside = is_count(x) & ~(x > n)  # a count that is nan is for log p to tell
+        x = jnp.asarray(x, self.parameter.dtype)
+        n = self.total_count
+        inside = is_count(x) & ~(x > n)  # where n is nan, log p is to be nan
         x = jnp.where(inside, x, 0.0)
-        log_p = x * probabilities.log_success(self) + (n - x) * probabilities.log_failure(self)
-        return where_inside(inside, log_choose(n, x) + probabilities.log_of_outcome(log_p))
+        # Not stats.binom.logpmf, which subtracts log-gammas.
+        log_p = binomial_log_density(
+            x, n, probabilities.log_success(self), probabilities.log_failure(self)
+        )
+        return where_inside(inside, probabilities.log_of_outcome(log_p))
 
     @property
     def slopes_at_zero(self) -> bool:
         return self.by_probs and self.static_count is not None
 
     def _prob(self, x: Any) -> Array:
-        x, n, p = jnp.asarray(x, self.parameter.dtype), self.total_count, self.parameter
+        x = jnp.asarray(x, self.parameter.dtype)
+        n = self.total_count
+        p = self.parameter
         inside = is_count(x) & ~(x > n)
         x = jnp.where(inside, x, 0.0)
-        # whole exponents: the derivative of 0.0**0.0 in its base is nan
-        on, off = x.astype(jnp.int32), (n - x).astype(jnp.int32)
-        outcomes = jnp.exp(log_choose(n, x)) * p**on * (1 - p) ** off
-        return jnp.prod(jnp.where(inside, outcomes, 0.0))
+        at_end = (p == 0) | (p == 1)
+        within = jnp.where(at_end, 0.5, p)
+        log_p = binomial_log_density(x, n, jnp.log(within), jnp.log1p(-within))
+        # At an end by powers, with whole exponents: the derivative of 0.0**0.0 in its base is nan. Binomial coefficients
+        # beyond e⁸⁰, which may not be numbers, are factors of powers of 0 that are too high for a derivative to show them.
+        end = jnp.where(at_end, p, 0.0)
+        on = x.astype(jnp.int32)
+        off = (n - x).astype(jnp.int32)
+        fewer = jnp.minimum(x, n - x)
+        log_choose = -log_beta(x + 1, n - x + 1) - jnp.log(n + 1)
+        choose = jnp.exp(jnp.minimum(log_choose, 80.0))
+        choose = jnp.where(fewer == 0, 1.0, jnp.where(fewer == 1, n, choose))  # exactly
+        powers = choose * end**on * (1 - end) ** off
+        return jnp.prod(jnp.where(inside, jnp.where(at_end, powers, jnp.exp(log_p)), 0.0))
 
     def _points(self) -> np.ndarray:
         assert self.static_count is not None
@@ -129,9 +142,10 @@ class Binomial(Factorized):
 
     def _kl_divergence(self, other: Any) -> Array:
         """Of equal counts; infinite where this one can exceed the other, nan where the other is the larger."""
-        n, per = self.total_count, two_outcomes_divergence(self, other)
+        n = self.total_count
+        per_trial = two_outcomes_divergence(self, other)
         otherwise = jnp.where(n > other.total_count, jnp.inf, jnp.nan)
-        equal = jnp.where(n > 0, n * jnp.where(n > 0, per, 0.0), 0.0)
+        equal = jnp.where(n > 0, n * jnp.where(n > 0, per_trial, 0.0), 0.0)
         return jnp.sum(jnp.where(n == other.total_count, equal, otherwise))
 
 
@@ -205,9 +219,8 @@ class Geometric(Factorized):
         return -jnp.sum(failures + probabilities.log_success(self))
 
     def _kl_divergence(self, other: Any) -> Array:
-        ratio = probabilities.log_failure(self) - probabilities.log_failure(other)
-        first = probabilities.log_success(self) - probabilities.log_success(other)
-        return jnp.sum(probabilities.divergence(self._mean() * ratio + first))
+        # of one trial, times the mean number of trials
+        return jnp.sum(two_outcomes_divergence(self, other) / probabilities.success(self))
 
     def _cdf(self, x: Any) -> Array:
         trials = jnp.floor(jnp.maximum(x, -1.0)) + 1

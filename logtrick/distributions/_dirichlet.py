@@ -5,14 +5,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.special import digamma, gammaln, xlogy
+from jax.scipy.special import digamma
 
 from logtrick.bijectors import Exp
 from logtrick.distributions._capabilities import ClosedForms
 from logtrick.distributions._draw import Draw
 from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._implicit import implicit_logit
+from logtrick.distributions._log_densities import dirichlet_log_density
 from logtrick.distributions._parameters import Array, parameters, positive, where_inside
+from logtrick.distributions._special import gamma_divergence, gamma_entropy
 from logtrick.noise import KeyPerRun
 from logtrick.supports import Simplex, Support
 
@@ -68,19 +70,15 @@ class Dirichlet(Factorized):
         return Draw(jnp.exp(log_x), log_x, Exp())
 
     def _log_kernel(self, x: Any) -> Array:
-        a, x = self.concentration, jnp.asarray(x)
+        a = self.concentration
+        x = jnp.asarray(x)
         slack = 8 * a.shape[-1] * jnp.finfo(a.dtype).eps
         inside = jnp.all(x >= 0, axis=-1) & (jnp.abs(jnp.sum(x, axis=-1) - 1) <= slack)
-        safe = jnp.where(inside[..., None], x, 1.0)
-        return where_inside(inside, jnp.sum(xlogy(a - 1, safe), axis=-1) - self._log_beta())
+        log_x = jnp.log(jnp.where(inside[..., None], x, 1.0))
+        return where_inside(inside, dirichlet_log_density(a, log_x))
 
     def _log_kernel_at(self, coordinates: Any) -> Array:
-        a = self.concentration
-        return jnp.sum((a - 1) * coordinates, axis=-1) - self._log_beta()
-
-    def _log_beta(self) -> Array:
-        a = self.concentration
-        return jnp.sum(gammaln(a), axis=-1) - gammaln(jnp.sum(a, axis=-1))
+        return dirichlet_log_density(self.concentration, coordinates)
 
     def _mean(self) -> Array:
         return self.concentration / jnp.sum(self.concentration, axis=-1, keepdims=True)
@@ -92,19 +90,13 @@ class Dirichlet(Factorized):
     def _entropy(self) -> Array:
         a = self.concentration
         total = jnp.sum(a, axis=-1)
-        return jnp.sum(
-            self._log_beta() - jnp.sum((a - 1) * (digamma(a) - digamma(total)[..., None]), axis=-1)
-        )
+        of_total = gamma_entropy(total) + (a.shape[-1] - 1) * digamma(total)
+        return jnp.sum(jnp.sum(gamma_entropy(a), axis=-1) - of_total)
 
     def _kl_divergence(self, other: Any) -> Array:
         a, b = self.concentration, other.concentration
-        total, others = jnp.sum(a, axis=-1), jnp.sum(b, axis=-1)
-        log_normalizer = (
-            gammaln(total) - gammaln(others) - jnp.sum(gammaln(a) - gammaln(b), axis=-1)
-        )
-        return jnp.sum(
-            log_normalizer + jnp.sum((a - b) * (digamma(a) - digamma(total)[..., None]), axis=-1)
-        )
+        of_total = gamma_divergence(jnp.sum(a, axis=-1), jnp.sum(b, axis=-1))
+        return jnp.sum(jnp.sum(gamma_divergence(a, b), axis=-1) - of_total)
 
 
 @jax.custom_jvp

@@ -32,7 +32,7 @@ class Factorized(Distribution, abstract=True):
         return Factors(self._log_factors)
 
     def nan_unless_legal(self) -> Array | None:
-        # draws are whole numbers, or a function of them may look at one coordinate only
+        # Discrete draws do not show it: whole numbers cannot be nan, and f may compare a nan, or read one coordinate only.
         return nan_where_any(self) if self.support.discrete else None
 
     @abc.abstractmethod
@@ -52,11 +52,13 @@ class Factorized(Distribution, abstract=True):
         return self._log_kernel_at(x.coordinates) if is_draw(x) else self._log_kernel(x)
 
     def _log_factors(self, x: Any) -> Array:
-        kernel, normalizer = self._kernel(x), self._log_normalizer()
+        kernel = self._kernel(x)
+        normalizer = self._log_normalizer()
         return kernel if normalizer is None else kernel - normalizer
 
     def _log_prob(self, x: Any) -> Array:
-        kernel, normalizer = self._kernel(x), self._log_normalizer()
+        kernel = self._kernel(x)
+        normalizer = self._log_normalizer()
         if normalizer is None:
             return jnp.sum(kernel)
         return jnp.sum(kernel) - jnp.sum(jnp.broadcast_to(normalizer, kernel.shape))

@@ -107,7 +107,8 @@ _PARAMS = ("params", "p", "parameters", "theta")
 
 def _check_order(log_prob: Any, sample: Any) -> None:
     """The functions take their two arguments in the right order, as far as their names tell."""
-    density, sampler = _argument_names(log_prob), _argument_names(sample)
+    density = _argument_names(log_prob)
+    sampler = _argument_names(sample)
     if density and (len(density) != 2 or density[0] in _KEYS):
         advice = " The two functions are swapped." if density[0] in _KEYS else ""
         raise TypeError(
@@ -126,7 +127,7 @@ def _check_order(log_prob: Any, sample: Any) -> None:
 
 
 def _argument_names(function: Any) -> list[str]:
-    """The required positional arguments; none where the function does not tell, or takes any number."""
+    """The required positional arguments; none where the signature does not tell whether two are taken."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -136,7 +137,7 @@ def _argument_names(function: Any) -> list[str]:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     required = [p.name for p in parameters if p.kind in kinds and p.default is p.empty]
     most = sum(p.kind in kinds for p in parameters)
-    return required if len(required) > 2 or most < 2 or len(required) == 2 else []
+    return required if len(required) >= 2 or most < 2 else []
 
 
 @in_words("lt.distribution")

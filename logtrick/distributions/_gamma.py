@@ -4,14 +4,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import digamma, gammainc, gammaln, polygamma, xlogy
+from jax import lax
+from jax.scipy.special import digamma, polygamma
 
 from logtrick._core.module import replace
 from logtrick.bijectors import Exp
 from logtrick.distributions._capabilities import ClosedForms, Quantiles
 from logtrick.distributions._draw import Draw
 from logtrick.distributions._factorized import Factorized
+from logtrick.distributions._implicit import implicit_log_gamma
+from logtrick.distributions._incomplete import gamma_cdf
+from logtrick.distributions._log_densities import gamma_log_density
 from logtrick.distributions._parameters import Array, broadcasting, positive, where_inside, wide
+from logtrick.distributions._special import gamma_divergence, gamma_entropy
 from logtrick.distributions._weak import WeakDerivatives
 from logtrick.noise import KeyPerRun, Uniform
 from logtrick.supports import Positive, Support
@@ -68,22 +73,25 @@ class Gamma(Factorized):
         return WeakDerivatives(("rate",), self._weak_noise, self._weak_parts)
 
     def _transform(self, noise: Array) -> Draw:
-        concentration = jnp.broadcast_to(self.concentration, self.event_shape)
-        log_m = jax.random.loggamma(noise, concentration, dtype=concentration.dtype)
-        log_x = log_m - jnp.log(self.rate)
+        a = jnp.broadcast_to(self.concentration, self.event_shape)
+        log_m = jax.random.loggamma(noise, lax.stop_gradient(a), dtype=a.dtype)
+        log_x = implicit_log_gamma(log_m, a) - jnp.log(self.rate)
         return Draw(jnp.exp(log_x), log_x, Exp())
 
     def _log_kernel(self, x: Any) -> Array:
-        # Not stats.gamma.logpdf: it takes a scale, and 1/rate loses the smallest and largest rates.
+        # Not stats.gamma.logpdf: it takes a scale, and 1/rate loses the smallest and largest rates; it loses all digits for
+        # concentrations of 1e7, too.
         inside = jnp.asarray(x) >= 0
-        m = jnp.where(inside, x, 1.0) * self.rate
-        log_normalizer = gammaln(self.concentration) - jnp.log(self.rate)
-        return where_inside(inside, xlogy(self.concentration - 1, m) - m - log_normalizer)
+        x = jnp.where(inside, x, 1.0)
+        log_rate = jnp.log(self.rate)
+        log_m = jnp.log(x) + log_rate
+        log_p = gamma_log_density(self.concentration, x * self.rate, log_m) + log_rate
+        return where_inside(inside, log_p)
 
     def _log_kernel_at(self, coordinates: Any) -> Array:
-        log_m = coordinates + jnp.log(self.rate)
-        log_normalizer = gammaln(self.concentration) - jnp.log(self.rate)
-        return (self.concentration - 1) * log_m - jnp.exp(log_m) - log_normalizer
+        log_rate = jnp.log(self.rate)
+        log_m = coordinates + log_rate
+        return gamma_log_density(self.concentration, jnp.exp(log_m), log_m) + log_rate
 
     def _mean(self) -> Array:
         return self.concentration / self.rate
@@ -92,22 +100,18 @@ class Gamma(Factorized):
         return self.concentration / self.rate**2
 
     def _standardization(self) -> tuple[Array, Array]:
-        return digamma(self.concentration) - jnp.log(self.rate), jnp.sqrt(
-            polygamma(1, self.concentration)
-        )
+        deviation = jnp.sqrt(polygamma(1, self.concentration))
+        return digamma(self.concentration) - jnp.log(self.rate), deviation
 
     def _entropy(self) -> Array:
-        a = self.concentration
-        return jnp.sum(a - jnp.log(self.rate) + gammaln(a) + (1 - a) * digamma(a))
+        return jnp.sum(gamma_entropy(self.concentration) - jnp.log(self.rate))
 
     def _kl_divergence(self, other: Any) -> Array:
-        a, b, ratio = self.concentration, other.concentration, other.rate / self.rate
-        return jnp.sum(
-            (a - b) * digamma(a) - gammaln(a) + gammaln(b) - b * jnp.log(ratio) + a * (ratio - 1)
-        )
+        ratio = other.rate / self.rate
+        return jnp.sum(gamma_divergence(self.concentration, other.concentration, ratio))
 
     def _cdf(self, x: Any) -> Array:
-        return gammainc(self.concentration, jnp.maximum(x, 0.0) * self.rate)
+        return gamma_cdf(self.concentration, jnp.maximum(x, 0.0) * self.rate)
 
     def _weak_noise(self, coupled: bool) -> Any:
         return Uniform(self.event_shape, wide(self.rate.dtype)) if coupled else KeyPerRun()
@@ -116,14 +120,10 @@ class Gamma(Factorized):
         # d/drate E f = (a / rate) E[f(x) − f(x⁻)], x⁻ ~ Gamma(a + 1, rate), which x + Exponential(rate) is
         coefficient = jnp.broadcast_to(self.concentration / self.rate, self.event_shape)
         if coupled:
-            return {"rate": (coefficient, None, x - jnp.log1p(-noise) / self.rate)}
-        return {
-            "rate": (
-                coefficient,
-                None,
-                replace(self, concentration=self.concentration + 1)._transform(noise).value,
-            )
-        }
+            minus = x - jnp.log1p(-noise) / self.rate
+        else:
+            minus = replace(self, concentration=self.concentration + 1)._transform(noise).value
+        return {"rate": (coefficient, None, minus)}
 
 
 class Exponential(Factorized):
@@ -167,7 +167,7 @@ class Exponential(Factorized):
         return WeakDerivatives(("rate",), self._weak_noise, self._weak_parts)
 
     def _transform(self, noise: Array) -> Array:
-        return -jnp.log1p(-noise) / self.rate
+        return self._inverse_cdf(noise)
 
     def _log_kernel(self, x: Any) -> Array:
         return where_inside(jnp.asarray(x) >= 0, jnp.log(self.rate) - self.rate * x)

@@ -37,9 +37,8 @@ class Joint(Distribution):
     parts: Any
 
     def __post_init__(self) -> None:
-        leaves = self._leaves
-        wrong = [leaf for leaf in leaves if not isinstance(leaf, Distribution)]
-        if wrong or not leaves:
+        wrong = [leaf for leaf in self._leaves if not isinstance(leaf, Distribution)]
+        if wrong or not self._leaves:
             got = type(wrong[0]).__name__ if wrong else "no leaves"
             raise TypeError(
                 f"Joint(parts=…) needs a pytree of distributions; got {got}. Pass lt.Normal(…), say."
@@ -67,11 +66,14 @@ class Joint(Distribution):
     @property
     def closed_forms(self) -> ClosedForms:
         each = [part.closed_forms for part in self._leaves]
+        own: dict[str, Any] = {
+            "mean": self._mean,
+            "variance": self._variance,
+            "entropy": self._entropy,
+            "kl_divergence": self._kl_divergence,
+        }
         return ClosedForms(
-            self._mean if all(forms.mean for forms in each) else None,
-            self._variance if all(forms.variance for forms in each) else None,
-            self._entropy if all(forms.entropy for forms in each) else None,
-            self._kl_divergence if all(forms.kl_divergence for forms in each) else None,
+            **{name: form for name, form in own.items() if all(getattr(f, name) for f in each)}
         )
 
     @property
@@ -81,12 +83,9 @@ class Joint(Distribution):
 
     @property
     def event_shape(self) -> Any:
-        shapes = [part.event_shape for part in self._leaves]
-        return (
-            None
-            if any(shape is None for shape in shapes)
-            else self._map(lambda part: part.event_shape)
-        )
+        if any(part.event_shape is None for part in self._leaves):
+            return None
+        return self._map(lambda part: part.event_shape)
 
     @property
     def support(self) -> Support:
@@ -128,11 +127,8 @@ class Joint(Distribution):
 
     def nan_unless_legal(self) -> Array | None:
         each = [part.nan_unless_legal() for part in self._leaves]
-        return (
-            _total([one for one in each if one is not None])
-            if any(one is not None for one in each)
-            else None
-        )
+        known = [one for one in each if one is not None]
+        return _total(known) if known else None
 
     def _log_prob(self, x: Any) -> Array:
         return _total(jax.tree.leaves(self._map(lambda part, x: part.log_prob(x), x)))

@@ -33,14 +33,11 @@ _KNOWN_AS = {
 def naming_the_right_keyword(init: Callable[..., None]) -> Callable[..., None]:
     """`init`, whose error for a keyword that it does not have names the one that is meant."""
     parameters = list(inspect.signature(init).parameters.values())[1:]
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+    if any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters):
         return init
     accepted = [p.name for p in parameters]
     required = [p.name for p in parameters if p.default is p.empty]
     positional = sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return init
-
     own = inspect.unwrap(init)  # without the words that `Module` has for it
 
     @functools.wraps(own)

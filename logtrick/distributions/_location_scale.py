@@ -138,7 +138,8 @@ class Laplace(LocationScale):
         return jnp.where(u < 0.5, tail, -tail)
 
     def _kl_divergence(self, other: Any) -> Array:
-        ratio, shift = self.scale / other.scale, jnp.abs(self.loc - other.loc)
+        ratio = self.scale / other.scale
+        shift = jnp.abs(self.loc - other.loc)
         return jnp.sum(
             ratio * jnp.exp(-shift / self.scale) + shift / other.scale - 1 - jnp.log(ratio)
         )
@@ -180,7 +181,8 @@ class Cauchy(LocationScale):
         return jnp.where(u < 0.5, -cotangent, cotangent)
 
     def _kl_divergence(self, other: Any) -> Array:
-        total, shift = self.scale + other.scale, self.loc - other.loc
+        total = self.scale + other.scale
+        shift = self.loc - other.loc
         return jnp.sum(jnp.log((total**2 + shift**2) / (4 * self.scale * other.scale)))
 
 
@@ -224,7 +226,8 @@ class Gumbel(LocationScale):
         return -jnp.log(-jnp.log(u))
 
     def _kl_divergence(self, other: Any) -> Array:
-        ratio, shift = self.scale / other.scale, (self.loc - other.loc) / other.scale
+        ratio = self.scale / other.scale
+        shift = (self.loc - other.loc) / other.scale
         moment = jnp.exp(gammaln(1 + ratio) - shift)  # E exp(−(x − loc of the other) / its scale)
         return jnp.sum(shift + (ratio - 1) * np.euler_gamma + moment - 1 - jnp.log(ratio))
 
@@ -233,6 +236,5 @@ def log_one_plus_square(z: Array) -> Array:
     """log(1 + z²) with one logarithm, without squaring a large z: log(1 + z²) is 2 log|z| from 1e9 on."""
     large = jnp.abs(z) > 1e9
     squared = jnp.where(large, 0.0, z) ** 2
-    return jnp.where(large, 2.0, 1.0).astype(z.dtype) * jnp.log1p(
-        jnp.where(large, jnp.abs(z) - 1, squared)
-    )
+    factor = jnp.where(large, 2.0, 1.0).astype(z.dtype)
+    return factor * jnp.log1p(jnp.where(large, jnp.abs(z) - 1, squared))

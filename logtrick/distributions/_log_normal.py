@@ -95,9 +95,8 @@ class LogNormal(Factorized):
 
     def _cdf(self, x: Any) -> Array:
         inside = jnp.asarray(x) > 0
-        return jnp.where(
-            inside, ndtr((jnp.log(jnp.where(inside, x, 1.0)) - self.loc) / self.scale), 0.0
-        )
+        log_x = jnp.log(jnp.where(inside, x, 1.0))
+        return jnp.where(inside, ndtr((log_x - self.loc) / self.scale), 0.0)
 
     def _inverse_cdf(self, u: Array) -> Array:
         return jnp.exp(self.loc + self.scale * ndtri(u))

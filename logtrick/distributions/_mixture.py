@@ -39,7 +39,7 @@ class Mixture(Distribution):
     `x = yield lt.sample(mixture.component(k))` with any estimator that the components allow.
 
     Args:
-      logits: unnormalised log-weights, shape (K,); −inf for components without weight.
+      logits: unnormalized log-weights, shape (K,); −inf for components without weight.
       components: K distributions of the same event, in a tuple; or one distribution made under `jax.vmap`, whose every
         leaf has a leading axis K. Components of one family are drawn and evaluated in one vmapped call.
     Raises:
@@ -118,7 +118,8 @@ class Mixture(Distribution):
           >>> jax.vmap(lambda k: dist.component(k).mean())(jnp.arange(2)).tolist()
           [-1.0, 1.0]
         """
-        size, kind = self.logits.shape[0], jnp.result_type(k)
+        size = self.logits.shape[0]
+        kind = jnp.result_type(k)
         if jnp.shape(k) != () or not jnp.issubdtype(kind, jnp.integer):
             raise TypeError(
                 f"Mixture.component(k=…) needs one integer; got {kind.name} of shape {jnp.shape(k)}. "
@@ -161,9 +162,9 @@ class Mixture(Distribution):
         each = [part.closed_forms for part in self._list]
         with_mean = all(forms.mean for forms in each)
         with_variance = with_mean and all(forms.variance for forms in each)
-        return ClosedForms(
-            self._mean if with_mean else None, self._variance if with_variance else None
-        )
+        mean = self._mean if with_mean else None
+        variance = self._variance if with_variance else None
+        return ClosedForms(mean, variance)
 
     @property
     def quantiles(self) -> Quantiles:
@@ -204,13 +205,14 @@ class Mixture(Distribution):
     def _declared_charts(self) -> list[Any]:
         return [part.charts for part in self._list]
 
-    # --- what everybody calls
+    # --- draws and log-probs
 
     def _transform(self, noise: Any) -> Any:
         draw = detached(self._draw_with(detached, noise))
         if not self.reparameterized:
             return draw
-        density, x = jnp.exp(detached(self)._log_prob(draw)), value_of(draw)
+        density = jnp.exp(detached(self)._log_prob(draw))
+        x = value_of(draw)
         return x + first_order("Pathwise() of a Mixture", -1 / density, self._cdf(x))
 
     def _draw_with(self, change: Callable[[Any], Any], noise: Any) -> Any:
@@ -224,10 +226,10 @@ class Mixture(Distribution):
             draw = jax.tree.map(stack, *in_common_form(draws, self._declared_charts))
         if checks.concrete(logits) is not None:
             return draw
-        # traced weights that are illegal are nan, and so are the draws then
+        # illegal weights, where traced, are nan, and so are the draws
         nan_or_zero = jnp.where(jnp.isnan(logits).any(), jnp.nan, 0.0)
-        spoil = lambda x: x + nan_or_zero.astype(x.dtype) if is_inexact(x) else x
-        return jax.tree.map(spoil, draw)
+        add = lambda x: x + nan_or_zero.astype(x.dtype) if is_inexact(x) else x
+        return jax.tree.map(add, draw)
 
     def _readable(self, x: Any) -> Any:
         return x  # each component reads its own
@@ -256,8 +258,8 @@ class Mixture(Distribution):
         parts = (self.components,) if self._alike else self.components
         each = [part.nan_unless_legal() for part in parts]
         weights = nan_where_any(self.logits)
-        said = [one for one in (weights, *each) if one is not None]
-        return functools.reduce(operator.add, said) if said else None
+        known = [one for one in (weights, *each) if one is not None]
+        return functools.reduce(operator.add, known) if known else None
 
     def _points(self) -> Any:
         if not isinstance(self.support, Finite):
@@ -272,9 +274,8 @@ class Mixture(Distribution):
 
     def _variance(self) -> Array:
         means = self._each(lambda part: part.mean())
-        return self._average(
-            self._each(lambda part: part.variance()) + (means - self._average(means)[None]) ** 2
-        )
+        between = (means - self._average(means)[None]) ** 2
+        return self._average(self._each(lambda part: part.variance()) + between)
 
     def _cdf(self, x: Any) -> Array:
         return self._average(self._each(lambda part: part.cdf(x)))

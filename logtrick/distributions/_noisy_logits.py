@@ -102,10 +102,9 @@ class NoisyBits(NoisyLogits):
 
     def conditional(self, logits: Array, x: Array, noise: Array) -> Array:
         sign = 2 * x - 1
-        # both softplus of the logits, which a vmap over samples computes once
-        return sign * softplus(
-            sign * noise + jnp.where(x == 1, softplus(logits), softplus(-logits))
-        )
+        # the softplus of both signs, which a vmap over samples computes once
+        odds = jnp.where(x == 1, softplus(logits), softplus(-logits))
+        return sign * softplus(sign * noise + odds)
 
     def coupled(self, logits: Array, x: Array, z: Array) -> Array:
         sign = 2 * x - 1
@@ -148,7 +147,8 @@ class NoisyRows(NoisyLogits):
         return jax.nn.softmax(z / temperature, axis=-1)
 
     def slope(self, at: Array, logits: Array) -> Array:
-        at, finite = stop(at), jnp.where(logits == -jnp.inf, 0.0, logits)  # q = 0 there
+        at = stop(at)
+        finite = jnp.where(logits == -jnp.inf, 0.0, logits)  # q = 0 there
         return at * (finite - jnp.sum(at * finite, axis=-1, keepdims=True))
 
     def free(self, uniform: Array) -> Array:
@@ -166,7 +166,8 @@ class NoisyRows(NoisyLogits):
         return stop(jnp.where(x == 1, -z, later))
 
     def changes(self, x: Array) -> Array:
-        size, rows = x.shape[-1], x.size // x.shape[-1]
+        size = x.shape[-1]
+        rows = x.size // size
         flat = x.reshape(rows, size)
         # Row r, change c: the class c + 1 places on.
         moved = flat[:, (np.arange(size) - np.arange(1, size)[:, None]) % size]

@@ -12,7 +12,7 @@ from logtrick._core.module import assign
 from logtrick.distributions._base import Distribution
 from logtrick.distributions._capabilities import ClosedForms
 from logtrick.distributions._location_scale import LocationScale
-from logtrick.distributions._parameters import Array, parameters, wide
+from logtrick.distributions._parameters import Array, finite, parameters, wide
 from logtrick.distributions._weak import WeakDerivatives
 from logtrick.noise import Noise, StandardNormal, Uniform
 from logtrick.supports import Real, Support
@@ -71,18 +71,16 @@ class Normal(LocationScale):
         return divergence_of_normals(self, other)
 
     def _weak_noise(self, coupled: bool) -> dict[str, Any]:
-        shape, dtype = self.event_shape, wide(self.loc.dtype)
-        apart = (
-            {}
-            if coupled
-            else {"weibull": Uniform(shape, dtype), "normal": StandardNormal(shape, dtype)}
-        )
-        return {
+        shape = self.event_shape
+        dtype = wide(self.loc.dtype)
+        shared = {
             "shared": Uniform(shape, dtype),
             "maxwell": StandardNormal((*shape, 3), dtype),
             "fraction": Uniform(shape, dtype),
-            **apart,
         }
+        if coupled:
+            return shared
+        return shared | {"weibull": Uniform(shape, dtype), "normal": StandardNormal(shape, dtype)}
 
     def _weak_parts(self, x: Any, noise: Any, coupled: bool) -> dict[str, Any]:
         # In loc: Weibull(2, √2) above against below. In scale: double-sided Maxwell, z² φ(z), against normal; a uniform
@@ -100,7 +98,8 @@ class Normal(LocationScale):
 
 def divergence_of_normals(p: Any, q: Any) -> Array:
     """KL(N(p.loc, p.scale²) ‖ N(q.loc, q.scale²)), summed over coordinates; that of their exponentials, too."""
-    ratio, shift = p.scale / q.scale, (p.loc - q.loc) / q.scale
+    ratio = p.scale / q.scale
+    shift = (p.loc - q.loc) / q.scale
     return jnp.sum(0.5 * (ratio**2 + shift**2 - 1) - jnp.log(ratio))
 
 
@@ -111,7 +110,8 @@ class MultivariateNormal(Distribution):
       loc: mean, shape (D,).
       scale_tril: L, shape (D, D), lower triangular with a positive diagonal; what is above the diagonal is not read.
     Raises:
-      ValueError: the shapes do not fit, or a concrete diagonal is not positive.
+      ValueError: the shapes do not fit, or a concrete mean is not finite, or a concrete diagonal not positive. (Traced ones
+        give nan.)
     Example:
       >>> import jax.numpy as jnp, logtrick as lt
       >>> round(lt.MultivariateNormal(jnp.zeros(2), 2.0 * jnp.eye(2)).log_prob(jnp.ones(2)).item(), 4)
@@ -130,12 +130,13 @@ class MultivariateNormal(Distribution):
                 f"MultivariateNormal(loc=…, scale_tril=…) needs shapes (D,) and (D, D); "
                 f"got {self.loc.shape} and {shape}."
             )
+        finite(self, "loc")
         diagonal = jnp.diagonal(self.scale_tril)
         known = checks.require(
             "MultivariateNormal", "scale_tril", diagonal, lambda d: d > 0, "a positive diagonal"
         )
         if known is not diagonal:  # traced: nan where it is illegal
-            # by a divisor, since the derivative of a choice would be 0 and not nan
+            # by a divisor, since the derivative of a `where` would be 0 and not nan
             divisor = jnp.where(jnp.isnan(known), jnp.nan, jnp.ones((), known.dtype))
             assign(self, scale_tril=self.scale_tril / divisor[:, None])
 
@@ -174,6 +175,7 @@ class MultivariateNormal(Distribution):
 
     def _kl_divergence(self, other: Any) -> Array:
         whiten = lambda y: linalg.solve_triangular(other.scale_tril, y, lower=True)
-        ratio, shift = whiten(jnp.tril(self.scale_tril)), whiten(self.loc - other.loc)
+        ratio = whiten(jnp.tril(self.scale_tril))
+        shift = whiten(self.loc - other.loc)
         trace = jnp.sum(ratio**2) - self.loc.shape[0]
         return 0.5 * (trace + jnp.sum(shift**2)) - jnp.sum(jnp.log(jnp.diagonal(ratio)))

@@ -8,17 +8,16 @@ import numpy as np
 from jax import lax
 
 from logtrick._core import checks
-from logtrick._core.kernel import as_dtype
+from logtrick._core.kernel import as_dtype, as_inexact
 from logtrick._core.module import assign
 
 Array = jax.Array
 
 
 def parameters(dist: Any, **named: Any) -> None:
-    """Store parameters as arrays of one float dtype (their promoted own)."""
-    # A Python int, like a Python float, takes the dtype of the others.
+    """Store parameters as arrays of one float dtype, the one to which theirs promote."""
     where = type(dist).__name__
-    real = lambda v: float(v) if isinstance(v, int) else v
+    real = lambda v: float(v) if isinstance(v, int) else v  # takes the dtype of the others
     arrays = {name: checks.numbers(where, name, real(value)) for name, value in named.items()}
     for name, value in arrays.items():
         checks.real(where, name, value)
@@ -31,10 +30,11 @@ def broadcasting(dist: Any, **named: Any) -> None:
     parameters(dist, **named)
     arrays = {name: getattr(dist, name) for name in named}
     rank = len(_broadcast(dist, *arrays.values()))
-    full = lambda v: (
-        v.reshape((1,) * (rank - v.ndim) + v.shape) if v.ndim else v
-    )  # no rank promotion later on
-    assign(dist, **{name: full(value) for name, value in arrays.items()})
+
+    def ranked(v: Array) -> Array:  # no rank promotion later on
+        return v.reshape((1,) * (rank - v.ndim) + v.shape) if v.ndim else v
+
+    assign(dist, **{name: ranked(value) for name, value in arrays.items()})
 
 
 def positive(dist: Any, *names: str) -> None:
@@ -48,7 +48,8 @@ def positive(dist: Any, *names: str) -> None:
 
 def not_negative(dist: Any, *names: str) -> None:
     """Refuse what is not a non-negative finite number: concrete parameters raise, traced ones become nan."""
-    legal, need = lambda x: (x >= 0) & (x < np.inf), "non-negative finite numbers"
+    legal = lambda x: (x >= 0) & (x < np.inf)
+    need = "non-negative finite numbers"
     for name in names:
         value = checks.require(type(dist).__name__, name, getattr(dist, name), legal, need)
         assign(dist, **{name: value})
@@ -75,7 +76,8 @@ def _broadcast(dist: Any, *values: Array) -> tuple[int, ...]:
     try:
         return np.broadcast_shapes(*(v.shape for v in values))
     except ValueError:
-        name, shapes = type(dist).__name__, ", ".join(str(v.shape) for v in values)
+        name = type(dist).__name__
+        shapes = ", ".join(str(v.shape) for v in values)
         raise ValueError(
             f"{name}: parameters of shapes {shapes} do not broadcast to one event."
         ) from None
@@ -121,18 +123,22 @@ def where_inside(inside: Any, log_density: Any) -> Array:
     return jnp.where(inside, log_density, -jnp.inf)
 
 
-@jax.custom_jvp
 def standardized(x: Any, loc: Array, scale: Array) -> Array:
     """(x − loc) / scale, whose derivative, (dx − dloc − z dscale) / scale, never squares the scale.
 
     That of a quotient does: at a scale of 1e30 it is silently 0 in float32.
     """
+    return _standardized(as_inexact(x), loc, scale)  # whole numbers have no tangent to compute with
+
+
+@jax.custom_jvp
+def _standardized(x: Array, loc: Array, scale: Array) -> Array:
     return (x - loc) / scale
 
 
-@standardized.defjvp
+@_standardized.defjvp
 def _standardized_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    z = standardized(*primals)
+    z = _standardized(*primals)
     dx, dloc, dscale = tangents
     return z, (dx - dloc - z * dscale) / primals[2]
 

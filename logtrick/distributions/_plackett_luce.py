@@ -23,9 +23,9 @@ from logtrick.supports import Permutation, Support
 
 
 class Ranking(Bijector):
-    """y = x, of the rankings that a Plackett–Luce draws: what says that a ranking is legal, so that nobody checks it.
+    """y = x: the chart of rankings that `PlackettLuce` has drawn, which its log-prob need not check.
 
-    The check of a given ranking takes longer to compile than its log-prob.
+    The check of a ranking takes longer to compile than its log-prob.
 
     Args:
       masked: which items have a logit of −inf, shape (K,).
@@ -37,7 +37,9 @@ class Ranking(Bijector):
         return x
 
     def inverse(self, y: Array) -> Array:
-        return jnp.full_like(y, -1)  # of a ranking made elsewhere nothing is known
+        return jnp.full_like(
+            y, -1
+        )  # a ranking made elsewhere may be illegal: it has no coordinates
 
     def log_det(self, x: Array) -> Array:
         return jnp.zeros(())
@@ -134,10 +136,11 @@ class PlackettLuce(Distribution):
 
     def _log_prob(self, x: Any) -> Array:
         if is_draw(x):
-            # legal, if it was drawn where the same items are masked
+            # a draw is legal where the same items are masked as where it was drawn
             alike = jnp.all(x.chart.masked == self._masked)
             return jnp.where(alike, self._log_prob_of_legal(x.coordinates), jnp.nan)
-        size, places = self.logits.shape[0], self._places
+        size = self.logits.shape[0]
+        places = self._places
         x = jnp.asarray(x)
         index = jnp.where((x >= 0) & (x < size) & (x == jnp.floor(x)), x, size).astype(jnp.int32)
         taken = jnp.zeros(size, jnp.int32).at[index].set(1, mode="drop")
@@ -148,7 +151,8 @@ class PlackettLuce(Distribution):
 
     def _log_prob_of_legal(self, index: Array) -> Array:
         """log p of a possible ranking."""
-        size, places = self.logits.shape[0], self._places
+        size = self.logits.shape[0]
+        places = self._places
         ranked = self.logits[index]
         masked = ranked == -jnp.inf
         if places == size:
@@ -179,7 +183,8 @@ class PlackettLuce(Distribution):
         return ordered & (~masked[-1] | (index[-1] + size < next_one))
 
     def _points(self) -> np.ndarray:
-        size, places = self.logits.shape[0], self._places
+        size = self.logits.shape[0]
+        places = self._places
         if math.perm(size, places) > 2**20:
             raise ValueError(
                 f"enumerating {size}!/{size - places}! rankings exceeds {2**20}. Use ScoreFunction()."

@@ -4,14 +4,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.scipy import stats
 
 from logtrick._core import checks
 from logtrick._core.module import assign
 from logtrick.distributions._capabilities import ClosedForms, Quantiles
 from logtrick.distributions._factorized import Factorized
+from logtrick.distributions._incomplete import poisson_cdf
+from logtrick.distributions._log_densities import poisson_log_density
 from logtrick.distributions._parameters import Array, broadcasting, is_count, where_inside
-from logtrick.distributions._special import poisson_log_density
+from logtrick.distributions._special import deviance
 from logtrick.distributions._weak import WeakDerivatives
 from logtrick.noise import KeyPerRun
 from logtrick.supports import NonNegativeInteger, Support
@@ -82,14 +83,14 @@ class Poisson(Factorized):
         return self.rate
 
     def _kl_divergence(self, other: Any) -> Array:
-        # at a rate of 0 the logarithm does not count; it is infinite where only the other's rate is 0
-        some = self.rate > 0
-        ratio = jnp.where(some, other.rate / jnp.where(some, self.rate, 1.0), 1.0)
-        return jnp.sum(other.rate - self.rate - self.rate * jnp.log(ratio))
+        none = self.rate == 0
+        rate = jnp.where(none, 1.0, self.rate)
+        per = deviance(rate, other.rate, jnp.log(rate) - jnp.log(other.rate))
+        return jnp.sum(jnp.where(none, other.rate, per))
 
     def _cdf(self, x: Any) -> Array:
         none = self.rate == 0
-        below = stats.poisson.cdf(x, jnp.where(none, 1.0, self.rate))
+        below = poisson_cdf(x, jnp.where(none, 1.0, self.rate))
         return jnp.where(none, jnp.where(jnp.asarray(x) >= 0, 1.0, 0.0), below)
 
     def _weak_noise(self, coupled: bool) -> KeyPerRun | None:

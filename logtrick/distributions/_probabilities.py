@@ -94,9 +94,11 @@ def log_of_outcome(log_p: Array) -> Array:
     return jnp.where(log_p < _LOG_ZERO / 10, -jnp.inf, log_p)
 
 
-def divergence(terms: Array) -> Array:
-    """+∞ where minus log 0 is part of a Kullback–Leibler divergence."""
-    return jnp.where(terms > -_LOG_ZERO * _SMALLEST**0.5, jnp.inf, terms)
+def divergence(p: Array, log_p: Array, log_q: Array) -> Array:
+    """p log(p/q), a term of a Kullback–Leibler divergence: 0 where p is 0, +∞ where q is 0 and p is not."""
+    impossible = log_q < _LOG_ZERO / 10
+    possible = log_p >= _LOG_ZERO / 10
+    return jnp.where(impossible & possible, jnp.inf, p * (log_p - log_q))
 
 
 def logits_of_two(dist: Any) -> Array:

@@ -5,11 +5,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.special import betainc
 
 from logtrick.distributions._capabilities import ClosedForms, Quantiles
 from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._implicit import implicit_logit
+from logtrick.distributions._incomplete import beta_cdf
 from logtrick.distributions._location_scale import log_one_plus_square
 from logtrick.distributions._parameters import Array, broadcasting, finite, positive, standardized
 from logtrick.distributions._special import digamma_difference, log_beta
@@ -98,6 +98,10 @@ class StudentT(Factorized):
         )
 
     def _cdf(self, x: Any) -> Array:
-        z = standardized(x, self.loc, self.scale)
-        tail = 0.5 * betainc(self.df / 2, jnp.full_like(self.df, 0.5), self.df / (self.df + z**2))
+        # df/(df + z²) ~ Beta(df/2, ½)
+        z = standardized(x, self.loc, self.scale * jnp.sqrt(self.df))
+        away = jnp.where(z == 0, 1.0, jnp.abs(z))
+        log_x = -log_one_plus_square(away)
+        tail = 0.5 * beta_cdf(self.df / 2, 0.5, log_x, 2 * jnp.log(away) + log_x)
+        tail = jnp.where(z == 0, 0.5, tail)
         return jnp.where(z < 0, tail, 1 - tail)

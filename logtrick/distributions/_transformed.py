@@ -72,9 +72,14 @@ class Transformed(Distribution):
     def _with_support(self, change: Callable[[str, Any], Any]) -> Distribution:
         if not self.moving_support:
             return self
-        message, support, steps = moving_support_message(self), self.base.support, []
+        message = moving_support_message(self)
+        support = self.base.support
+        steps = []
         for step in steps_of(self.bijector):
-            steps.append(change(message, step) if step.moves(support) else step)
+            if step.moves(support):
+                steps.append(change(message, step))
+            else:
+                steps.append(step)
             support = step.image(support)
         return replace(self, base=self.base._with_support(change), bijector=chained(tuple(steps)))
 
@@ -93,7 +98,8 @@ class Transformed(Distribution):
 
     @property
     def charts(self) -> Any:
-        steps, first = steps_of(self.bijector), self._first_undone
+        steps = steps_of(self.bijector)
+        first = self._first_undone
         if first == len(steps):
             return None
         return chained(steps[first:]), self.base.charts if first == 0 else None
@@ -105,7 +111,9 @@ class Transformed(Distribution):
         A step without parameters is undone by its argument; so is one whose parameters move the image, in which every
         derivative is refused. What comes before is inverted, since the derivative in its parameters is wanted.
         """
-        steps, support, undone = steps_of(self.bijector), self.base.support, []
+        steps = steps_of(self.bijector)
+        support = self.base.support
+        undone = []
         for step in steps:
             undone.append(not jax.tree.leaves(step) or step.moves(support))
             support = step.image(support)
@@ -122,7 +130,8 @@ class Transformed(Distribution):
 
     def _through(self, bijector: Bijector, x: Any) -> Any:
         """T(x), as a `Draw` where there are steps that its coordinates undo."""
-        steps, first = steps_of(bijector), self._first_undone
+        steps = steps_of(bijector)
+        first = self._first_undone
         if first == len(steps):
             return bijector.forward(value_of(x))
         coordinates = chained(steps[:first]).forward(value_of(x)) if first else x
@@ -132,7 +141,8 @@ class Transformed(Distribution):
     def _log_prob(self, y: Any) -> Array:
         if not is_draw(y):
             return self._log_prob_of_value(self.bijector, y)
-        steps, first = steps_of(self.bijector), self._first_undone
+        steps = steps_of(self.bijector)
+        first = self._first_undone
         last = refuse(chained(steps[first:]), moving_support_message(self), ValueError)
         log_det = last.log_det(value_of(y.coordinates))
         if not first:

@@ -41,7 +41,7 @@ class Uniform(Factorized):
         width = self.high - self.low
         known = checks.require("Uniform", "high - low", width, lambda w: w > 0, "high above low")
         if known is not width:  # traced: nan where it is illegal
-            # by a divisor, since the derivative of a choice would be 0 and not nan
+            # by a divisor, since the derivative of a `where` would be 0 and not nan
             divisor = jnp.where(jnp.isnan(known), jnp.nan, jnp.ones((), self.high.dtype))
             assign(self, high=self.high / divisor)
 
@@ -79,10 +79,9 @@ class Uniform(Factorized):
         return jnp.sum(jnp.log(self.high - self.low))
 
     def _kl_divergence(self, other: Any) -> Array:
+        log_ratio = jnp.log((other.high - other.low) / (self.high - self.low))
         inside = (other.low <= self.low) & (self.high <= other.high)
-        return jnp.sum(
-            jnp.where(inside, jnp.log((other.high - other.low) / (self.high - self.low)), jnp.inf)
-        )
+        return jnp.sum(jnp.where(inside | jnp.isnan(log_ratio), log_ratio, jnp.inf))
 
     def _cdf(self, x: Any) -> Array:
         return jnp.clip((x - self.low) / (self.high - self.low), 0.0, 1.0)

@@ -142,7 +142,8 @@ def spread(
       coefficient: shape (*factors, *m): m parameters for each entry.
       plus, minus: what replaces the entry, shape (*factors, *m, *r); None for the draw itself.
     """
-    count, row = math.prod(factors), x.shape[len(factors) :]
+    count = math.prod(factors)
+    row = x.shape[len(factors) :]
     each = math.prod(coefficient.shape[len(factors) :])
     here = jnp.eye(count, dtype=bool).reshape(count, 1, count, *[1] * len(row))
 

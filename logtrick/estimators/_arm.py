@@ -57,7 +57,6 @@ class ARM(Estimator):
     def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
         logits, uniform = logits_of(points.dist), points.kept
         coefficient = (costs.total[0] - costs.total[1]) * (uniform - 0.5)
-        coefficient = jnp.where(
-            jnp.isnan(logits), jnp.nan, coefficient
-        )  # its two draws are alike there: 0 otherwise
+        # where a logit is nan the two draws are alike, and the coefficient would be 0
+        coefficient = jnp.where(jnp.isnan(logits), jnp.nan, coefficient)
         return costs.averaged(jnp.full(2, 0.5, logits.dtype)).first_order(coefficient, logits)

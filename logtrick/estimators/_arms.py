@@ -76,9 +76,11 @@ class ARMS(Estimator):
 
     def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
         n, logits, bits = self.num_draws, logits_of(points.dist), points.x
-        deviations = (costs.total - jnp.mean(costs.total)) / (n - 1)
-        # Σ (fᵢ − f̄) p = 0: bits less one of them, so that coordinates in which all agree are
-        # exactly 0
+        # f and the bits less those of the first draw, which changes nothing, since Σ (fᵢ − f̄) p = 0: the mean of f itself
+        # would lose the differences between large costs to its rounding, and coordinates in which all draws agree are
+        # exactly 0.
+        f = costs.total - costs.total[:1]
+        deviations = (f - jnp.mean(f)) / (n - 1)
         apart = (bits - bits[:1]).astype(logits.dtype)
         coefficient = against(apart, deviations) * _debiasing(stop(logits), n)
         return costs.averaged(jnp.full(n, 1 / n, logits.dtype)).first_order(coefficient, logits)
@@ -102,7 +104,6 @@ def _coupled_bits(noise: Array, dist: Distribution) -> Array:
 def _debiasing(logits: Array, n: int) -> Array:
     """ρ."""
     log_m = _log_rarer(logits)
-    both = jnp.maximum(2 - jnp.exp(jnp.minimum(-log_m / (n - 1), math.log(2))), 0.0) ** (
-        n - 1
-    )  # P(both rare) / m
+    root = jnp.exp(jnp.minimum(-log_m / (n - 1), math.log(2)))  # m^{−1/(n−1)}, at most 2
+    both = jnp.maximum(2 - root, 0.0) ** (n - 1)  # P(both rare) / m
     return jax.nn.sigmoid(jnp.abs(logits)) / (1 - both)

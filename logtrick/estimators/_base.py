@@ -32,19 +32,19 @@ class Estimator(Module, abstract=True):
     Attributes:
       unbiased: the derivative's expectation is the derivative of the expectation.
       max_order: 1, or `math.inf` where every derivative is right. The engine raises beyond it.
-      mixed_orders: at `max_order = 1`: second derivatives that mix the parameters of this site with
-        others are right or refused by the estimator itself (`Costs.first_order` with a coefficient
-        that is not held constant). Otherwise the engine refuses them.
-      evaluations: of f per sample, where it is the same for every distribution; None where the
-        engine is to count.
+      mixed_orders: for `max_order = 1`: a second derivative in a parameter of this site and in
+        another one is right, or the estimator itself refuses it (by `Costs.first_order` with a
+        coefficient that is not held constant). Where this is False the engine refuses it.
+      evaluations: the number of evaluations of f per sample, where it is the same for every
+        distribution; None where the engine counts them.
       sums_out: the points are the whole support, with their probabilities in `points.kept`, so that
-        the engine may sum the draw out: in loops by a forward recursion, and with evaluations
-        counted by what depends on which draw.
-      needs: classes of `lt.estimators`, what is needed of the distribution and of f.
+        the engine may sum over the draw: in loops by a forward recursion, and with evaluations
+        counted by which draws a cost depends on.
+      needs: what is needed of the distribution and of f, subclasses of `lt.estimators.Need`.
       derivatives_of_rest: the highest derivative of the rest that `close` uses, as
         `costs.derivatives`; 0 for none.
-      statistics: names of the fields that are running statistics: they move by `advance`, never by
-        an optimizer.
+      statistics: names of the fields that are running statistics: they change by `advance`, never
+        by an optimizer.
       reference: the works to cite.
 
     Example:
@@ -82,15 +82,15 @@ class Estimator(Module, abstract=True):
 
     @property
     def adaptive(self) -> bool:
-        """Whether parts of the estimator learn, which takes `has_aux=True`."""
+        """Whether parts of the estimator learn, which needs `has_aux=True`."""
         return False
 
     def check(self, dist: Distribution, num_samples: int) -> None:
-        """Raise where this estimator is illegal for `dist`, at trace time, by declared capabilities."""
+        """Raise at trace time where this estimator is illegal for `dist`, by declared capabilities."""
         check_needs(self, dist)
 
     def noise(self, dist: Distribution) -> Any:
-        """The parameter-free noise of one sample, a tree of `lt.noise.Noise`: the distribution's own, unless overridden."""
+        """The parameter-free noise of one sample, a pytree of `lt.noise.Noise`: the distribution's own, unless overridden."""
         return dist.noise_spec
 
     @abc.abstractmethod
@@ -102,7 +102,7 @@ class Estimator(Module, abstract=True):
         """Turn the costs at the points into the estimate, by the methods of `Costs`."""
 
     def __call__(self, noise: Any, dist: Distribution, rest: Rest, runs: Runs) -> Costs:
-        """The estimate: draw, evaluate the rest there, close. Derived, not to be overridden."""
+        """The estimate: draw, evaluate the rest at the points, close. It is not to be overridden."""
         points = draw(self, noise, dist)
         costs = evaluate(self, points, rest)
         return close_limited(self, costs, points, runs)
@@ -116,7 +116,7 @@ class Estimator(Module, abstract=True):
         return points.count + len(points.centers)
 
     def advance(self, statistics: Any) -> "Estimator":
-        """The estimator for the next call."""
+        """The estimator for the next call, its running statistics moved by what `close` observed."""
         return self
 
 

@@ -22,20 +22,20 @@ from logtrick.estimators._points import Points
 
 
 class Combination(Estimator):
-    """A convex combination of estimators, each with draws of its own: Σ wᵢ gᵢ, unbiased where every gᵢ is.
+    """A convex combination of estimators, each with its own draws: Σ wᵢ gᵢ, unbiased where every gᵢ is.
 
     The variance is Σ wᵢ² Var[gᵢ]: with weights in inverse proportion to the variances it is below
-    the least of them, at the evaluations of all of them. Trained weights minimize the squared norm
-    of the per-sample gradient in the distribution's own parameters, by `aux.adaptive_loss`
-    (`has_aux=True`), and are divided by their sum, so that the combination stays unbiased wherever
-    an optimizer takes them. The value is the weighted mean of the estimators'. All draws are
-    evaluated in one vmapped call of the rest of the program.
+    the least of them. Learned weights minimize the squared norm of the per-sample gradient in the
+    distribution's own parameters, by `aux.adaptive_loss` (`has_aux=True`), and are divided by their
+    sum, so that the combination stays unbiased wherever an optimizer takes them. Cost: the
+    evaluations of all estimators, in one vmapped call of the rest of the program. The value is the
+    weighted mean of the estimators' values.
 
     Args:
       estimators: a tuple of estimators.
       weights: a tuple of as many numbers ≥ 0 that sum to 1.
-      learn: the weights learn; over estimators that differentiate f, right for first derivatives
-        only.
+      learn: the weights learn. If one of the estimators differentiates f, only first derivatives
+        are right then.
     Raises:
       TypeError: `estimators` is no tuple of estimators.
       ValueError: weights that are negative, do not sum to 1, or are not as many.
@@ -108,7 +108,7 @@ class Combination(Estimator):
     def evaluations(self) -> int | None:  # type: ignore[override]  # the estimators'
         """Evaluations of f per sample: those of all estimators; None where one is to be counted."""
         counts = [e.evaluations for e in self.estimators]
-        return None if None in counts else sum(c or 0 for c in counts)
+        return None if None in counts else sum(counts)
 
     @property
     def adaptive(self) -> bool:
@@ -142,21 +142,20 @@ class Combination(Estimator):
 
     def _close_parts(self, costs: Costs, parts: tuple[Points, ...], runs: Runs) -> list[Costs]:
         """What each estimator makes of the costs at its own points."""
-        closed, start, used = [], 0, 0
+        closed = []
+        first = first_center = 0
         for e, part in zip(self.estimators, parts):
-            end, centers = start + part.count, used + len(part.centers)
-            own = costs.between(start, end) if part.stacked else costs.at(start)
+            last, last_center = first + part.count, first_center + len(part.centers)
+            own = costs.between(first, last) if part.stacked else costs.at(first)
             at = costs.derivatives
             if at is not None:
-                at = at.part(start, end, not part.stacked)
+                at = at.part(first, last, not part.stacked)
+            expansions = costs.expansions[first_center:last_center]
             own = dataclasses.replace(
-                own,
-                derivatives=at,
-                expansions=costs.expansions[used:centers],
-                name=type(e).__name__,
+                own, derivatives=at, expansions=expansions, name=type(e).__name__
             )
             closed.append(e.close(own, part, runs))
-            start, used = end, centers
+            first, first_center = last, last_center
         return closed
 
     def _adaptive_loss(
@@ -166,15 +165,16 @@ class Combination(Estimator):
         dist, at = points.dist, costs.derivatives
         leaves = live_leaves(dist)
 
-        # apart from the costs, so that a derivative of the whole is no second derivative of them
+        # The estimators close once more, as a function of these leaves alone: the costs are held constant, or, where an
+        # estimator differentiates them, replaced by their linearization, so that a derivative of the loss is no second
+        # derivative of the rest of the program.
         def totals(leaves: list[Array]) -> Array:
             there = with_leaves(detached(dist), leaves)
             if not all(DifferentiableCost in e.needs for e in self.estimators):
-                there = there.held_support()  # in which the score function has no derivative
+                there = there.held_support()  # the score function has no derivative in the others
             parts = self._draw_parts(noise, there)
             if at is None:
-                held = detached(dataclasses.replace(costs, expansions=()))
-                held = dataclasses.replace(held, expansions=costs.expansions)
+                held = detached(costs)
             else:
                 moved = at.push([v - stop(v) for v in inexact(_stacked(parts))])
                 credited = {k: c + moved.credited[k] for k, c in at.held.credited.items()}
@@ -206,7 +206,8 @@ class Combination(Estimator):
             return jnp.tensordot(weights.astype(jnp.result_type(a[0], weights)), jnp.stack(a), 1)
 
         losses = [p.adaptive_loss for p in parts if p.adaptive_loss is not None]
-        losses += [] if loss is None else [loss]
+        if loss is not None:
+            losses.append(loss)
         observed = tuple(part.observed for part in parts)
         return dataclasses.replace(
             costs,

@@ -28,7 +28,7 @@ class Costs:
       others: the costs that do not.
       zero: the sum of the terms of value zero; every earlier site credits it.
       weight: the product of the boxes by which `scored` weighed the credited costs; None for none.
-      shift: what `centered` has taken off the credited costs.
+      shift: what `centered` has subtracted from the credited costs; empty for nothing.
       records: what the later statements leave: draws, cost values, statistics. Averaged over points
         by their weights, and held constant.
       reply: what the element of a plate returns. Costs after the plate may depend on it only where
@@ -39,8 +39,8 @@ class Costs:
       observed: what its running statistics advance by; None where there are none.
       evaluations: at how many points the rest was evaluated.
       derivatives: of the rest at the points, for estimators that declare `derivatives_of_rest`.
-      expansions: of the rest around the centers of the points, one for each: the total cost, its
-        gradient, and its Hessian where the order is 2, all held constant.
+      expansions: for each of the points' centers the total cost there, its gradient, and its
+        Hessian where the order is 2, all held constant.
       name: the estimator's name, for messages.
     """
 
@@ -81,7 +81,8 @@ class Costs:
 
         What does not depend on the draw is the same at all points, and is taken from the first.
         """
-        held, back = stop(weights), dict.fromkeys(self.credited, 0.0) | self.shift
+        held = stop(weights)
+        back = dict.fromkeys(self.credited, 0.0) | self.shift
 
         def mean(record: Any) -> Array:
             return jnp.tensordot(held.astype(jnp.result_type(record, held)), record, 1)
@@ -97,7 +98,7 @@ class Costs:
         )
 
     def finite_where(self, needed: Array) -> "Costs":
-        """0 in the place of what is not finite at the points that are not `needed`, shape (points,)."""
+        """The costs with 0 for what is not finite at the points that are not `needed`, shape (points,)."""
 
         def kept(a: Array) -> Array:
             if not jnp.issubdtype(a.dtype, jnp.inexact):
@@ -111,8 +112,8 @@ class Costs:
     def centered(self) -> "Costs":
         """The credited costs less their mean over the points, which `averaged` adds back.
 
-        For estimators to which a constant added to all costs makes no difference: the sum over the
-        points would lose the differences between large costs to its rounding.
+        For estimators that give the same derivative when a constant is added to all costs: the sum
+        over the points would lose the differences between large costs to its rounding.
         """
         shift = {}
         for k, c in self.credited.items():
@@ -135,22 +136,23 @@ class Costs:
         return dataclasses.replace(self, **picked)
 
     def plus(self, term: Any) -> "Costs":
-        """A term of value zero that carries a derivative, shape (); None adds nothing."""
+        """Add a term of value zero that carries a derivative, shape (); None adds nothing."""
         if term is None:
             return self
         return dataclasses.replace(self, zero=term if self.zero is None else self.zero + term)
 
     def first_order(self, coefficient: Any, x: Any) -> "Costs":
-        """The term of value zero whose derivative is Σ c dx, right to first order only: its second derivative raises.
+        """Add the term of value zero whose derivative is Σ c dx; its second derivative raises.
 
         Args:
-          coefficient: c, broadcast against `x`.
+          coefficient: c, broadcast against `x`; not held constant, so that its derivative in other
+            parameters than those of x, a mixed second derivative, is right.
           x: what the derivative is taken with respect to, any shape.
         """
         return self.plus(first_order(self.name, coefficient, x))
 
     def learned(self, adaptive_loss: Array | None = None, observed: Any = None) -> "Costs":
-        """What the estimator learns from: a loss for its parameters, and what its statistics advance by."""
+        """Add what the estimator learns from: a loss for its parameters, and what its statistics advance by."""
         return dataclasses.replace(self, adaptive_loss=adaptive_loss, observed=observed)
 
 

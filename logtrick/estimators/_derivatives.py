@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from logtrick._core.errors import DerivativeOrderError
 from logtrick._core.kernel import refuse, stop
 from logtrick._core.mesh import cast_varying, local, varying
+from logtrick._core.refusals import refusals
 from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._relaxed import straight_through
 
@@ -22,19 +23,22 @@ Values = list[Array]
 class Derivatives:
     """The rest at the points, evaluated once, and its derivatives there.
 
-    The user's derivative of what an estimator makes of its own derivative of the rest would be a
-    second one of the later sites: those right to first order refuse it, although nothing of it is
-    used. Here derivatives are taken at values held constant: the estimator's is a linear map, and
-    the user's goes through a linear map as well.
+    An estimator that differentiates the rest makes a number of the derivative, and the user
+    differentiates that number: a second derivative of the later sites, which those that are right
+    to first order refuse, although the estimate does not depend on it. So the rest is linearized
+    once, at values held constant: the estimator's derivative is a constant, and the user's goes
+    through the linear map.
 
     Attributes:
       costs: what the rest returns. Its first derivative is right, in the points and in what the
         rest closes over; the second raises.
       held: the same, constant.
-      push: from a change of the inexact leaves of the points, the change of the costs.
-      slope: the gradient of the sum of the costs credited to the site in these leaves, constant.
-      bend: from a change of these leaves, the change of the slope; None where it was not asked for,
-        or a later site has no second derivative.
+      push: the linear map from a change of the inexact leaves of the points to the change of the
+        costs.
+      slope: the gradient with respect to these leaves of the sum of the costs credited to the site,
+        constant.
+      bend: the linear map from a change of these leaves to the change of the slope; None where it
+        was not asked for, or the rest has no second derivative.
     """
 
     costs: Costs
@@ -45,22 +49,23 @@ class Derivatives:
 
     def part(self, start: int, stop: int, single: bool) -> "Derivatives":
         """The same of points start … stop of a stack, without the leading axis where there is a single one."""
-        pick = lambda a: a[start] if single else a[start:stop]
-        where = (
-            (lambda a, v: a.at[start].set(v)) if single else (lambda a, v: a.at[start:stop].set(v))
-        )
+        where = start if single else slice(start, stop)
+        pick = lambda tree: jax.tree.map(lambda a: a[where], tree)
 
         def whole(values: Values) -> Values:
-            return [where(jnp.zeros_like(s, v.dtype), v) for s, v in zip(self.slope, values)]
+            """A change of all points: these, and no other."""
+            zeros = [jnp.zeros_like(s, v.dtype) for s, v in zip(self.slope, values)]
+            return [zero.at[where].set(v) for zero, v in zip(zeros, values)]
 
-        of = lambda costs: jax.tree.map(pick, costs)
-        bend = self.bend
+        bend, own_bend = self.bend, None
+        if bend is not None:
+            own_bend = lambda values: pick(bend(whole(values)))
         return Derivatives(
-            of(self.costs),
-            of(self.held),
-            lambda values: of(self.push(whole(values))),
-            [pick(s) for s in self.slope],
-            None if bend is None else lambda values: [pick(b) for b in bend(whole(values))],
+            pick(self.costs),
+            pick(self.held),
+            lambda values: pick(self.push(whole(values))),
+            pick(self.slope),
+            own_bend,
         )
 
 
@@ -79,21 +84,27 @@ def linearized(name: str, rest: Rest, x: Any, *, bend: bool = False) -> Derivati
     rest, others, refused = _differentiable(rest, values, others)
     still = jax.tree.map(jnp.zeros_like, stop(others))
     with_slope = lambda v, o: _value_and_slope(lambda v: rest(v, *o), v)
-    if bend and _error(DerivativeOrderError, with_slope, values, others) is None:
+    if bend and not refusals(with_slope, values, others):
         (held, slope), push = jax.linearize(with_slope, stop(values), stop(others))
-        along, bent = (lambda v: push(v, still)[0]), (lambda v: push(v, still)[1])
-        moved = push(*_away(values, others))[0]
+        along = lambda v: push(v, still)[0]
+        bent = lambda v: push(v, still)[1]
+        moved, _ = push(*_away(values, others))
     else:
         held, push = jax.linearize(lambda v, o: rest(v, *o), stop(values), stop(others))
-        along, bent, moved = (lambda v: push(v, still)), None, push(*_away(values, others))
-        (slope,) = jax.linear_transpose(lambda v: sum_of(along(v)), stop(values))(
-            jnp.ones_like(sum_of(held))
-        )
+        along = lambda v: push(v, still)
+        bent = None
+        moved = push(*_away(values, others))
+        of_sum = lambda v: sum_of(along(v))
+        (slope,) = jax.linear_transpose(of_sum, stop(values))(jnp.ones_like(sum_of(held)))
     return Derivatives(_moved(name, held, moved, refused), held, along, stop(slope), bent)
 
 
 def hoisted(rest: Rest, x: Any) -> tuple[Callable[..., Costs], list[Array]]:
-    """`rest` as a function of the inexact leaves of `x` and of what it closes over, which can be called again; and that."""
+    """`rest` as a function of the inexact leaves of `x` and of the arrays that it closes over, and these arrays.
+
+    `rest` itself, a suspended generator, can be called once only; the function that is returned is traced, and can be
+    called again.
+    """
     leaves, tree = jax.tree.flatten(x)
     moving = [i for i, leaf in enumerate(leaves) if _is_inexact(leaf)]
 
@@ -133,8 +144,8 @@ def expanded(
 ) -> tuple[Rest, list[tuple[Array, ...]]]:
     """`rest`, traced once, and its expansions around other points.
 
-    The expansions see everything held constant, so that a derivative of the result is none of a
-    derivative in them. A center is a point of its own, not one of a stack: where it is the same in
+    In the expansions everything is held constant, so that a derivative of the estimate is no second
+    derivative of the rest. A center is a single point, not one of a stack: where it is the same in
     all samples, so is its expansion, which is then computed once for all of them.
 
     Args:
@@ -157,7 +168,8 @@ def expanded(
         center = cast_varying(center.astype(at.dtype), varying(at))
         check_local(name, converted, [center], outside)
         expansions.append(_expansion(name, lambda m: sum_of(converted([m], *held)), center, order))
-    return (lambda x: converted(inexact(x), *outside)), expansions
+    traced = lambda x: converted(inexact(x), *outside)
+    return traced, expansions
 
 
 def _expansion(
@@ -172,13 +184,13 @@ def _expansion(
         value, slope = value_and_slope(center)
         return slope, (value, slope)
 
-    try:
-        hessian, first = jax.jacfwd(slope_first, has_aux=True)(center)
-    except DerivativeOrderError as error:
+    refusal = refusals(slope_first, center).get(0)
+    if refusal is not None and issubclass(refusal.kind, DerivativeOrderError):
         raise DerivativeOrderError(
             f"{name}(DeltaMethod(order=2)) takes the second derivative of the rest of the program, and a later site has "
-            f"none: {error.args[0].split('. Use ')[0]}. Use DeltaMethod(order=1) or LeaveOneOut()."
-        ) from error
+            f"none: {refusal.message.split('. Use ')[0]}. Use DeltaMethod(order=1) or LeaveOneOut()."
+        )
+    hessian, first = jax.jacfwd(slope_first, has_aux=True)(center)
     return stop((*first, hessian))
 
 
@@ -196,32 +208,24 @@ def _away(*inputs: Any) -> Any:
     return jax.tree.map(lambda v: v - stop(v), inputs)
 
 
-def _error(kinds: Any, function: Callable[..., Any], *args: Any) -> Exception | None:
-    """What differentiating `function` raises."""
-    try:
-        jax.eval_shape(lambda: jax.linearize(function, *stop(args))[0])
-    except kinds as error:
-        return error
-    return None
-
-
 def _differentiable(
-    rest: Callable[..., Costs], values: Values, others: Any
-) -> tuple[Any, Any, list[Array]]:
-    """`rest` as a function of those of the `others` in which it may be differentiated, these, and the others, under guards.
+    rest: Callable[..., Costs], values: Values, others: tuple[Array, ...]
+) -> tuple[Callable[..., Costs], tuple[Array, ...], list[Array]]:
+    """`rest` as a function of the points and of those of the `others` that may be differentiated, these, and the others, guarded.
 
-    What the rest closes over is linearized whether the user differentiates it or not; where it is
-    guarded (the parameters that move a support, say), the guard must wait for the user.
+    What the rest closes over is linearized whether the user differentiates it or not. Where that is refused (parameters
+    that move a support, or that go into a host function), the error must wait until the user does.
     """
-    guards = (TypeError, ValueError)
-    if _error(guards, lambda o: rest(stop(values), *o), others) is None:
+    found = refusals(rest, values, *others)
+    numbers = range(len(values), len(values) + len(others))
+    legal = [i for i, number in enumerate(numbers) if number not in found]
+    if len(legal) == len(others):
         return rest, others, []
-    errors = [
-        _error(guards, lambda o, i=i: rest(stop(values), *others[:i], o, *others[i + 1 :]), other)
-        for i, other in enumerate(others)
+    refused = [
+        refuse(other, found[number].message, found[number].kind)
+        for other, number in zip(others, numbers)
+        if number in found
     ]
-    legal = [i for i, error in enumerate(errors) if error is None]
-    refused = [refuse(o, str(e), type(e)) for o, e in zip(others, errors) if e is not None]
 
     def some(values: Values, *free: Array) -> Costs:
         full = list(stop(others))
@@ -233,16 +237,14 @@ def _differentiable(
 
 
 def _moved(name: str, held: Costs, moved: Costs, refused: list[Array]) -> Costs:
-    """`held` with the derivative of `moved`, whose value is not looked at: it is nan where a derivative is infinite."""
+    """`held` with the derivative of `moved`, of whose value nothing is taken: it is nan where a derivative is infinite."""
     guard = sum((jnp.sum(r) for r in refused), jnp.zeros(()))
 
     def one(value: Array, change: Array) -> Array:
         value = straight_through(name, value, change)
-        return (
-            straight_through(name, value, jnp.broadcast_to(guard, value.shape))
-            if refused
-            else value
-        )
+        if not refused:
+            return value
+        return straight_through(name, value, jnp.broadcast_to(guard, value.shape))
 
     live = lambda value, change: jax.tree.map(one, value, change)
     return dataclasses.replace(

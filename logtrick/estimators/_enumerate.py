@@ -20,10 +20,10 @@ class Enumerate(Estimator):
 
     Cost: as many evaluations of f as the support has points (2^D for D Bernoullis), in one vmapped
     call, whatever `num_samples`. Points of probability zero contribute 0, value and derivative: f
-    is not evaluated there but at a point of positive probability, and weighted by 0. Only where
-    probabilities themselves are the parameters (`probs=`), a probability of 0 has a derivative: f
-    is evaluated there, and left out where it is not finite. Several such sites of a program cost
-    the product of their supports; `VariableElimination` sums chains out in linear time.
+    is evaluated at a point of positive probability in their place, and weighted by 0. Only where
+    the parameters are probabilities (`probs=`) does a probability of 0 have a derivative: f is
+    evaluated there, and left out where it is not finite. Several such sites of a program cost the
+    product of their supports; `VariableElimination` sums over chains in linear time.
 
     Raises:
       ValueError: the support is not finite, or too large.
@@ -60,6 +60,7 @@ class Enumerate(Estimator):
         return Points(jax.tree.map(instead, support), dist, stacked=True, kept=weights)
 
     def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
-        # the weights sum to 1 whatever the parameters, so that a constant in f has no derivative
-        costs = costs.finite_where(points.kept != 0) if points.dist.slopes_at_zero else costs
+        if points.dist.slopes_at_zero:
+            costs = costs.finite_where(points.kept != 0)
+        # centered: the weights sum to 1 whatever the parameters, so that a constant in f has no derivative
         return costs.centered().averaged(points.kept)

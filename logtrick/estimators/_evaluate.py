@@ -11,15 +11,15 @@ from logtrick._core.calls import described
 from logtrick._core.kernel import limited
 from logtrick._core.module import holds_user_code
 from logtrick._core.samples import Runs
-from logtrick._core.watch import watch, watching
+from logtrick._core.watch import watch, watching_draws
 from logtrick.distributions import Distribution, value_of
-from logtrick.estimators._costs import Costs
+from logtrick.estimators._costs import Array, Costs
 from logtrick.estimators._derivatives import expanded, linearized
 from logtrick.estimators._points import Points
 
 
 def draw(estimator: Any, noise: Any, dist: Distribution) -> Points:
-    """Choose the points at which the estimator wants the costs, checked to be as many as it declares.
+    """Choose the points at which the estimator wants the costs, and check that they are as many as it declares.
 
     Args:
       estimator: the estimator.
@@ -28,8 +28,8 @@ def draw(estimator: Any, noise: Any, dist: Distribution) -> Points:
     Returns:
       The points.
     Raises:
-      TypeError: what its `draw` returns are no points.
-      ValueError: they are more or fewer than `evaluations` declares.
+      TypeError: its `draw` returns no `Points`.
+      ValueError: there are more or fewer points than `evaluations` declares.
     Example:
       >>> import jax.numpy as jnp, logtrick as lt
       >>> lt.estimators.draw(lt.Enumerate(), None, lt.Bernoulli(0.0)).x.tolist()
@@ -45,11 +45,23 @@ def draw(estimator: Any, noise: Any, dist: Distribution) -> Points:
             f"{name}.evaluations declares {declared} evaluations of f per sample; draw gives {found} points. Declare "
             f"{found}, or None for the engine to count."
         )
-    if (
-        watching() and not points.stacked
-    ):  # stacked points have weights, and may be of probability zero
+    # Not for stacked points: they have weights, and may be of probability zero.
+    if watching_draws() and not points.stacked:
         watch("log_prob", points.dist.log_prob(points.x), value_of(points.x), points.dist)
+    if points.dist.may_hide_parameters and _is_limited(estimator):
+        points = dataclasses.replace(points, hidden=_hidden(points))
     return points
+
+
+def _is_limited(estimator: Any) -> bool:
+    """Whether the engine refuses second derivatives for the estimator, which does not do so itself."""
+    return bool(estimator.max_order == 1 and not estimator.mixed_orders)
+
+
+def _hidden(points: Points) -> Array:
+    """The log-prob at the points, for what it depends on; its value is of no use."""
+    log_prob = jax.vmap(points.dist.log_prob) if points.stacked else points.dist.log_prob
+    return jnp.sum(log_prob(points.x))
 
 
 def _draw(estimator: Any, noise: Any, dist: Distribution) -> Points:
@@ -57,8 +69,8 @@ def _draw(estimator: Any, noise: Any, dist: Distribution) -> Points:
     return chosen
 
 
-# Estimators and distributions of this package are known by their leaves and static fields. Called eagerly, all operations
-# of a draw are then one compiled call, and no Python of theirs runs after the first.
+# An estimator and a distribution of this package depend on nothing but their leaves and static fields. So an eager draw is
+# one compiled call, and its Python runs in the first call alone.
 _draw_jitted = jax.jit(_draw, inline=True)
 
 
@@ -98,12 +110,12 @@ def evaluate(estimator: Any, points: Points, rest: Callable[[Any], Costs]) -> Co
 
 
 def _times(estimator: Any, points: Points) -> int:
-    """How often the rest is evaluated for this site; 1 where that is counted over all sites, by `Structure.largest_table`."""
+    """How often this site evaluates the rest; 1 for sites that sum out, counted together by `Structure.largest_table`."""
     return 1 if estimator.sums_out else points.count + len(points.centers)
 
 
 def close(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:
-    """What the estimator makes of the costs; nan where the traced parameters of the distribution are illegal.
+    """The estimate that the estimator makes of the costs; nan where traced parameters of the distribution are illegal.
 
     Args:
       estimator: the estimator.
@@ -122,7 +134,8 @@ def close(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:
     """
     found = dataclasses.replace(found, name=type(estimator).__name__)
     hides = points.dist.may_hide_parameters or holds_user_code(estimator)
-    # the derivatives of the rest hold functions; a chunk's own axis would be a new entry in JAX's cache at every call
+    # The derivatives of the rest hold functions, which are no arguments of a jitted one. The axis of a chunk is an object of
+    # its own, and would be a new entry in JAX's cache at every call.
     if hides or found.derivatives is not None or runs is None or not runs.axis.shared:
         return _close(estimator, found, points, runs)
     return _close_once(estimator, found, points, runs)
@@ -136,6 +149,11 @@ def _close(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:
             "costs.plus(term of value zero), costs.scored(box), costs.averaged(weights), …: a number would lose the credit "
             "of other sites."
         )
+    if closed.shift:
+        raise ValueError(
+            f"{type(estimator).__name__}.close returned costs.centered(), which lack their mean. Return "
+            "costs.centered().averaged(weights), which adds it back."
+        )
     return closed.plus(points.dist.nan_unless_legal())
 
 
@@ -143,9 +161,9 @@ _close_jitted = jax.jit(_close, inline=True)
 
 
 def _close_once(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:
-    """`_close` as one compiled call, which sites that differ in nothing but the sites of their costs share.
+    """`_close` as one compiled call, shared by sites that differ only in which sites their costs are credited to.
 
-    For this, the groups of the costs are numbered; and what an estimator of one point leaves alone stays outside.
+    So the groups of costs go in by number, not by their sites. What an estimator of one point does not touch stays outside.
     """
     shown = dataclasses.replace(found, credited=_numbered(found.credited))
     if points.stacked:
@@ -174,11 +192,11 @@ def _grouped(numbered: dict[Any, Any], groups: dict[Any, Any]) -> dict[Any, Any]
 
 
 def close_limited(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:
-    """What the estimator makes of the costs, its derivatives beyond the declared order refused.
+    """The estimate that the estimator makes of the costs, with derivatives beyond the declared order refused.
 
     Where only the first derivative is right, a second one may go wrong in two ways: within a term of value zero, and
-    between such a term and the costs themselves. So a derivative of the costs may not be differentiated in the
-    parameters of the site, and a derivative of a term of value zero not in anything that it or the costs depend on.
+    between such a term and the costs themselves. So a derivative of the costs may not be differentiated again in the
+    parameters of the site, nor a derivative of a term of value zero in anything that the term or the costs depend on.
     Second derivatives of the costs in other parameters stay legal.
 
     Args:
@@ -205,10 +223,10 @@ def close_limited(estimator: Any, found: Costs, points: Points, runs: Runs) -> C
                 f"{type(estimator).__name__}.close returned costs of shape {jnp.shape(cost)}, one for each of several "
                 "points. Return costs.averaged(weights)."
             )
-    closed = dataclasses.replace(closed, derivatives=None, expansions=(), name="", shift={})
-    if estimator.max_order > 1 or estimator.mixed_orders:
+    closed = dataclasses.replace(closed, derivatives=None, expansions=(), name="")
+    if not _is_limited(estimator):
         return closed
-    name, own = type(estimator).__name__, (points.dist, points.kept)
+    name, own = type(estimator).__name__, points.parameters
     credited = {k: limited(name, c, own) for k, c in closed.credited.items()}
     zero = closed.zero
     if zero is not None:

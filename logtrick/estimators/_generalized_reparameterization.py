@@ -35,20 +35,21 @@ class HasStandardization(Need):
 
 
 class GeneralizedReparameterization(Estimator):
-    """Generalized reparameterization: along the path of a standardized draw, and the score of what is left in its law.
+    """Generalized reparameterization: the derivative along the path of a standardized draw, and the score of the draw's law.
 
-    With x = T(ε, θ) = g(m(θ) + σ(θ) ε), g = exp on positive and σ on unit-interval supports, m and
-    σ the mean and standard deviation of g⁻¹(x): the law q(ε; θ) still depends weakly on θ, so
+    With x = T(ε, θ) = g(m(θ) + s(θ) ε), where g is exp on positive supports and the logistic
+    function on the unit interval, m and s the mean and standard deviation of g⁻¹(x): the law
+    q(ε; θ) still depends weakly on θ, so
 
     ∇_θ E[f] = E[∇f(T(ε, θ)) ∂_θ T + (f − b) ∇_θ log q(ε; θ)],
     log q(ε; θ) = log p_θ(T(ε, θ)) + log |∂_ε T|,
 
-    unbiased, at every order. Where T standardizes completely (normals) it is `Pathwise`. Cost: one
+    unbiased, at every order. For normals q does not depend on θ, and it is `Pathwise`. Cost: one
     evaluation of f and its gradient per draw. For gammas and betas `Pathwise` (implicit) has less
     variance; this one is right beyond first order.
 
     Args:
-      baseline: b, for the second part; one that is one number per sample.
+      baseline: b, one number per sample.
     Raises:
       ValueError: the family declares no standardization.
     References:
@@ -91,7 +92,9 @@ class GeneralizedReparameterization(Estimator):
         standard = stop((to_support.inverse(x) - mean) / deviation)
         free = mean + deviation * standard
         moved = to_support.forward(free)
-        x = x + (moved - stop(moved))  # the draw itself, without the rounding of there and back
+        x = x + (
+            moved - stop(moved)
+        )  # the value is the draw itself, without the rounding of g and g⁻¹
         log_prob = (
             dist.log_prob(x)
             + to_support.log_det(free)

@@ -25,8 +25,8 @@ class GumbelRao(Estimator):
 
     ∇_φ E[f] ≈ (1/(K τ)) Σ_k J(y_k)ᵀ ∇f(x).
 
-    Its mean is that of `StraightThroughGumbelSoftmax`; its variance is lower by the fraction
-    1 − 1/K of what the noise given x adds.
+    Its mean is that of `StraightThroughGumbelSoftmax`; of the variance that the noise adds to that
+    of x, the fraction 1/K is left.
 
     Cost: 1 evaluation of f and its gradient, whatever K. The value is the mean of f over the draws,
     unbiased.
@@ -41,7 +41,7 @@ class GumbelRao(Estimator):
       Paulus, Maddison & Krause (2021), "Rao-Blackwellizing the Straight-Through Gumbel-Softmax
       Gradient Estimator". Checked against nshepperd/gumbel-rao-pytorch, `gumbel_rao.py`, not the
       authors'. As there, and against a sentence of the paper that it quotes, the conditioned noise
-      is held constant: else the mean would be another.
+      is held constant: otherwise the mean would be another.
     Example:
       >>> import jax, logtrick as lt
       >>> value = lambda logit: lt.expect(jax.random.key(0), lambda x: 3.0 * x, lt.Bernoulli(logit),

@@ -29,8 +29,8 @@ class GumbelSoftmax(Estimator):
     the derivative (at every order) of E[f(y)], not of E[f(x)]; the bias falls and the variance
     grows as τ goes to 0.
 
-    Cost: 1 evaluation of f and its gradient. The value is the mean of f over the relaxed draws:
-    that of the relaxed problem. Compare losses at hard draws.
+    Cost: 1 evaluation of f and its gradient. The value is the mean of f over the relaxed draws,
+    which is biased too: compare losses at hard draws.
 
     Args:
       temperature: τ > 0.

@@ -70,8 +70,10 @@ class LocalExpectation(Estimator):
         f = jnp.concatenate([here, costs.total[1:].reshape(log_p[:, 1:].shape)], axis=1)
         p = stop(jnp.exp(log_p))
         coefficient = p * (f - jnp.sum(p * f, axis=1, keepdims=True))  # Σ_v ∇p(v) = 0
-        # the mean over the coordinates; f(x) alone where there are none
-        weights = (
-            jnp.append(jnp.sum(p[:, 0]), p[:, 1:]) / len(p) if len(p) else jnp.ones(1, p.dtype)
-        )
+        if len(p):
+            weights = jnp.append(jnp.sum(p[:, 0]), p[:, 1:]) / len(
+                p
+            )  # the mean over the coordinates
+        else:
+            weights = jnp.ones(1, p.dtype)  # no coordinates: f(x)
         return costs.averaged(weights).first_order(coefficient, jnp.where(possible, log_p, 0.0))

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from logtrick._core.kernel import stop
 from logtrick.distributions import Distribution, NoisyLogits, widened
@@ -64,7 +65,7 @@ def uniforms(dist: Distribution, *leading: int) -> Uniform:
 
 
 def as_draw(x: Array, dist: Distribution) -> Array:
-    """Turn an array into a draw of `dist`: held constant, in the dtype of the logits.
+    """Turn an array into a draw of `dist`: held constant, in the dtype of its logits.
 
     Args:
       x: the values of the draw.
@@ -98,11 +99,11 @@ def hard_draw(noise: Array, dist: Distribution) -> Array:
 
 def against(points: Array, coefficients: Array) -> Array:
     """Σ_k coefficients[k] points[k], over the leading axis of `points`."""
-    return jax.numpy.tensordot(coefficients.astype(points.dtype), points, 1)
+    return jnp.tensordot(coefficients.astype(points.dtype), points, 1)
 
 
 def score(dist: Distribution, x: Any) -> Array:
-    """∇ log p(x) with respect to the logits: x − E x, exactly 0 in expectation.
+    """∇ log p(x) with respect to the logits: x − E x.
 
     Args:
       dist: Bernoullis or one-hot rows.

@@ -4,8 +4,8 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from logtrick._core.kernel import first_order, stop
 from logtrick._core.module import static
 from logtrick._core.samples import Runs
 from logtrick.distributions import (
@@ -100,20 +100,16 @@ class MeasureValued(Estimator):
     def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
         terms = points.kept
         sizes = [1, *(_size(stack) for term in terms for stack in _apart(term))]
-        here, *totals = jnp.split(
-            stop(costs.total), [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
-        )
+        ends = np.cumsum(sizes)[:-1]
+        # not held constant: a parameter of f has a mixed derivative with θ
+        here, *totals = jnp.split(costs.total, ends)
         others = iter(totals)
-        parts = []
+        estimate = costs.at(0)
         for term in terms:
-            plus, minus = (
-                here if is_draw else next(others)
-                for is_draw in (term.plus_is_draw, term.minus_is_draw)
-            )
-            parts.append(
-                first_order("MeasureValued", term.coefficient * (plus - minus), term.parameter)
-            )
-        return costs.at(0).plus(sum(parts[1:], parts[0]))
+            plus = here if term.plus_is_draw else next(others)
+            minus = here if term.minus_is_draw else next(others)
+            estimate = estimate.first_order(term.coefficient * (plus - minus), term.parameter)
+        return estimate
 
 
 def _apart(term: WeakDerivative) -> list[Any]:

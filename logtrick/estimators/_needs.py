@@ -1,4 +1,4 @@
-"""What estimators need of a distribution and of the cost: one class for each need, compared with what is declared."""
+"""What estimators need of a distribution and of the cost: one class for each need, compared with what the family declares."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ from logtrick.distributions import Distribution
 
 
 class Need:
-    """Base of the needs: a class that tells whether a distribution meets it. A new need is a subclass, and no more.
+    """Base of the needs: a class that tells whether a distribution meets it. A new need is a subclass.
 
     Attributes:
-      words: what is needed, to stand before "distribution" in the message of `refusal`.
+      words: what is needed, an adjective of "distribution" in the message of `refusal`.
 
     Example:
       >>> import logtrick as lt
@@ -26,7 +26,7 @@ class Need:
 
     @classmethod
     def refusal(cls, family: str) -> str:
-        """What is needed and what `family` is instead: the middle of an error."""
+        """What is needed, and what `family` lacks: the middle of an error message."""
         return f"needs a {cls.words} distribution; {family} is not"
 
 
@@ -103,8 +103,6 @@ class DifferentiableCost(Need):
       True
     """
 
-    words = "differentiable cost of a"
-
 
 def check_needs(estimator: Any, dist: Distribution) -> None:
     """Compare what the estimator needs with what the distribution declares.
@@ -129,12 +127,12 @@ def check_needs(estimator: Any, dist: Distribution) -> None:
 
 
 def alternative(dist: Distribution) -> str:
-    """What is legal for every cost.
+    """Name estimators that are legal for a distribution, whatever the cost.
 
     Args:
       dist: a distribution.
     Returns:
-      Estimators, as words of a message.
+      Their names, as words of a message.
     Example:
       >>> import logtrick as lt
       >>> lt.estimators.alternative(lt.Bernoulli(0.0))
@@ -151,9 +149,9 @@ def require_needs(cls: type) -> None:
     """Check, when a class is defined, that its attribute `needs` holds subclasses of `Need` and nothing else.
 
     Args:
-      cls: the class; what it inherits was checked before.
+      cls: the class; what it inherits has been checked before.
     Raises:
-      TypeError: something in `needs` is no need.
+      TypeError: `needs` holds something else.
     Example:
       >>> import logtrick as lt
       >>> class Mine:
@@ -165,7 +163,7 @@ def require_needs(cls: type) -> None:
       Mine.needs holds 'finite', which is no need. Use subclasses of lt.estimators.Need.
     """
     declared = vars(cls).get("needs", ())
-    if isinstance(declared, property):  # of the parts of a combination
+    if isinstance(declared, property):  # computed from parts, as of a combination
         return
     for need in declared:
         if not (isinstance(need, type) and issubclass(need, Need)):

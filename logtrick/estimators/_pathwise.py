@@ -15,11 +15,11 @@ class Pathwise(Estimator):
     """Pathwise estimator (reparameterization trick).
 
     ∇_θ E_{x∼p_θ}[f(x, θ)] = E_ε[∇_θ f(T(ε, θ), θ)], x = T(ε, θ): unbiased where f is continuous in
-    x and differentiable almost everywhere. Cost: n evaluations of f and their gradient. Not always
-    lower in variance than the score function: it loses where f varies quickly.
+    x and differentiable almost everywhere. Cost: n evaluations of f and their gradient. Its
+    variance is not always lower than the score function's: it is higher where f varies quickly.
 
     Args:
-      plan: how the samples' draws depend on each other, `IID()` unless said otherwise.
+      plan: how the samples' draws depend on each other.
     Raises:
       ValueError: the distribution is not reparameterized (a discrete one, or `lt.distribution`).
     References:

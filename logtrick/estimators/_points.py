@@ -21,6 +21,8 @@ class Points:
       centers: further single points at which only the derivatives of the rest are wanted, held
         constant (for expansions around a mean), each with the order of the derivatives: `((center,
         order), …)`.
+      hidden: set by the engine: a number that depends on all parameters of `dist` which are not
+        among its leaves (those that a user's log-prob closes over); None where there are none.
 
     Example:
       >>> import jax, logtrick as lt
@@ -34,21 +36,28 @@ class Points:
     stacked: bool = False
     kept: Any = None
     centers: tuple[tuple[Any, int], ...] = ()
+    hidden: Any = None
 
     @property
     def count(self) -> int:
         """How many points there are."""
         return jax.tree.leaves(self.x)[0].shape[0] if self.stacked else 1
 
+    @property
+    def parameters(self) -> tuple[Any, ...]:
+        """Everything through which the site's own parameters reach what `close` makes of the costs."""
+        return self.dist, self.kept, self.hidden
+
 
 def _flatten(points: Points) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     centers, orders = zip(*points.centers) if points.centers else ((), ())
-    return (points.x, points.dist, points.kept, centers), (points.stacked, orders)
+    children = (points.x, points.dist, points.kept, centers, points.hidden)
+    return children, (points.stacked, orders)
 
 
 def _unflatten(static: tuple[Any, ...], children: tuple[Any, ...]) -> Points:
-    (stacked, orders), (x, dist, kept, centers) = static, children
-    return Points(x, dist, stacked, kept, tuple(zip(centers, orders)))
+    (stacked, orders), (x, dist, kept, centers, hidden) = static, children
+    return Points(x, dist, stacked, kept, tuple(zip(centers, orders)), hidden)
 
 
 jax.tree_util.register_pytree_node(Points, _flatten, _unflatten)

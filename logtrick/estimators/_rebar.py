@@ -22,8 +22,9 @@ from logtrick.estimators._relaxed import positive_scalar
 from logtrick.noise import Uniform
 
 _NO_SECOND = (
-    "REBAR(learn=True): the loss of the temperature needs the second derivative of the rest of the program, and a later site "
-    "is right to first order only. Pass jax.lax.stop_gradient(temperature), or RELAX, which needs no derivative of the rest."
+    "REBAR(learn=True): the loss of the temperature needs the second derivative of the rest of the program, which has none, "
+    "since a later site is right to first order only, say. Pass jax.lax.stop_gradient(temperature), or RELAX, which needs no "
+    "derivative of the rest."
 )
 
 
@@ -44,11 +45,11 @@ class REBAR(Estimator):
     Args:
       temperature: τ > 0.
       scale: η, any number.
-      coupled: z̃ equal to z in value, with the derivative of the conditional; else z̃ has noise of
-        its own.
+      coupled: z̃ has the value of z and the derivative of the conditional law; otherwise z̃ has noise
+        of its own.
       learn: τ and η minimize the squared norm of the per-sample gradient with respect to the
-        logits, by `aux.adaptive_loss` (`has_aux=True`). The derivative in τ is a second one of the
-        later sites: where one has none, τ must be held.
+        logits, by `aux.adaptive_loss` (`has_aux=True`). The derivative in τ is a second derivative
+        of the later sites: where one of them has none, τ must be held constant.
     Raises:
       ValueError: τ is not positive; the distribution is neither Bernoullis nor one-hot rows.
       DerivativeOrderError: a second derivative was taken; τ learns before a site that is right to
@@ -116,22 +117,23 @@ class REBAR(Estimator):
 
     def _adaptive_loss(self, at: Derivatives, x: Array, points: Points) -> Array:
         """The adaptive loss, whose gradient reaches τ and η alone."""
-        knobs = jax.tree.map(jnp.asarray, (self.temperature, self.scale))
-        of_knobs = lambda knobs: self._loss(knobs, at, x, points.kept, points.dist)
-        loss, slopes = jax.value_and_grad(of_knobs)(*local(of_knobs, stop(knobs)))
+        learned = jax.tree.map(jnp.asarray, (self.temperature, self.scale))
+        of_learned = lambda learned: self._loss(learned, at, x, points.kept, points.dist)
+        loss, slopes = jax.value_and_grad(of_learned)(*local(of_learned, stop(learned)))
+        temperature, scale = learned
         if at.bend is None:
-            knobs = (refuse(knobs[0], _NO_SECOND, DerivativeOrderError), knobs[1])
-        moved = [jnp.sum(stop(d) * (k - stop(k))) for d, k in zip(slopes, knobs)]
+            temperature = refuse(temperature, _NO_SECOND, DerivativeOrderError)
+        moved = [jnp.sum(stop(d) * (v - stop(v))) for d, v in zip(slopes, (temperature, scale))]
         return stop(loss) + sum(moved)
 
     def _loss(
-        self, knobs: Any, at: Derivatives, x: Array, noise: Array, dist: Distribution
+        self, learned: Any, at: Derivatives, x: Array, noise: Array, dist: Distribution
     ) -> Array:
         """The squared norm of one sample's gradient with respect to the logits.
 
-        As a function of (τ, η), near the values at which `at` was evaluated.
+        It is a function of learned = (τ, η), right to first order around the values at which `at` was evaluated.
         """
-        temperature, scale = knobs
+        temperature, scale = learned
         logits = stop(logits_of(dist))
         relax = _relaxations(noise, dist, x, self.coupled)
         of_logits = lambda l: relax(l, temperature)

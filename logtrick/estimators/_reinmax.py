@@ -20,8 +20,8 @@ class ReinMax(Estimator):
     With p = E x, p_τ = softmax(φ/τ) and J(q) = diag q − q qᵀ (q (1 − q) for bits):
     ∇_φ E[f] ≈ 2 J((p_τ + x)/2)ᵀ ∇f(x) − ½ J(p)ᵀ ∇f(x).
 
-    At τ = 1 its mean is exact for quadratic f of one row or bit, and of several. Cost: 1 evaluation
-    of f and its gradient. The value is the mean of f over the draws, unbiased.
+    At τ = 1 its mean is exact for quadratic f, of one or several rows or bits. Cost: 1 evaluation of
+    f and its gradient. The value is the mean of f over the draws, unbiased.
 
     Args:
       temperature: τ > 0.

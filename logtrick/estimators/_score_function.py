@@ -20,11 +20,12 @@ from logtrick.plans import IID, Plan
 
 
 def nan_unless_finite(log_prob: Array, dist: Any) -> Array:
-    """log p for a box, whose derivative is nan where log p of the estimator's own draw is not finite.
+    """The log-prob of an estimator's own draw, for a box: its derivative is nan where it is not finite.
 
-    The factor reaches what the log-prob depends on; the sum over the distribution's parameters reaches these also where
-    the log-prob masks its own derivative, as `where(x > 0, …, −inf)` does. Where a parameter is nan, which a row without a
-    possible outcome is when traced, only the derivative in that entry is nan. The box's value stays 1.
+    The log-prob is multiplied by 1 or nan, which makes the derivative nan in everything that it depends on. The parameters
+    of the distribution are added with a factor of 0 or nan, so that their derivatives are nan also where the log-prob masks
+    its own derivative, as `where(x > 0, …, −inf)` does. Where a parameter itself is nan (a traced row without a possible
+    outcome), only the derivative in that entry is nan. The box's value stays 1.
 
     Args:
       log_prob: log p of the estimator's own draw, shape ().
@@ -44,21 +45,18 @@ def nan_unless_finite(log_prob: Array, dist: Any) -> Array:
     ]
     illegal = sum((jnp.any(jnp.isnan(leaf)) for leaf in leaves), jnp.zeros((), bool))
     finite = stop(jnp.isfinite(log_prob) | illegal)
-    one, nothing = (
-        jnp.where(finite, jnp.asarray(value, log_prob.dtype), jnp.nan) for value in (1, 0)
-    )
-    marks = [
-        stop(jnp.where(jnp.isnan(leaf), jnp.nan, nothing)).astype(leaf.dtype) for leaf in leaves
-    ]
-    reached = [
-        jnp.sum(jnp.where(mark == 0, 0, leaf * mark), dtype=log_prob.dtype)
-        for leaf, mark in zip(leaves, marks)
-    ]
-    return one * log_prob + sum(reached, jnp.zeros((), log_prob.dtype))
+    one = jnp.where(finite, jnp.ones((), log_prob.dtype), jnp.nan)
+    nothing = jnp.where(finite, jnp.zeros((), log_prob.dtype), jnp.nan)
+    marked = one * log_prob
+    for leaf in leaves:
+        mark = stop(jnp.where(jnp.isnan(leaf), jnp.nan, nothing)).astype(leaf.dtype)
+        # the `where` keeps an infinite parameter times 0 from being nan
+        marked = marked + jnp.sum(jnp.where(mark == 0, 0, leaf * mark), dtype=log_prob.dtype)
+    return marked
 
 
 def _meant(given: Any) -> str:
-    """What was meant by what is no baseline."""
+    """Advice to a user who passed something that is no baseline."""
     if isinstance(given, type) and issubclass(given, Baseline):
         return f"Write {given.__name__}()"
     if isinstance(given, Plan):
@@ -76,9 +74,13 @@ class ScoreFunction(Estimator):
     Cost: n evaluations of f and one vector-Jacobian product; f may be discontinuous, and a black
     box.
 
+    The derivative in a probability (`probs=`) of exactly 0 is that of an outcome which no draw
+    shows: it is missing here, as in every estimator that draws. `Enumerate` and `MeasureValued`
+    evaluate f at that outcome.
+
     Args:
-      baseline: the control variate, `LeaveOneOut()` unless said otherwise.
-      plan: how the samples' draws depend on each other, `IID()` unless said otherwise.
+      baseline: the control variate.
+      plan: how the samples' draws depend on each other.
     Raises:
       ValueError: leave-one-out with one draw; the derivative in a parameter that moves the support.
     References:
@@ -132,11 +134,8 @@ class ScoreFunction(Estimator):
         check_needs(self, dist)
         self.baseline.check(dist)
         self.plan.check(dist)
-        least, name, block = (
-            self.baseline.least_samples,
-            type(self.baseline).__name__,
-            self.plan.block,
-        )
+        least, block = self.baseline.least_samples, self.plan.block
+        name = type(self.baseline).__name__
         what = "leave-one-out" if name == "LeaveOneOut" else f"ScoreFunction({name}())"
         if least > 1 and block is None:
             raise ValueError(
@@ -167,9 +166,9 @@ class ScoreFunction(Estimator):
         log_prob, seen = points.kept
         block = self.plan.block
         others = runs if block in (1, None) else replace(runs, block=block)
-        box, total = magic_box(log_prob), stop(costs.total)
+        box = magic_box(log_prob)
         expansion = costs.expansions[0] if costs.expansions else ()
-        site = Site(points.x, points.dist, box, total, others, seen, expansion)
+        site = Site(points.x, points.dist, box, stop(costs.total), others, seen, expansion)
         closed = costs.scored(box).plus(self.baseline.term(site))
         if not self.adaptive:
             return closed

@@ -13,9 +13,17 @@ from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Costs
+from logtrick.estimators._enumerate import Enumerate
 from logtrick.estimators._needs import FiniteSupport, Need, check_needs
 from logtrick.estimators._points import Points
-from logtrick.estimators._support import check_draws, chosen, claimed, masses, uniforms_over
+from logtrick.estimators._support import (
+    check_draws,
+    chosen,
+    claimed,
+    masses,
+    size_of,
+    uniforms_over,
+)
 from logtrick.estimators._unordered_set import top_k
 from logtrick.noise import Uniform
 
@@ -28,12 +36,13 @@ class SumAndSample(Estimator):
     ∇_θ E[f] ≈ Σ_{c∈C} p(c) f(c) ∇ log p(c) + P(not C) f(z) ∇ log p(z), unbiased,
 
     and, with magic boxes, right at every order. Cost: k evaluations of f and none of its
-    derivative, one log-prob a point of the support. No baseline: f's arbitrary constant matters,
-    and `UnorderedSet` is the one to try first. The value is Σ p(c) f(c) + P(not C) f(z).
+    derivative, one log-prob a point of the support. There is no baseline, so that the variance
+    depends on f's arbitrary constant: try `UnorderedSet` first. The value is
+    Σ p(c) f(c) + P(not C) f(z).
 
     Args:
       num_draws: k ≥ 1, at most the points of the support; k = 1 is the score function without a
-        baseline.
+        baseline, k of all points is `Enumerate`.
       stochastic: C is drawn without replacement instead, which spends no evaluations on likely
         points of no interest.
     Raises:
@@ -77,6 +86,8 @@ class SumAndSample(Estimator):
         return uniforms_over(dist)
 
     def draw(self, noise: Any, dist: Distribution) -> Points:
+        if self.num_draws == size_of(dist):
+            return Enumerate().draw(noise, dist)
         support, log_p = masses(dist)
         noise = claimed(self, noise, log_p)
         if self.stochastic:
@@ -84,8 +95,7 @@ class SumAndSample(Estimator):
         else:
             summed = lax.top_k(log_p, self.num_draws)[1][:-1]
         others = log_p.at[summed].set(-jnp.inf)
-        # the first of the others in the order of the same Gumbels: for a stochastic C, the next
-        # draw
+        # z is the first of the others in the order of the same Gumbels: where C is drawn, the next draw without replacement
         index = jnp.append(summed, top_k(others, noise, 1))
         log_weights = jnp.append(log_p[summed], jax.nn.logsumexp(others))
         draws, log_probs = chosen(dist, support, log_p, index)
@@ -93,4 +103,6 @@ class SumAndSample(Estimator):
         return Points(draws, dist, stacked=True, kept=weights)
 
     def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        if self.num_draws == size_of(points.dist):
+            return Enumerate().close(costs, points, runs)
         return costs.averaged(points.kept)

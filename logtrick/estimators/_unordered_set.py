@@ -14,9 +14,17 @@ from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Array, Costs
+from logtrick.estimators._enumerate import Enumerate
 from logtrick.estimators._needs import FiniteSupport, Need, check_needs
 from logtrick.estimators._points import Points
-from logtrick.estimators._support import check_draws, chosen, claimed, masses, uniforms_over
+from logtrick.estimators._support import (
+    check_draws,
+    chosen,
+    claimed,
+    masses,
+    size_of,
+    uniforms_over,
+)
 from logtrick.noise import Uniform, interior
 
 _MOST = 12
@@ -33,7 +41,7 @@ class UnorderedSet(Estimator):
     unbiased,
 
     and, as c · box(log p) + b · (1 − box(log p)) with R held constant, right at every order. k = 1
-    is the score function without a baseline; k of all points is enumeration. Cost: k evaluations of
+    is the score function without a baseline; k of all points is `Enumerate`. Cost: k evaluations of
     f and none of its derivative, one log-prob a point of the support, 2^k k operations for R. The
     value is Σ p(s) R(S, s) f(s), whose weights sum to 1. A constant added to f changes nothing for
     k ≥ 2.
@@ -89,31 +97,29 @@ class UnorderedSet(Estimator):
         return uniforms_over(dist)
 
     def draw(self, noise: Any, dist: Distribution) -> Points:
+        if self.num_draws == size_of(dist):
+            return Enumerate().draw(noise, dist)
         support, log_p = masses(dist)
-        noise = claimed(
-            self, noise, log_p
-        )  # the Gumbels of every sample are an array of the support's size
+        # the Gumbels of every sample are an array of the support's size
+        noise = claimed(self, noise, log_p)
         index = top_k(log_p, noise, self.num_draws)
         weights, others = set_weights(log_p, index)
         draws, log_probs = chosen(dist, support, log_p, index)
         return Points(draws, dist, stacked=True, kept=(log_probs, weights, others))
 
     def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
+        if self.num_draws == size_of(points.dist):
+            return Enumerate().close(costs, points, runs)
         log_probs, weights, others = points.kept
         boxes = magic_box(log_probs)
-        if (
-            self.num_draws > 1
-        ):  # a constant in f changes nothing; centering avoids its rounding error
-            costs = costs.centered()
+        if self.num_draws == 1:
+            return costs.averaged(weights * boxes)
+        # a constant in f changes nothing; centering avoids its rounding
+        costs = costs.centered()
         f = stop(costs.total)
-        # f(s) less its baseline is Σ_{s′} p(s′) R(…) (f(s) − f(s′)): the weights of all s′, s
-        # included, sum to 1
-        baseline = (
-            f - jnp.sum(others * (f[:, None] - f[None, :]), axis=1)
-            if self.num_draws > 1
-            else jnp.zeros_like(f)
-        )
-        zero = jnp.sum(stop(weights * baseline) * (1 - boxes))
+        # f(s) less its baseline is Σ_{s′} p(s′) R(…) (f(s) − f(s′)): the weights of all s′, s included, sum to 1
+        above = jnp.sum(others * (f[:, None] - f[None, :]), axis=1)
+        zero = jnp.sum(stop(weights * (f - above)) * (1 - boxes))
         return costs.averaged(weights * boxes).plus(zero)
 
 
@@ -145,9 +151,8 @@ def _log_remaining(inside: Array, outside: Array) -> Array:
     log_q = jnp.zeros(2**k, inside.dtype)
     for size in range(k - 1, -1, -1):
         subsets = np.flatnonzero(drawn.sum(1) == size)
-        after = log_q[
-            subsets[:, None] | (1 << np.arange(k))
-        ]  # what is drawn already is masked by `left`
+        # what is drawn already is masked by `left`
+        after = log_q[subsets[:, None] | (1 << np.arange(k))]
         new = jax.nn.logsumexp(left[subsets] + after, axis=1) - log_mass[subsets]
         # where only points of probability zero are left, they come last, surely
         log_q = log_q.at[subsets].set(jnp.where(log_mass[subsets] == -jnp.inf, 0.0, new))

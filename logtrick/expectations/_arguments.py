@@ -1,18 +1,23 @@
-"""The arguments of expectations: what is refused, in words."""
+"""Checks of the arguments of expectations, and advice where the memory is not enough for them."""
 
+import contextlib
 import inspect
+from collections.abc import Iterator
 from typing import Any
+
+import jax
 
 from logtrick._core import checks
 from logtrick._core.calls import described
+from logtrick.programs import Structure
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def takes_key(where: str, f: Any) -> bool:
-    """Check that `f` is a function of one draw, or of a draw and a key; whether it takes the key.
+    """Check that `f` is a function of one draw, or of a draw and a key; return whether it takes the key.
 
-    It does where it has two required arguments.
+    It does where it has two required positional arguments.
     """
     if not callable(f):
         raise TypeError(
@@ -25,7 +30,7 @@ def takes_key(where: str, f: Any) -> bool:
         )
     try:
         signature = inspect.signature(f)
-    except (TypeError, ValueError):  # a builtin that does not tell
+    except (TypeError, ValueError):  # a builtin without a signature
         return False
     required = [p for p in signature.parameters.values() if p.default is p.empty]
     positional = [p for p in required if p.kind in _POSITIONAL]
@@ -41,7 +46,7 @@ def takes_key(where: str, f: Any) -> bool:
 
 
 def check_counts(where: str, num_samples: Any, chunk_size: Any) -> None:
-    """Legal numbers of samples, in all and at a time."""
+    """Check the number of samples, and the number of samples in a chunk."""
     checks.positive_int(where, "num_samples", num_samples)
     if num_samples >= 2**32:
         raise ValueError(
@@ -49,3 +54,30 @@ def check_counts(where: str, num_samples: Any, chunk_size: Any) -> None:
         )
     if chunk_size is not None:
         checks.positive_int(where, "chunk_size", chunk_size)
+
+
+def check_blocks(
+    where: str, structure: Structure, num_samples: int, chunk_size: int | None
+) -> None:
+    """Check that neither the end of the samples nor that of a chunk cuts a block of samples that depend on each other."""
+    for name, block in structure.blocks:
+        size = block or 1
+        for argument, count in (("num_samples", num_samples), ("chunk_size", chunk_size or 0)):
+            if count % size:
+                raise ValueError(
+                    f"{where}({argument}=…) needs a multiple of {size}: under its plan the samples of site {name!r} "
+                    f"depend on each other in blocks of {size}; got {count}. Pass {count + size - count % size}, or IID()."
+                )
+
+
+@contextlib.contextmanager
+def memory_advice(where: str) -> Iterator[None]:
+    """Add advice to the error that is raised where the memory is not enough."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error):
+            error.add_note(
+                f"{where}: the samples do not fit into memory at once. Pass chunk_size=…, fewer than num_samples."
+            )
+        raise

@@ -1,4 +1,4 @@
-"""What an expectation gives beside its value."""
+"""What an expectation returns beside its value, with `has_aux=True`."""
 
 import math
 from collections import OrderedDict
@@ -22,10 +22,9 @@ class Aux(Module):
     Attributes:
       standard_error: of the value, over independent samples, in the units of f; 0 where nothing is
         random, nan for one sample.
-      costs: each sample's costs, a leading axis of samples: like f's return for `expect`; for
+      costs: each sample's costs, with a leading axis of samples: for `expect` like f's return; for
         programs by name where one was given, by index elsewhere.
-      draws: each sample's draws likewise (averaged over the points of an estimator of several
-        points).
+      draws: each sample's draws likewise; of an estimator of several points their weighted mean.
       adaptive_loss: what the learned parts of the estimators minimize, shape (); 0 where there are
         none.
       estimators: by site name or index, the estimators with their statistics advanced by this call.
@@ -75,12 +74,10 @@ def aux_of(block: Block, structure: Structure, random: bool) -> Aux:
 
 def _advanced(structure: Structure, observed: list[Any]) -> list[tuple[Any, Estimator]]:
     """The estimators for the next call; those made inside the program from values of one sample are left out."""
-    inside = iter([] if structure.credit is None else structure.credit.unknown)
+    made_inside = iter([] if structure.credit is None else structure.credit.unknown)
     found = []
-    seen = iter(observed)
-    for item in structure.items:
-        value = next(seen)
-        if not item.draws or next(inside, False):
+    for item, value in zip(structure.items, observed):
+        if not item.draws or next(made_inside, False):
             continue
         for (name, site), (_, o) in zip(
             leaves_of([item], SiteInfo), leaves_of([item], SiteInfo, [value])
@@ -93,7 +90,7 @@ def _advanced(structure: Structure, observed: list[Any]) -> list[tuple[Any, Esti
 
 
 def _standard_error(totals: Array, structure: Structure) -> Array:
-    """Of the mean, over the blocks of samples that are independent of each other; nan where there are not two of them."""
+    """The standard error of the mean, from blocks of samples that are independent of each other; nan for fewer than two."""
     blocks = [block for _, block in structure.blocks]
     size = 1 if None in blocks else math.lcm(*(b or 1 for b in blocks))
     if None in blocks or totals.shape[0] < 2 * size:

@@ -1,7 +1,6 @@
 """`lt.expect` and `lt.expect_program`."""
 
-import contextlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, Literal, cast, overload
 
 import jax
@@ -12,11 +11,14 @@ from logtrick._core import meter
 from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.mesh import automatic_mesh
+from logtrick._core.module import replace
 from logtrick._core.samples import own_key
 from logtrick.distributions import Distribution
 from logtrick.estimators import DifferentiableCost, Estimator, ScoreFunction
 from logtrick.expectations._arguments import (
+    check_blocks,
     check_counts,
+    memory_advice,
     takes_key,
 )
 from logtrick.expectations._aux import Aux, aux_of
@@ -100,8 +102,8 @@ def expect(
 ) -> Any:
     """The expectation E_{x∼p_θ}[f(x, θ)], estimated; its derivative estimates the derivative of the expectation.
 
-    f may depend on the parameters (the direct term is included), be discontinuous under estimators
-    that do not differentiate it, and see one draw at a time. `jax.grad`, `jacfwd`, `hessian`,
+    f sees one draw at a time. It may depend on the parameters (the direct term is included), and be
+    discontinuous under estimators that do not differentiate it. `jax.grad`, `jacfwd`, `hessian`,
     `vmap`, `jit` and `shard_map` of the result work as of any number. Put the expectation where the
     randomness is local: vmap an `expect` per data point rather than take one over the batch.
 
@@ -112,8 +114,8 @@ def expect(
         constant key gives the same noise at every call: make the inner key from the outer one, or
         take `f(x, key)`.
       f: `f(x) -> scalar` cost of one draw, or a tuple of scalar costs, which are summed. With two
-        required arguments, `f(x, key)`, it gets a PRNG key of each sample's own, for a cost that is
-        itself random.
+        required arguments, `f(x, key)`, it gets a PRNG key, another one in each sample, for a cost
+        that is itself random.
       dist: the distribution p_θ of one draw, made from the parameters to be differentiated.
       estimator: how the derivative is estimated.
       num_samples: n ≥ 1 samples; n ≥ 2 with leave-one-out; of no effect for `Enumerate`.
@@ -161,8 +163,7 @@ def expect(
     if not has_aux:
         return result
     value, aux = result
-    costs = aux.costs[0]
-    return value, Aux(aux.standard_error, costs, aux.draws[0], aux.adaptive_loss, aux.estimators)
+    return value, replace(aux, costs=aux.costs[0], draws=aux.draws[0])
 
 
 @overload
@@ -273,12 +274,12 @@ def expectation(
     together = min(block_sizes(num_samples, chunk_size))
     structure = structure_for(together)
     _check_learning(where, structure, has_aux)
-    _check_blocks(where, structure, num_samples, chunk_size)
+    check_blocks(where, structure, num_samples, chunk_size)
     sites = structure.all_sites
     meter.report_biased(
         type(site.estimator).__name__ for _, site in sites if not site.estimator.unbiased
     )
-    # of a single site the credit is known without an abstract run, which the hints need
+    # of a single site the credit is known, and its structure was made without an abstract run, which the hints need
     whole = lambda: structure_of(begin, together) if structure.credit is None else structure
     meter.report_hints(lambda: separable_sites(whole()))
     random = structure.random
@@ -290,48 +291,21 @@ def expectation(
     needing = tuple(
         type(s.estimator).__name__ for _, s in sites if DifferentiableCost in s.estimator.needs
     )
-    with host_errors_surface(results, needing), _advice(where):
+    with host_errors_surface(results, needing), memory_advice(where):
         block = run_all(key, begin, structure, count, chunk, has_aux, place)
         value = jnp.mean(block.totals)
         results.append(value)
     return (value, aux_of(block, structure, random)) if has_aux else value
 
 
-@contextlib.contextmanager
-def _advice(where: str) -> Iterator[None]:
-    """Where the memory is not enough, the error says what to do."""
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" in str(error) or "Out of memory" in str(error):
-            error.add_note(
-                f"{where}: the samples do not fit into memory at once. Pass chunk_size=…, fewer than num_samples."
-            )
-        raise
-
-
 def _check_learning(where: str, structure: Structure, has_aux: bool) -> None:
-    """What learns must be able to."""
+    """Refuse an estimator that learns without `has_aux=True`."""
     learns = [name for name, site in structure.all_sites if site.estimator.adaptive]
     if learns and not has_aux:
         raise ValueError(
             f"{where}: the estimator of site {learns[0]!r} learns, and without has_aux=True it never would. Pass "
             "has_aux=True and add aux.adaptive_loss to the loss (lt.minimize does)."
         )
-
-
-def _check_blocks(
-    where: str, structure: Structure, num_samples: int, chunk_size: int | None
-) -> None:
-    """No block of dependent samples is cut by the end of the samples or of a chunk."""
-    for name, block in structure.blocks:
-        size = block or 1
-        for argument, count in (("num_samples", num_samples), ("chunk_size", chunk_size or 0)):
-            if count % size:
-                raise ValueError(
-                    f"{where}({argument}=…) needs a multiple of {size}: under its plan the samples of site {name!r} "
-                    f"depend on each other in blocks of {size}; got {count}. Pass {count + size - count % size}, or IID()."
-                )
 
 
 def mesh_size(mesh: Mesh | None) -> int:

@@ -12,8 +12,20 @@ from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.samples import Runs, over_samples, own_key
 from logtrick.distributions import Distribution, value_of
-from logtrick.estimators import Costs, Estimator, ScoreFunction, close_limited, draw
-from logtrick.expectations._arguments import check_counts, takes_key
+from logtrick.estimators import (
+    Costs,
+    DifferentiableCost,
+    Estimator,
+    ScoreFunction,
+    close_limited,
+    draw,
+)
+from logtrick.expectations._arguments import (
+    check_blocks,
+    check_counts,
+    memory_advice,
+    takes_key,
+)
 from logtrick.programs import (
     Sample,
     Structure,
@@ -21,6 +33,7 @@ from logtrick.programs import (
     block_sizes,
     check_distribution,
     check_estimator,
+    host_errors_surface,
     scan_blocks,
     site_info,
 )
@@ -56,14 +69,15 @@ def expect_tree(
       key: a typed key.
       f: `f(x) -> pytree of real arrays`, of one draw.
       dist: the distribution p_θ of one draw.
-      estimator: how the derivatives are estimated; one that neither learns nor differentiates f by
+      estimator: how the derivatives are estimated; it must neither learn nor differentiate f by
         itself.
       num_samples: n ≥ 1 samples; n ≥ 2 with leave-one-out.
       chunk_size: samples in memory at a time, as for `lt.expect`.
     Returns:
       A pytree like f's return, floats, in its units.
     Raises:
-      TypeError: no key, distribution, estimator or function; f returns what is no real array.
+      TypeError: no key, distribution, estimator or function; f returns something other than real
+        arrays.
       ValueError: an estimator that is illegal for the distribution, learns, or differentiates f by
         itself.
     References:
@@ -83,6 +97,7 @@ def expect_tree(
     check_counts(_WHERE, num_samples, chunk_size)
     least = min(block_sizes(num_samples, chunk_size))
     structure = Structure((site_info(Sample(dist, estimator, None), 0, least),))
+    check_blocks(_WHERE, structure, num_samples, chunk_size)
     meter.report_biased([] if estimator.unbiased else [name])
     count = num_samples if structure.random else 1
     chunk = chunk_size if structure.random else None
@@ -113,17 +128,21 @@ def expect_tree(
         rows = _noise.rows(spec, site_key, start, size, count)
         return over_samples(one_sample, size, rows, start=start)
 
-    if chunk is None or chunk >= count:
-        values = block(0, count)
-    else:
-        *whole, last = block_sizes(count, chunk)
-        values = scan_blocks(block, len(whole), chunk, last)
+    results: list[Any] = []
+    needing = (name,) if DifferentiableCost in estimator.needs else ()
+    with host_errors_surface(results, needing), memory_advice(_WHERE):
+        if chunk is None or chunk >= count:
+            values = block(0, count)
+        else:
+            *whole, last = block_sizes(count, chunk)
+            values = scan_blocks(block, len(whole), chunk, last)
+        results.append(values)
     meter.report(evaluations * count, values)
     return _unflat(jnp.mean(values, 0), trees[-1])
 
 
 def _check(f: Any, dist: Any, estimator: Any) -> None:
-    """A distribution, an estimator that is legal here, and a function of one draw."""
+    """Check the distribution, the estimator and the function of one draw."""
     check_distribution(_WHERE, dist)
     check_estimator(_WHERE, estimator)
     if takes_key(_WHERE, f):
@@ -139,18 +158,19 @@ def _check(f: Any, dist: Any, estimator: Any) -> None:
 
 
 def _flat(tree: Any, trees: list[Any]) -> Array:
-    """The entries of f's return in one vector, shape (entries,); its structure goes into `trees`."""
+    """The entries of f's return in one vector, shape (entries,); the structure and shapes of its leaves go into `trees`."""
     leaves, structure = jax.tree.flatten(tree)
     leaves = [checks.array(_WHERE, "what f returns", leaf) for leaf in leaves]
     arrays = [checks.real(_WHERE + "(f=…)", "each leaf", leaf) for leaf in leaves]
     if not arrays:
         raise TypeError(f"{_WHERE}(f=…) must return arrays; got {tree!r}. Return the array.")
     trees[:] = [(structure, [(a.shape, a.size) for a in arrays])]
-    dtype = jnp.result_type(*arrays)
+    dtype = jnp.result_type(jnp.float32, *arrays)  # at least float32, for the means over samples
     return jnp.concatenate([a.astype(dtype).reshape(-1) for a in arrays])
 
 
 def _unflat(vector: Array, known: Any) -> Any:
+    """The pytree that `_flat` took apart."""
     structure, shapes = known
     leaves, at = [], 0
     for shape, size in shapes:

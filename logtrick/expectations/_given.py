@@ -1,5 +1,6 @@
 """`lt.expect_given`: the expectation from draws made elsewhere."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from logtrick._core.samples import Runs, over_elements, over_samples
 from logtrick.baselines import LeaveOneOut, ScalarBaseline
 from logtrick.distributions import Distribution
 from logtrick.estimators import nan_unless_finite
+from logtrick.programs import host_errors_surface
 
 Array = jax.Array
 _WHERE = "lt.expect_given"
@@ -23,9 +25,9 @@ class GivenAux(Module):
     """What `lt.expect_given` gives beside its value.
 
     Attributes:
-      standard_error: of the value, in the units of f; over chains and draws with their
-        autocorrelation.
-      effective_sample_size: (Σ w)² / Σ w² by the weights, over the autocorrelation time.
+      standard_error: of the value, in the units of f, the autocorrelation of chains taken into
+        account; nan for a single draw.
+      effective_sample_size: (Σ w)² / Σ w² by the weights, divided by the autocorrelation time.
       autocorrelation_time: τ = 1 + 2 Σ ρ_t of the weighted costs (Geyer's initial monotone sequence
         over all chains); 1 where the draws are independent.
       clipped: the fraction of weights that were clipped; above 0 the estimate is biased.
@@ -61,21 +63,21 @@ def expect_given(
 ) -> Any:
     """The expectation E_{x∼p_θ}[f(x, θ)] from given draws: replay, off-policy, MCMC; its derivative likewise.
 
-    Normalized, with weights wᵢ = p_θ(xᵢ) / r(xᵢ) of draws from r, held constant (1 for draws from
-    p_θ):
+    With `normalized=True`, and weights wᵢ = p_θ(xᵢ) / r(xᵢ) of draws from r, held constant (1 for
+    draws from p_θ), the estimate is
 
         (1/n) Σᵢ wᵢ [fᵢ box(log p_θ(xᵢ)) + bᵢ (1 − box(log p_θ(xᵢ)))],
 
     unbiased at every order, with b the leave-one-out mean of w f (over whole chains, where there
-    are chains). With `normalized=False` log p_θ, and the weights, may lack any constant, log Z(θ)
+    are chains). With `normalized=False`, log p_θ and the log-weights may lack any constant, log Z(θ)
     included: with w̄ᵢ = wᵢ / Σ w and f̄ = Σ w̄ᵢ fᵢ,
 
         value f̄,    gradient Σᵢ w̄ᵢ (fᵢ − f̄) ∇log p̃_θ(xᵢ) / (1 − Σ w̄²) + Σᵢ w̄ᵢ ∇fᵢ :
 
-    centered, so that ∇log Z cancels exactly. Unbiased for independent draws of equal weight; with
-    weights (self-normalized) or chains consistent, with a bias of order 1/n: chains of equal weight
-    and autocorrelation time τ give on average (n − τ)/(n − 1) of the gradient. First order only:
-    the second derivative raises.
+    centered, so that ∇log Z cancels exactly. It is unbiased for independent draws of equal weight;
+    with weights (self-normalized) or chains it is consistent, with a bias of order 1/n: chains of
+    equal weight and autocorrelation time τ give on average (n − τ)/(n − 1) of the gradient. Only
+    the first derivative is right; the second one raises.
 
     Args:
       samples: draws, a pytree with a leading axis (n,), or (chains, draws) with `num_chains`; held
@@ -83,11 +85,11 @@ def expect_given(
       f: `f(x) -> scalar` cost of one draw, or a tuple of costs, which are summed.
       dist: p_θ, a distribution, or a function `x -> log p_θ(x)` of one draw.
       log_weights: log p_θ(x) − log r(x) of each draw, axes as those of the draws; held constant. A
-        draw of weight 0 adds nothing; one that counts where a distribution's log p_θ is not finite
-        makes the gradient nan.
+        draw of weight 0 adds nothing; a draw of positive weight where log p_θ is not finite makes
+        the gradient nan.
       normalized: log p_θ and the weights lack no constant.
-      baseline: b, from each draw's (chain's) weighted cost; the unnormalized form centers by
-        itself.
+      baseline: b, from the weighted costs of the draws (of the chains); not used where
+        `normalized=False`, which centers the costs itself.
       num_chains: the draws are those of this many independent Markov chains.
       max_weight: clip weights (over their mean, where not normalized) to this: BIASED, less
         variance.
@@ -117,26 +119,28 @@ def expect_given(
     _check(lead, log_weights, normalized, baseline, num_chains, max_weight)
 
     def one(x: Any, absent: Array) -> tuple[Array, Array]:
-        value, (lp, parameters) = f(x), log_prob(x)
+        value = f(x)
+        parts = value if isinstance(value, tuple) and value else (value,)
+        costs = [checks.scalar_cost("f", part) for part in parts]
+        lp, parameters = log_prob(x)
         lp = checks.scalar_log_prob(_WHERE, lp)
-        costs = [
-            checks.scalar_cost("f", c) for c in (value if isinstance(value, tuple) else (value,))
-        ]
-        # weight 0 is p_θ(x) = 0, where ∇p = p ∇log p is 0; a draw that counts and that p_θ cannot
-        # make is a mistake
+        # Weight 0 means p_θ(x) = 0, where ∇p = p ∇log p is 0. A draw of positive weight that p_θ cannot make is a mistake.
         return sum(costs[1:], costs[0]), nan_unless_finite(jnp.where(absent, 0.0, lp), parameters)
 
     shape = jax.tree.leaves(blocks)[0].shape[:2]
     given = None if log_weights is None else stop(jnp.asarray(log_weights)).reshape(shape)
     absent = jnp.zeros(shape, bool) if given is None else given == -jnp.inf
     of_block = lambda draws, absent: over_elements(one, draws, absent)
-    costs, log_probs = over_elements(of_block, blocks, absent)
+    results: list[Any] = []
+    with host_errors_surface(results):
+        costs, log_probs = over_elements(of_block, blocks, absent)
+        results.append(costs)
     log_w = jnp.zeros_like(costs) if given is None else given
     if normalized:
         weights, clipped = _clip(jnp.exp(log_w), max_weight)
-        # of the logs, which do not overflow where the weights do
-        most = jnp.inf if max_weight is None else max_weight
-        shares = jax.nn.softmax(jnp.minimum(log_w, jnp.log(most)), axis=None)
+        # for the effective sample size: from the log-weights, which do not overflow where the weights do
+        clipped_log_w = log_w if max_weight is None else jnp.minimum(log_w, jnp.log(max_weight))
+        shares = jax.nn.softmax(clipped_log_w, axis=None)
         value = _scored(weights, costs, log_probs, baseline)
     else:
         relative, clipped = _clip(jax.nn.softmax(log_w, axis=None) * log_w.size, max_weight)
@@ -149,7 +153,7 @@ def expect_given(
 
 
 def _log_prob_of(dist: Any) -> Callable[[Any], tuple[Any, Any]]:
-    """A function of a draw that gives its log-prob and the parameters on which this depends."""
+    """A function of a draw that gives its log-prob, and the parameters on which the log-prob depends."""
     if isinstance(dist, Distribution):
         held = dist.fixed_support()
         return lambda x: (held.log_prob(x), dist)
@@ -174,7 +178,10 @@ def _as_draws(leaf: Any) -> Array:
 
 
 def _blocked(samples: Any, num_chains: int | None) -> tuple[Any, tuple[int, ...]]:
-    """The draws with axes (blocks, draws within a block), and their own leading axes."""
+    """The draws with axes (blocks, draws within a block), and the leading axes that they came with.
+
+    A block is a chain; where there are no chains, a single draw.
+    """
     axes = 1 if num_chains is None else 2
     shapes = {leaf.shape[:axes] for leaf in jax.tree.leaves(samples)}
     if len(shapes) != 1 or len(lead := shapes.pop()) != axes:
@@ -205,21 +212,17 @@ def _check(
         raise TypeError(
             f"{_WHERE}(baseline=…) needs a baseline that is one number per sample; got {baseline!r}."
         )
-    least, what = (
-        (baseline.least_samples, "draws" if num_chains is None else "chains")
-        if normalized
-        else (2, "draws")
-    )
-    have = lead[0] if normalized else _size(lead)
+    if normalized:
+        have, least = lead[0], baseline.least_samples
+        what = "draws" if num_chains is None else "chains"
+        need = type(baseline).__name__
+        advice = "Pass more, or baseline=lt.NoBaseline()."
+    else:
+        have, least, what = math.prod(lead), 2, "draws"
+        need = "the form that is not normalized"
+        advice = "Pass more."
     if have < least:
-        raise ValueError(
-            f"{_WHERE}: {type(baseline).__name__} needs at least {least} {what}; got {have}. Pass more, or "
-            "baseline=lt.NoBaseline()."
-        )
-
-
-def _size(lead: tuple[int, ...]) -> int:
-    return lead[0] if len(lead) == 1 else lead[0] * lead[1]
+        raise ValueError(f"{_WHERE}: {need} needs at least {least} {what}; got {have}. {advice}")
 
 
 def _clip(weights: Array, max_weight: float | None) -> tuple[Array, Array]:
@@ -243,11 +246,11 @@ def _scored(weights: Array, costs: Array, log_probs: Array, baseline: ScalarBase
 
 def _centered(weights: Array, costs: Array, log_probs: Array) -> Array:
     """The covariance form, for weights that sum to 1 and log densities up to a constant."""
-    value, held = jnp.sum(weights * costs), stop(costs)
-    centered = weights * (held - jnp.sum(weights * held)) / (1 - jnp.sum(weights**2))
-    return value + first_order("lt.expect_given(normalized=False)", centered, log_probs).astype(
-        value.dtype
-    )
+    value = jnp.sum(weights * costs)
+    # the costs not held constant: a parameter of f has a mixed derivative with those of p_θ
+    centered = weights * (costs - value) / (1 - jnp.sum(weights**2))
+    score = first_order("lt.expect_given(normalized=False)", centered, log_probs)
+    return value + score.astype(value.dtype)
 
 
 def _aux(
@@ -261,9 +264,9 @@ def _aux(
     size = weights.size
     mean = jnp.sum(weights * costs) / size
     terms = weights * costs if normalized else weights * (costs - mean)
-    if len(lead) == 1:
+    if terms.shape[1] == 1:  # independent draws, or chains of a single draw
         tau = jnp.ones(())
-        spread = jnp.sum((terms - jnp.mean(terms)) ** 2) / max(size - 1, 1)
+        spread = jnp.sum((terms - jnp.mean(terms)) ** 2) / (size - 1)  # nan for a single draw
     else:
         tau, spread = _autocorrelation(terms)
     error = jnp.sqrt(spread * tau / size)

@@ -1,13 +1,8 @@
 """Base noise as rows of one counter-based draw, so that chunks, shards and prefixes see the same bits.
 
 Row i of a `Uniform` or `StandardNormal` of some shape is row i of `jax.random.uniform(key, (n, *shape))` or
-`jax.random.normal`, for any n, bit for bit, without drawing the rest; `jax.random` itself has no offset. Threefry-2x32
-is written out in jnp, because on the CPU JAX's own implementation is a rolled loop over full-size buffers.
-(`jax.extend.random.threefry2x32_p` cannot be used: its result loses the mark that it varies over a mesh axis.) Other key
-types, and samplers that reject, have no counters: they take one key per sample, `fold_in(key, position)`.
-
-References:
-  Salmon, Moraes, Dror & Shaw (2011), "Parallel Random Numbers: As Easy as 1, 2, 3".
+`jax.random.normal`, for any n, bit for bit, without drawing the rest; `jax.random` itself has no offset. Other key types,
+and samplers that reject, have no counters: they take one key per sample, `fold_in(key, position)`.
 """
 
 import abc
@@ -16,7 +11,7 @@ import contextvars
 import functools
 import math
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +19,11 @@ import numpy as np
 from jax import lax
 
 from logtrick._core.compat import partitionable
+from logtrick._core.kernel import wide
 from logtrick._core.keys import fold_in, is_threefry
 from logtrick._core.materialize import materialized
 from logtrick._core.module import Module, static
+from logtrick._core.samples import nesting
 from logtrick._core.threefry import uniform
 
 Array = jax.Array
@@ -64,7 +61,7 @@ class Noise(Module, abstract=True):
         """The mirror image of the noise `value`: as far out on the other side, with the same law bit for bit.
 
         Raises:
-          ValueError: this noise has none.
+          ValueError: this noise has no mirror image.
         """
         raise ValueError(f"{type(self).__name__} has no mirror image. Use lt.IID().")
 
@@ -74,7 +71,10 @@ class Uniform(Noise):
 
     Args:
       shape: of one row.
-      dtype: of the numbers; 16-bit numbers are drawn in float32 and rounded.
+      dtype: of the numbers; 16-bit numbers are drawn in float32 and rounded down, so that none is 1, and u < p has the
+        probability p for every p of the dtype.
+    Raises:
+      ValueError: when drawn, float64 outside of 64-bit mode, or no float type.
     Example:
       >>> import jax, logtrick as lt
       >>> key = jax.random.key(0)
@@ -88,17 +88,12 @@ class Uniform(Noise):
     counted: ClassVar[bool] = True
 
     def rows(self, key: Array, start: Any, count: int, total: int) -> Array:
-        if not _counted(key):
-            return _keyed(
-                lambda k: jax.random.uniform(k, self.shape, _wide(self.dtype)),
-                key,
-                start,
-                count,
-                self.dtype,
-            )
-        return uniform(key, start, count, total, self.shape, _wide(self.dtype), 0.0, 1.0).astype(
-            self.dtype
-        )
+        dtype = _drawn_in("Uniform", self.dtype)
+        if _counted(key):
+            drawn = uniform(key, start, count, total, self.shape, dtype, 0.0, 1.0)
+        else:
+            drawn = _keyed(lambda k: jax.random.uniform(k, self.shape, dtype), key, start, count)
+        return rounded_down(drawn, self.dtype)
 
     def one(self, key: Array) -> Array:
         return self.rows(key, 0, 1, 1)[0]
@@ -107,9 +102,12 @@ class Uniform(Noise):
         return jnp.full(self.shape, 0.5, self.dtype)
 
     def reflect(self, value: Array) -> Array:
-        return (1 - 2 * np.finfo(self.dtype).epsneg).astype(
-            self.dtype
-        ) - value  # draws are multiples of 2 epsneg
+        if np.dtype(self.dtype).itemsize < 4:
+            raise ValueError(
+                f"Uniform(dtype={np.dtype(self.dtype)}) has no mirror image of the same law. Draw in float32, or use lt.IID()."
+            )
+        largest = 1 - np.finfo(self.dtype).eps  # the draws are the multiples of eps below 1
+        return largest.astype(self.dtype) - value
 
 
 class StandardNormal(Noise):
@@ -118,6 +116,8 @@ class StandardNormal(Noise):
     Args:
       shape: of one row.
       dtype: of the numbers; 16-bit numbers are drawn in float32 and rounded.
+    Raises:
+      ValueError: when drawn, float64 outside of 64-bit mode, or no float type.
     Example:
       >>> import jax, logtrick as lt
       >>> key = jax.random.key(0)
@@ -131,11 +131,10 @@ class StandardNormal(Noise):
     counted: ClassVar[bool] = True
 
     def rows(self, key: Array, start: Any, count: int, total: int) -> Array:
-        dtype = _wide(self.dtype)
+        dtype = _drawn_in("StandardNormal", self.dtype)
         if not _counted(key):
-            return _keyed(
-                lambda k: jax.random.normal(k, self.shape, dtype), key, start, count, self.dtype
-            )
+            drawn = _keyed(lambda k: jax.random.normal(k, self.shape, dtype), key, start, count)
+            return drawn.astype(self.dtype)
         low = np.nextafter(np.array(-1, dtype), np.array(0, dtype))
         u = uniform(key, start, count, total, self.shape, dtype, low, 1.0)
         return (lax.erf_inv(u) * np.array(math.sqrt(2), dtype)).astype(self.dtype)
@@ -191,19 +190,30 @@ class NoNoise(Noise):
         return None
 
 
-_INJECTED: contextvars.ContextVar[Any] = contextvars.ContextVar(
+class _Injected(NamedTuple):
+    """The injected noise, and how deep the expectation is nested that it is meant for."""
+
+    noise: Any
+    nesting: int
+
+
+_INJECTED: contextvars.ContextVar[_Injected | None] = contextvars.ContextVar(
     "logtrick_injected_noise", default=None
 )
 
 
 @contextlib.contextmanager
 def injected(noise: Any) -> Iterator[None]:
-    """Inside the context, `rows` returns rows of `noise` (a leading axis of rows) and draws nothing: for exact enumeration.
+    """Inside the context, an expectation gets rows of `noise` and draws nothing: for exact enumeration.
+
+    It is meant for expectations of one random site; what draws inside of f would get the same numbers, and raises.
 
     Args:
-      noise: values of the noise, a pytree with a leading axis of rows.
+      noise: values of the noise, a pytree with a leading axis of rows; None injects nothing.
     Returns:
       A context manager.
+    Raises:
+      ValueError: a program of several random sites, or an expectation inside of f that draws, in the context.
     Example:
       >>> import jax, jax.numpy as jnp, logtrick as lt
       >>> bit = lt.Bernoulli(0.0)                          # 1 where the uniform is below 1/2
@@ -211,7 +221,7 @@ def injected(noise: Any) -> Iterator[None]:
       ...     lt.expect(jax.random.key(0), lambda x: x, bit, num_samples=4).item()
       0.75
     """
-    token = _INJECTED.set(noise)
+    token = _INJECTED.set(None if noise is None else _Injected(noise, nesting()))
     try:
         yield
     finally:
@@ -219,7 +229,7 @@ def injected(noise: Any) -> Iterator[None]:
 
 
 def is_injected() -> bool:
-    """Whether `rows` returns injected noise here.
+    """Whether expectations get injected noise here.
 
     Returns:
       True inside of `injected`.
@@ -250,7 +260,7 @@ def is_noise(x: Any) -> bool:
 def rows(
     spec: Any, key: Array, start: Any, count: int, total: int, seed: Array | None = None
 ) -> Any:
-    """Rows of every noise in the tree `spec`; several leaves get `fold_in(key, position)`, a single one the key.
+    """Rows of every noise in the tree `spec`; each of several leaves gets `fold_in(key, position)`, a single one the key.
 
     Args:
       spec: a `Noise`, or a pytree of these.
@@ -258,8 +268,8 @@ def rows(
       start: the number of the first row, an int or a traced integer.
       count: how many rows.
       total: how many rows the whole draw has.
-      seed: any unsigned integer, shape (), that XLA cannot know and that is cheap to compute: it guards the draw, so that it
-        is computed once. None takes a word of `key`.
+      seed: any unsigned integer, shape (), that XLA cannot know and that is cheap to compute: by it XLA is kept from
+        recomputing the draw in each of its consumers. None takes a word of `key`.
     Returns:
       The numbers, a pytree like `spec` whose leaves have shape (count, *shape).
     Example:
@@ -270,26 +280,46 @@ def rows(
       >>> part["b"].shape, (part["a"] == whole["a"][4:]).tolist()
       ((2, 2), [True, True])
     """
-    given = _INJECTED.get()
-    if given is not None:
-        # the engine may ask for rows past the end; it drops them
-        index = jnp.asarray(start, jnp.int32) + jnp.arange(count)
-        return jax.tree.map(lambda a: a.at[index].get(mode="clip"), given)
     leaves, tree = jax.tree.flatten(spec, is_leaf=is_noise)
-    keys = [key] if len(leaves) == 1 else [fold_in(key, i) for i in range(len(leaves))]
-    counted = [i for i, leaf in enumerate(leaves) if leaf.counted and _counted(key)]
-    drawn: list[Any] = [None] * len(leaves)
-    for i in set(range(len(leaves))) - set(counted):
-        drawn[i] = leaves[i].rows(keys[i], start, count, total)
-    if counted:
-        known, traced = (start, None) if isinstance(start, int) else (None, start)
-        pairs = [leaves[i] for i in counted], [keys[i] for i in counted]
+    given = _INJECTED.get()
+    if given is not None and not all(isinstance(leaf, NoNoise) for leaf in leaves):
+        return _injected_rows(given, tree, start, count)
+    keys = _key_of_each(key, len(leaves))
+    counted = [leaf.counted and _counted(key) for leaf in leaves]
+    together: Iterator[Any] = iter(())
+    if any(counted):
         seed = jax.random.key_data(keys[0])[0] if seed is None else seed
-        for i, rows_of_leaf in zip(
-            counted, _counted_rows(*pairs, seed, traced, known, count, total)
-        ):
-            drawn[i] = rows_of_leaf
+        chosen = [leaf for leaf, yes in zip(leaves, counted) if yes]
+        chosen_keys = [k for k, yes in zip(keys, counted) if yes]
+        known, traced = (start, None) if isinstance(start, int) else (None, start)
+        together = iter(_counted_rows(chosen, chosen_keys, seed, traced, known, count, total))
+    drawn = [
+        next(together) if yes else leaf.rows(k, start, count, total)
+        for leaf, k, yes in zip(leaves, keys, counted)
+    ]
     return tree.unflatten(drawn)
+
+
+def _injected_rows(given: _Injected, tree: Any, start: Any, count: int) -> Any:
+    """Rows of the injected noise, whose structure must be `tree`."""
+    if jax.tree.structure(given.noise) != tree:
+        raise ValueError(
+            f"lt.noise.injected(noise=…) needs the structure of the site's noise, {tree}; got "
+            f"{jax.tree.structure(given.noise)}."
+        )
+    if nesting() != given.nesting:
+        raise ValueError(
+            "lt.noise.injected(…) gives the noise of one expectation; another one, inside of its f, would get the same numbers. "
+            "Compute the inner one without draws, by lt.Enumerate() or lt.testing.exact_expectation."
+        )
+    # The engine may ask for rows past the end; it drops them.
+    index = jnp.asarray(start, jnp.int32) + jnp.arange(count)
+    return jax.tree.map(lambda a: a.at[index].get(mode="clip"), given.noise)
+
+
+def _key_of_each(key: Array, count: int) -> list[Array]:
+    """A key for each of the leaves of a tree of noises."""
+    return [key] if count == 1 else [fold_in(key, i) for i in range(count)]
 
 
 @functools.partial(jax.jit, static_argnums=(4, 5, 6), inline=True)
@@ -302,7 +332,10 @@ def _counted_rows(
     count: int,
     total: int,
 ) -> list[Any]:
-    """Rows of counter-based noises, computed once. Jitted: called eagerly, it is compiled for the first call only."""
+    """Rows of counter-based noises, computed once; the first row is `known`, or `traced` where that is None.
+
+    Jitted, so that eager calls compile it once.
+    """
     start = traced if known is None else known
     draw = lambda: [leaf.rows(key, start, count, total) for leaf, key in zip(leaves, keys)]
     return materialized(draw, seed, jnp.asarray(start, jnp.uint32))
@@ -323,7 +356,7 @@ def one(spec: Any, key: Array) -> Any:
       True
     """
     leaves, tree = jax.tree.flatten(spec, is_leaf=is_noise)
-    keys = [key] if len(leaves) == 1 else [fold_in(key, i) for i in range(len(leaves))]
+    keys = _key_of_each(key, len(leaves))
     return tree.unflatten([leaf.one(k) for leaf, k in zip(leaves, keys)])
 
 
@@ -346,7 +379,7 @@ def interior(uniform: Array) -> Array:
     """`uniform` of [0, 1) moved to the middle of its cell: in (0, 1), so that logs are finite, and symmetric under 1 − u.
 
     Args:
-      uniform: numbers of [0, 1).
+      uniform: draws of `Uniform`; half precisions are kept below 1, and not symmetric.
     Returns:
       The moved numbers, of the same shape and dtype.
     Example:
@@ -354,18 +387,38 @@ def interior(uniform: Array) -> Array:
       >>> bool(jnp.isfinite(jnp.log(lt.noise.interior(jnp.array(0.0)))))
       True
     """
-    return uniform + np.array(np.finfo(uniform.dtype).eps / 2, uniform.dtype)
+    info = jnp.finfo(uniform.dtype)
+    moved = uniform + np.array(info.eps / 2, uniform.dtype)
+    if uniform.dtype.itemsize >= 4:
+        return moved
+    return jnp.minimum(moved, 1 - np.array(info.epsneg, uniform.dtype))  # no cells of one size
 
 
-def _wide(dtype: Any) -> np.dtype:
-    """Half precisions draw in float32 and are rounded."""
-    return np.dtype(dtype) if np.dtype(dtype).itemsize >= 4 else np.dtype("float32")
+def _drawn_in(kind: str, dtype: Any) -> np.dtype:
+    """The float type in which numbers of `dtype` are drawn."""
+    given = np.dtype(dtype)
+    if not jnp.issubdtype(given, jnp.floating) or jax.dtypes.canonicalize_dtype(given) != given:
+        raise ValueError(
+            f"{kind}(dtype=…) needs a float type that JAX has in its present mode; got {given}. Pass float32, or set "
+            "jax_enable_x64 for float64."
+        )
+    return wide(given)
+
+
+def rounded_down(u: Array, dtype: Any) -> Array:
+    """Float32 numbers of [0, 1) in a half precision, the digits that it lacks cut off: to the nearest, some would be 1."""
+    if u.dtype == dtype:
+        return u
+    lacking = jnp.finfo(u.dtype).nmant - jnp.finfo(dtype).nmant
+    bits = lax.bitcast_convert_type(u, jnp.uint32) >> np.uint32(lacking) << np.uint32(lacking)
+    return lax.bitcast_convert_type(bits, u.dtype).astype(dtype)
 
 
 def _counted(key: Array) -> bool:
+    """Whether the numbers of a draw with `key` are a function of a counter."""
     return is_threefry(key) and partitionable()
 
 
-def _keyed(draw: Any, key: Array, start: Any, count: int, dtype: Any) -> Array:
-    # a loop: under vmap the bits of other generators depend on the batch
-    return lax.map(draw, KeyPerRun().rows(key, start, count, count)).astype(dtype)
+def _keyed(draw: Any, key: Array, start: Any, count: int) -> Array:
+    """Rows by one key each, in a loop: under vmap the bits of other generators depend on the batch."""
+    return lax.map(draw, KeyPerRun().rows(key, start, count, count))

@@ -4,12 +4,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from logtrick._core.module import static
 from logtrick.noise._noise import KeyPerRun, Noise, NoNoise, StandardNormal, Uniform
 
-# Noise whose rows are independent, so that a row may serve a step of a sample.
+# Kinds of noise whose rows are independent, so that a row may serve as the noise of one step.
 INDEPENDENT = (Uniform, StandardNormal, KeyPerRun, NoNoise)
 
 
@@ -41,11 +40,9 @@ class Steps(Noise):
             raise ValueError(
                 f"{total} samples of {self.length} steps exceed 2**32 rows of noise. Use fewer samples per call."
             )
-        first = (
-            start * self.length
-            if isinstance(start, int)
-            else jnp.asarray(start, jnp.uint32) * np.uint32(self.length)
-        )
+        if not isinstance(start, int):
+            start = jnp.asarray(start, jnp.uint32)
+        first = start * self.length
         drawn = self.noise.rows(key, first, count * self.length, total * self.length)
         return jax.tree.map(lambda a: a.reshape(count, self.length, *a.shape[1:]), drawn)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from logtrick import noise as _noise
-from logtrick._core.kernel import detached
+from logtrick._core.kernel import detached, wide
 from logtrick._core.module import Module
 from logtrick.distributions import Distribution
 
@@ -17,7 +17,7 @@ _TRANSFORMED = (_noise.Uniform, _noise.StandardNormal)
 
 
 class Plan(Module, abstract=True):
-    """How the samples' draws of one site depend on each other; each sample's own draw keeps its law, so means are unbiased.
+    """How the draws of one site depend on each other from sample to sample. Each draw keeps its law, so means are unbiased.
 
     Attributes:
       block: how many consecutive samples depend on each other; None for all of them.
@@ -67,7 +67,7 @@ class Planned(_noise.Noise):
 
     spec: Any
     plan: Any
-    counted: ClassVar[bool] = True  # no plan takes other noise
+    counted: ClassVar[bool] = True  # plans take no other noise
 
     @property
     def block(self) -> int | None:  # type: ignore[override]  # the plan's
@@ -157,10 +157,7 @@ def _base(dist: Distribution) -> Any:
     """The noise that a plan arranges: the distribution's own, or uniforms for its inverse CDF."""
     if dist.has_numeric_noise or dist.quantiles.inverse is None:
         return dist.noise_spec
-    dtype = jnp.result_type(*jax.tree.leaves(dist))
-    return _noise.Uniform(
-        dist.event_shape, np.dtype(dtype) if np.dtype(dtype).itemsize >= 4 else np.dtype("float32")
-    )
+    return _noise.Uniform(dist.event_shape, wide(jnp.result_type(*jax.tree.leaves(dist))))
 
 
 def inside(u: Array) -> Array:

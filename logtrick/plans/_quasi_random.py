@@ -11,6 +11,8 @@ from jax import lax
 from jax.scipy.special import ndtri
 
 from logtrick import noise as _noise
+from logtrick._core.kernel import wide
+from logtrick.noise._noise import rounded_down
 from logtrick.plans._plans import Plan, inside
 from logtrick.plans._sobol_numbers import BITS, DIMENSIONS, direction_numbers
 
@@ -24,7 +26,7 @@ class _Points(Plan, abstract=True):
         """Rows start … start + count of the noise `spec` of `total` samples."""
         leaves, tree = jax.tree.flatten(spec, is_leaf=_noise.is_noise)
         sizes = [math.prod(leaf.shape) for leaf in leaves]
-        dtype = jnp.result_type(*(leaf.dtype for leaf in leaves))
+        dtype = wide(jnp.result_type(*(leaf.dtype for leaf in leaves)))
         u = self.uniforms(key, start, count, total, sum(sizes), dtype)
         parts = jnp.split(u, np.cumsum(sizes)[:-1], axis=1)
         return tree.unflatten([_as_noise(leaf, part) for leaf, part in zip(leaves, parts)])
@@ -65,7 +67,7 @@ class Sobol(_Points):
     def uniforms(
         self, key: Array, start: Any, count: int, total: int, dimensions: int, dtype: Any
     ) -> Array:
-        parts = []
+        parts = [jnp.zeros((count, 0), dtype)]  # all of them where a draw has no numbers
         for group, first in enumerate(range(0, dimensions, DIMENSIONS)):
             size = min(DIMENSIONS, dimensions - first)
             parts.append(_sobol(jax.random.fold_in(key, group), start, count, total, size, dtype))
@@ -75,10 +77,10 @@ class Sobol(_Points):
 class Stratified(_Points):
     """Stratified (Latin hypercube) sampling: each coordinate falls once into each of n strata of equal probability.
 
-    Coordinate d of sample i is the inverse CDF of (π_d(i) + u) / n with random permutations π_d: what f owes to single
-    coordinates is integrated at the rate n⁻³, the rest at n⁻¹. Among the noise of a mixture is the component's, so
-    components come in proportion. All samples depend on each other: no leave-one-out, and the standard error is nan.
-    Memory: n × dimensions, in every chunk, where there are chunks.
+    Coordinate d of sample i is the inverse CDF of (π_d(i) + u) / n with random permutations π_d. The part of f that is a sum
+    of smooth functions of single coordinates adds n⁻³ to the variance, the rest n⁻¹. The choice of a mixture's component is
+    one of the coordinates, so components come in proportion. All samples depend on each other: no leave-one-out, and the
+    standard error is nan. Memory: n × dimensions, for every chunk.
 
     Raises:
       ValueError: with a baseline that leaves out samples; the distribution has no inverse CDF.
@@ -103,22 +105,23 @@ class Stratified(_Points):
         numbers = lax.broadcasted_iota(jnp.uint32, (total, dimensions), 0)
         order = jax.random.permutation(order_key, numbers, axis=0, independent=True)
         stratum = order[_runs(start, count, total)]
-        within = _noise.Uniform((dimensions,), np.dtype(dtype)).rows(
-            within_key, start, count, total
-        )
+        unit = _noise.Uniform((dimensions,), np.dtype(dtype))
+        within = unit.rows(within_key, start, count, total)
         return inside((stratum.astype(dtype) + within) / total)
 
 
 def _as_noise(leaf: Any, u: Array) -> Array:
+    """The noise that has the quantiles `u` in its own law."""
     u = u.reshape(u.shape[0], *leaf.shape)
-    return (ndtri(u) if isinstance(leaf, _noise.StandardNormal) else u).astype(leaf.dtype)
+    if isinstance(leaf, _noise.StandardNormal):
+        return ndtri(u).astype(leaf.dtype)
+    return rounded_down(u, leaf.dtype)
 
 
 def _runs(start: Any, count: int, total: int) -> Array:
-    """The numbers of the samples; those past the end, which a caller drops, stay inside."""
-    return jnp.minimum(
-        jnp.asarray(start, jnp.uint32) + jnp.arange(count, dtype=jnp.uint32), np.uint32(total - 1)
-    )
+    """The numbers of the samples; in the place of those past the end, which the caller drops, the last."""
+    numbers = jnp.asarray(start, jnp.uint32) + jnp.arange(count, dtype=jnp.uint32)
+    return jnp.minimum(numbers, np.uint32(total - 1))
 
 
 def _sobol(key: Array, start: Any, count: int, total: int, dimensions: int, dtype: Any) -> Array:
@@ -127,9 +130,8 @@ def _sobol(key: Array, start: Any, count: int, total: int, dimensions: int, dtyp
     order = jax.random.permutation(keys[0], jnp.arange(total, dtype=jnp.uint32))
     index = order[_runs(start, count, total)]
     numbers = _scrambled(keys[1], jnp.asarray(direction_numbers(dimensions)))
-    word = jnp.broadcast_to(
-        jax.random.bits(keys[2], (dimensions,), jnp.uint32), (count, dimensions)
-    )
+    shift = jax.random.bits(keys[2], (dimensions,), jnp.uint32)
+    word = jnp.broadcast_to(shift, (count, dimensions))
     for bit in range(max(1, (total - 1).bit_length())):
         chosen = ((index >> np.uint32(bit)) & np.uint32(1)).astype(bool)
         word = word ^ jnp.where(chosen[:, None], numbers[None, :, bit], jnp.uint32(0))
@@ -141,17 +143,11 @@ def _sobol(key: Array, start: Any, count: int, total: int, dimensions: int, dtyp
 
 def _scrambled(key: Array, numbers: Array) -> Array:
     """Each dimension's numbers times a random lower-triangular matrix of bits with ones on its diagonal."""
-    bit = np.arange(BITS, dtype=np.uint64)
-    diagonal = (np.uint64(1) << (np.uint64(BITS - 1) - bit)).astype(np.uint32)
-    above = (
-        (np.uint64(2**BITS) - (np.uint64(1) << (np.uint64(BITS) - bit))) & np.uint64(2**BITS - 1)
-    ).astype(np.uint32)
-    rows = (jax.random.bits(key, (numbers.shape[0], BITS), jnp.uint32) & above[None]) | diagonal[
-        None
-    ]
+    # Row i of the matrix is a word whose bits from the top are its columns: random left of the diagonal, 1 on it, then 0.
+    # Bit i from the top of the product is the parity of row i and the number.
+    diagonal = np.array([1 << (BITS - 1 - i) for i in range(BITS)], np.uint32)
+    left = np.array([2**BITS - (1 << (BITS - i)) for i in range(BITS)], np.uint32)
+    random = jax.random.bits(key, (numbers.shape[0], BITS), jnp.uint32)
+    rows = (random & left[None]) | diagonal[None]
     parity = lax.population_count(rows[:, :, None] & numbers[:, None, :]) & np.uint32(1)
-    return jnp.sum(
-        parity << (np.uint32(BITS - 1) - np.arange(BITS, dtype=np.uint32))[None, :, None],
-        1,
-        dtype=jnp.uint32,
-    )
+    return jnp.sum(parity * diagonal[None, :, None], 1, dtype=jnp.uint32)

@@ -52,10 +52,10 @@ from logtrick.programs._statements import (
     check_distribution as check_distribution,
     check_estimator as check_estimator,
     cost as cost,
-    estimators_replaced as estimators_replaced,
     fresh_key as fresh_key,
     sample as sample,
     whole_cost as whole_cost,
+    with_estimators as with_estimators,
 )
 from logtrick.programs._structure import structure_of as structure_of
 from logtrick.programs._waiting import wide as wide

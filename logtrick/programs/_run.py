@@ -31,7 +31,8 @@ class Block:
     """What a block of samples gives, a leading axis of samples on everything.
 
     Attributes:
-      totals: the costs, summed, with the derivatives of the estimate.
+      totals: the costs, summed, with the derivatives of the estimate. (From `run_all` without `collect`, in chunks, one
+        entry for each chunk.)
       losses: the adaptive losses, summed; None where nothing learns.
       records: what the statements leave, by their positions; None where it is not wanted.
     """
@@ -71,6 +72,10 @@ def run_block(
 def draw_noises(structure: Structure, key: Array, start: Any, count: int, total: int) -> list[Any]:
     """Rows start … start + count of every site's noise; alike sites in one draw, since each threefry compiles slowly."""
     specs = [site.noise for site in structure.sites]
+    if _noise.is_injected() and sum(site.random for site in structure.sites) > 1:
+        raise ValueError(
+            "lt.noise.injected(…) gives the noise of one random site; got a program of several, which would get the same numbers."
+        )
     if _noise.is_injected() or holds_user_code(specs):
         return _draw_all(specs, key, start, None, count, total)
     if isinstance(start, int):
@@ -157,11 +162,21 @@ def run_all(
         result, evaluations = run_block(begin, structure, noises, size, collect, start)
         return result
 
+    def mean_of_block(start: Any, size: int) -> Block:
+        result = block(start, size)
+        if collect or place is not None or result.totals.dtype.itemsize < 4:
+            return result
+        # One number for each chunk instead of one for each sample: nobody asks for more, and the memory would grow with the
+        # samples. Weighted, so that the mean over chunks is the mean over samples, whatever the size of the last one.
+        # (Not over a mesh, where each chunk would be a sum over the devices, nor in 16 bits, where it would be rounded.)
+        weight = size * (len(whole) + 1) / count
+        return dataclasses.replace(result, totals=weight * jnp.mean(result.totals)[None])
+
     if chunk is None or chunk >= count:
         result = block(0, count)
     else:
         *whole, last = block_sizes(count, chunk)
-        result = scan_blocks(block, len(whole), chunk, last)
+        result = scan_blocks(mean_of_block, len(whole), chunk, last)
     meter.report(evaluations * count, result.totals)
     return result
 
@@ -175,7 +190,8 @@ def scan_blocks(block: Any, full: int, chunk: int, rest: int) -> Any:
         body = jax.checkpoint(lambda s: block(s, chunk), prevent_cse=False)
         starts = jnp.arange(full, dtype=jnp.uint32) * jnp.uint32(chunk)
         _, stacked = lax.scan(lambda carry, s: (carry, body(s)), None, starts)
-        parts.append(jax.tree.map(lambda a: a.reshape(full * chunk, *a.shape[2:]), stacked))
+        joined = lambda a: a.reshape(full * a.shape[1], *a.shape[2:])
+        parts.append(jax.tree.map(joined, stacked))
     if rest:
         parts.append(block(full * chunk, rest))
     return parts[0] if len(parts) == 1 else jax.tree.map(lambda *a: jnp.concatenate(a), *parts)

@@ -1,8 +1,7 @@
 """What a program yields: draws, costs, loops over time, plates of independent elements, keys."""
 
-import contextlib
 import contextvars
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import jax
@@ -11,6 +10,7 @@ import numpy as np
 from logtrick._core import checks
 from logtrick._core.calls import described, in_words
 from logtrick._core.compat import is_key
+from logtrick._core.samples import SampleAxis, under_name
 from logtrick._core.show import short
 from logtrick.baselines import Baseline
 from logtrick.distributions import Distribution
@@ -69,31 +69,33 @@ class Sample(Statement):
     def __init__(self, dist: Distribution, estimator: Estimator, name: str | None) -> None:
         replace = _REPLACE.get()
         self.dist = dist
-        self.estimator = estimator if replace is None else replace(dist)
+        self.estimator = estimator if replace is None else replace(dist, estimator)
         self.name = name
 
     def read(self, reader: Any) -> Any:
         return reader.sample(self)
 
 
-_REPLACE: contextvars.ContextVar[Callable[[Distribution], Estimator] | None] = (
-    contextvars.ContextVar("logtrick_replaced_estimators", default=None)
+Replace = Callable[[Distribution, Estimator], Estimator]
+_REPLACE: contextvars.ContextVar[Replace | None] = contextvars.ContextVar(
+    "logtrick_replaced_estimators", default=None
 )
 
 
-@contextlib.contextmanager
-def estimators_replaced(by: Callable[[Distribution], Estimator]) -> Iterator[None]:
-    """Every site that is traced inside has the estimator `by(dist)` in the place of its own.
+def with_estimators(by: Replace, run: Callable[[], jax.Array]) -> jax.Array:
+    """`run()`, in which every site has the estimator `by(dist, own)` in the place of its own.
 
-    JAX keeps the traces of inner `jit`s, by function and by the settings that tracing depends on. A setting that hardly
-    anybody uses, and that lowers no precision, is made inside, so that functions traced before are traced anew, and traces
-    with replaced estimators are not run later.
+    JAX keeps the traces of jitted functions, and one that `run` calls may have been traced before, with its own estimators.
+    So `run` is traced under a name that is new in each call, on which these caches depend: nothing is found there, and
+    nothing that is traced inside is found later.
+
+    Args:
+      by: gives the estimator of a site; what it raises comes out of `run`.
+      run: returns an array.
     """
-    used = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]  # made at run time
     token = _REPLACE.set(by)
     try:
-        with jax.default_matmul_precision("float32" if used == "high" else "high"):
-            yield
+        return under_name(SampleAxis(), run)
     finally:
         _REPLACE.reset(token)
 

@@ -175,7 +175,7 @@ class OpenSite(Open):
         estimator = self.estimator
         if estimator.max_order > 1 or estimator.mixed_orders:
             return []
-        return [(type(estimator).__name__, (self.points.dist, self.points.kept))]
+        return [(type(estimator).__name__, self.points.parameters)]
 
 
 jax.tree_util.register_dataclass(OpenKey, data_fields=[], meta_fields=[])

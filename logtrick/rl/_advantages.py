@@ -1,4 +1,4 @@
-"""What the rewards of one group are turned into before they multiply scores."""
+"""What the rewards of one group become before they multiply scores."""
 
 import abc
 from typing import Any, ClassVar
@@ -16,7 +16,7 @@ Array = jax.Array
 class Advantage(Module, abstract=True):
     """A map from the rewards of one group, shape (G,), to the numbers that multiply the scores.
 
-    A further one is a subclass with `__call__(rewards)`, outside of this package too.
+    Write your own as a subclass with `__call__(rewards)`.
 
     Example:
       >>> import logtrick as lt
@@ -37,7 +37,7 @@ def _differences(rewards: Array) -> Array:
 
 
 class LeaveOneOutAdvantage(Advantage):
-    """rᵢ − mean_{j≠i} r_j, which leaves the gradient unbiased.
+    """rᵢ − mean_{j≠i} r_j. The gradient is unbiased.
 
     References:
       Kool, van Hoof & Welling (2019), "Buy 4 REINFORCE Samples, Get a Baseline for Free!"
@@ -91,17 +91,20 @@ class StandardizedAdvantage(Advantage):
 
     def __call__(self, rewards: Array) -> Array:
         differences = _differences(rewards)
-        centered = differences - jnp.mean(differences)
-        spread = jnp.sqrt(jnp.mean(centered**2)) + self.epsilon
-        informative = jnp.any(differences != 0)
-        return jnp.where(informative, centered / jnp.where(informative, spread, 1.0), 0.0)
+        # In units of the largest difference, whose square can neither overflow nor vanish.
+        largest = jnp.max(jnp.abs(differences))
+        unit = jnp.where(largest == 0, 1.0, largest)
+        scaled = differences / unit
+        centered = scaled - jnp.mean(scaled)
+        spread = jnp.sqrt(jnp.mean(centered**2)) + self.epsilon / unit
+        return jnp.where(largest == 0, 0.0, centered / jnp.where(largest == 0, 1.0, spread))
 
 
 @in_words("lt.rl.fraction_without_signal")
 def fraction_without_signal(rewards: Any) -> Array:
     """The fraction of groups whose rewards are all equal: their gradient is 0, whatever was drawn.
 
-    Watch it in training: 1 means that nothing is learned, by problems that are all too hard or all too easy.
+    Watch it in training: at 1 nothing is learned, because all problems are too hard or too easy.
 
     Args:
       rewards: shape (groups, G).

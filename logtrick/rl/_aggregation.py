@@ -15,8 +15,8 @@ Array = jax.Array
 class Aggregation(Module, abstract=True):
     """The weights of the tokens of one group, from the mask (G, T) of tokens that count.
 
-    A further one is a subclass with `weights(mask)`, outside of this package too. `unbiased` says whether the weights
-    are free of the drawn lengths: only then is the sum a gradient, up to a constant factor.
+    Write your own as a subclass with `weights(mask)`. `unbiased` says whether the weights are independent of the drawn
+    lengths: only then is the sum an unbiased gradient, up to a constant factor.
 
     Example:
       >>> import logtrick as lt
@@ -66,10 +66,10 @@ class SequenceMean(Aggregation):
 
 
 class FixedDenominator(Aggregation):
-    """The sum over tokens divided by G · denominator, a constant: unbiased up to that factor.
+    """The sum over tokens divided by the constant G · denominator: unbiased up to the factor 1/denominator.
 
     Args:
-      denominator: any positive constant, for example the longest length allowed; 1 gives the gradient itself.
+      denominator: any positive constant, for example the largest length allowed; 1 gives the gradient itself.
     References:
       Liu et al. (2025), "Understanding R1-Zero-Like Training: A Critical Perspective" (Dr. GRPO).
     Example:

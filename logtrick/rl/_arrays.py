@@ -28,7 +28,7 @@ def number(where: str, name: str, value: Any) -> Array:
 
 
 def nan_unless_finite(log_probs: Array) -> Array:
-    """The log-probs, with nan and a derivative of nan where one is not finite: no policy drew that."""
+    """The log-probs, nan with a derivative of nan where one is not finite: the policy cannot have drawn that."""
     return log_probs * stop(jnp.where(jnp.isfinite(log_probs), 1.0, jnp.nan))
 
 
@@ -47,7 +47,13 @@ def steps(where: str, **named: Any) -> list[Array]:
 
 def group(where: str, log_probs: Any, rewards: Any, mask: Any) -> tuple[Array, Array, Array]:
     """Log-probs (G, T), rewards (G,) held constant and mask (G, T) of one group; padding has log-prob 0."""
-    rewards = stop(group_rewards(where, rewards))
+    rewards = stop(real(where, "rewards", rewards))
+    if rewards.ndim != 1:
+        raise ValueError(
+            f"{where}(rewards=…) needs one reward for each sequence of ONE group, shape (G,); got {rewards.shape}."
+            " Use jax.vmap over groups."
+        )
+    at_least_two(where, "rewards", rewards)
     log_probs, mask = draws(where, "log_probs", log_probs, mask)
     if len(log_probs) != len(rewards):
         raise ValueError(
@@ -55,18 +61,6 @@ def group(where: str, log_probs: Any, rewards: Any, mask: Any) -> tuple[Array, A
             " Pass arrays of one group."
         )
     return log_probs, rewards, mask
-
-
-def group_rewards(where: str, rewards: Any) -> Array:
-    """The rewards of one group: rank 1, at least two."""
-    rewards = real(where, "rewards", rewards)
-    if rewards.ndim != 1:
-        raise ValueError(
-            f"{where}(rewards=…) needs one reward for each sequence of ONE group, shape (G,); got {rewards.shape}."
-            " Use jax.vmap over groups."
-        )
-    at_least_two(where, "rewards", rewards)
-    return rewards
 
 
 def draws(where: str, name: str, log_probs: Any, mask: Any) -> tuple[Array, Array]:
@@ -84,7 +78,7 @@ def draws(where: str, name: str, log_probs: Any, mask: Any) -> tuple[Array, Arra
 
 
 def at_least_two(where: str, name: str, array: Array) -> None:
-    """Siblings are needed where each draw is compared with the others."""
+    """At least two draws, where each is compared with the others."""
     if len(array) < 2:
         raise ValueError(
             f"{where}({name}=…) needs at least two draws, so that each has others to be compared with; got {len(array)}."

@@ -39,7 +39,8 @@ def grpo(
     Returns:
       The loss, shape (). Use `jax.vmap` over groups, and take the mean.
     Raises:
-      ValueError: a group of one, rewards of another rank than 1, arrays that do not fit.
+      ValueError: a group of one, rewards of another rank than 1, arrays that do not fit, an advantage or an aggregation
+        that returns another shape than it should.
       TypeError: a class, or another object, where an advantage or an aggregation is needed.
       DerivativeOrderError: a second derivative.
     References:
@@ -55,8 +56,8 @@ def grpo(
     _check("advantage", advantage, Advantage, "lt.rl.LeaveOneOutAdvantage()")
     _check("aggregation", aggregation, Aggregation, "lt.rl.FixedDenominator(1.0)")
     tokens, rewards, counts = _arrays.group(where, log_probs, rewards, mask)
-    weights = aggregation.weights(counts).astype(tokens.dtype)
-    advantages = advantage(rewards).astype(tokens.dtype)
+    weights = _shaped(aggregation, aggregation.weights(counts), counts.shape, tokens.dtype)
+    advantages = _shaped(advantage, advantage(rewards), rewards.shape, tokens.dtype)
     tokens = _arrays.nan_unless_finite(tokens)
     return -jnp.mean(rewards) - first_order(where, advantages[:, None] * weights, tokens)
 
@@ -66,3 +67,12 @@ def _check(name: str, value: Any, kind: type, example: str) -> None:
         raise TypeError(
             f"lt.rl.grpo({name}=…) needs an lt.rl.{kind.__name__}; got {described(value)}. Pass {example}, say."
         )
+
+
+def _shaped(made_by: Any, value: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    """What an advantage or an aggregation returned. Of another shape it would be broadcast without a word."""
+    if jnp.shape(value) != shape:
+        raise ValueError(
+            f"lt.rl.grpo: {type(made_by).__name__} needs to return shape {shape}; got {jnp.shape(value)}."
+        )
+    return jnp.asarray(value, dtype)

@@ -17,8 +17,9 @@ Array = jax.Array
 def kl_k1(log_probs: Any, reference_log_probs: Any, *, mask: Any = None) -> Array:
     """KL(π ‖ π_ref) by the mean of k1 = log π − log π_ref, with the gradient of the KL.
 
-    Value and derivatives are unbiased. k1 itself, differentiated as a loss, has an expected gradient of exactly 0: the
-    term of the score is missing there, and is here, with the leave-one-out mean of the siblings' sums as baseline.
+    Value and derivatives are unbiased. k1 itself, differentiated as a loss, has an expected gradient of exactly 0, since it
+    lacks the term with the score. That term is included here, with the leave-one-out mean of the other draws' sums as
+    baseline.
 
     Args:
       log_probs: log π of n ≥ 2 draws from π, shape (n,), or of their tokens, shape (n, T).
@@ -46,12 +47,12 @@ def kl_k1(log_probs: Any, reference_log_probs: Any, *, mask: Any = None) -> Arra
 def kl_k2(log_probs: Any, reference_log_probs: Any, *, mask: Any = None) -> Array:
     """Half the mean of (log π − log π_ref)², whose derivative is that of KL(π ‖ π_ref).
 
-    k2 of the sequences' log-probs, differentiated as it stands: log(π/π_ref) ∇log π is an unbiased estimate of ∇KL. Its
-    value is BIASED for the KL (E[k2] = .3634 where the KL is .3396 in the test's example), and the derivative is that of
-    the KL, not that of E[k2]. First derivatives only. On tokens one by one k2 would miss the credit of later tokens.
+    This is k2 of the sequences' log-probs, differentiated as it stands: log(π/π_ref) ∇log π is an unbiased estimate of ∇KL.
+    Its value is BIASED for the KL (in one example E[k2] = .3634 where the KL is .3396), and the derivative is that of the KL,
+    not that of E[k2]. First derivatives only. A sum of k2 of single tokens would not credit a token with later tokens.
 
     Args:
-      log_probs: log π of n ≥ 2 draws from π, shape (n,), or of their tokens, shape (n, T), summed here.
+      log_probs: log π of n ≥ 2 draws from π, shape (n,), or of their tokens, shape (n, T), which are summed.
       reference_log_probs: log π_ref of the same, held constant.
       mask: True where a token counts, shaped like `log_probs`.
     Returns:
@@ -78,8 +79,8 @@ def kl_k3(log_probs: Any, reference_log_probs: Any, *, mask: Any = None) -> Arra
     """KL(π ‖ π_ref) by the mean of k3 = ρ − 1 − log ρ, ρ = π_ref/π of a token, with the gradient of the KL.
 
     Value and derivatives are unbiased, and the value is never negative. k3 itself, differentiated as a loss, has the
-    gradient of another divergence, KL(π_ref ‖ π): the term of the score is missing there, and is here. Each token is
-    credited with its own k3 and those of later tokens.
+    gradient of another divergence, KL(π_ref ‖ π), since it lacks the term with the score. That term is included here: each
+    token is credited with its own k3 and those of later tokens.
 
     Args:
       log_probs: log π of n ≥ 2 draws from π, shape (n,), or of their tokens, shape (n, T).
@@ -118,7 +119,7 @@ def _checked(where: str, log_probs: Any, reference: Any, mask: Any) -> tuple[Arr
 
 
 def _mean_over_draws(log_probs: Array, terms: Array, mask: Array) -> Array:
-    """The mean of the sequences' sums; b_t is the mean of the siblings' sums from t on, free of the own draw."""
+    """The mean of the sequences' sums; the baseline b_t of a draw is the mean of the other draws' sums from t on."""
     to_go = jnp.cumsum(terms[:, ::-1], axis=1)[:, ::-1]
     others = (jnp.sum(to_go, axis=0, keepdims=True) - to_go) / (len(to_go) - 1)
     return jnp.mean(jax.vmap(trajectory_sum)(log_probs, terms, jnp.where(mask, others, 0.0)))

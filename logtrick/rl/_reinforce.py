@@ -29,11 +29,11 @@ def reinforce(
     of the discounted return; implementations that leave it out are biased. Higher derivatives are unbiased too.
 
     Args:
-      log_probs: log π(a_t | s_t) of the actions taken, shape (T,); the derivative with respect to them is what counts.
+      log_probs: log π(a_t | s_t) of the actions taken, shape (T,), as a function of the policy's parameters.
       rewards: r_t, shape (T,); held constant.
       discount: γ, one number.
-      mask: True where a step counts, shape (T,). The others (padding, before or after the episode) are as if they were
-        not there, whatever their log-probs and rewards are, nan included.
+      mask: True where a step counts, shape (T,). The other steps (padding, before or after the episode) are ignored,
+        whatever their log-probs and rewards are, nan included.
       baselines: b_t in the units of the return from t on, shape (T,), held constant; None for 0.
     Returns:
       The loss, shape (). Use `jax.vmap` over episodes, and take the mean.
@@ -56,7 +56,7 @@ def reinforce(
     log_probs, rewards, *rest = _arrays.steps(where, log_probs=log_probs, rewards=rewards, **given)
     counts = _arrays.mask_like(where, log_probs, mask)
     discount = _arrays.number(where, "discount", discount).astype(log_probs.dtype)
-    time = jnp.cumsum(counts) - counts  # how many steps came before: left out ones take no time
+    time = jnp.cumsum(counts) - counts  # how many steps that count came before
     factors = discount**time
     costs = -factors * jnp.where(counts, stop(rewards), 0.0)
     offsets = -factors * jnp.where(counts, rest[0], 0.0) if rest else jnp.zeros_like(costs)

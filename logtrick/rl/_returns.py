@@ -15,7 +15,7 @@ Array = jax.Array
 def reward_to_go(rewards: Any, *, discount: Any = 1.0, mask: Any = None) -> Array:
     """The discounted sum of this and all later rewards, G_t = r_t + γ G_{t+1}.
 
-    Steps that the mask leaves out are as if they were not there: they have no reward, and no time passes in them.
+    Steps that the mask leaves out are ignored: they have no reward, and the discount does not count them.
 
     Args:
       rewards: r, shape (T,), of one episode; use `jax.vmap` for a batch.

@@ -14,9 +14,9 @@ class Support(Module, abstract=True):
     """The set that a distribution's draws live in.
 
     Attributes:
-      discrete: whether the draws are countable, whatever their dtype.
-      finite: whether they can be enumerated.
-      whole_space: whether it is all of Rⁿ, which no shift moves.
+      discrete: whether the set is countable, whatever the dtype of the draws.
+      finite: whether the set is finite, so that it can be enumerated.
+      whole_space: whether the set is all of Rⁿ, which no shift or scale moves.
 
     Example:
       >>> import logtrick as lt
@@ -180,7 +180,7 @@ class NonNegativeInteger(Support):
     discrete = True
 
     def contains(self, x: Any) -> jax.Array:
-        return jnp.all((x >= 0) & (x == jnp.floor(x)))
+        return jnp.all((x >= 0) & (x - jnp.floor(x) == 0))  # ∞ − ∞ is nan
 
 
 class IntegerBelow(Support):
@@ -243,11 +243,12 @@ class Permutation(Support):
 
     def contains(self, x: Any) -> jax.Array:
         in_order = jnp.sort(x)
-        return jnp.all((x >= 0) & (x < self.size)) & jnp.all(in_order[1:] > in_order[:-1])
+        items = jnp.all((x >= 0) & (x < self.size) & (x == jnp.floor(x)))
+        return items & jnp.all(in_order[1:] > in_order[:-1])
 
 
 class Countable(Support):
-    """Countably many values that nobody lists.
+    """Countably many values, which are not declared.
 
     Example:
       >>> import logtrick as lt
@@ -328,7 +329,9 @@ def grid(values: np.ndarray, shape: tuple[int, ...], dtype: Any, limit: int = 2*
         raise ValueError(
             f"enumerating {len(values)}**{size} = {count} points exceeds {limit}. Use ScoreFunction()."
         )
-    index = np.indices((len(values),) * size).reshape(size, -1).T if size else np.zeros((1, 0), int)
+    # The digits of 0, 1, 2, … to the base of the number of values. (`np.indices` takes at most 64 dimensions.)
+    places = len(values) ** np.arange(size - 1, -1, -1, dtype=np.int64)
+    index = np.arange(count)[:, None] // places[None] % len(values)
     return values[index].reshape(count, *shape).astype(dtype)
 
 
@@ -336,12 +339,12 @@ def union(where: str, each: list[Any]) -> Any:
     """The union of several lists of points, each a pytree of arrays with a leading axis.
 
     Args:
-      where: who asks, for the message.
+      where: the family that asks, for the message.
       each: the lists of points.
     Returns:
       The points of the union, each once, in the order of their first appearance.
     Raises:
-      ValueError: the points are traced, so that equal ones cannot be told.
+      ValueError: the points are traced, so that equal ones cannot be recognized.
     Example:
       >>> import jax.numpy as jnp, logtrick as lt
       >>> lt.supports.union("Mine", [jnp.array([0, 1, 2]), jnp.array([1, 2, 3])]).tolist()

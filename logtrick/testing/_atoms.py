@@ -17,6 +17,7 @@ from logtrick import noise as _noise, supports
 from logtrick._core import checks
 from logtrick._core.kernel import stop
 from logtrick.distributions import Distribution, value_of
+from logtrick.testing._nodes import digits
 
 Array = jax.Array
 _POINTS = 2**20
@@ -73,13 +74,10 @@ def _points(where: str, support: Any, leaves: list[Any]) -> list[np.ndarray] | N
 
 
 def _entries(where: str, size: int, shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
-    """Whole numbers below `size` in every entry of every leaf, in all combinations: the digits of 0, 1, 2, …."""
+    """Whole numbers below `size` in every entry of every leaf, in all combinations."""
     counts = [math.prod(shape) for shape in shapes]
-    total = sum(counts)
-    _check_count(where, size**total)
-    place = size ** np.arange(total - 1, -1, -1, dtype=np.int64)
-    digits = np.arange(size**total)[:, None] // place[None] % size
-    parts = np.split(digits, np.cumsum(counts)[:-1], axis=1)
+    _check_count(where, size ** sum(counts))
+    parts = np.split(digits(size, sum(counts)), np.cumsum(counts)[:-1], axis=1)
     return [part.reshape(-1, *shape) for part, shape in zip(parts, shapes)]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from logtrick._core import checks
 from logtrick._core.calls import described, in_words
-from logtrick._core.keys import as_key
+from logtrick._core.keys import as_key, fold_in
 from logtrick.distributions import Distribution, value_of
 from logtrick.testing._atoms import atoms
 
@@ -23,7 +23,7 @@ _MOST_POINTS = 2**12
 
 
 class DistributionReport(NamedTuple):
-    """What `check_distribution` looked at.
+    """What `check_distribution` examined.
 
     Attributes:
       checked: the properties that hold, in words.
@@ -111,12 +111,13 @@ def check_distribution(
         log_prob = lambda p: checks.scalar_log_prob(_WHERE, family(p).log_prob(draw))
         return draw, *jax.value_and_grad(log_prob)(params)
 
-    draws, log_p, score = jax.jit(jax.vmap(one))(jax.random.split(as_key(key), n))
+    draw_key, step_key = (fold_in(as_key(key), i) for i in range(2))
+    draws, log_p, score = jax.jit(jax.vmap(one))(jax.random.split(draw_key, n))
     x = value_of(draws)
     if not _finite(found, dist, x, np.asarray(log_p)):
         _end(found, dist)
     _score_is_zero(found, dist, score, false_alarm)
-    _support_stands_still(found, dist, family, params, draws, key)
+    _support_stands_still(found, dist, family, params, draws, step_key)
     _law(found, dist, x, false_alarm)
     return _end(found, dist)
 
@@ -151,7 +152,11 @@ def _finite(found: _Findings, dist: Distribution, x: Any, log_p: np.ndarray) -> 
             "says that nothing is",
         )
         return False
-    outside = ~np.asarray(jax.vmap(dist.support.contains)(x)) if len(leaves) == 1 else np.zeros(1)
+    if len(leaves) > 1:
+        found.note("draws and their log-probs are finite", None)
+        found.not_checked.append("draws are in the support: a draw has several parts")
+        return True
+    outside = ~np.asarray(jax.vmap(dist.support.contains)(x))
     fault = f"{np.sum(outside)} of {len(log_p)} draws are outside of {dist.support!r}"
     found.note(prop, fault if np.any(outside) else None)
     return True
@@ -200,8 +205,7 @@ def _support_stands_still(
         there = family(tree.unflatten(moved))
         return jnp.sum(jax.vmap(there.log_prob)(draws) == -jnp.inf)
 
-    keys = jax.random.split(jax.random.fold_in(as_key(key), 1), _TRIALS)
-    most = int(np.max(jax.jit(jax.vmap(lost))(keys)))
+    most = int(np.max(jax.jit(jax.vmap(lost))(jax.random.split(key, _TRIALS))))
     fault = (
         f"the log-prob of {most} draws turns -inf under a step of 1 %. The score function misses the boundary's term: use "
         "lt.Uniform, or another family that declares its moving support, with Pathwise()"

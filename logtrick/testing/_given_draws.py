@@ -29,9 +29,6 @@ class PointNoise(Noise):
     def example(self) -> Any:
         return jnp.zeros(self.shape, self.dtype)
 
-    def reflect(self, value: Any) -> Any:
-        raise AssertionError("draws are injected")
-
 
 class GivenDraws(Distribution):
     """`dist` in everything but its noise, which is the draw itself."""

@@ -13,15 +13,18 @@ from logtrick.distributions import Distribution
 Array = jax.Array
 
 
-def product(nodes: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The product rule in `size` dimensions: (count, size) nodes and the logs of their weights."""
-    index = np.indices((len(nodes),) * size).reshape(size, -1).T if size else np.zeros((1, 0), int)
-    return nodes[index], np.log(weights)[index].sum(1)
+def digits(base: int, size: int) -> np.ndarray:
+    """Every row of `size` whole numbers below `base`, (base ** size, size): the digits of 0, 1, 2, …."""
+    place = base ** np.arange(size - 1, -1, -1, dtype=np.int64)
+    return np.arange(base**size)[:, None] // place[None] % base
 
 
 def normal_rule(size: int, order: int | None, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss–Hermite for `size` independent standard normals: exact for polynomials of degree 2·order − 1 in each."""
-    fitting = int(limit ** (1 / size) + 1e-9)
+    """Gauss–Hermite for `size` independent standard normals: (count, size) nodes and the logs of their weights.
+
+    Exact for polynomials of degree 2 · order − 1 in each.
+    """
+    fitting = int(limit ** (1 / max(size, 1)) + 1e-9)
     order = min(64, fitting) if order is None else order
     if order < 8 or order > fitting:
         raise ValueError(
@@ -29,7 +32,8 @@ def normal_rule(size: int, order: int | None, limit: int) -> tuple[np.ndarray, n
             "in all. Use fewer dimensions or samples."
         )
     nodes, weights = np.polynomial.hermite_e.hermegauss(order)
-    return product(nodes, weights / math.sqrt(2 * math.pi), size)
+    index = digits(order, size)
+    return nodes[index], np.log(weights / math.sqrt(2 * math.pi))[index].sum(1)
 
 
 def cell_rule(breaks: list[Any], order: int) -> tuple[np.ndarray, np.ndarray]:
@@ -61,7 +65,7 @@ def spread(spec: Any, flat: np.ndarray) -> Any:
     out, at = [], 0
     for leaf in leaves:
         size = math.prod(leaf.shape)
-        out.append(jnp.asarray(flat[:, at : at + size].reshape(-1, *leaf.shape), leaf.dtype))
+        out.append(jnp.asarray(flat[:, at : at + size].reshape(len(flat), *leaf.shape), leaf.dtype))
         at += size
     return tree.unflatten(out)
 

@@ -38,7 +38,8 @@ def assert_unbiased(
       scale: what `resolve` is relative to; the largest |truth| of all coordinates unless said otherwise.
     Raises:
       AssertionError: biased; too weak; or not finite.
-      ValueError: shapes that do not fit; a truth that is 0 everywhere, without `scale`.
+      ValueError: shapes that do not fit; a truth without numbers, or one that is not finite; a truth that is 0 everywhere,
+        without `scale`.
     References:
       Šidák (1967), "Rectangular Confidence Regions for the Means of Multivariate Normal Distributions".
     Example:
@@ -51,6 +52,9 @@ def assert_unbiased(
       AssertionError: biased: coordinate [0] has mean 2.00792 ± 0.01 for 1.9, z = 10.8; |z| up to 5.104 passes.
     """
     names, columns, truths = _columns(draws, truth)
+    if not truths or not np.all(np.isfinite(truths)):
+        what = "one number at least" if not truths else "finite numbers"
+        raise ValueError(f"assert_unbiased(truth=…) needs {what}; got {truth!r}.")
     scale = max(abs(t) for t in truths) if scale is None else scale
     if not scale > 0:
         raise ValueError(
@@ -61,11 +65,8 @@ def assert_unbiased(
     needed = limit + tail(_POWER)
     weak = ""
     for name, x, t in zip(names, columns, truths):
-        n, mean, deviation = (
-            len(x),
-            float(x.astype(np.float64).mean()),
-            float(x.astype(np.float64).std(ddof=1)),
-        )
+        wide = x.astype(np.float64)
+        n, mean, deviation = len(x), float(wide.mean()), float(wide.std(ddof=1))
         peak, epsilon = float(np.max(np.abs(x))), float(np.finfo(x.dtype).eps)
         if not np.isfinite(peak):
             raise AssertionError(
@@ -95,7 +96,7 @@ def assert_unbiased(
 
 
 def _columns(draws: Any, truth: Any) -> tuple[list[str], list[np.ndarray], list[float]]:
-    """One column of estimates a coordinate, with its name and its truth."""
+    """For each coordinate its name, its column of estimates, and its truth."""
     truth_leaves, tree = jax.tree.flatten(truth)
     paths, draw_tree = tree_flatten_with_path(draws)
     if tree != draw_tree:
@@ -111,7 +112,8 @@ def _columns(draws: Any, truth: Any) -> tuple[list[str], list[np.ndarray], list[
             )
         x = x if np.issubdtype(x.dtype, np.floating) else x.astype(np.float64)
         for index in np.ndindex(t.shape):
-            names.append(keystr(path) + (str(list(index)) if index else "") or "()")
+            place = str(list(index)) if index else ""
+            names.append(f"{keystr(path)}{place}" or "()")
             columns.append(x[(slice(None), *index)])
             truths.append(float(t[index]))
     return names, columns, truths

@@ -17,6 +17,7 @@ from logtrick.testing._atoms import weighted_atoms
 from logtrick.testing._given_draws import GivenDraws
 from logtrick.testing._nodes import (
     cell_rule,
+    digits,
     is_normal,
     leaves_of,
     normal_rule,
@@ -72,7 +73,7 @@ def exact_estimator_variance(
       `EstimatorMoments(mean, variance, value)`.
     Raises:
       ValueError: too many tuples; probabilities that do not sum to 1; noise that can be neither enumerated nor integrated;
-        `breaks` missing or of another length than the noise.
+        `breaks` missing or of another length than the noise; an expectation inside of f that draws.
     Example:
       >>> import logtrick as lt
       >>> f = lambda x, t: (x - 0.45) ** 2
@@ -101,11 +102,12 @@ def exact_estimator_variance(
         noise = spread(dist.noise_spec, nodes)
     else:
         raise unsupported(where, dist)
-    tuples = len(logs) ** n
-    if tuples > _TUPLES:
+    count = len(logs) ** n
+    if count > _TUPLES:
         raise ValueError(
-            f"{where}: {len(logs)} points of one draw make {tuples} tuples of {n}; at most {_TUPLES}. Use fewer samples."
+            f"{where}: {len(logs)} points of one draw make {count} tuples of {n}; at most {_TUPLES}. Use fewer samples."
         )
+    tuples = digits(len(logs), n)
 
     def value(params: Any, rows: Any) -> Any:
         with injected(rows):
@@ -120,14 +122,11 @@ def exact_estimator_variance(
             )
 
     def one(index: Any) -> Any:
-        digits = index // jnp.asarray([len(logs) ** i for i in range(n)], jnp.int32) % len(logs)
-        return jax.value_and_grad(value)(params, jax.tree.map(lambda a: a[digits], noise))
+        return jax.value_and_grad(value)(params, jax.tree.map(lambda a: a[index], noise))
 
-    values, grads = jax.jit(lambda i: jax.lax.map(one, i, batch_size=min(_BATCH, tuples)))(
-        jnp.arange(tuples)
-    )
-    digits = np.arange(tuples)[:, None] // np.array([len(logs) ** i for i in range(n)]) % len(logs)
-    return _moments(np.asarray(values, np.float64), grads, np.exp(logs[digits].sum(1)))
+    run = jax.jit(lambda indices: jax.lax.map(one, indices, batch_size=min(_BATCH, count)))
+    values, grads = run(jnp.asarray(tuples, jnp.int32))
+    return _moments(np.asarray(values, np.float64), grads, np.exp(logs[tuples].sum(1)))
 
 
 def _moments(values: np.ndarray, grads: Any, weights: np.ndarray) -> EstimatorMoments:

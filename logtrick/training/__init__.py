@@ -1,15 +1,15 @@
 """The training loop: `lt.minimize`, `lt.maximize`, what they return, and what the host does between their steps.
 
-On several devices of one host, `mesh=` shards samples and rows of data; virtual CPU devices are made by
-`jax.config.update("jax_num_cpu_devices", 8)` before anything else:
+On several devices of one host, `mesh=` spreads the rows of the data over them. (To try it on a CPU, call
+`jax.config.update("jax_num_cpu_devices", 8)` before anything else.)
 
     mesh = jax.make_mesh((jax.device_count(),), ("rows",))
     fit = lt.minimize(key, objective, params, optimizer, num_steps=100_000, data=data, batch_size=1024, mesh=mesh,
                       checkpoint="runs/a")
 
 On a cluster under SLURM the same program runs once on each node, after `jax.distributed.initialize()`, which reads SLURM's
-environment. Every process passes the same arguments, the first one writes the checkpoints. SIGTERM saves and exits with
-status 143; the job, put back into the queue, goes on with the same bits:
+environment. Every process passes the same arguments; the first one writes the checkpoints. On SIGTERM the fit is saved, and
+the processes exit with status 143; when the job is started again, it continues with the same bits:
 
     #SBATCH --nodes=4 --ntasks-per-node=1 --signal=TERM@120 --requeue
     srun python train.py

@@ -1,7 +1,7 @@
-"""Estimators inside of parameters: which leaves are running statistics, and where their next values go.
+"""Estimators inside the parameters: which leaves are running statistics, and where their next values are put.
 
-An optimizer must not see statistics (weight decay would move them), and an integer count has no gradient. So parameters
-come apart into what is trained and what is not, and `aux.estimators` goes back to where these estimators sit.
+An optimizer must not see statistics (weight decay would move them), and an integer count has no gradient. So the parameters
+are split into what is trained and what is not, and each estimator of `aux.estimators` is put back where it was found.
 """
 
 import dataclasses
@@ -37,23 +37,23 @@ def trained_leaves(tree: Any) -> list[bool]:
 def _part_leaves(part: Any) -> list[bool]:
     flags: list[bool] = []
     for field in dataclasses.fields(part):
-        if not field.metadata.get("static"):
-            value = getattr(part, field.name)
-            flags += (
-                [False] * len(jax.tree.leaves(value))
-                if field.name in part.statistics
-                else trained_leaves(value)
-            )
+        if field.metadata.get("static"):
+            continue
+        value = getattr(part, field.name)
+        if field.name in part.statistics:
+            flags += [False] * len(jax.tree.leaves(value))
+        else:
+            flags += trained_leaves(value)
     return flags
 
 
 def partition(params: Any) -> tuple[Any, list[Any]]:
-    """`params` with None in the place of running statistics, and the list of these.
+    """Split `params` into what is trained and the running statistics of its estimators.
 
     Args:
       params: a pytree that may hold estimators with statistics.
     Returns:
-      `(trained, statistics)`: what an optimizer may move, and what it may not.
+      `(trained, statistics)`: `params` with None in place of the statistics, and the list of the statistics.
     Example:
       >>> import logtrick as lt
       >>> estimator = lt.ScoreFunction(lt.MovingAverage(0.9))
@@ -71,9 +71,9 @@ def merge(params: Any, trained: Any, statistics: list[Any]) -> Any:
     """The inverse of `partition`.
 
     Args:
-      params: what was partitioned; only its structure counts.
-      trained: the leaves that an optimizer has moved.
-      statistics: the others.
+      params: what was partitioned; only its structure is used.
+      trained: the trained leaves, as an optimizer has moved them.
+      statistics: the statistics.
     Returns:
       A pytree like `params`.
     Example:
@@ -96,7 +96,7 @@ def auxes(aux: Any) -> list[tuple[Any, Aux]]:
 
 def adaptive_loss(where: str, aux: Any) -> Array | float:
     """The sum of all adaptive losses, shape ()."""
-    # Of a batch of expectations without learned parts there is nothing to average.
+    # An adaptive loss without learned parts is ignored, whatever its shape: a batch of expectations need not average it.
     learning = lambda a: any(estimator.adaptive for estimator in a.estimators.values())
     losses = [a.adaptive_loss for _, a in auxes(aux) if learning(a)]
     for loss in losses:
@@ -109,9 +109,9 @@ def adaptive_loss(where: str, aux: Any) -> Array | float:
 
 
 def advanced_statistics(where: str, params: Any, aux: Any) -> list[Array]:
-    """The statistics of the estimators in `params`, moved to where `aux.estimators` has them.
+    """The new statistics of the estimators in `params`, taken from `aux.estimators`.
 
-    An estimator is found by its site's name as the key in `params`, or as the only one that learns.
+    The estimator of a site is the one under the site's name in `params`, or the only one that learns.
     """
     nodes = tree_flatten_with_path(params, is_leaf=_is_estimator)[0]
     homes = {
@@ -164,7 +164,7 @@ def _visitors(aux: Any) -> list[tuple[set[str], Estimator]]:
 def _home(
     where: str, names: set[str], homes: dict[int, Any], single: bool, carries: bool
 ) -> int | None:
-    """Where an estimator sits in params; one that carries no statistics need not: it is made anew from its parameters."""
+    """Where an estimator of `aux` is in `params`; None where it is not and need not be, having no statistics to be kept."""
     fitting = [i for i, path in homes.items() if path and keystr(path[-1:], simple=True) in names]
     if not fitting and single and len(homes) == 1:
         fitting = list(homes)

@@ -43,7 +43,7 @@ class Wanted(NamedTuple):
 
 
 class _Hashed:
-    """A file to write to, which hashes and counts what passes. It cannot seek, so that nothing is written twice."""
+    """A file to write to, which hashes and counts the bytes. It cannot seek, so that no byte is written twice."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.sha256, self.count = file, hashlib.sha256(), 0

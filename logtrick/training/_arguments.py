@@ -1,4 +1,4 @@
-"""The arguments of a fit: what is refused, in words."""
+"""The arguments of a fit, checked."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ _MOST_STEPS = 2**31 - 1
 def checked_call(
     where: str, signature: inspect.Signature | None = None
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Wrong, missing and unknown arguments of a fit are refused in words."""
+    """Decorate `minimize` and `maximize`: errors for wrong, missing and unknown arguments say what is meant."""
     return in_words(
         where,
         signature=signature,
@@ -38,7 +38,7 @@ def checked_call(
 
 
 def check_counts(where: str, num_steps: Any, chunk: Any, average: Any) -> None:
-    """Positive ints, steps counted in 32 bits, and an average that begins before the last one."""
+    """Check positive ints, of at most 32 bits, and an average that begins before the last step."""
     checks.positive_int(where, "num_steps", num_steps)
     if num_steps > _MOST_STEPS:
         raise ValueError(
@@ -50,7 +50,7 @@ def check_counts(where: str, num_steps: Any, chunk: Any, average: Any) -> None:
 
 
 def check_functions(where: str, objective: Any, optimizer: Any) -> None:
-    """A function, and an optax optimizer."""
+    """Check that the objective is a function, and the optimizer is one of optax."""
     if not callable(objective):
         raise TypeError(
             f"{where}(objective=…) needs a function of (params, key); got {described(objective)}."
@@ -65,7 +65,7 @@ def check_functions(where: str, objective: Any, optimizer: Any) -> None:
 
 
 def check_options(where: str, freeze_guard: Any, **functions: Any) -> None:
-    """The types of what is rarely given."""
+    """Check the types of options that are rarely given."""
     for name, function in functions.items():
         if function is not None and not callable(function):
             raise TypeError(f"{where}({name}=…) needs a function; got {described(function)}.")
@@ -77,7 +77,7 @@ def check_options(where: str, freeze_guard: Any, **functions: Any) -> None:
 
 
 def _check_average(where: str, average: Any, num_steps: int) -> None:
-    """An average, of at least one step."""
+    """Check that an average is one, and has at least one step."""
     if average is None:
         return
     if not isinstance(average, Average):
@@ -105,7 +105,7 @@ def limit(where: str, nonfinite: Any) -> int:
 
 
 def arrays(where: str, params: Any) -> Any:
-    """Parameters as arrays without weak types, which would be compiled for twice."""
+    """The parameters as arrays without weak types, for which a program would be compiled again."""
     checks.differentiable(where, partition(params)[0])
     return jax.tree.map(as_array, params)
 
@@ -116,14 +116,17 @@ def listeners(where: str, given: Any, stop: Any) -> list[Listener]:
         raise TypeError(
             f"{where}(listeners=…) needs a tuple of listeners; got {type(given).__name__}. Pass (listener,)."
         )
-    for name, listener in (*(("listeners", x) for x in given), *([("stop", stop)] if stop else ())):
+    stops = [] if stop is None or stop is False else [stop]
+    for name, listener in [*(("listeners", x) for x in given), *(("stop", x) for x in stops)]:
         if not isinstance(listener, Listener):
             raise TypeError(
                 f"{where}({name}=…) needs an lt.training.Listener; got {described(listener)}. {_for_listener(listener)}."
             )
         if isinstance(listener, Checkpoint):
             raise TypeError(f"{where}({name}=…) got a Checkpoint. Pass it as checkpoint=….")
-    all_of_them = [*given, *([stop] if stop is not None else [])]
+        if listener.every is not None:
+            checks.positive_int(type(listener).__name__, "every", listener.every)
+    all_of_them = [*given, *stops]
     named = [listener.name for listener in all_of_them if listener.name is not None]
     for name in named:
         if named.count(name) > 1:
@@ -135,7 +138,7 @@ def listeners(where: str, given: Any, stop: Any) -> list[Listener]:
 
 
 def _for_listener(given: Any) -> str:
-    """What was meant by what is no listener."""
+    """The advice for an object that is no listener."""
     if isinstance(given, type) and issubclass(given, Listener):
         return f"Write {given.__name__}()"
     if given is True:
@@ -144,7 +147,7 @@ def _for_listener(given: Any) -> str:
 
 
 def refuse_host(where: str, others: list[Listener], saver: Any, host: Any) -> None:
-    """What needs a host between chunks."""
+    """Refuse what needs a host between chunks."""
     if others or saver is not None or host is not None:
         raise ValueError(
             f"{where}: under jax.vmap and jax.jit there is no host between chunks, so callback, progress, stop, checkpoint, "

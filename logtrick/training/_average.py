@@ -1,19 +1,20 @@
-"""Averages of the iterates: less noise than the last one has, at the price of one more copy of the parameters."""
+"""Averages of the iterates: they have less noise than the last one, and cost one more copy of the parameters."""
 
 import abc
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
-from logtrick._core.module import Module, static
+from logtrick._core.module import Module, assign, static
 
 Array = jax.Array
 
 
 class Average(Module, abstract=True):
-    """How iterates are averaged: the base class.
+    """The base class of averages of the iterates.
 
     Example:
       >>> import jax, optax, logtrick as lt
@@ -39,7 +40,7 @@ class Average(Module, abstract=True):
         Args:
           state: the state before it.
           params: the parameters after it, in the optimizer's form for evaluation.
-          step: its index, from 0.
+          step: the index of the step, from 0.
         """
 
     @abc.abstractmethod
@@ -48,14 +49,35 @@ class Average(Module, abstract=True):
 
         Args:
           state: the state.
-          params: the current parameters, for their dtypes, and in the place of an empty average.
+          params: the current parameters: for their dtypes, and to be returned where nothing was averaged yet.
         """
 
 
-class PolyakAverage(Average):
+class _Mean(Average, abstract=True):
+    """θ̄ ← θ̄ + s(n) (θ − θ̄), with θ the n-th iterate that is averaged. The state is (θ̄, n)."""
+
+    @abc.abstractmethod
+    def share(self, count: Array) -> Array:
+        """s(n), of the latest iterate; s(1) = 1."""
+
+    def start(self, params: Any) -> Any:
+        return jax.tree.map(_wide_zeros, params), jnp.zeros((), jnp.int32)
+
+    def update(self, state: Any, params: Any, step: Array) -> Any:
+        mean, count = state
+        count = count + 1
+        share = self.share(count)
+        return jax.tree.map(lambda m, p: m + share.astype(m.dtype) * (p - m), mean, params), count
+
+    def value(self, state: Any, params: Any) -> Any:
+        mean, count = state
+        return jax.tree.map(lambda m, p: jnp.where(count > 0, m, p).astype(p.dtype), mean, params)
+
+
+class PolyakAverage(_Mean):
     """The mean of the iterates from a step on (Polyak–Ruppert averaging).
 
-    θ̄ₙ = 1/(n − s) Σ_{t>s} θₜ. For a fit of n steps, s = n/2 forgets the start.
+    θ̄ₙ = 1/(n − s) Σ_{t>s} θₜ over the accepted steps. For a fit of n steps, s = n/2 forgets the start.
 
     Args:
       start: s, the number of steps that are left out.
@@ -73,26 +95,18 @@ class PolyakAverage(Average):
     first: int = static()
 
     def __init__(self, start: int = 0) -> None:
-        object.__setattr__(self, "first", checks.positive_int("PolyakAverage", "start", start, 0))
-
-    def start(self, params: Any) -> Any:
-        """See `Average.start`."""
-        return jax.tree.map(_wide, params), jnp.zeros((), jnp.int32)
+        assign(self, first=checks.positive_int("PolyakAverage", "start", start, 0))
 
     def update(self, state: Any, params: Any, step: Array) -> Any:
-        """See `Average.update`."""
-        mean, count = state
-        count = count + (step >= self.first)
-        weight = lambda m: (step >= self.first) / jnp.maximum(count, 1).astype(m.dtype)
-        return jax.tree.map(lambda m, p: m + weight(m) * (p - m), mean, params), count
+        new = super().update(state, params, step)
+        return jax.tree.map(lambda n, o: jnp.where(step >= self.first, n, o), new, state)
 
-    def value(self, state: Any, params: Any) -> Any:
-        """See `Average.value`."""
-        mean, count = state
-        return jax.tree.map(lambda m, p: jnp.where(count > 0, m, p).astype(p.dtype), mean, params)
+    def share(self, count: Array) -> Array:
+        """1/n."""
+        return 1.0 / count
 
 
-class ExponentialAverage(Average):
+class ExponentialAverage(_Mean):
     """The exponentially weighted mean of the iterates, without the bias of its start.
 
     θ̄ₙ = Σₜ dⁿ⁻ᵗ θₜ / Σₜ dⁿ⁻ᵗ, d = `decay`: a mean of about 1/(1 − d) iterates.
@@ -115,26 +129,13 @@ class ExponentialAverage(Average):
                 f"ExponentialAverage(decay=…) needs a number in (0, 1); got {self.decay}. Pass 0.999, say."
             )
 
-    def start(self, params: Any) -> Any:
-        """See `Average.start`."""
-        return jax.tree.map(_wide, params), jnp.zeros(())
-
-    def update(self, state: Any, params: Any, step: Array) -> Any:
-        """See `Average.update`."""
-        mean, weight = state
-        weight = self.decay * weight + (1 - self.decay)
-        share = lambda m: ((1 - self.decay) / weight).astype(m.dtype)
-        return jax.tree.map(lambda m, p: m + share(m) * (p - m), mean, params), weight
-
-    def value(self, state: Any, params: Any) -> Any:
-        """See `Average.value`."""
-        mean, weight = state
-        return jax.tree.map(lambda m, p: jnp.where(weight > 0, m, p).astype(p.dtype), mean, params)
+    def share(self, count: Array) -> Array:
+        """(1 − d) / (1 − dⁿ)."""
+        return (1 - self.decay) / -jnp.expm1(count * math.log(self.decay))
 
 
-def _wide(x: Any) -> Array:
-    """`x` in at least float32: a mean of a thousand bfloat16 numbers would stand still."""
-    x = jnp.asarray(x)
+def _wide_zeros(x: Any) -> Array:
+    """Zeros like `x` in at least float32: a mean of a thousand bfloat16 numbers would stand still."""
     if not jnp.issubdtype(x.dtype, jnp.inexact):
-        return x.astype(float)
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return jnp.zeros_like(x, float)
+    return jnp.zeros_like(x, jnp.promote_types(x.dtype, jnp.float32))

@@ -7,9 +7,9 @@ from logtrick.training._listener import Listener
 
 
 class Callback(Listener):
-    """Call a function with the fit so far; True, or `StopIteration`, ends the fit with the status "stopped".
+    """Call a function with the fit so far; returning True or raising `StopIteration` ends the fit, with the status "stopped".
 
-    Another exception ends it too, and carries what the fit had until then as `.result`.
+    Another exception ends the fit too, and carries the fit so far as `.result`.
 
     Args:
       function: `function(result)`, a `FitResult` with the status "running".
@@ -19,7 +19,6 @@ class Callback(Listener):
         self.function = function
 
     def after_chunk(self, run: Any) -> None:
-        """See `Listener.after_chunk`."""
         try:
             wants_stop = self.function(run.result("running"))
         except StopIteration as stop:

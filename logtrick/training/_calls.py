@@ -1,4 +1,4 @@
-"""The compiled calls of a fit: how many steps each takes, and whether Ctrl-C can get out of it."""
+"""The compiled calls of a fit: how many steps each takes, and whether Ctrl-C can end it before it is done."""
 
 import time
 from typing import Any
@@ -16,19 +16,21 @@ from logtrick.training._program import CAPACITY, Program, kinds
 from logtrick.training._state import FitState, Records
 
 PATIENCE = 1.0  # seconds between visits of the host where steps are slow
-_SLOW = 0.05  # seconds of steps from which on they can be interrupted within
-_MOST_CALLS = 64  # that wait for the device at a time
-_KEPT_BYTES = 2**28  # of a state that is copied before slow steps, to have it when they fail
+_SLOW = (
+    0.05  # steps that together take more seconds than this can be interrupted before they are done
+)
+_MOST_CALLS = 64  # calls that wait for the device at a time
+_KEPT_BYTES = 2**28  # a larger state is not copied before slow steps, and is lost if they fail
 
 
 class Calls:
-    """Takes steps, about a second of them at a time.
+    """Takes steps, at most about a second of them at a time.
 
     Attributes:
       data: what batches are taken from.
       seconds: the wall time of the steps, compilation excluded.
       in_flight: whether compiled steps are running now.
-      abortable: whether the state before these steps is still there.
+      abortable: whether the state before these steps was copied, and is still there if they fail.
     """
 
     def __init__(self, program: Program, state: FitState, data: Any) -> None:
@@ -49,7 +51,7 @@ class Calls:
         return self._kinds in self.program.step_seconds
 
     def resume(self, state: FitState) -> None:
-        """Go on with the data where a saved state was."""
+        """Continue with the data at the position of a saved state."""
         self._position = on_host(state.position)
 
     def close(self) -> None:
@@ -58,7 +60,7 @@ class Calls:
             self._batches.feed.close()
 
     def steps(self, most: int) -> int:
-        """How many steps to take next, at most `most`: carefully where nothing is known of how long one takes."""
+        """How many steps to take next, at most `most`; only one where it is not known how long a step takes."""
         if self._step_seconds is None:
             return 1
         wanted = max(1, int(PATIENCE / max(self._step_seconds, 1e-9)))
@@ -85,23 +87,24 @@ class Calls:
         finally:
             self.in_flight = False
         if self._batches is not None:
-            position = put_replicated(self.mesh, jax.device_put(after))
-            state, self._position = replace(state, position=position), after
+            self._position = after
+            state = replace(state, position=put_replicated(self.mesh, jax.device_put(after)))
         elapsed = time.monotonic() - began
         if count:
             self.seconds += elapsed
-            self._step_seconds, self._last_count = elapsed / count, count
+            self._step_seconds = elapsed / count
+            self._last_count = count
         self.program.step_seconds[self._kinds] = self._step_seconds
         return state, [part.columns() for part in rows], int(in_a_row)
 
     def _advance(self, state: FitState, count: int) -> tuple[FitState, Any, Any]:
-        """One call, or several where there are more steps than one has."""
+        """Take `count` steps in as many calls as they need."""
         pieces = [CAPACITY] * (count // CAPACITY)
         if count % CAPACITY or not count:
             pieces.append(count % CAPACITY)
         found = []
         for piece in pieces:
-            # The next call is handed to the device before this one is done, which then never waits for the host.
+            # The device gets the next call before it is done with this one, so that it never waits for the host.
             state, rows, in_a_row = self.program.advance(state, self.data, np.int32(piece))
             found.append(rows)
         if self.abortable:

@@ -12,35 +12,38 @@ from logtrick._core import checks
 from logtrick._core.errors import CheckpointError
 from logtrick._core.module import replace
 from logtrick.training import _manifest
-from logtrick.training._folder import entries
-from logtrick.training._history import History
+from logtrick.training._feed import digest
+from logtrick.training._folder import Entry, absolute, entries
+from logtrick.training._history import FLAGS, NUMBERS, History
 from logtrick.training._listener import Listener
-from logtrick.training._store import Store, read_entry
-
-_COLUMNS = ("value", "gradient_norm", "update_norm", "skipped", "clipped")
+from logtrick.training._store import Store, newest_intact, read_entry
 
 
 class Checkpoint(Listener):
     """Save the whole state of a fit in a folder, and go on from there: the same bits as without the interruption.
 
-    What is saved is `FitState`: parameters, optimizer state, averages, the data feed's position, statistics of estimators,
-    the history. Three ways to go on:
+    What is saved is the `FitState`: parameters, optimizer state, averages, the data feed's position, statistics of
+    estimators, the history. There are three ways to go on:
 
-    - the same fit: call `lt.minimize` again with the same arguments; it continues where the last checkpoint is;
+    - the same fit: call `lt.minimize` again with the same arguments; it continues from the last checkpoint;
     - more steps: the same with a larger `num_steps`;
     - the parameters only, with a new optimizer, objective or key: `lt.training.read_params(folder, params)`, passed as the
       initial parameters of a fit with another folder.
 
-    SIGTERM (preemption) ends such a fit after the running chunk: it saves, then exits with code 143.
+    A fit that goes on with other data of the same shape warns: at most 4,096 evenly spaced rows of each array are compared
+    by their hash. (Not the batches of a function, nor arrays that are spread over several processes.)
+
+    SIGTERM (preemption) ends such a fit after the running steps: it saves, then exits with code 143.
 
     Args:
-      folder: where; made if it does not exist. One fit at a time: the folder is locked.
-      every: save at multiples of this number of steps; None: by time.
-      seconds: save when so many seconds have passed since the last time, where `every` is None.
-      keep: how many checkpoints stay.
+      folder: a path; made if it does not exist. It is locked: only one fit at a time can use it.
+      every: save at multiples of this number of steps; None saves by time.
+      seconds: where `every` is None, save when so many seconds have passed since the last save.
+      keep: how many checkpoints are kept.
       fallback: if the newest checkpoint is damaged, go on from the next older one that is not, with a warning.
       strict: whether a checkpoint that cannot be written (full disk) ends the fit, by a `CheckpointError` that carries
-        `.result`; otherwise it warns, and tries again at the next one. Earlier checkpoints are untouched in either case.
+        `.result`; otherwise the fit warns, and saves again when the next checkpoint is due. Earlier checkpoints are untouched
+        in either case.
     Raises:
       CheckpointError: the folder is in use or cannot be written to, or its checkpoint is damaged or of another fit.
     Example:
@@ -67,13 +70,16 @@ class Checkpoint(Listener):
                 f"lt.training.Checkpoint(seconds=…) needs a positive number; got {seconds}. Pass 60, say."
             )
         self.folder, self.every, self.seconds = folder, every, seconds
-        self.keep, self.fallback, self.strict, self.resume = keep, fallback, strict, True
+        self.keep, self.fallback, self.strict = keep, fallback, strict
+        self.resume = True  # `resume=` of the fit
         self._store: Store | None = None
         self._ready = False
 
     def start(self, run: Any) -> None:
-        """See `Listener.start`."""
-        self._ready, self._saved, self._last = False, -1, time.monotonic()
+        self._ready = False
+        self._saved = -1  # the step of the last save
+        self._last = time.monotonic()
+        self._digest = digest(run.data)
         if run.writes:
             self._store = Store(self.folder, keep=self.keep)
         if self.resume:
@@ -81,32 +87,29 @@ class Checkpoint(Listener):
         self._ready = True
 
     def _resume(self, run: Any) -> None:
-        """Go on from the newest checkpoint, if any; every process reads it, the first one writes."""
-        path = pathlib.Path(self.folder).expanduser().absolute()
-        found = entries(path) if path.exists() else []
-        for i, entry in enumerate(reversed(found)):
-            try:
-                manifest = _manifest.from_file(entry.manifest)
-                self._check(manifest["extra"], run)
-                template = _template(run, manifest["step"], manifest["extra"])
-                state, _ = read_entry(entry, template, "")
-            except _manifest.DamagedError as error:
-                if not self.fallback or i + 1 == len(found):
-                    raise
-                warnings.warn(f"{error} An older one is tried.", RuntimeWarning, stacklevel=2)
-                continue
-            if manifest["step"] > run.num_steps:
-                raise CheckpointError(
-                    self.folder,
-                    f"has a checkpoint of step {manifest['step']}, beyond num_steps={run.num_steps}. Pass at least as many "
-                    "steps, resume=False to start again, or another folder.",
-                )
-            run.resume(state)
-            self._saved = run.step
+        """Go on from the newest checkpoint, if there is one; every process of the fit reads it, only the first one writes."""
+        path = absolute(self.folder)
+        if not path.exists() or not entries(path):
             return
 
+        def read(entry: Entry) -> tuple[Any, dict[str, Any]]:
+            extra = _manifest.from_file(entry.manifest)["extra"]
+            self._check(extra, run)
+            return read_entry(entry, _template(run, entry.step, extra), "")
+
+        state, extra = newest_intact(path, None, read, self.fallback)
+        if int(state.step) > run.num_steps:
+            raise CheckpointError(
+                self.folder,
+                f"has a checkpoint of step {int(state.step)}, beyond num_steps={run.num_steps}. Pass at least as many steps, "
+                "resume=False to start again, or another folder.",
+            )
+        self._warn_of_other_data(extra)
+        run.resume(state)
+        self._saved = run.step
+
     def _check(self, extra: dict[str, Any], run: Any) -> None:
-        """The checkpoint is of this fit: the same function, key and data feed."""
+        """Refuse the checkpoint of a fit with another function, key or data feed."""
         for name, ours in _identity(run).items():
             if extra.get(name) != ours:
                 raise CheckpointError(
@@ -115,8 +118,17 @@ class Checkpoint(Listener):
                     "fit, pass another folder, or take its parameters alone by lt.training.read_params.",
                 )
 
+    def _warn_of_other_data(self, extra: dict[str, Any]) -> None:
+        saved = extra.get("data_sha256")
+        if None not in (saved, self._digest) and saved != self._digest:
+            warnings.warn(
+                f"{self.folder}: the fit is resumed with other data of the same shape, so that its result is that of neither. "
+                "Pass another folder to begin a new fit.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
     def after_chunk(self, run: Any) -> None:
-        """See `Listener.after_chunk`."""
         if self.every is not None:
             due = run.step % self.every == 0
         else:
@@ -134,9 +146,9 @@ class Checkpoint(Listener):
             warnings.warn(f"{error} The fit goes on without it.", RuntimeWarning, stacklevel=2)
 
     def close(self, run: Any, error: BaseException | None) -> None:
-        """See `Listener.close`: the end is saved too, unless the state was lost with a chunk that failed."""
+        """See `Listener.close`: the end is saved too, unless the state was lost with steps that failed."""
         try:
-            # A fit that may not go on from what is in the folder must not write there.
+            # A fit that could not go on from the checkpoints in the folder must not write there.
             if self._ready and run.intact and run.status != "diverged":
                 self._try_to_save(run)
         finally:
@@ -150,12 +162,14 @@ class Checkpoint(Listener):
         history = state.history
         extra = {
             **_identity(run),
+            "data_sha256": self._digest,
             "status": run.status or "running",
             "metrics": sorted(history.metrics),
             "shapes": _shapes({"series": history.series, "listeners": state.listeners}),
         }
         self._store.save(run.step, state, extra)
-        self._saved, self._last = run.step, time.monotonic()
+        self._saved = run.step
+        self._last = time.monotonic()
 
 
 def _identity(run: Any) -> dict[str, Any]:
@@ -165,16 +179,17 @@ def _identity(run: Any) -> dict[str, Any]:
 
 
 def _shapes(tree: Any) -> Any:
-    """Nested dicts with [shape, dtype] in the place of arrays, for JSON."""
+    """Nested dicts with [shape, dtype] in place of arrays, for JSON."""
     if isinstance(tree, dict):
         return {name: _shapes(x) for name, x in tree.items()}
     return [list(np.shape(tree)), str(np.asarray(tree).dtype)]
 
 
 def _template(run: Any, step: int, extra: dict[str, Any]) -> Any:
-    """A state of the form that was saved at `step`, its columns without memory of their own."""
-    real = np.asarray(np.zeros((), jax.numpy.result_type(float))).dtype
-    columns = {name: _empty((step,), bool if name in _COLUMNS[3:] else real) for name in _COLUMNS}
+    """A state of the form that was saved at `step`; its columns take no memory."""
+    real = jax.dtypes.canonicalize_dtype(float)
+    columns = {name: _empty((step,), real) for name in NUMBERS}
+    columns |= {name: _empty((step,), bool) for name in FLAGS}
     metrics = {name: _empty((step,), real) for name in extra["metrics"]}
     kept = _from_shapes(extra["shapes"])
     history = History(**columns, metrics=metrics, series=kept["series"])

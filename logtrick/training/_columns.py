@@ -1,74 +1,44 @@
-"""The history on the host while a fit runs: arrays that grow, filled chunk by chunk."""
+"""The history on the host while a fit runs: arrays with one entry for each step, filled call by call."""
 
 from typing import Any
 
+import jax
 import numpy as np
 
-from logtrick.training._history import History
-from logtrick.training._state import CLIPPED, SKIPPED, STOPPED, Records
+from logtrick.training._history import FLAGS, NUMBERS, History
 
 
 class Columns:
-    """What the steps of a fit left, NumPy arrays of which the first `filled` entries count."""
+    """What the steps of a fit left behind.
+
+    Attributes:
+      num_steps: the steps of the whole fit, for all of which there is memory.
+      filled: how many of them are recorded.
+    """
 
     def __init__(self, num_steps: int) -> None:
         self.num_steps, self.filled = num_steps, 0
-        self._arrays: dict[str, np.ndarray] = {}
+        real = jax.dtypes.canonicalize_dtype(float)
+        self._arrays = {name: np.zeros(num_steps, real) for name in NUMBERS}
+        self._arrays |= {name: np.zeros(num_steps, bool) for name in FLAGS}
+        self._metrics: dict[str, np.ndarray] = {}
 
-    def append(self, records: Records, count: int) -> None:
-        """Take in the first `count` rows of what a compiled call left."""
-        named = {
-            "value": records.value,
-            "gradient_norm": records.gradient_norm,
-            "update_norm": records.update_norm,
-            "flags": records.flags,
-            "skipped": (records.flags & SKIPPED) != 0,
-            "clipped": (records.flags & CLIPPED) != 0,
-            **{f"metrics/{name}": column for name, column in records.metrics.items()},
-        }
-        for name, column in named.items():
-            self._column(name, column.dtype)[self.filled : self.filled + count] = column[:count]
+    def append(self, part: History, count: int) -> None:
+        """Take in the first `count` steps of `part`."""
+        new = slice(self.filled, self.filled + count)
+        for name, array in self._arrays.items():
+            array[new] = getattr(part, name)[:count]
+        for name, column in part.metrics.items():
+            if name not in self._metrics:
+                self._metrics[name] = np.zeros(self.num_steps, column.dtype)
+                self._metrics[name][: self.filled] = np.nan  # the steps before a fit was resumed
+            self._metrics[name][new] = column[:count]
+        for name in self._metrics.keys() - part.metrics.keys():
+            self._metrics[name][new] = np.nan
         self.filled += count
-
-    def _column(self, name: str, dtype: Any) -> np.ndarray:
-        if name not in self._arrays:
-            self._arrays[name] = np.zeros(self.num_steps, dtype)
-        return self._arrays[name]
-
-    def load(self, history: History) -> None:
-        """Take over the history of a fit that is resumed."""
-        self.filled = len(history.value)
-        flags = np.where(history.skipped, STOPPED, 0) | np.where(history.clipped, CLIPPED, 0)
-        named = {
-            "value": history.value,
-            "gradient_norm": history.gradient_norm,
-            "update_norm": history.update_norm,
-            "flags": flags.astype(np.int32),
-            "skipped": history.skipped,
-            "clipped": history.clipped,
-            **{f"metrics/{name}": column for name, column in history.metrics.items()},
-        }
-        for name, column in named.items():
-            self._column(name, np.asarray(column).dtype)[: self.filled] = column
-
-    def flags(self, steps: int) -> np.ndarray:
-        """The flags of the first `steps` steps."""
-        return self._column("flags", np.int32)[:steps]
 
     def history(self, steps: int, series: dict[str, Any]) -> History:
         """The first `steps` steps, as views."""
-        column = lambda name, dtype=np.float32: self._column(name, dtype)[:steps]
-        metrics = {
-            name.removeprefix("metrics/"): array[:steps]
-            for name, array in self._arrays.items()
-            if name.startswith("metrics/")
-        }
-        return History(
-            value=column("value"),
-            gradient_norm=column("gradient_norm"),
-            update_norm=column("update_norm"),
-            skipped=column("skipped", bool),
-            clipped=column("clipped", bool),
-            metrics=metrics,
-            series=series,
-        )
+        columns = {name: array[:steps] for name, array in self._arrays.items()}
+        metrics = {name: array[:steps] for name, array in self._metrics.items()}
+        return History(**columns, metrics=metrics, series=series)

@@ -13,7 +13,7 @@ from logtrick._core.calls import described, in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, static
 from logtrick._core.objectives import value_and_aux
-from logtrick.training._folder import entries
+from logtrick.training._folder import absolute, steps
 from logtrick.training._store import read_params
 
 _BLOCK = 64  # replicates evaluated at once
@@ -24,10 +24,11 @@ class CheckpointComparison(Module):
 
     Attributes:
       names: the steps, or the names that were given.
-      mean: of the objective over the replicates.
-      standard_error: of each mean.
-      difference: of each mean to the newest one's, on the same draws.
-      difference_error: its standard error; smaller than those of the means where the draws are alike.
+      mean: the mean of the objective over the replicates.
+      standard_error: the standard error of each mean.
+      difference: each mean minus that of the newest parameters, on the same draws.
+      difference_error: the standard error of the difference; smaller than those of the means where the same draws give
+        similar values.
       num_replicates: how many values each mean is taken over.
     """
 
@@ -73,13 +74,13 @@ def compare_checkpoints(
 ) -> CheckpointComparison:
     """Compare the last checkpoints of a fit on fresh draws: means of the objective, and their differences, with errors.
 
-    The smallest value that a noisy fit has recorded is small by luck as well, so the best iterate is not picked by it. Here
-    every set of parameters is evaluated on the same n fresh keys (common random numbers), and the difference to the newest
-    one has a standard error of its own. A difference that is chosen as the largest of K is still selected: judge it by
-    about 3 standard errors.
+    The smallest value that a noisy fit has recorded is partly small by luck, so it does not tell the best iterate. Here
+    every set of parameters is evaluated on the same n fresh keys (common random numbers), and its difference to the newest
+    set has a standard error of its own. The largest of K differences is still large by luck: judge it by about 3 standard
+    errors.
 
     Args:
-      key: a typed key, not the fit's: replicate i depends on it and i alone.
+      key: a typed key other than the fit's; the draws of replicate i depend on this key and i alone.
       objective: `objective(params, key) -> value`, or `(value, aux)`; with `data`, `objective(params, key, data)`.
       checkpoints: a folder of `checkpoint=`, which needs `like`; or parameters by name; or a list of parameters, the newest
         last.
@@ -138,8 +139,7 @@ def _parameters(where: str, checkpoints: Any, like: Any) -> dict[Any, Any]:
             raise ValueError(
                 f"{where}(like=…) needs the form of the parameters to read them from a folder. Pass the initial parameters."
             )
-        steps = dict.fromkeys(entry.step for entry in entries(pathlib.Path(checkpoints)))
-        given = {step: read_params(checkpoints, like, step=step) for step in steps}
+        given = {n: read_params(checkpoints, like, step=n) for n in steps(absolute(checkpoints))}
     elif isinstance(checkpoints, Mapping):
         given = dict(checkpoints)
     elif isinstance(checkpoints, Sequence):

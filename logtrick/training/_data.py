@@ -17,7 +17,7 @@ from logtrick.training._permutation import permuted
 
 Array = jax.Array
 
-# No step's key: steps are int32. A small number would be the key of that step.
+# Folded into the fit's key. Steps are int32, so that no step has this key; a smaller number would be the key of a step.
 _PURPOSE = np.uint32(2**32 - 1)
 _MOST_ROWS = 2**31 - 1
 
@@ -25,17 +25,17 @@ _MOST_ROWS = 2**31 - 1
 class ArrayFeed(Module):
     """Batches of arrays in memory, gathered within the compiled step: a pytree, to be passed to the compiled function.
 
-    An epoch takes the rows in a random order that (key, epoch) determines, without replacement. Where `batch_size` does
-    not divide the number of rows, the last num_rows mod batch_size rows of the epoch's order are left out; they are other
-    rows in every epoch, so that in the long run each row is left out equally often. With `batch_size=None` a batch is all
-    rows in the order given, and an epoch is one step.
+    An epoch takes the rows without replacement, in a random order that (key, epoch) determines. Where `batch_size` does not
+    divide the number of rows, the last num_rows mod batch_size rows of the epoch's order are left out; these are other rows
+    in every epoch, so that in the long run each row is left out equally often. Without a key (`batch_size=None` of
+    `as_feed`) a batch is all rows in the order given, and an epoch is one step.
 
     Attributes:
       data: the arrays.
       key: the key of all epochs; None where a batch is all rows.
-      num_rows: N, the rows of the data.
-      batch_size: B, the rows of a batch.
-      in_jit: True: `batch_in_jit` takes traced positions.
+      num_rows: N, the number of rows of the data.
+      batch_size: B, the number of rows of a batch.
+      in_jit: True, since `batch_in_jit` takes traced positions.
     """
 
     data: Any
@@ -63,7 +63,7 @@ class ArrayFeed(Module):
         return permuted(key, first, self.batch_size, self.num_rows)
 
     def batch_in_jit(self, position: Position) -> Any:
-        """The batch at a position: the arrays with `batch_size` rows each."""
+        """The batch at a position: the arrays, `batch_size` rows of each."""
         if self.key is None:
             return self.data
         rows = self.rows(position)
@@ -88,28 +88,28 @@ def as_feed(
 ) -> ArrayFeed | HostFeed:
     """Make batches a function of a position (epoch, batch), so that a run can be resumed exactly where it was.
 
-    `data` is one of two things. Arrays: a pytree with a common leading axis of rows; the result is an `ArrayFeed`,
-    `feed.in_jit` is True, and within the compiled step
+    `data` is one of two things. Either arrays: a pytree with a common leading axis of rows. Then the result is an
+    `ArrayFeed`, `feed.in_jit` is True, and within the compiled step
 
         batch = feed.batch_in_jit(position);   position = feed.advance(position)
 
-    Or a function `epoch -> iterator of batches`, called with 0, 1, …, each time for a new iterator; a batch is a pytree of
-    NumPy arrays of `batch_size` rows, all batches of one structure, shape and dtype. The result is a `HostFeed`,
-    `feed.in_jit` is False, and between the compiled calls
+    Or a function `epoch -> iterator of batches`, called with 0, 1, …, which returns a new iterator each time; a batch is a
+    pytree of NumPy arrays of `batch_size` rows, and all batches have one structure, shape and dtype. Then the result is a
+    `HostFeed`, `feed.in_jit` is False, and between the compiled calls
 
         batches, position = feed.host_batches(position, n)       # stacked: a leading axis of n
 
-    Both start at `feed.position`, a pytree of two int32 scalars which belongs into the loop's state.
+    Both start at `feed.position`, a pytree of two int32 scalars, which belongs in the loop's state.
 
     Args:
       data: arrays, or a function from the number of an epoch to an iterator of batches. An iterator itself is refused: it
         cannot be started again where a run stopped.
       batch_size: rows per batch; None, for arrays only, is all of them.
-      key: a typed key; the key of a fit may be passed, whose steps have keys of their own. Of no effect on a function.
-      num_rows: for a function, how many rows an epoch has; checked as they come, an epoch having ⌊num_rows / batch_size⌋
-        batches. None does not check.
-      prefetch: for a function, how many batches are read ahead; None is as many as the largest request had.
-      where: the argument's owner, for messages.
+      key: a typed key; it may be the key of a fit, whose steps have keys of their own. Not used where `data` is a function.
+      num_rows: for a function, how many rows an epoch has; while the batches come it is checked that an epoch has
+        ⌊num_rows / batch_size⌋ of them. None does not check.
+      prefetch: for a function, how many batches are read ahead; None is as many as the last request had.
+      where: the public function that was given the data, for messages.
     Returns:
       An `ArrayFeed` or a `HostFeed`.
     Raises:

@@ -1,4 +1,4 @@
-"""Epochs of data: where a run is in them, and the batches that a host makes, checked."""
+"""Epochs of data: the position of a fit in them, and the batches that the host makes, checked."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -10,12 +10,12 @@ _Form = tuple[Any, list[tuple[tuple[int, ...], np.dtype]]]
 
 
 class Position(NamedTuple):
-    """The next batch: a pytree of two int32 scalars, part of the state of a training loop.
+    """Where the next batch is: a pytree of two int32 scalars, part of the state of a training loop.
 
     Attributes:
       epoch: how many epochs are over.
       batch: how many batches of this epoch were taken. At the end of an epoch of a `HostFeed` this is the number of its
-        batches: that it was the last one shows only when the next one is asked for.
+        batches, since only the request for the next batch shows that it was the last one.
     """
 
     epoch: Any
@@ -23,7 +23,7 @@ class Position(NamedTuple):
 
 
 class Epochs:
-    """What a function `epoch -> iterator of batches` gives, from any position on."""
+    """The batches of a function `epoch -> iterator of batches`, from any position on."""
 
     def __init__(
         self, factory: Callable[[int], Any], batch_size: int, num_rows: int | None, where: str
@@ -31,11 +31,12 @@ class Epochs:
         self.factory = factory
         self.batch_size = batch_size
         self.num_rows = num_rows
+        self.expected = None if num_rows is None else num_rows // batch_size
         self.where = where
         self.form: _Form | None = None
 
     def batches(self, epoch: int, batch: int) -> Generator[tuple[Any, tuple[int, int]], None, None]:
-        """Endlessly: a batch, and the position (epoch, batch) after it."""
+        """Yield, without end, a batch and the position (epoch, batch) after it."""
         skip = batch
         while True:
             iterator = self._iterator(epoch)
@@ -43,7 +44,8 @@ class Epochs:
             try:
                 for item in iterator:
                     count += 1
-                    self._check_not_more(epoch, count)
+                    if self.expected is not None and count > self.expected:
+                        raise self._other_number(epoch, f"more than {self.expected}")
                     if count > skip:
                         yield self._checked(epoch, count, item), (epoch, count)
             finally:
@@ -62,7 +64,7 @@ class Epochs:
         return iter(made)
 
     def _checked(self, epoch: int, count: int, item: Any) -> Any:
-        """The batch with NumPy's leaves; it has the form of the first one seen."""
+        """The batch as NumPy arrays; it must have the form of the first batch."""
         item = jax.tree.map(np.asarray, item)
         leaves, tree = jax.tree.flatten(item)
         form = (tree, [(leaf.shape, leaf.dtype) for leaf in leaves])
@@ -82,17 +84,6 @@ class Epochs:
             )
         return item
 
-    def _expected(self) -> int | None:
-        return None if self.num_rows is None else self.num_rows // self.batch_size
-
-    def _check_not_more(self, epoch: int, count: int) -> None:
-        expected = self._expected()
-        if expected is not None and count > expected:
-            raise ValueError(
-                f"{self.where}(num_rows=…) needs the number of rows of an epoch; got {self.num_rows}, but epoch {epoch} has "
-                f"more than {expected} batches of {self.batch_size} rows. Pass the true number."
-            )
-
     def _check_whole(self, epoch: int, count: int, skipped: int) -> None:
         if count == 0:
             raise ValueError(
@@ -104,12 +95,14 @@ class Epochs:
                 f"{self.where}(data=…): epoch {epoch} has {count} batches, but the run had taken {skipped} of it. Resume "
                 "with the data of the run."
             )
-        expected = self._expected()
-        if expected is not None and count < expected:
-            raise ValueError(
-                f"{self.where}(num_rows=…) needs the number of rows of an epoch; got {self.num_rows}, but epoch {epoch} has "
-                f"only {count} batches of {self.batch_size} rows. Pass the true number."
-            )
+        if self.expected is not None and count < self.expected:
+            raise self._other_number(epoch, f"only {count}")
+
+    def _other_number(self, epoch: int, count: str) -> ValueError:
+        return ValueError(
+            f"{self.where}(num_rows=…) needs the number of rows of an epoch; got {self.num_rows}, but epoch {epoch} has "
+            f"{count} batches of {self.batch_size} rows. Pass the true number."
+        )
 
 
 def _words(form: _Form) -> str:

@@ -1,11 +1,13 @@
-"""The parameters that an optimizer prescribes for evaluation, where they are not those that it moves."""
+"""The parameters that an optimizer prescribes for evaluation, where they differ from those that it moves."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
+from logtrick._core.show import short
 from logtrick.training._adaptive import merge, partition
 
 Evaluate = Callable[[Any, Any], Any]
@@ -16,10 +18,19 @@ def evaluation_params(evaluate: Evaluate | None, opt_state: Any, params: Any) ->
 
     `evaluate(opt_state, params)` where it is given; `optax.contrib.schedule_free_eval_params` where the optimizer is
     schedule-free; else `params`. Statistics of estimators stay as they are.
+
+    Raises:
+      ValueError: `evaluate` returned parameters of another structure or shape.
     """
     trained, statistics = partition(params)
     if evaluate is not None:
-        return merge(params, evaluate(opt_state, trained), statistics)
+        shown = evaluate(opt_state, trained)
+        if _shapes(shown) != _shapes(trained):
+            raise ValueError(
+                "evaluate=… needs to return parameters of the structure and the shapes of those that it gets, "
+                f"{short(trained)}; got {short(shown)}."
+            )
+        return merge(params, shown, statistics)
     schedule_free = _schedule_free(opt_state)
     if schedule_free is None:
         return params
@@ -31,6 +42,11 @@ def evaluation_params(evaluate: Evaluate | None, opt_state: Any, params: Any) ->
 def evaluates_as_is(evaluate: Evaluate | None, opt_state: Any) -> bool:
     """Whether parameters are evaluated in the form in which they are moved."""
     return evaluate is None and _schedule_free(opt_state) is None
+
+
+def _shapes(tree: Any) -> tuple[Any, list[tuple[int, ...]]]:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [jnp.shape(x) for x in leaves]
 
 
 def _schedule_free(opt_state: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import logging
 import pathlib
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -17,84 +18,66 @@ from logtrick.training import _arguments as arguments, _mesh
 from logtrick.training._callback import Callback
 from logtrick.training._checkpoint import Checkpoint
 from logtrick.training._feed import HostBatches, placed
-from logtrick.training._history import History
-from logtrick.training._interrupt import Interrupt
 from logtrick.training._listener import Listener
 from logtrick.training._program import PROGRAMS, Program
 from logtrick.training._progress import progress_listener
 from logtrick.training._result import FitResult
 from logtrick.training._run import Run
-from logtrick.training._state import CLIPPED, SKIPPED, FitState
+from logtrick.training._state import FitState
 from logtrick.training._step import Task
 
 _LOG = logging.getLogger("logtrick")
 
 
-def fit(
-    where: str,
-    sign: int,
-    key: Any,
-    objective: Any,
-    params: Any,
-    optimizer: Any,
-    *,
-    num_steps: Any,
-    data: Any,
-    batch_size: Any,
-    chunk: Any,
-    listeners: Any,
-    callback: Any,
-    progress: Any,
-    checkpoint: Any,
-    resume: bool,
-    stop: Any,
-    average: Any,
-    evaluate: Any,
-    nonfinite: Any,
-    freeze_guard: Any,
-    mesh: Any,
-) -> FitResult[Any]:
-    """Check the arguments, find the compiled program, and run it."""
-    check_swapped(where, key, params)
-    key = as_key(key)
-    arguments.check_counts(where, num_steps, chunk, average)
-    arguments.check_functions(where, objective, optimizer)
-    arguments.check_options(where, freeze_guard, callback=callback, evaluate=evaluate)
-    mesh = automatic_mesh(where, mesh)
-    given = {"params": params, "data": data}
-    params = arguments.arrays(where, params)
-    feed, data, host = placed(where, data, batch_size, key, mesh)
-    _say_of_double_precision(where, **given)
-    check_objective(where, objective, feed.source != "none")
+def fit(where: str, sign: int, call: SimpleNamespace) -> FitResult[Any]:
+    """Check the arguments, find the compiled program, and run it.
+
+    Args:
+      where: the public function, for messages.
+      sign: 1 to minimize, −1 to maximize.
+      call: the arguments of `lt.minimize`, by name.
+    """
+    check_swapped(where, call.key, call.params)
+    key = as_key(call.key)
+    arguments.check_counts(where, call.num_steps, call.chunk, call.average)
+    arguments.check_functions(where, call.objective, call.optimizer)
+    arguments.check_options(
+        where, call.freeze_guard, callback=call.callback, evaluate=call.evaluate
+    )
+    mesh = automatic_mesh(where, call.mesh)
+    params = arguments.arrays(where, call.params)
+    feed, data, host = placed(where, call.data, call.batch_size, key, mesh)
+    _say_of_double_precision(where, params=call.params, data=call.data)
+    check_objective(where, call.objective, feed.source != "none")
     task = Task(
         where=where,
-        objective=objective,
-        optimizer=optax.with_extra_args_support(optimizer),
+        objective=call.objective,
+        optimizer=optax.with_extra_args_support(call.optimizer),
         sign=sign,
-        limit=arguments.limit(where, nonfinite),
+        limit=arguments.limit(where, call.nonfinite),
         feed=feed,
-        freeze_guard=freeze_guard,
-        average=average,
-        evaluate=evaluate,
+        freeze_guard=call.freeze_guard,
+        average=call.average,
+        evaluate=call.evaluate,
         mesh=mesh,
         functions=tuple(functions_in(jax.tree.structure(params))),
     )
     program = PROGRAMS.find(task)
-    others = _listeners(where, listeners, stop, callback, progress)
-    saver = _checkpoint(where, checkpoint, resume)
+    others = _listeners(where, call)
+    saver = _checkpoint(where, call.checkpoint, call.resume)
     params, key_data = _mesh.put_replicated(mesh, (params, jax.random.key_data(key)))
     position = feed.position(host or data)
     state = program.begin(params, key_data, position, key_impl=jax.random.key_impl(key))
     if program.traced or any(is_tracer(leaf) for leaf in jax.tree.leaves((state, data))):
         arguments.refuse_host(where, others, saver, host)
-        return _traced(program, state, data, num_steps)
-    interrupt = Interrupt(terminates=saver is not None)
-    batches = None if host is None else HostBatches(host, mesh, where, chunk)
-    return Run(program, state, batches or data, num_steps, chunk, [interrupt, *others], saver)()
+        return _traced(program, state, data, call.num_steps)
+    if host is not None:
+        data = HostBatches(host, mesh, where, call.chunk)
+    return Run(program, state, data, call.num_steps, call.chunk, others, saver)()
 
 
 def _say_of_double_precision(where: str, **given: Any) -> None:
-    """One line at the level INFO where NumPy's float64 becomes float32."""
+    """Log one line at the level INFO where NumPy's float64 becomes float32."""
     if jax.config.jax_enable_x64:  # type: ignore[attr-defined]  # made at run time
         return
     for name, tree in given.items():
@@ -106,14 +89,12 @@ def _say_of_double_precision(where: str, **given: Any) -> None:
             )
 
 
-def _listeners(
-    where: str, listeners: Any, stop: Any, callback: Any, progress: Any
-) -> list[Listener]:
-    """The given listeners, and those that stand behind `stop`, `callback` and `progress`."""
-    found = list(arguments.listeners(where, listeners, stop))
-    if callback is not None:
-        found.append(Callback(callback))
-    bar = progress_listener(where, progress)
+def _listeners(where: str, call: SimpleNamespace) -> list[Listener]:
+    """The given listeners, and those that `stop`, `callback` and `progress` stand for."""
+    found = arguments.listeners(where, call.listeners, call.stop)
+    if call.callback is not None:
+        found.append(Callback(call.callback))
+    bar = progress_listener(where, call.progress)
     if bar is not None:
         found.append(bar)
     return found
@@ -137,15 +118,6 @@ def _checkpoint(where: str, checkpoint: Any, resume: bool) -> Checkpoint | None:
 def _traced(program: Program, state: FitState, data: Any, num_steps: int) -> FitResult[Any]:
     """All steps in one call, under `jax.vmap` or `jax.jit`."""
     state, rows, _ = program.whole(state, data, count=num_steps)
-    records = jax.tree.map(lambda column: column[:num_steps], rows.columns())
-    history = History(
-        value=records.value,
-        gradient_norm=records.gradient_norm,
-        update_norm=records.update_norm,
-        skipped=(records.flags & SKIPPED) != 0,
-        clipped=(records.flags & CLIPPED) != 0,
-        metrics=records.metrics,
-        series={},
-    )
+    history = jax.tree.map(lambda column: column[:num_steps], rows.columns().history())
     params, averaged = program.shown(state)
     return FitResult(params, averaged, history, "traced", state)

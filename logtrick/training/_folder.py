@@ -44,12 +44,23 @@ def entries(path: pathlib.Path) -> list[Entry]:
     return sorted(Entry(int(match[1]), int(match[2]), file) for match, file in found)
 
 
+def steps(path: pathlib.Path) -> list[int]:
+    """The steps of which there are checkpoints; one that was saved twice is listed where it was saved last."""
+    newest_first = dict.fromkeys(entry.step for entry in reversed(entries(path)))
+    return list(reversed(newest_first))
+
+
+def absolute(folder: str | pathlib.Path) -> pathlib.Path:
+    """The path of a folder as users write it, "~/runs" included."""
+    return pathlib.Path(folder).expanduser().absolute()
+
+
 class Folder:
     """The one writer of a folder.
 
-    The order of a save: archive to a temporary file, fsync, rename, fsync of the folder; the manifest likewise; then the
-    oldest checkpoints go, manifest first. So a process that dies anywhere leaves what was saved before, and at most files
-    without a manifest, which the next writer removes.
+    The order of a save: the archive is written to a temporary file, fsync, rename, fsync of the folder; then the manifest in
+    the same way; then the oldest checkpoints are removed, manifest first. So a process that dies at any moment leaves the
+    earlier checkpoints, and at most files without a manifest, which the next writer removes.
     """
 
     def __init__(self, path: pathlib.Path, keep: int) -> None:
@@ -115,12 +126,15 @@ class Folder:
             os.close(folder)
 
     def _remove(self, entry: Entry) -> None:
-        for path in (entry.manifest, entry.archive):  # an archive without a manifest is swept
+        for path in (
+            entry.manifest,
+            entry.archive,
+        ):  # in this order: `_sweep` removes an archive without a manifest
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 
     def _sweep(self) -> None:
-        """Remove what a writer left that died within a save."""
+        """Remove the files of a writer that died during a save."""
         known = {entry.archive.name for entry in entries(self.path)}
         for name in os.listdir(self.path):
             stem = name.removeprefix(_TEMPORARY).removesuffix(".json").removesuffix(".npz")

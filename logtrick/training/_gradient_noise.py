@@ -1,4 +1,4 @@
-"""How noisy the gradient is while a fit runs: its variance and signal-to-noise ratio, from replicates now and then."""
+"""How noisy the gradient is while a fit runs: its variance and signal-to-noise ratio, from replicates at some steps."""
 
 import functools
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 from logtrick._core import checks, keys
 from logtrick.training._listener import Listener
 from logtrick.training._program import batch_of
+from logtrick.training._reductions import wide
 from logtrick.training._state import FitState
 from logtrick.training._step import Task, propose
 
@@ -17,11 +18,11 @@ from logtrick.training._step import Task, propose
 class GradientNoise(Listener):
     """Record the gradient's variance and signal-to-noise ratio at multiples of `every` steps.
 
-    n replicates gᵢ of the gradient at the current parameters, with keys of their own and the same batch:
+    From n replicates gᵢ of the gradient at the current parameters, with keys of their own and the same batch:
     variance = Σ‖gᵢ − ḡ‖² / (n − 1), summed over coordinates; signal = ‖ḡ‖² − variance/n, an unbiased estimate of the squared
     norm of the expected gradient; signal-to-noise = √(max(signal, 0) / variance), of one step's gradient.
+    `history.series["gradient_noise"]` has them as "step", "variance", "signal_to_noise".
     Cost: n gradients each time, n/`every` of a fit's own work (8 % by default); the fit's own steps do not change.
-    They are found in `history.series["gradient_noise"]` as "step", "variance", "signal_to_noise".
 
     Args:
       every: steps between measurements.
@@ -46,18 +47,12 @@ class GradientNoise(Listener):
         self.num_replicates = checks.positive_int(where, "num_replicates", num_replicates, 2)
 
     def start(self, run: Any) -> None:
-        """See `Listener.start`."""
-        empty = {
-            "step": np.zeros(0, np.int32),
-            "variance": np.zeros(0, np.float32),
-            "signal_to_noise": np.zeros(0, np.float32),
-        }
+        none = np.zeros(0, jax.dtypes.canonicalize_dtype(float))
+        empty = {"step": np.zeros(0, np.int32), "variance": none, "signal_to_noise": none}
         run.series.setdefault(self.name, empty)
-        measure = functools.partial(_measure, run.task, self.num_replicates)
-        self._measure = jax.jit(measure)
+        self._measure = jax.jit(functools.partial(_measure, run.task, self.num_replicates))
 
     def after_chunk(self, run: Any) -> None:
-        """See `Listener.after_chunk`."""
         series = run.series[self.name]
         if run.step % self.every or (len(series["step"]) and series["step"][-1] >= run.step):
             return
@@ -75,7 +70,7 @@ def _measure(task: Task, count: int, state: FitState, data: Any) -> tuple[Any, A
     base = jax.random.fold_in(jax.random.fold_in(base, state.step), keys.REPLICATE)
     batch = batch_of(task, state, data, jnp.zeros((), jnp.int32))
     gradient = lambda i: propose(task, state, jax.random.fold_in(base, i), batch).grads
-    grads = [g.astype(jnp.float32) for g in jax.tree.leaves(jax.vmap(gradient)(jnp.arange(count)))]
+    grads = [wide(g) for g in jax.tree.leaves(jax.vmap(gradient)(jnp.arange(count)))]
     means = [jnp.mean(g, 0, keepdims=True) for g in grads]
     squares = (jnp.sum(jnp.square(g - m)) for g, m in zip(grads, means))
     variance = sum(squares, jnp.zeros(())) / (count - 1)

@@ -1,4 +1,4 @@
-"""The freeze guard: one huge gradient must not stop an adaptive optimizer.
+"""The freeze guard: one huge gradient must not freeze an adaptive optimizer.
 
 Adam divides by the root of a running mean of squared gradients; one gradient of norm 1e8 keeps that mean large, and the
 updates near zero, for thousands of steps. So a gradient whose norm is beyond `factor` times the running median of norms is
@@ -15,7 +15,7 @@ _SLOWEST = 0.1  # the least step of the running median, in the norm's logarithm
 
 
 def start() -> tuple[Array, Array]:
-    """No norm was seen."""
+    """The state before any norm was seen."""
     return jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
 
 
@@ -26,10 +26,10 @@ def bound(scale: tuple[Array, Array], factor: float) -> Array:
 
 
 def observe(scale: tuple[Array, Array], norm: Array) -> tuple[Array, Array]:
-    """The running median of the norms that are not zero, with `norm` taken in.
+    """Update the running median of the finite norms that are not zero by `norm`.
 
     Stochastic approximation of the median of log ‖g‖ (Robbins & Monro 1951): one step towards each norm, of length 1/n at
-    the n-th and of at least 0.1, so that the median follows a drift of a factor 1000 within 70 steps.
+    the n-th norm and of at least 0.1, so that the median follows a drift by a factor of 1000 within 70 steps.
     """
     log_median, count = scale
     log_norm = jnp.log(norm).astype(jnp.float32)

@@ -1,7 +1,6 @@
 """Batches that the host makes: read ahead by a thread, checked, stacked, and put onto the device."""
 
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, ClassVar
 
 import jax
@@ -17,16 +16,16 @@ class HostFeed:
 
     A thread runs the iterator and checks its batches while the device computes. `host_batches` stacks them and starts
     their transfer without waiting for it; called before the previous chunk's results are looked at, it costs the device no
-    time. A request for the position where the last one ended goes on reading; any other position starts the epoch's iterator
-    anew and skips batches, which costs their reading.
+    time. A request for the position where the last one ended goes on reading; a request for any other position starts the
+    epoch's iterator again and reads the batches before the position, which are skipped.
 
-    What the iterator raises is raised by `host_batches`, after the batches that came before. Use it as a context manager,
-    or call `close`: it ends the thread and closes a generator.
+    An exception of the iterator is raised by `host_batches`, after the batches that came before. Use the feed as a context
+    manager, or call `close`, which ends the thread and closes a generator.
 
     Attributes:
       batch_size: rows per batch.
       num_rows: rows of an epoch as declared, or None.
-      in_jit: False: batches are made between the compiled calls.
+      in_jit: False, since batches are made between the compiled calls.
     """
 
     in_jit: ClassVar[bool] = False
@@ -58,16 +57,16 @@ class HostFeed:
         """The n batches from `position` on, and the position after them.
 
         Args:
-          position: where to start. NumPy's numbers, as returned here, do not wait for the device.
+          position: where to start. The NumPy numbers that are returned here can be passed without waiting for the device.
           n: how many, at least 1.
-          pad_to: the length of the leading axis, n or more, so that one compiled program serves shorter chunks; what is
-            beyond n repeats the last batch. None is n.
-          sharding: where to put them; None is the default device.
+          pad_to: the length of the leading axis, n or more, so that one compiled program serves shorter chunks too; the
+            entries beyond n repeat the last batch. None is n.
+          sharding: where to put the batches; None is the default device.
         Returns:
           A pytree of arrays (pad_to, batch_size, …), and a `Position` of NumPy's int32.
         Raises:
-          ValueError: a batch, or an epoch's number of batches, is not what was declared or seen before; and whatever the
-            factory and its iterators raise.
+          ValueError: a batch, or the number of batches of an epoch, is not what was declared or seen before. Exceptions of
+            the user's function and its iterators are raised too.
         """
         checks.positive_int(self._where, "n", n)
         length = n if pad_to is None else pad_to
@@ -92,12 +91,7 @@ class HostFeed:
     def __enter__(self) -> "HostFeed":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _at(self, epoch: int, batch: int) -> Reader:

@@ -9,26 +9,23 @@ from typing import Any
 
 import jax
 
-from logtrick.training._listener import Listener
 from logtrick.training._output import write
 
 _TERMINATED = "SIGTERM"
-_GLANCE = 0.1  # seconds; where a lock's wait is not interrupted by signals (Windows)
+_GLANCE = 0.1  # seconds; on Windows signals do not interrupt the wait for a lock
 
 
-class Interrupt(Listener):
+class Interrupt:
     """Turn a first Ctrl-C into the status "interrupted", a second one into a `KeyboardInterrupt` that carries `.result`.
 
-    The first one says at once that the running chunk is being finished (about a second at most). The second one is raised
-    where the state is safe: between chunks, in a callback, in a host function, or while the host waits. Only where Python's
-    own handler is installed, and in the main thread, where signals arrive; otherwise nothing is changed.
+    The first one says at once that the running steps are being finished (about a second at most). The second one is raised
+    where the state is safe: between calls of compiled steps, in a callback, in a host function, or while the host waits.
+    Signals are handled only in the main thread, where they arrive, and only where Python's own handler is installed.
 
     Args:
-      terminates: whether SIGTERM ends the fit in the same way, and then the process with exit code 143 (for fits that are
-        checkpointed, on machines that are taken away).
+      terminates: whether SIGTERM ends the fit in the same way, and then the process with exit code 143: for fits that are
+        checkpointed, on machines that may be preempted.
     """
-
-    every = sys.maxsize  # no visits of its own
 
     def __init__(self, terminates: bool = False) -> None:
         self.terminates = terminates
@@ -36,7 +33,7 @@ class Interrupt(Listener):
         self._before: dict[int, Any] = {}
 
     def start(self, run: Any) -> None:
-        """See `Listener.start`."""
+        """Install the handlers."""
         self._run = run
         if threading.current_thread() is not threading.main_thread():
             return
@@ -45,7 +42,7 @@ class Interrupt(Listener):
             self._take(signal.SIGTERM, signal.SIG_DFL, self._terminate)
 
     def _take(self, number: int, usual: Any, handler: Any) -> None:
-        if signal.getsignal(number) is usual or signal.getsignal(number) == usual:
+        if signal.getsignal(number) == usual:
             self._before[number] = usual
             signal.signal(number, handler)
 
@@ -64,33 +61,33 @@ class Interrupt(Listener):
         self._run.stop("interrupted", _TERMINATED)
         write(sys.stderr, "SIGTERM: finishing the running steps, then saving.\n")
 
-    def translate(self, run: Any, error: Exception) -> None:
-        """A Ctrl-C inside of a host function comes back as an error of JAX."""
+    def check(self, error: Exception | None = None) -> None:
+        """Raise for a second Ctrl-C that came while it could not be raised.
+
+        Args:
+          error: what compiled steps raised: a Ctrl-C inside a host function comes back as an error of JAX.
+        """
         if self.presses > 1:
             raise KeyboardInterrupt from error
 
-    def after_call(self, run: Any) -> None:
-        """A second Ctrl-C that came while the state was away."""
-        if self.presses > 1:
-            raise KeyboardInterrupt
-
     def close(self, run: Any, error: BaseException | None) -> None:
-        """See `Listener.close`; ends the process after a SIGTERM, once everything else is closed."""
+        """Restore the handlers; after a SIGTERM, once everything else is closed, end the process."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if run.reason == _TERMINATED and error is None:  # here, or in another process of the fit
             if run.several_processes and signal.SIGTERM in self._before:
-                # This process may get its own only now. It ends already, and the others wait for it to part in order.
+                # This process's own SIGTERM may come only now. It must not kill the process, which is ending: the other
+                # processes wait until it has left their group in order.
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
             raise SystemExit(128 + signal.SIGTERM)
 
 
 def wait(x: jax.Array) -> None:
-    """Until `x` is there, or will never be; signals are handled meanwhile, since the main thread waits in Python's hands."""
+    """Wait for `x`, or until its computation has failed, in a way in which Python can handle signals meanwhile."""
     done = threading.Event()
 
     def block() -> None:
-        with contextlib.suppress(Exception):  # whoever reads `x` meets it
+        with contextlib.suppress(Exception):  # raised again where `x` is read
             x.block_until_ready()
         done.set()
 

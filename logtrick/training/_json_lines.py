@@ -1,4 +1,4 @@
-"""A fit's metrics as JSON, one line a visit."""
+"""A fit's metrics in a file of JSON lines."""
 
 import json
 import math
@@ -10,14 +10,15 @@ from logtrick.training._metrics_writer import MetricsWriter
 
 
 class JSONLines(MetricsWriter):
-    """Append the means since the last line to a file, as one JSON object a line.
+    """Append the means over the steps since the last line to a file, as one JSON object per line.
 
-    The keys are those of `MetricsWriter`; what is not finite is null. A fit that is resumed goes on in the same file, lines
-    beyond its checkpoint removed. What cannot be written ends the fit with an `OSError` that carries `.result`.
+    The keys are those of `MetricsWriter`; a number that is not finite is null. A fit that is resumed goes on in the same
+    file, from which lines beyond its checkpoint are removed. A line that cannot be written ends the fit with an `OSError`
+    that carries `.result`.
 
     Args:
-      path: the file; made anew by a fit that starts from step 0.
-      every: write at multiples of this number of steps; None: at the fit's own `chunk`.
+      path: the file; a fit that starts from step 0 overwrites it.
+      every: write at multiples of this number of steps; None is the fit's own `chunk`.
     Example:
       >>> import jax, json, optax, pathlib, tempfile, logtrick as lt
       >>> path = pathlib.Path(tempfile.mkdtemp()) / "metrics.jsonl"
@@ -37,7 +38,6 @@ class JSONLines(MetricsWriter):
         self.path = pathlib.Path(path)
 
     def start(self, run: Any) -> None:
-        """See `Listener.start`."""
         super().start(run)
         kept = []
         if run.step and self.path.exists():
@@ -53,7 +53,7 @@ class JSONLines(MetricsWriter):
 
 
 def _step(line: str) -> float:
-    """A line's step; infinity for one that was cut off."""
+    """The step of a line; infinity for a line that was cut off."""
     try:
         return json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):

@@ -13,7 +13,7 @@ _MOST_NAMED = 8
 
 
 class Packed(NamedTuple):
-    """What is written of a state: the arrays, and for every leaf what it is and where it stands."""
+    """What is written of a state: the arrays, and for every leaf its kind and where it is."""
 
     arrays: list[np.ndarray]
     leaves: list[dict[str, Any]]
@@ -35,7 +35,7 @@ def pack(state: Any) -> Packed:
 
 
 def describe(path: str, leaf: Any) -> dict[str, Any]:
-    """What a leaf is, of a state or of a template: the part that has to agree."""
+    """The kind, shape and dtype of a leaf, in which a saved state and a template must agree."""
     if leaf is None:
         return {"kind": "none"}
     if type(leaf) in _NUMBERS:
@@ -57,7 +57,7 @@ def describe(path: str, leaf: Any) -> dict[str, Any]:
 
 
 def differences(saved: list[dict[str, Any]], like: Any, prefix: str) -> str:
-    """Where the saved leaves are not those of the template, in words; empty where they agree. More leaves may be saved."""
+    """In words, where the saved leaves differ from the template's; empty where none does. More leaves may be saved."""
     by_path = {leaf["path"]: leaf for leaf in saved}
     wrong = []
     template = _flat(like, prefix)
@@ -123,7 +123,7 @@ def _key_data(key: Any) -> jax.ShapeDtypeStruct:
 
 
 def _implementation(key: Any) -> str:
-    """The name of the generator; within a trace, where a shape without numbers has one too."""
+    """The name of a key's generator; found by tracing, so that it also works for the shape of a key."""
     found = []
 
     def look(key: jax.Array) -> jax.Array:
@@ -135,7 +135,7 @@ def _implementation(key: Any) -> str:
 
 
 def _storage(leaf: Any) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and dtype of a leaf within the archive. NumPy stores bfloat16 and its kin as raw bytes: here as uints."""
+    """Shape and dtype of a leaf within the archive. What NumPy does not know (bfloat16) is stored as unsigned integers."""
     kept = _key_data(leaf) if _is_key(leaf) else leaf
     dtype = np.dtype(kept.dtype)
     if dtype.isbuiltin == 2:

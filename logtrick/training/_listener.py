@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 class Listener:
     """What the host does between compiled chunks of a fit: the base class of progress, checkpoints and stop rules.
 
-    A fit visits its listeners after every `chunk` steps, after every multiple of a listener's own `every`, about once a
-    second where steps are slow, and after the last step. No listener changes the bits of a fit.
+    A fit visits its listeners after every `chunk` steps, at every multiple of a listener's own `every`, about once a second
+    where steps are slow, and after the last step. A listener can end a fit, but it does not change the bits of its steps.
 
     Attributes:
-      every: visit at all multiples of this number of steps; None: at the fit's own `chunk`.
-      name: the key of the listener's arrays in `FitState.listeners`; different names for different listeners of a fit.
-      first_process_only: whether, of several processes that share a fit (`mesh`), only the first one visits it: for what
-        writes to a file or a screen.
+      every: visit at all multiples of this number of steps; None is the fit's own `chunk`.
+      name: the key of the listener's arrays in `FitState.listeners`; the listeners of a fit need different names.
+      first_process_only: for a listener that writes to a file or a screen: of several processes that share a fit (`mesh`),
+        only the first one visits it.
 
     Example:
       >>> import jax, optax, logtrick as lt
@@ -44,49 +44,17 @@ class Listener:
         constructor_in_words(cls)
 
     def start(self, run: "Run") -> None:
-        """The fit begins, or goes on from a checkpoint: `run.step` steps were taken before.
-
-        Args:
-          run: the fit in progress.
-        """
+        """The fit begins, or goes on from a checkpoint: `run.step` steps were taken before."""
 
     def after_chunk(self, run: "Run") -> None:
-        """The fit is at `run.step`; `run.stop(status, reason)` ends it.
-
-        Args:
-          run: the fit in progress.
-        """
-
-    def after_call(self, run: "Run") -> None:
-        """After every call of compiled steps, several of which may make a chunk; nothing that costs time.
-
-        Args:
-          run: the fit in progress.
-        """
-
-    def translate(self, run: "Run", error: Exception) -> None:
-        """Compiled steps raised: raise another exception instead, or return.
-
-        Args:
-          run: the fit in progress.
-          error: what they raised.
-        """
+        """The fit is at `run.step`; `run.stop(status, reason)` ends it."""
 
     def close(self, run: "Run", error: BaseException | None) -> None:
-        """The fit is over.
-
-        Args:
-          run: the fit, with `run.status`.
-          error: what ended it, or None.
-        """
+        """The fit is over, with `run.status`; `error` is the exception that ended it, or None."""
 
     def arrays(self) -> dict[str, Any]:
-        """NumPy arrays that a resumed fit needs; they become part of checkpoints."""
+        """The NumPy arrays that a resumed fit needs; they are saved in checkpoints."""
         return {}
 
     def restore(self, arrays: dict[str, Any]) -> None:
-        """Take over `arrays()` of the fit that is resumed, before `start`.
-
-        Args:
-          arrays: what `arrays()` gave.
-        """
+        """Take over what `arrays()` returned in the fit that is resumed; called before `start`."""

@@ -14,8 +14,8 @@ NAME = ".lock"
 class FolderLock:
     """Held from construction until `release`, or until the process ends, however it ends.
 
-    A file with a process number would outlive `kill -9` and refuse the resumed run. What is written into the lock's file
-    here only names the holder in the error message.
+    A file with a process number would outlive `kill -9` and refuse the resumed run. Here, what is written in the lock's file
+    only names the holder in the error message.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
@@ -52,7 +52,7 @@ class FolderLock:
     def release(self) -> None:
         """Let the next writer in."""
         if self.held:
-            # also for the copies of it that children, forked a moment ago, have not closed yet
+            # Closing is not enough: a child forked a moment ago may not have closed its copy of the file yet.
             _release(self._file)
         self._close()
 
@@ -90,7 +90,7 @@ _HELD: weakref.WeakSet[FolderLock] = weakref.WeakSet()
 
 
 def _let_go() -> None:
-    # A forked child (a worker that loads data) shares its parent's lock, and would keep it after the parent's death.
+    # A forked child (a worker that loads data) shares its parent's lock, and would hold it after the parent's death.
     for lock in list(_HELD):
         lock.leave()
 

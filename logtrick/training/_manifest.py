@@ -3,17 +3,11 @@
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 from logtrick._core.errors import CheckpointError
 
-FORMAT = 1
-
-# From a format to the next one: a function of the old manifest that returns the new one, "format" included. Whoever
-# changes what is written raises FORMAT, adds the function here, and a test with a file of the old format.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-
+FORMAT = 1  # to be raised whenever what is written changes
 MOST_BYTES = 2**26
 _FIELDS = {
     "format": int,
@@ -31,7 +25,7 @@ class DamagedError(CheckpointError):
 
 
 def to_bytes(manifest: dict[str, Any]) -> bytes:
-    """The manifest as it stands in its file, checksum added."""
+    """The content of the manifest's file: the manifest and its checksum."""
     content = json.dumps({**manifest, "checksum": _checksum(manifest)}, indent=1).encode("ascii")
     if len(content) > MOST_BYTES:
         raise ValueError(
@@ -42,7 +36,7 @@ def to_bytes(manifest: dict[str, Any]) -> bytes:
 
 
 def from_file(path: pathlib.Path) -> dict[str, Any]:
-    """A manifest of today's format, complete and intact."""
+    """A manifest, complete and intact."""
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:
@@ -53,7 +47,7 @@ def from_file(path: pathlib.Path) -> dict[str, Any]:
     except OSError as error:
         raise DamagedError(path, f"cannot be read: {error.strerror}.") from error
     manifest = _intact(path, raw)
-    manifest = migrated(path, manifest)
+    _check_format(path, manifest.get("format"))
     if not _has(manifest, _FIELDS) or not _has(manifest["archive"], _ARCHIVE):
         raise DamagedError(path, "lacks fields of a manifest. It is another file.")
     if not all(_is_leaf(leaf) for leaf in manifest["leaves"]):
@@ -61,27 +55,18 @@ def from_file(path: pathlib.Path) -> dict[str, Any]:
     return manifest
 
 
-def migrated(path: pathlib.Path, manifest: dict[str, Any]) -> dict[str, Any]:
-    """`manifest`, taken from its format to today's by `MIGRATIONS`."""
-    version = manifest.get("format")
+def _check_format(path: pathlib.Path, version: Any) -> None:
     if not isinstance(version, int):
         raise DamagedError(path, "has no format version. It is another file.")
-    if version > FORMAT:
+    if version != FORMAT:
         raise CheckpointError(
-            path, f"has format {version}; this logtrick reads up to {FORMAT}. Upgrade logtrick."
+            path,
+            f"has format {version}; this version of logtrick reads format {FORMAT}. Use the version that wrote it.",
         )
-    while version < FORMAT:
-        if version not in MIGRATIONS:
-            raise CheckpointError(
-                path, f"has format {version}, from which nothing leads to format {FORMAT}."
-            )
-        manifest = MIGRATIONS[version](manifest)
-        version += 1
-    return manifest
 
 
 def check_extra(value: Any, where: str = "extra") -> None:
-    """Refuse what JSON would change without a word: tuples become lists, numbers as keys become strings."""
+    """Refuse what JSON would change silently: tuples become lists, numbers as keys become strings."""
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):

@@ -10,34 +10,34 @@ from logtrick._core.compat import is_key
 
 
 def copied(mesh: Mesh | None, tree: Any) -> Any:
-    """`tree` in memory of its own, on the devices where it is; bound to them only where there is a mesh."""
+    """`tree` in memory of its own, on the same devices; committed to them only where there is a mesh."""
     if mesh is None:
         return jax.device_put(tree, may_alias=False)
     return jax.device_put(tree, jax.tree.map(lambda x: x.sharding, tree), may_alias=False)
 
 
 def uncommitted(tree: Any) -> Any:
-    """Arrays that were read from a file, as a fit makes them: not bound to a device, which would be compiled for anew."""
+    """Arrays that were read from a file, not committed to a device, as those of a new fit: else programs compile again."""
     free = lambda x: x if is_key(x) else jax.device_put(np.asarray(x))
     return jax.tree.map(free, tree)
 
 
 def replicated(mesh: Mesh | None, tree: Any) -> Any:
-    """`tree`, inside of compiled code, the same on every device."""
+    """`tree`, inside compiled code, the same on every device."""
     if mesh is None:
         return tree
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def rows(mesh: Mesh | None, tree: Any) -> Any:
-    """A batch, inside of compiled code, its rows spread over the mesh's first axis where they divide."""
+    """A batch, inside compiled code, its rows spread over the mesh's first axis where their number divides."""
     if mesh is None:
         return tree
     return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, _of(mesh, x)), tree)
 
 
 def put_replicated(mesh: Mesh | None, tree: Any) -> Any:
-    """Host or device arrays, on every device of the mesh, those of other processes included."""
+    """Host or device arrays, put on every device of the mesh, including those of other processes."""
     if mesh is None:
         return tree
     sharding = NamedSharding(mesh, PartitionSpec())
@@ -51,7 +51,7 @@ def put_rows(where: str, mesh: Mesh | None, tree: Any, *, divide: bool) -> Any:
       where: the public function, for messages.
       mesh: the devices, or None.
       tree: arrays with a leading axis of rows.
-      divide: refuse rows that do not divide by the devices; else such an array lies on all of them.
+      divide: refuse rows whose number is not divisible by that of the devices; else put such an array on all of them.
     """
     if mesh is None:
         return tree

@@ -14,9 +14,9 @@ Array = jax.Array
 
 
 def columns(where: str, aux: Any, opt_state: Any) -> dict[str, Array]:
-    """Scalars by name, stopped: the learning rate, those of the user's aux, and those of the expectations in it.
+    """Scalars by name: the learning rate, the scalars of the user's aux, and statistics of the expectations in it.
 
-    Names are paths joined by "/".
+    The name of a scalar is its path in the aux, joined by "/". No derivative goes through them.
     """
     found: dict[str, Array] = {}
     rate = _learning_rate(opt_state)

@@ -1,4 +1,4 @@
-"""A fit's metrics, averaged since the last visit, for whoever wants to write them down."""
+"""A fit's metrics, averaged since the last line, handed to a function of the user's."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,11 +10,12 @@ from logtrick.training._listener import Listener
 
 
 class MetricsWriter(Listener):
-    """Call a function with the means since the last call: a dict of numbers by name.
+    """Call a function with the means over the steps since its last call: a dict of numbers by name.
 
     Keys: "step", "seconds", "value", "gradient_norm", "update_norm", "skipped" and "clipped" (counts), and those of
-    `history.metrics`; a metric of one of these names goes by "metrics/value" and so on. Of several processes that share a
-    fit the first one writes. What the function raises ends the fit and carries it as `.result`.
+    `history.metrics`; a metric that has one of these names gets the key "metrics/value" and so on. The last call, at the end
+    of the fit, has the steps that are left. Of several processes that share a fit only the first one calls. An exception of
+    the function ends the fit and carries it as `.result`.
 
     TensorBoard, Weights & Biases and MLflow take such numbers in a line or two (imports left out):
 
@@ -31,7 +32,7 @@ class MetricsWriter(Listener):
 
     Args:
       write: `write(line)`.
-      every: call it at multiples of this number of steps; None: at the fit's own `chunk`.
+      every: call it at multiples of this number of steps; None is the fit's own `chunk`.
     Raises:
       TypeError: no function.
     Example:
@@ -54,15 +55,21 @@ class MetricsWriter(Listener):
         self.write, self.every = write, every
 
     def start(self, run: Any) -> None:
-        """See `Listener.start`."""
         self._written = run.step
 
     def after_chunk(self, run: Any) -> None:
-        """See `Listener.after_chunk`."""
-        due = run.step % (self.every or run.chunk) == 0 or run.step == run.num_steps
-        if due and run.step > self._written:
-            self.write(self._line(run))
+        if run.step % (self.every or run.chunk) == 0:
+            self._write_line(run)
+
+    def close(self, run: Any, error: BaseException | None) -> None:
+        """See `Listener.close`: a fit may end between two lines."""
+        self._write_line(run)
+
+    def _write_line(self, run: Any) -> None:
+        if run.step > self._written:
+            line = self._line(run)
             self._written = run.step
+            self.write(line)  # after the step was noted: where it fails, `close` does not try again
 
     def _line(self, run: Any) -> dict[str, Any]:
         history, since = run.history, slice(self._written, run.step)

@@ -8,27 +8,32 @@ import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
 from logtrick._core.module import replace
-from logtrick._core.watch import draws_watched
-from logtrick.training._program import batch_of, step_key
+from logtrick.training._program import CAPACITY, batch_of, step_key
 from logtrick.training._reductions import lost
-from logtrick.training._state import GRADIENT, UPDATE, VALUE, FitState
+from logtrick.training._state import GRADIENT, UPDATE, VALUE, FitState, Records
 from logtrick.training._step import Proposal, Task, expectations, propose
 
 
-def explanation(task: Task, state: FitState, data: Any, flags: np.ndarray, before: int) -> str:
-    """The message: which step, what of it, which leaf, which cost, which draw, and what to do.
+def explanation(task: Task, state: FitState, data: Any, records: list[Records], before: int) -> str:
+    """The message: which step, which leaf, which cost, which draw was not finite, and what to do.
 
     Args:
       task: what was fitted.
       state: the state, in which the fit stands still.
-      data: the data of the last call.
-      flags: the flags of all steps.
-      before: the number of steps before the last call.
+      data: the data of the last steps that were taken together.
+      records: what these steps left behind.
+      before: how many steps were taken before them.
     """
     index, row = int(state.step) - 1, int(state.skipped_in_a_row)
-    bits = int(flags[index])
-    with draws_watched() as found:
-        step = _again(task, state, data, index, index - before)
+    if index < before:
+        return (
+            f"{task.where}(nonfinite=…) allows fewer than {task.limit} skipped steps in a row; the fit was resumed after {row} "
+            "of them. Pass a larger int, or start elsewhere."
+        )
+    part, place = divmod(index - before, CAPACITY)
+    bits = int(records[part].flags[place])
+    found: dict[str, str] = {}
+    step = _again(task, state, data, index, index - before, found)
     what = []
     if bits & VALUE:
         where = f" (a cost was {found['cost']})" if "cost" in found else ""
@@ -43,14 +48,14 @@ def explanation(task: Task, state: FitState, data: Any, flags: np.ndarray, befor
         what.append(f"the optimizer's update of {first} was not finite")
     return (
         f"{task.where} stopped at step {index}: {', and '.join(what)}{_hint(bits, found)}. It was the last of {row} such steps "
-        f"in a row; {int(state.skipped)} of {index + 1} were skipped. The parameters before it are in the error's "
+        f"in a row; {int(state.skipped)} of {index + 1} steps were skipped. The parameters before it are in the error's "
         f"`result`; lt.training.replay(key, objective, result.params, {index}) evaluates the step again. Lower the learning "
         "rate, clip gradients (optax.clip_by_global_norm), or start elsewhere."
     )
 
 
 def _first(leaves: list[tuple[Any, Any]]) -> str:
-    """The first leaf that is not in order."""
+    """The first leaf that is not finite; the optimizer's own state where all leaves of the parameters are."""
     wrong = [path for path, fine in leaves if not fine]
     return "params" + keystr(wrong[0]) if wrong else "its own state"
 
@@ -68,27 +73,26 @@ def _hint(bits: int, found: dict[str, str]) -> str:
     return " while the gradient was finite: it overflowed"
 
 
-def _again(task: Task, state: FitState, data: Any, index: int, i: int) -> Proposal:
-    """The step once more, since the parameters stand still; the compiled loop keeps only bits of it."""
+def _again(
+    task: Task, state: FitState, data: Any, index: int, i: int, found: dict[str, str]
+) -> Proposal:
+    """Propose the step once more, from the same parameters; of what it was, the compiled loop has kept the flags only.
+
+    In `found` the first log-prob and the first cost that is not finite are noted.
+    """
 
     @jax.jit
     def once(state: FitState, data: Any) -> Proposal:
         base = jax.random.wrap_key_data(state.key_data, impl=state.key_impl)
         state = replace(state, step=jnp.asarray(index, jnp.int32))
         key = step_key(base, state.step)
-        step = propose(task, state, key, batch_of(task, state, data, jnp.asarray(i, jnp.int32)))
-        return Proposal(
-            step.value,
-            expectations(step.aux),
-            step.grads,
-            step.new,
-            step.old,
-            step.gradient_norm,
-            step.update_norm,
-            step.clipped,
-        )
+        batch = batch_of(task, state, data, jnp.asarray(i, jnp.int32))
+        step = propose(task, state, key, batch, found)
+        return replace(step, aux=expectations(step.aux))  # the rest of aux may not be arrays
 
-    return jax.block_until_ready(once(state, data))
+    step = jax.block_until_ready(once(state, data))
+    jax.effects_barrier()  # what is noted in `found` has arrived
+    return step
 
 
 def _cost(aux: Any) -> str:

@@ -4,10 +4,10 @@ from typing import Any
 
 
 def write(stream: Any, text: str) -> bool:
-    """Write and flush `text`; whether it worked.
+    """Write and flush `text`; returns whether that worked.
 
-    A closed pipe, a full disk, a closed or missing stream are no reason to lose a fit. What the stream's encoding does not
-    have is written as "?".
+    A closed pipe, a full disk, a closed or missing stream are no reason to lose a fit. A character that the stream's
+    encoding does not have is written as "?".
     """
     if stream is None:
         return False

@@ -15,22 +15,22 @@ _PAIRS_OF_ROUNDS = 6
 def permuted(key: Array, start: Array, count: int, num_rows: int) -> Array:
     """π(start), …, π(start + count − 1) for a random permutation π of 0, …, num_rows − 1 that the key determines.
 
-    Up to 128 rows π(i) is the rank of the i-th of `num_rows` random words, uniform over all permutations (but for ties,
-    of probability below 2⁻¹⁹, which are broken by position). Beyond, π is a Feistel network on ℤ_a × ℤ_b, ab ≥ num_rows,
-    by modular addition:
+    Up to 128 rows π(i) is the rank of the i-th of `num_rows` random words, uniform over all permutations (except for ties,
+    of probability below 2⁻¹⁹, which are broken by position). For more rows π is a Feistel network on ℤ_a × ℤ_b,
+    ab ≥ num_rows, by modular addition:
 
         row = hi · b + lo;   lo ← lo + F₁(hi) mod b,   hi ← hi + F₂(lo) mod a,   …   12 rounds with a keyed hash F each,
 
-    a bijection whatever F is. Where the result is num_rows or more it is applied again until it is not (cycle walking),
-    which is a bijection of the rows alone; ab exceeds num_rows by less than b ≈ √num_rows, so that this is rare. The cost
-    is that of a few hashes per row asked for, about that of drawing as many random row numbers. `jax.random.permutation`,
-    sorted once an epoch and kept, needs O(N log N) time and N integers of state; on two CPU cores its loop took 1 to 15
+    a bijection whatever F is. Where the result is num_rows or more, the network is applied again until it is not (cycle
+    walking), which is a bijection of the rows alone; ab exceeds num_rows by less than b ≈ √num_rows, so that this is rare.
+    Cost: a few hashes for each row asked for, about as much as drawing as many random row numbers. `jax.random.permutation`,
+    sorted once per epoch and stored, needs O(N log N) time and N integers of state; on two CPU cores its loop took 1 to 15
     times as long (N from 100 to 10⁶, batches of 32 to 1,024, whole epochs, medians of interleaved ratios).
 
     Args:
       key: a typed key.
       start: the first position, an integer; start + count ≤ num_rows.
-      count: how many.
+      count: how many row numbers.
       num_rows: N, from 1 to 2³¹ − 1.
     Returns:
       int32 row numbers, (count,).
@@ -53,7 +53,7 @@ def _ranks(words: Array, positions: Array) -> Array:
 
 
 def _walk(words: Array, rows: Array, num_rows: int) -> Array:
-    # An even b: for odd a and b only even permutations could come out.
+    # b is even: for odd a and b the network would only have even permutations.
     b = 2 * math.ceil(math.isqrt(num_rows - 1) / 2) + 2
     a = -(-num_rows // b)
 
@@ -73,7 +73,7 @@ def _feistel(words: Array, rows: Array, a: int, b: int) -> Array:
         high = (high + _hash(words[2:], low) % np.uint32(a)) % np.uint32(a)
         return (high, low), None
 
-    # a loop, not unrolled: as fast, and compiled in less time
+    # A loop, not unrolled: it is as fast, and compiles in less time.
     halves = rows // np.uint32(b), rows % np.uint32(b)
     high, low = lax.scan(two_rounds, halves, words)[0]
     return high * np.uint32(b) + low

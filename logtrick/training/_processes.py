@@ -1,7 +1,7 @@
-"""What the processes of one fit agree on between compiled calls: JAX needs the same calls, in the same order, in all of them.
+"""The processes of one fit agree between compiled calls: JAX needs the same calls, in the same order, in all of them.
 
-Their clocks and their signals differ: without agreement one process would take nine steps where another takes eight, or end
-the fit while the others wait for it for ever.
+Their clocks and their signals differ: without agreement one process would take nine steps where another takes eight, or would
+end the fit while the others wait for it forever.
 """
 
 import dataclasses
@@ -20,10 +20,10 @@ class Agreed:
     """What all processes do next.
 
     Attributes:
-      steps: those of the next calls, the fewest that one of them proposed.
-      visit: whether the listeners are visited, which one of them wanted.
-      status, reason: why the fit ends, from the first process that says so; None where it goes on.
-      process: that process.
+      steps: how many steps are next: the fewest that a process proposed.
+      visit: whether the listeners are visited: yes if one process wants it.
+      status, reason: why the fit ends, by the first process that wants to end it; None where it goes on.
+      process: the number of that process.
     """
 
     steps: int

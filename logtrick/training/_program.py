@@ -1,4 +1,4 @@
-"""The compiled half of the training loop. Nothing here looks at a number."""
+"""The compiled half of the training loop. Nothing here looks at the value of an array."""
 
 import collections
 import dataclasses
@@ -24,20 +24,21 @@ from logtrick.training._step import Task, take
 
 Array = jax.Array
 
-# The most steps in one call of the compiled program. How many it takes is an argument, so that neither `chunk` nor
-# `num_steps` is a compile-time constant; at 25 µs a step the call itself costs less than a hundredth.
+# The most steps in one call of the compiled program. The number of steps is an argument of the program, so that neither
+# `chunk` nor `num_steps` is a compile-time constant; at 25 µs a step the call itself takes less than a hundredth of the time.
 CAPACITY = 512
-_KEPT = 32
+_KEPT = 32  # programs
 
 
 class Program:
     """The compiled functions of a task.
 
     Attributes:
-      traced: whether the task refers to values of a trace of JAX that is going on.
+      task: what is compiled for.
+      traced: whether the task refers to values of a JAX trace that is going on.
       boxes: the black boxes that the objective calls, found while tracing.
-      compiled_for: the shapes for which `advance` was compiled.
-      step_seconds: how long a step took when last seen, by those shapes.
+      step_seconds: how long a step took when it was last measured, by the `kinds` of state and data for which `advance` was
+        compiled; None where no step was measured.
     """
 
     def __init__(self, task: Task, traced: bool = False) -> None:
@@ -63,7 +64,7 @@ class Program:
 
 
 class Programs:
-    """The programs of the 32 tasks that were used last; bounded, since each keeps what its objective closes over."""
+    """The programs of the tasks that were used last; bounded, since each keeps what its objective closes over."""
 
     def __init__(self) -> None:
         self.kept: collections.OrderedDict[Hashable, Program] = collections.OrderedDict()
@@ -78,7 +79,7 @@ class Programs:
         return program
 
     def traced(self, task: Task, program: Program) -> None:
-        """Tracing may have changed what the objective refers to (a list it appends to): known under that key as well."""
+        """Keep `program` under the task's key once more: tracing may have changed it, by a list that the objective appends to."""
         key, traced = _key(task)
         if not traced:
             self.keep(key, program)
@@ -95,7 +96,7 @@ PROGRAMS = Programs()
 
 
 def _key(task: Task) -> tuple[Hashable, bool]:
-    """What an equal task has in common with this one, and whether values of a trace are among it."""
+    """A key that equal tasks share, and whether values of a trace are in the task."""
     parts = [getattr(task, field.name) for field in dataclasses.fields(task)]
     found = [fingerprint_and_tracers(part) for part in parts]
     return tuple(key for key, _ in found), any(traced for _, traced in found)
@@ -104,7 +105,7 @@ def _key(task: Task) -> tuple[Hashable, bool]:
 def _begin(
     task: Task, params: Any, key_data: Array, position: Any, key_impl: Any = None
 ) -> FitState:
-    """The state before the first step, in memory of its own: it is donated, and the user keeps what they gave."""
+    """The state before the first step, in memory of its own, which is donated: the user keeps the arrays that they passed."""
     params = jax.tree.map(jnp.copy, params)
     opt_state = jax.tree.map(_strong, task.optimizer.init(partition(params)[0]))
     zero = jnp.zeros((), jnp.int32)
@@ -138,12 +139,12 @@ def _strong(x: Any) -> Array:
 def _advance(
     task: Task, capacity: int, state: FitState, data: Any, count: Any
 ) -> tuple[FitState, Rows, Array]:
-    """`count` ≤ `capacity` steps."""
+    """Take `count` ≤ `capacity` steps; returns the state, what the steps recorded, and the steps skipped in a row at last."""
     base = jax.random.wrap_key_data(state.key_data, impl=state.key_impl)
-    # A buffer of one step would be seen through by the compiler, and give other bits.
+    # With a buffer of one step the compiler removes the loop, and the bits differ.
     capacity = max(capacity, 2)
     steps = state.step + jnp.arange(capacity, dtype=jnp.int32)
-    # All keys at once: a fold inside of the loop would cost a small step an eighth of its time.
+    # All keys at once: a fold inside the loop would take an eighth of the time of a small step.
     step_keys = jax.vmap(lambda step: step_key(base, step))(steps)
 
     def step(state: FitState, key: Array, data: Any, i: Array) -> tuple[FitState, Records]:
@@ -152,13 +153,15 @@ def _advance(
             state = replace(state, position=task.feed.at(state.step))
         return state, records
 
-    # Traced once: what a step records is known before the loop begins.
+    # A step is traced once, here, so that the shapes of its records are known before the loop begins.
     closed, shapes = jaxpr_of(step, state, step_keys[0], data, jnp.zeros((), jnp.int32))
-    tree, kinds = jax.tree.structure(shapes), shapes[1]
+    tree = jax.tree.structure(shapes)
+    kinds = shapes[1]  # of the records
 
     def body(i: Array, carry: tuple[FitState, Array, Array]) -> tuple[FitState, Array, Array]:
         state, counters, rows = carry
-        # An index without a sign is not checked for negative values. (To write at one is lost under vmap in jax 0.7.)
+        # JAX does not check an unsigned index for negative values. (Writing needs the signed one: under vmap, jax 0.7 drops
+        # what is written at an unsigned index.)
         index = jnp.asarray(i, jnp.uint32)
         key = lax.dynamic_index_in_dim(step_keys, index, keepdims=False)
         leaves = jax.tree.leaves((_with_counters(state, counters), key, data, i))
@@ -172,7 +175,7 @@ def _advance(
     state, counters = _without_counters(state)
     state, counters, rows = lax.fori_loop(0, count, body, (state, counters, rows))
     state = _with_counters(state, counters)
-    # A copy of the flag: the state is donated to the next call.
+    # The count is copied, since the state is donated to the next call.
     out = (state, Rows(rows, kinds), jnp.copy(state.skipped_in_a_row))
     return _mesh.replicated(task.mesh, out)
 
@@ -181,7 +184,7 @@ _COUNTERS = ("step", "skipped", "skipped_in_a_row", "clipped")
 
 
 def _without_counters(state: FitState) -> tuple[FitState, Array]:
-    """The state without its scalar counters and scales, and these as one vector: one kernel of XLA, not one for each."""
+    """The state without its scalar counters and scales, and these as one vector: one XLA kernel instead of one for each."""
     log_median, seen = state.gradient_scale
     counts = [getattr(state, name) for name in _COUNTERS]
     counters = jnp.stack([*counts, seen, lax.bitcast_convert_type(log_median, jnp.int32)])

@@ -1,12 +1,12 @@
-"""Progress over a job: a bar on a terminal, plain lines elsewhere, tqdm where it is installed."""
+"""Progress of a fit: a bar on a terminal, plain lines elsewhere, tqdm where it is installed."""
 
+import contextlib
 import sys
 import threading
 import time
 from typing import Any, TextIO
 
-import numpy as np
-
+from logtrick.training._history import finite_mean
 from logtrick.training._listener import Listener
 from logtrick.training._output import is_terminal, write
 
@@ -15,16 +15,16 @@ _SOON = 0.7  # seconds after which something is shown, before the first step is 
 
 
 class ProgressBar(Listener):
-    """Progress of one fit, or of a job of several: steps, the objective, the time left.
+    """Show the progress of one fit, or of a job of several fits: steps, the objective, the time left.
 
-    The objective is shown at the first step and as the mean over the last chunk. On a terminal it is one line that is
-    redrawn; elsewhere at most ten plain lines, so that logs stay short. Compilation is not counted in the time left. Output
-    that fails (a closed pipe, a full disk) ends the bar, never the fit.
+    The objective is shown at the first step and as the mean over the steps since the last line. On a terminal the bar is one
+    line that is redrawn; elsewhere it is at most ten plain lines, so that logs stay short. The time left does not include
+    compilation. Output that fails (a closed pipe, a full disk) ends the bar, never the fit.
 
     Args:
       total: the steps of the whole job, where it is more than one fit; None takes those of the fit.
       label: what the line begins with.
-      file: where to write; standard error unless said otherwise.
+      file: where to write; None is standard error.
     Example:
       >>> import jax, optax, sys, logtrick as lt
       >>> bar = lt.training.ProgressBar(label="fit", file=sys.stdout)
@@ -42,12 +42,13 @@ class ProgressBar(Listener):
         self, total: int | None = None, label: str = "", file: TextIO | None = None
     ) -> None:
         self.total, self.label, self.file = total, label, file
-        self._before = self._now = self._lines = 0
-        self._shown = 0
+        self._now = self._lines = 0
 
     def start(self, run: Any) -> None:
-        """See `Listener.start`."""
-        self._before, self._shown = self._now, run.first_step
+        if self.total is None:
+            self._now = self._lines = 0  # the bar may have shown another fit
+        self._before = self._now
+        self._shown = run.first_step
         self._now = self._before + run.first_step
         self._job = self.total or self._before + run.num_steps
         self._began = time.monotonic()
@@ -57,13 +58,12 @@ class ProgressBar(Listener):
         self._timer.start()
 
     def _early(self) -> None:
-        """Something to see while the first steps compile or run."""
+        """Say what is going on while the first steps compile or run."""
         self._draw(
             f"{self._prefix()}{self._now}/{self._job} steps, compiling or in the first steps"
         )
 
     def after_chunk(self, run: Any) -> None:
-        """See `Listener.after_chunk`."""
         self._timer.cancel()
         if run.step == self._shown:
             return
@@ -82,35 +82,31 @@ class ProgressBar(Listener):
         return is_terminal(self.file or sys.stderr)
 
     def _draw(self, text: str, last: bool = False) -> None:
-        redraws = self._redraws()
-        before, after = ("\r\x1b[2K", "\n" if last else "") if redraws else ("", "\n")
+        line = text + "\n"
+        if self._redraws():
+            line = "\r\x1b[2K" + (line if last else text)
         if self._works:
-            self._works = write(self.file or sys.stderr, before + text + after)
+            self._works = write(self.file or sys.stderr, line)
 
     def _prefix(self) -> str:
         return self.label + ": " if self.label else ""
 
     def _line(self, run: Any) -> str:
-        values = run.history.value
-        first, last = float(values[0]), _mean(values[self._shown :])
-        parts = [f"{self._now}/{self._job} steps", f"objective {first:.6g} → {last:.6g}"]
-        skipped = int(run.state.skipped)
-        if skipped:
-            parts.append(f"{skipped} skipped")
-        left = run.seconds * (self._job - self._now) / max(run.step - run.first_step, 1)
-        more = f", {left:.0f} s left" if self._now < self._job else ""
-        parts.append(f"{time.monotonic() - self._began:.0f} s{more}")
-        return self._prefix() + ", ".join(parts)
+        line = f"{self._prefix()}{self._now}/{self._job} steps, {_objective(run, self._shown)}"
+        line += f", {time.monotonic() - self._began:.0f} s"
+        if self._now < self._job:
+            left = run.seconds * (self._job - self._now) / max(run.step - run.first_step, 1)
+            line += f", {left:.0f} s left"
+        return line
 
     def close(self, run: Any, error: BaseException | None) -> None:
-        """See `Listener.close`."""
         self._timer.cancel()
         if self._redraws() and self._now < self._job and self.total is None:
             write(self.file or sys.stderr, "\n")
 
 
 class TqdmBar(Listener):
-    """The same by tqdm, for notebooks and for those who have it (the `progress` extra).
+    """Show the progress of a fit by tqdm, which also works in notebooks (the `progress` extra).
 
     Args:
       options: handed to `tqdm.auto.tqdm`.
@@ -123,6 +119,8 @@ class TqdmBar(Listener):
       fit: 100%|████████████████████████████| 50/50 [00:00<00:00, 118.97it/s, objective 9 → 0.5]
     """
 
+    first_process_only = True
+
     def __init__(self, **options: Any) -> None:
         try:
             from tqdm.auto import tqdm
@@ -133,25 +131,19 @@ class TqdmBar(Listener):
         self._make, self._options, self._bar = tqdm, options, None
 
     def start(self, run: Any) -> None:
-        """See `Listener.start`."""
         self._shown = run.first_step
         options = {"total": run.num_steps, "initial": run.first_step, **self._options}
         self._bar = self._safely(self._make, **options)
 
     def after_chunk(self, run: Any) -> None:
-        """See `Listener.after_chunk`."""
         if self._bar is None or run.step == self._shown:
             return
-        values = run.history.value
-        text = f"objective {values[0]:.6g} → {_mean(values[self._shown :]):.6g}"
-        skipped = int(run.state.skipped)
-        text += f", {skipped} skipped" if skipped else ""
+        text = _objective(run, self._shown)
         self._safely(self._bar.set_postfix_str, text, refresh=False)
         self._safely(self._bar.update, run.step - self._shown)
         self._shown = run.step
 
     def close(self, run: Any, error: BaseException | None) -> None:
-        """See `Listener.close`."""
         if self._bar is not None:
             self._safely(self._bar.close)
 
@@ -179,17 +171,16 @@ def progress_listener(where: str, progress: Any) -> Listener | None:
 
 
 def _default_bar() -> Listener:
-    """tqdm on a terminal and in a notebook, where it is installed; else our own."""
+    """`TqdmBar` on a terminal and in a notebook, where tqdm is installed; else `ProgressBar`."""
     if is_terminal(sys.stderr) or "ipykernel" in sys.modules:
-        try:
+        with contextlib.suppress(ImportError):
             return TqdmBar()
-        except ImportError:
-            pass
     return ProgressBar()
 
 
-def _mean(values: Any) -> float:
-    """The mean of what is finite; nan where nothing is."""
-    values = np.asarray(values, np.float64)
-    values = values[np.isfinite(values)]
-    return float(np.mean(values)) if len(values) else float("nan")
+def _objective(run: Any, since: int) -> str:
+    """The objective at the first step and its mean over the steps from `since` on, and the number of skipped steps."""
+    values = run.history.value
+    text = f"objective {values[0]:.6g} → {finite_mean(values[since:]):.6g}"
+    skipped = int(run.state.skipped)
+    return f"{text}, {skipped} skipped" if skipped else text

@@ -12,7 +12,7 @@ _PATIENCE = 5.0
 class Reader:
     """Reads `items` in a thread from the first `take` on; the thread ends by `close`, or with the reader.
 
-    The thread knows the channel, not the reader, so that a reader which nobody holds any more is collected.
+    The thread refers to the channel, not to the reader, so that an unused reader is garbage-collected.
     """
 
     def __init__(self, items: Generator[Any, None, None]) -> None:
@@ -23,16 +23,16 @@ class Reader:
         self._end = weakref.finalize(self, self._channel.close)
 
     def take(self, count: int, ahead: int) -> list[Any]:
-        """The next `count` items; from now on `ahead` more are read before they are asked for.
+        """The next `count` items; from now on `ahead` items are read before they are asked for.
 
-        Raises what the iterator raised, once the items before are taken.
+        An exception of the iterator is raised once the items before it are taken.
         """
         if self._thread.ident is None:
             self._thread.start()
         return self._channel.take(count, ahead)
 
     def close(self) -> None:
-        """Let the thread end after the item it is at, and wait for it some seconds (an iterator may hang)."""
+        """Let the thread end after its current item, and wait some seconds for that (an iterator may hang)."""
         self._end()
         if self._thread.ident is not None:
             self._thread.join(_PATIENCE)
@@ -88,5 +88,5 @@ def _run(items: Generator[Any, None, None], channel: _Channel) -> None:
             if not channel.put(item):
                 break
         items.close()  # in this thread, where the generator ran
-    except BaseException as error:  # whatever it is, it belongs to the consumer
+    except BaseException as error:  # every exception is raised in the consumer
         channel.fail(error)

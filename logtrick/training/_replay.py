@@ -1,10 +1,12 @@
-"""One step of a fit again, eagerly."""
+"""One step of a fit, evaluated again, eagerly."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
+from logtrick._core import checks
 from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module
@@ -21,8 +23,8 @@ class Replay(Module):
       value: the objective.
       gradient: its gradient in the parameters.
       aux: what the objective returned beside it, or None.
-      key: the key that it was called with.
-      batch: the batch that it was called with, or None.
+      key: the key that the objective was called with.
+      batch: the batch that the objective was called with, or None.
     """
 
     value: Any
@@ -42,7 +44,7 @@ def replay(
     data: Any = None,
     batch_size: int | None = None,
 ) -> Replay:
-    """Evaluate one step of a fit again, eagerly: where it was not finite, with prints and breakpoints that work.
+    """Evaluate one step of a fit again, eagerly, so that prints and breakpoints work: to see why it was not finite.
 
     Args:
       key: the key that the fit was given.
@@ -52,7 +54,9 @@ def replay(
       data: the fit's data.
       batch_size: the fit's batch size.
     Returns:
-      A `Replay`, with the step's key and batch, from which everything else follows.
+      A `Replay`, with the step's key and batch, on which everything else depends.
+    Raises:
+      ValueError: a negative step, data that the host makes, an objective that is no scalar.
     Example:
       >>> import jax, jax.numpy as jnp, optax, logtrick as lt
       >>> objective = lambda p, key: jnp.log(p - jax.random.uniform(key))
@@ -65,21 +69,24 @@ def replay(
       >>> again.value.item(), (result.params - jax.random.uniform(again.key)).item() < 0
       (nan, True)
     """
+    where = "lt.training.replay"
     key = as_key(key)
-    feed, data, host = placed("lt.training.replay", data, batch_size, key, None)
+    step = step.item() if isinstance(step, jax.Array) else step
+    checks.positive_int(where, "step", step, least=0)
+    feed, data, host = placed(where, data, batch_size, key, None)
     if host is not None:
         raise ValueError(
-            "lt.training.replay(data=…) needs arrays; got a function of epochs. Pass the step's batch as data, without "
+            f"{where}(data=…) needs arrays; got a function of epochs. Pass the step's batch as data, without "
             "batch_size."
         )
-    batch = feed.batch(data, jax.numpy.asarray(step, jax.numpy.int32), 0)
-    step_key_ = step_key(key, step)
-    trained, statistics = partition(jax.tree.map(jax.numpy.asarray, params))
+    batch = feed.batch(data, jnp.asarray(step, jnp.int32), 0)
+    objective_key = step_key(key, step)
+    trained, statistics = partition(jax.tree.map(jnp.asarray, params))
 
-    def value(trained: Any) -> Any:
-        return value_and_aux(
-            "lt.training.replay", objective(merge(params, trained, statistics), step_key_, *batch)
-        )
+    def value_of(trained: Any) -> Any:
+        out = objective(merge(params, trained, statistics), objective_key, *batch)
+        value, aux = value_and_aux(where, out)
+        return checks.scalar_cost(f"{where}: the objective", value), aux
 
-    (number, aux), gradient = jax.value_and_grad(value, has_aux=True)(trained)
-    return Replay(number, gradient, aux, step_key_, batch[0] if batch else None)
+    (value, aux), gradient = jax.value_and_grad(value_of, has_aux=True)(trained)
+    return Replay(value, gradient, aux, objective_key, batch[0] if batch else None)

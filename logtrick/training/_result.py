@@ -1,5 +1,6 @@
-"""What a fit gives."""
+"""The result of a fit."""
 
+import html
 from typing import Any, Generic, TypeVar
 
 import jax
@@ -11,11 +12,11 @@ from logtrick.training._history import History, end_length, ends
 from logtrick.training._state import FitState
 
 P = TypeVar("P")
-_NOTABLE = 0.01  # the fraction of skipped steps from which a fit says so: skipping selects
+_NOTABLE = 0.01  # beyond this fraction of skipped steps the result says that the accepted ones are a selection
 
 
 class FitResult(Module, Generic[P]):
-    """What a fit gives.
+    """The result of a fit.
 
     Attributes:
       params: the parameters after the last accepted step, of the type that was passed, in the form that the optimizer
@@ -24,8 +25,8 @@ class FitResult(Module, Generic[P]):
       history: a `History`.
       status: "max_steps" (all steps were taken), "converged", "noise floor" or "frozen" (by the stop rule), "stopped" (by
         a callback), "interrupted" (Ctrl-C, SIGTERM), "running" (in a callback), "diverged" (in `NonFiniteError.result`),
-        "failed" (in the result of another exception), or "traced" under `jax.vmap` or `jax.jit`, where no number can be
-        looked at.
+        "failed" (in the result of another exception), or "traced" (under `jax.vmap` or `jax.jit`, where the status would
+        depend on traced numbers).
       state: the `FitState`, one pytree of arrays.
       reason: what led to the status, in words, where there is something to say.
 
@@ -67,17 +68,17 @@ class FitResult(Module, Generic[P]):
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        text = repr(self).replace("&", "&amp;").replace("<", "&lt;")
-        return f"<pre>{text}</pre>"
+        return f"<pre>{html.escape(repr(self))}</pre>"
 
     def _remarks(self) -> list[str]:
         """Skipped and clipped steps, with what they mean."""
-        steps, skipped = max(int(self.state.step), 1), int(self.state.skipped)
-        clipped, remarks = int(self.state.clipped), []
+        steps = max(int(self.state.step), 1)
+        skipped, clipped = int(self.state.skipped), int(self.state.clipped)
+        remarks = []
         if skipped > _NOTABLE * steps:
             remarks.append(
                 f"{skipped} of {steps} steps ({100 * skipped / steps:.1f} %) were skipped because they were not finite: "
-                "what is left is a selection, and the fit may be biased"
+                "the accepted steps are a selection, and the fit may be biased"
             )
         elif skipped:
             remarks.append(f"{skipped} steps were skipped because they were not finite")

@@ -13,6 +13,7 @@ from logtrick._core.module import replace
 from logtrick.training._calls import PATIENCE, Calls
 from logtrick.training._columns import Columns
 from logtrick.training._history import History
+from logtrick.training._interrupt import Interrupt
 from logtrick.training._listener import Listener
 from logtrick.training._mesh import copied, uncommitted
 from logtrick.training._nonfinite import explanation
@@ -30,10 +31,10 @@ class Run:
       num_steps: the steps of the whole fit.
       chunk: the steps between visits.
       step: how many steps were taken.
-      first_step: how many were taken before this process went on with the fit.
-      status: None while it runs.
+      first_step: how many of them were taken before the fit was resumed here; 0 for a new fit.
+      status: None while the fit runs.
       reason: what led to the status, in words.
-      state: the device's part of the state; its memory goes to the next chunk, so keep `result().state` instead.
+      state: the device's part of the state; its memory goes to the next steps, so keep `result().state` instead.
       several_processes: whether other processes share the fit.
       writes: whether this process is the one of them that writes to files and screens.
     """
@@ -48,15 +49,19 @@ class Run:
         listeners: Sequence[Listener],
         saver: Listener | None = None,
     ) -> None:
-        self.program, self.task, self.where = program, program.task, program.task.where
+        self.program, self.task = program, program.task
+        self.where = self.task.where
         self._processes = Processes(self.task.mesh)
         self.writes, self.several_processes = self._processes.writes, self._processes.several
         self._calls = Calls(program, state, data)
         self.state, self.num_steps, self.chunk = state, num_steps, chunk
-        self.listeners = [*listeners, *([saver] if saver else [])]
-        self._visited = [x for x in self.listeners if self.writes or not x.first_process_only]
         # A checkpoint is read before the other listeners start, and written when they have seen the same step.
-        self._starting = sorted(self._visited[1:], key=lambda listener: listener is not saver)
+        savers = [] if saver is None else [saver]
+        visited = [x for x in listeners if self.writes or not x.first_process_only]
+        self.listeners = [*listeners, *savers]
+        self._visited = [*visited, *savers]
+        self._interrupt = Interrupt(terminates=saver is not None)
+        self._starting: list[Listener | Interrupt] = [self._interrupt, *savers, *visited]
         self.step = self.first_step = 0
         self.status: str | None = None
         self.reason = ""
@@ -64,6 +69,7 @@ class Run:
         self.series: dict[str, dict[str, Any]] = {}
         self._compiled = self._together = False
         self._before_call = 0
+        self._records: list[Records] = []  # of the last calls
 
     @property
     def data(self) -> Any:
@@ -77,17 +83,17 @@ class Run:
 
     @property
     def may_raise(self) -> bool:
-        """Whether an exception may be raised now (by a signal) without losing the fit."""
+        """Whether a signal may raise an exception now without losing the fit."""
         return self._calls.abortable or not self._calls.in_flight
 
     @property
     def intact(self) -> bool:
-        """Whether the state is there, and was not lost with a chunk that failed."""
+        """Whether the state still exists: it is lost with steps that failed."""
         return not any(leaf.is_deleted() for leaf in jax.tree.leaves(self.state))
 
     @property
     def history(self) -> History:
-        """The `History` until now."""
+        """The `History` so far."""
         return self.columns.history(self.step, self.series)
 
     def stop(self, status: str, reason: str = "") -> None:
@@ -101,7 +107,7 @@ class Run:
             self.status, self.reason = status, reason
 
     def full_state(self) -> FitState:
-        """The whole state, with the history and the arrays of listeners: what a checkpoint holds."""
+        """The whole state, with the history and the arrays of listeners: what a checkpoint saves."""
         arrays = {listener.name: listener.arrays() for listener in self.listeners if listener.name}
         return replace(self.state, history=self.history, listeners=arrays)
 
@@ -109,7 +115,7 @@ class Run:
         """The fit so far, in memory of its own.
 
         Args:
-          status: what it says; `self.status`, or "running", by default.
+          status: its status; None is `self.status`, or "running" where there is none yet.
         """
         state = copied(self.task.mesh, self.state)
         params, averaged = self.program.shown(state)
@@ -120,7 +126,7 @@ class Run:
     def resume(self, state: FitState) -> None:
         """Go on from a state that was saved."""
         assert state.history is not None
-        self.columns.load(state.history)
+        self.columns.append(state.history, len(state.history.value))
         self.series = dict(state.history.series)
         for listener in self.listeners:
             if listener.name and listener.name in (state.listeners or {}):
@@ -132,11 +138,11 @@ class Run:
 
     def __call__(self) -> FitResult[Any]:
         """Take the steps."""
-        begun: list[Listener] = []
+        begun: list[Listener | Interrupt] = []
         failure: BaseException | None = None
         try:
             self._together = True
-            for listener in (*self._visited[:1], *self._starting):
+            for listener in self._starting:
                 begun.append(listener)
                 listener.start(self)
             self._steps()
@@ -157,9 +163,9 @@ class Run:
             raise
 
     def _fail(self, error: BaseException) -> None:
-        """The steps ended by `error`: tell the other processes, and keep what there is."""
+        """The steps were ended by `error`: tell the other processes, and keep what there is."""
         if self._together:
-            with contextlib.suppress(Exception):  # of a process that is gone
+            with contextlib.suppress(Exception):  # another process may be gone
                 self._processes.agree(0, False, "failed", f"{type(error).__name__}: {error}")
         if self.status is None:
             self.status = "failed"
@@ -171,8 +177,8 @@ class Run:
         if self._compiled and getattr(error, "result", None) is None:
             self._attach(error)
 
-    def _close(self, begun: list[Listener], failure: BaseException | None) -> None:
-        """Close every listener, the last one first; what one of them raises does not keep the others from it."""
+    def _close(self, begun: list[Listener | Interrupt], failure: BaseException | None) -> None:
+        """Close every listener, the last one first, also after one of them has raised."""
         raised: BaseException | None = None
         self._calls.close()
         for listener in reversed(begun):
@@ -195,9 +201,9 @@ class Run:
 
     def _attach(self, error: BaseException) -> None:
         """Put the fit so far into an exception as `.result`."""
-        # Not for an exception without attributes, nor when the state was lost with the steps that failed.
+        # Not possible for an exception without attributes, nor where the state was lost with the steps that failed.
         with contextlib.suppress(AttributeError, RuntimeError):
-            error.result = self.result()  # type: ignore[attr-defined]  # for whoever catches it
+            error.result = self.result()  # type: ignore[attr-defined]  # for the user who catches it
 
     def _steps(self) -> None:
         self._compile()
@@ -209,8 +215,7 @@ class Run:
                 break
             if self._call(count) >= self.task.limit:
                 self._give_up()
-            for listener in self._visited:
-                listener.after_call(self)
+            self._interrupt.check()
             overdue = time.monotonic() - visited >= PATIENCE
             if self.step == boundary or self._agree(visit=overdue).visit:
                 visited = time.monotonic()
@@ -220,7 +225,7 @@ class Run:
         self._together = False
 
     def _agree(self, count: int = 0, visit: bool = False) -> Agreed:
-        """What all processes do next; a status of one of them is the status of all."""
+        """What all processes do next; the fit ends for all of them where it ends for one."""
         agreed = self._processes.agree(count, visit, self.status, self.reason)
         if agreed.status is not None:
             self.status, self.reason = agreed.status, agreed.reason
@@ -232,7 +237,7 @@ class Run:
         return agreed
 
     def _compile(self) -> None:
-        """Compile by a call of no steps, so that no step is timed together with the compiler."""
+        """Compile by a call of no steps, so that the time of a step does not include the compiler's."""
         for box in self.program.boxes:
             box.last_error = None
         if not self._agree(self._calls.compiled).steps:
@@ -247,34 +252,34 @@ class Run:
         return min(self.step + nearest, self.num_steps)
 
     def _call(self, count: int) -> int:
-        """Take `count` compiled steps; how many were skipped in a row at last."""
-        together, self._together = self._together, False
+        """Take `count` compiled steps; returns how many of the last ones in a row were skipped."""
+        together = self._together
+        self._together = False
         try:
             state, records, skipped_in_a_row = self._calls.take(self.state, count)
         except Exception as error:
-            for listener in self._visited:
-                listener.translate(self, error)
+            self._interrupt.check(error)
             raise
         self._together = together
         self._accept(state, records, count)
         return skipped_in_a_row
 
     def _accept(self, state: FitState, records: list[Records], count: int) -> None:
-        """Take over what calls gave; the state comes last, so that an interruption leaves the older one whole."""
+        """Take over what calls returned; the state comes last, so that an interruption leaves the older one whole."""
         self.columns.filled = self._before_call = self.step
+        self._records = records
         for part in records:
             left = self.step + count - self.columns.filled
-            self.columns.append(part, min(left, CAPACITY))
+            self.columns.append(part.history(), min(left, CAPACITY))
         self.state = state
         self.step += count
 
     def _give_up(self) -> None:
-        self._together = False  # every process does so
+        """End a fit whose last steps were not finite; every process does so by itself."""
+        self._together = False
         self.step = int(self.state.step)  # a fit that reached its limit stands still
-        flags = self.columns.flags(self.step)
         self.status = "diverged"
-        error = NonFiniteError(
-            explanation(self.task, self.state, self.data, flags, self._before_call)
-        )
+        said = explanation(self.task, self.state, self.data, self._records, self._before_call)
+        error = NonFiniteError(said)
         error.result = self.result()
         raise error

@@ -8,22 +8,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-_BLOCKS = 8  # of a window, for its Monte-Carlo error
-ROWS = 4  # looks at the parameters that a window needs at least
-PATH = 1e-3  # a window's updates together, of the parameters' scale, below which they have vanished
-_PRESENT = 0.1  # a gradient norm, of the usual one, above which the gradient has not
-_GROWTH = 1.1  # the fit grows by this factor between two judgments
-_SKETCH = 64  # numbers that stand for the parameters
+_BLOCKS = 8  # blocks of a window, whose means give its Monte-Carlo error
+ROWS = 4  # a window needs at least so many looks at the parameters
+PATH = 1e-3  # updates vanish if those of a window together are below this fraction of the parameters' scale
+_PRESENT = (
+    0.1  # the gradient has not vanished if its norm is at least this fraction of the usual one
+)
+_GROWTH = 1.1  # the number of steps grows by this factor from one verdict to the next
+_SKETCH = 64  # numbers that stand for many parameters
 
 
 class Change(NamedTuple):
-    """Differences of windows' means.
+    """Differences between the means of windows.
 
     Attributes:
-      delta, error: of the third and the last quarter, and its standard error.
-      slow_delta, slow_error: of the second quarter and the last half.
+      delta, error: the difference between the third and the last quarter, and its standard error.
+      slow_delta, slow_error: the same for the second quarter and the last half.
       noise: the standard deviation of one step's noise.
-      rounding: what float32 cannot tell from zero.
+      rounding: the largest difference that float32 cannot tell from zero.
     """
 
     delta: float
@@ -43,7 +45,7 @@ class Change(NamedTuple):
 
 
 def looks(step: int, every: int, repeats: int, min_steps: int) -> list[int] | None:
-    """The steps whose verdicts must agree at `step`; None where `step` is no look of the growing series."""
+    """The steps whose verdicts must agree at `step`; None where no verdict is due at `step`."""
     series, at = [], max(min_steps, 4 * ROWS * every)
     at = -(-at // every) * every
     while at < step:
@@ -94,6 +96,7 @@ class Motion(NamedTuple):
 
 def drift(rows: np.ndarray) -> Motion:
     """Compare the parameters of the third and the last quarter of the looks; at least 16."""
+    rows = np.asarray(rows, np.float64)  # in float32 products of their norms are 0 or inf
     quarter = len(rows) // 4
     second, early, late = (rows[len(rows) - k * quarter :][:quarter] for k in (3, 2, 1))
     blocks = min(_BLOCKS, quarter)
@@ -127,6 +130,7 @@ def student(p: float, freedom: int) -> float:
 
 def frozen(path: float, rows: np.ndarray, gradient_norms: Any, window: int) -> bool:
     """Whether all updates of a window together are small against the parameters, and the gradient is not."""
+    rows = np.asarray(rows, np.float64)
     scale = max(np.linalg.norm(rows, axis=1).max(), np.ptp(rows, axis=0).max(initial=0.0))
     norms = np.asarray(gradient_norms, np.float64)
     norms = np.where(np.isfinite(norms), norms, np.inf)

@@ -1,4 +1,4 @@
-"""What a fit carries from step to step, and what each step leaves in the history."""
+"""What a fit carries from step to step, and what each step leaves for the history."""
 
 from typing import Any
 
@@ -9,13 +9,14 @@ from logtrick.training._history import History
 
 Array = jax.Array
 
-# Bits of `Records.flags`: what of a step was not finite, that the fit stood still, that a gradient was clipped.
+# Bits of `Records.flags`: the value, the gradient or the update of a step was not finite; the fit had reached its limit of
+# skipped steps and stood still; the gradient was clipped.
 VALUE, GRADIENT, UPDATE, STOPPED, CLIPPED = 1, 2, 4, 8, 16
 SKIPPED = VALUE | GRADIENT | UPDATE | STOPPED
 
 
 class FitState(Module):
-    """All that a fit carries from step to step: one pytree of arrays. A checkpoint is this pytree.
+    """All that a fit carries from step to step: one pytree of arrays, which is what a checkpoint saves.
 
     Attributes:
       params: the parameters that the optimizer moves, with the estimators that sit in them.
@@ -25,11 +26,12 @@ class FitState(Module):
       skipped: the number of steps that were skipped because something was not finite.
       skipped_in_a_row: the number of steps skipped since the last accepted one; at the limit the fit stands still.
       clipped: the number of steps whose gradient the freeze guard clipped.
-      gradient_scale: (logarithm of the running median of the gradient's norm, number of norms seen), for the freeze guard.
+      gradient_scale: for the freeze guard: the logarithm of the running median of the gradient's norm, and the number of
+        norms seen.
       average: the state of the iterate average, or None.
-      position: where the data feed is (epoch, batch), or None.
-      history: the `History` until here; None inside of compiled code.
-      listeners: arrays of listeners that a resumed fit needs, by the listener's name.
+      position: the data feed's `Position`, or None.
+      history: the `History` so far; None inside compiled code.
+      listeners: the arrays of listeners that a resumed fit needs, by the listener's name.
       key_impl: the key's implementation.
     """
 
@@ -49,13 +51,13 @@ class FitState(Module):
 
 
 class Records(Module):
-    """What the steps of one compiled call leave behind, a leading axis of steps.
+    """What one step leaves behind, or the steps of a compiled call, with a leading axis of steps.
 
     Attributes:
       value: the objective, in the user's sign.
       gradient_norm: the Euclidean norm of the gradient of the loss; inf where its square overflows.
       update_norm: the Euclidean norm of the optimizer's update.
-      flags: 0 for an ordinary step, else bits that say what was wrong.
+      flags: 0 for an ordinary step, else the bits above.
       metrics: scalars by name.
     """
 
@@ -65,19 +67,31 @@ class Records(Module):
     flags: Array
     metrics: dict[str, Array]
 
+    def history(self) -> History:
+        """The same as a `History`."""
+        return History(
+            value=self.value,
+            gradient_norm=self.gradient_norm,
+            update_norm=self.update_norm,
+            skipped=(self.flags & SKIPPED) != 0,
+            clipped=(self.flags & CLIPPED) != 0,
+            metrics=self.metrics,
+            series={},
+        )
+
 
 class Rows(Module):
-    """The records of the steps of one compiled call, as they leave it: one matrix, split where it is looked at.
+    """The records of the steps of one compiled call, as the call returns them: one matrix.
 
     Attributes:
       values: a row of floats for each step.
-      kinds: the `Records` of one step, shapes and dtypes.
+      kinds: the shapes and dtypes of one step's `Records`.
     """
 
     values: Array
     kinds: Any = static()
 
     def columns(self) -> Records:
-        """The records, in the form and the dtypes that a step gave them, a leading axis of steps."""
+        """The records in the form and the dtypes that a step gave them, with a leading axis of steps."""
         leaves, tree = jax.tree.flatten(self.kinds)
         return tree.unflatten([self.values[:, j].astype(k.dtype) for j, k in enumerate(leaves)])

@@ -13,7 +13,7 @@ from jax import lax
 from logtrick._core import checks
 from logtrick._core.module import Module
 from logtrick._core.objectives import value_and_aux
-from logtrick._core.precision import half_precision_seen
+from logtrick._core.watch import costs_watched
 from logtrick.training import _guard
 from logtrick.training._adaptive import adaptive_loss, advanced_statistics, auxes, merge, partition
 from logtrick.training._average import Average
@@ -28,20 +28,20 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What is compiled for.
+    """What a program is compiled for.
 
     Attributes:
       where: the public function, for messages.
       objective: the user's function.
       optimizer: an optax transformation with extra arguments.
       sign: 1 to minimize, −1 to maximize.
-      limit: how many steps in a row may be skipped.
+      limit: after how many skipped steps in a row the fit stands still.
       feed: how a step gets its batch.
       freeze_guard: the factor of the freeze guard, or None.
       average: how iterates are averaged, or None.
-      evaluate: the user's form of the parameters for evaluation, or None.
+      evaluate: the user's function for the parameters for evaluation, or None.
       mesh: the devices, or None.
-      functions: those in the structure of the parameters, which may refer to data that change.
+      functions: the functions in the structure of the parameters, which may refer to data that change.
     """
 
     where: str
@@ -58,15 +58,15 @@ class Task:
 
 
 class Proposal(Module):
-    """What a step would do, and what it saw.
+    """What a step would do, before it is decided whether it is accepted.
 
     Attributes:
       value: the objective.
-      aux: what the objective returned beside it.
+      aux: what the objective returned beside the value.
       grads: the gradient of the loss with respect to the trained parameters, before clipping.
-      new, old: (parameters, optimizer state) after and before.
-      gradient_norm, update_norm: Euclidean norms.
-      clipped: whether the freeze guard clipped.
+      new, old: (parameters, optimizer state) after and before the step.
+      gradient_norm, update_norm: the Euclidean norms of gradient and update.
+      clipped: whether the freeze guard clipped the gradient.
     """
 
     value: Array
@@ -79,13 +79,19 @@ class Proposal(Module):
     clipped: Array
 
 
-def propose(task: Task, state: FitState, key: Array, batch: tuple[Any, ...]) -> Proposal:
-    """A step's gradient and update, not yet accepted."""
+def propose(
+    task: Task,
+    state: FitState,
+    key: Array,
+    batch: tuple[Any, ...],
+    nonfinite: dict[str, str] | None = None,
+) -> Proposal:
+    """A step's gradient and update, not yet accepted; `nonfinite` as of `costs_watched`."""
     trained, statistics = partition(state.params)
 
     def loss(trained: Any) -> tuple[Array, Any]:
         params = merge(state.params, trained, statistics)
-        with half_precision_seen() as seen:
+        with costs_watched(nonfinite) as seen:
             value, aux = value_and_aux(task.where, task.objective(params, key, *batch))
             value = checks.scalar_cost(f"{task.where}: the objective", value)
         _warn_of_half_precision(task.where, seen)
@@ -94,13 +100,15 @@ def propose(task: Task, state: FitState, key: Array, batch: tuple[Any, ...]) -> 
 
     (_, (value, aux, statistics)), grads = jax.value_and_grad(loss, has_aux=True)(trained)
     norm = euclidean_norm(grads)
-    clipped, kept = jnp.array(False), grads
+    clipped = jnp.array(False)
+    kept = grads
     if task.freeze_guard is not None:
         most = _guard.bound(state.gradient_scale, task.freeze_guard)
         clipped = (norm > most) & jnp.isfinite(norm)
-        # Stopped, since a derivative of the whole fit is not taken through the norm's root, whose slope at 0 is infinite.
+        # Stopped: a derivative of the whole fit must not go through the norm, whose root has an infinite slope at 0.
         scale = lax.stop_gradient(jnp.where(clipped, most / norm, 1.0))
-        kept = jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
+        # In the wider of both dtypes: a small scale is 0 in 16 bits.
+        kept = jax.tree.map(lambda g: (g * scale).astype(g.dtype), grads)
     updates, opt_state = _update(task, state, trained, task.sign * value, kept)
     trained = optax.apply_updates(trained, updates)
     new = (merge(state.params, trained, statistics), opt_state)
@@ -109,7 +117,7 @@ def propose(task: Task, state: FitState, key: Array, batch: tuple[Any, ...]) -> 
 
 
 def _warn_of_half_precision(where: str, seen: list[str]) -> None:
-    """Once for each compilation: a sum in 16 bits is wrong without a word."""
+    """Warn, once for each compilation: a sum in 16 bits is silently wrong."""
     if seen:
         warnings.warn(
             f"{where}: the objective, or a cost of an expectation in it, is computed in {seen[0]}, whose sums "
@@ -123,7 +131,7 @@ def _warn_of_half_precision(where: str, seen: list[str]) -> None:
 def take(
     task: Task, state: FitState, key: Array, batch: tuple[Any, ...]
 ) -> tuple[FitState, Records]:
-    """A step: what it proposes where all of it is finite, else nothing but a count."""
+    """Take a step: what it proposes is accepted if all of it is finite; otherwise the step is counted as skipped."""
     step = propose(task, state, key, batch)
     wrong = _not_finite(step)
     running = state.skipped_in_a_row < task.limit
@@ -167,8 +175,8 @@ def take(
 def _either(first: Array, one: Any, other: Any) -> Any:
     """`one` where `first` is true, else `other`; trees of the same kinds.
 
-    On the CPU by a branch, which copies memory, where a `select` for each leaf would be a kernel each to compile. On other
-    devices a branch waits for its predicate.
+    On the CPU by a branch, which copies memory, where a `select` would be one more kernel to compile for each leaf. On other
+    devices by `select`, since a branch would wait for its predicate.
     """
     if jax.default_backend() != "cpu":
         return jax.tree.map(lambda x, y: jnp.where(first, x, y), one, other)
@@ -203,7 +211,7 @@ def _update(task: Task, state: FitState, trained: Any, value: Array, grads: Any)
 
 
 def _not_finite(step: Proposal) -> Array:
-    """What of a step is not finite, as bits; which leaf it was is found when it matters."""
+    """What of a step is not finite, as bits of `Records.flags`; the leaf is found only where the fit ends for it."""
     gradient, update = not_finite(step.grads, step.new, step.old)
     bits = VALUE * ~jnp.isfinite(step.value) + GRADIENT * gradient + UPDATE * update
     return bits.astype(jnp.int32)

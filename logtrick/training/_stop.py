@@ -1,4 +1,4 @@
-"""A stop rule with words that differ: `converged`, `noise floor`, `frozen`."""
+"""A stop rule that says in which sense a fit stands still: `converged`, `noise floor` or `frozen`."""
 
 import math
 from typing import Any, NamedTuple
@@ -6,16 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from logtrick._core import checks
+from logtrick.training._adaptive import partition
 from logtrick.training._listener import Listener
-from logtrick.training._standstill import (
-    PATH,
-    ROWS,
-    compare,
-    drift,
-    frozen,
-    looks,
-    sketch,
-)
+from logtrick.training._standstill import PATH, ROWS, compare, drift, frozen, looks, sketch
 
 
 class Converged(Listener):
@@ -24,18 +17,18 @@ class Converged(Listener):
     At step n the windows E = [n/2, 3n/4) and L = [3n/4, n) are compared, each cut into 8 blocks, whose means give its
     Monte-Carlo error, correlated steps included. With Δ the difference of the windows' means and se its standard error:
 
-    - the objective stands still if |Δ| ≤ z · se and |Δ| + z · se ≤ `resolution` · σ, σ the standard deviation of one step's
-      noise: so a window too short to see a slope never counts as flat; and if [n/4, n/2) and [n/2, n) differ by no more than
-      z of their standard errors, which slow power laws do;
-    - the parameters stand still if no coordinate's Δ is significant (at 5 %, jointly), and drift if one is and the motion
-      goes on in the direction it had before;
+    - the objective stands still if |Δ| ≤ z · se and |Δ| + z · se ≤ `resolution` · σ, with σ the standard deviation of one
+      step's noise, so that a window too short to see a slope never counts as flat; and if in addition the means of
+      [n/4, n/2) and [n/2, n) differ by at most z standard errors, so that a slow power law is not taken for flat;
+    - the parameters stand still if no coordinate's Δ is significant (at 5 %, jointly); they drift if one is significant and
+      the motion continues in its earlier direction;
     - `converged`: both stand still; `noise floor`: the objective stands still and the parameters drift; `frozen`: the
       updates of a whole window together are below 1e-3 of the parameters' own scale, while the gradient has not vanished (Adam
       after one huge gradient, or a learning rate that went to zero).
 
-    A verdict counts when it is the same `repeats` times in a row, n growing by 10 % from one to the next. The rule sees the
-    objective that is trained, in the parameters that are returned, and looks at them at multiples of `every` only, so that a
-    fit that is resumed ends at the same step.
+    A verdict counts when it is the same `repeats` times in a row, n growing by 10 % from one to the next. The rule judges
+    the recorded objective and the parameters in the form for evaluation, without statistics of estimators. It looks
+    at the parameters at multiples of `every` only, so that a fit that is resumed ends at the same step.
 
     Measured on traces of independent noise (`benchmarks/stop_rule.py`): 0 of 4,000 that still improved by more than
     `resolution` σ stopped. Where the objective is flat from the start, half of the fits end within 8,000 steps, nine of ten
@@ -43,10 +36,10 @@ class Converged(Listener):
     general a fit must have stood still for most of its steps.
 
     Args:
-      resolution: the change between the windows that matters, in standard deviations of one step's noise.
+      resolution: the smallest change between the windows that matters, in standard deviations of one step's noise.
       z: how many standard errors a change must have to count.
       repeats: how many times in a row the verdict must be the same.
-      min_steps: no verdict before.
+      min_steps: no verdict is given before this number of steps.
       every: steps between two looks at the parameters.
     Raises:
       ValueError: an argument out of its range.
@@ -81,34 +74,37 @@ class Converged(Listener):
         self.resolution, self.z = float(resolution), float(z)
         self.repeats = checks.positive_int(where, "repeats", repeats)
         self.min_steps = checks.positive_int(where, "min_steps", min_steps)
-        self.every = self._every = checks.positive_int(where, "every", every)
+        self.every: int = checks.positive_int(where, "every", every)
         self._rows: list[np.ndarray] = []
 
     def arrays(self) -> dict[str, Any]:
-        """See `Listener.arrays`: the parameters' sketch at every look."""
-        return {"rows": np.array(self._rows, np.float32)} if self._rows else {}
+        """See `Listener.arrays`: the parameters, or a sketch of them, at every look."""
+        if not self._rows:
+            return {}
+        return {"rows": np.array(self._rows, np.float32), "every": np.int32(self.every)}
 
     def restore(self, arrays: dict[str, Any]) -> None:
-        """See `Listener.restore`."""
-        self._rows = list(np.asarray(arrays.get("rows", ()), np.float32))
+        # Looks at other distances than those to come are not comparable with them.
+        usable = arrays.get("every", self.every) == self.every
+        self._rows = list(arrays.get("rows", ())) if usable else []
 
     def start(self, run: Any) -> None:
-        """See `Listener.start`."""
         if not run.step:
             self._rows = []
         else:
             self._judge(run)
 
     def after_chunk(self, run: Any) -> None:
-        """See `Listener.after_chunk`."""
-        if run.step % self._every == 0 and run.step // self._every > len(self._rows):
+        if run.step % self.every == 0 and run.step // self.every > len(self._rows):
             params, _ = run.program.shown(run.state)
-            self._rows.append(np.asarray(sketch(params)))
+            # Without statistics: one that counts steps would be an endless drift.
+            trained, _ = partition(params)
+            self._rows.append(np.asarray(sketch(trained)))
             self._judge(run)
 
     def _judge(self, run: Any) -> None:
         """End the fit where the same verdict was found at the last `repeats` looks of a growing series."""
-        steps = looks(run.step, self._every, self.repeats, self.min_steps)
+        steps = looks(run.step, self.every, self.repeats, self.min_steps)
         if steps is None:
             return
         verdicts = [self._verdict(run.history, step) for step in steps]
@@ -117,11 +113,13 @@ class Converged(Listener):
             run.stop(first.word, first.reason)
 
     def _verdict(self, history: Any, step: int) -> "Verdict | None":
-        rows = np.array(self._rows[: step // self._every])
+        rows = np.array(self._rows[: step // self.every])
         if len(rows) < 4 * ROWS:
             return None
         window = step // 4
-        path = float(np.sum(history.update_norm[step - window : step]))
+        last = slice(step - window, step)
+        # A skipped step has moved nothing, whatever its update was: nan, perhaps.
+        path = float(np.sum(history.update_norm[last][~history.skipped[last]]))
         if frozen(path, rows, history.gradient_norm[:step], window):
             return Verdict(
                 "frozen",

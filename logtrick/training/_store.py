@@ -1,9 +1,9 @@
-"""Checkpoints: a state, which is any pytree, kept in a folder; damage is an error, never a wrong number."""
+"""Checkpoints: a state, which is any pytree, saved in a folder; damage is an error, never a wrong number."""
 
 import pathlib
 import warnings
-from types import TracebackType
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,28 +13,30 @@ from logtrick._core.calls import in_words
 from logtrick._core.errors import CheckpointError
 from logtrick._version import __version__
 from logtrick.training import _archive, _leaves, _manifest
-from logtrick.training._folder import Entry, Folder, entries
+from logtrick.training._folder import Entry, Folder, absolute, entries, steps
 from logtrick.training._manifest import DamagedError
+
+T = TypeVar("T")
 
 
 class Store:
-    """The checkpoints of one run in one folder, the last `keep` of them.
+    """The last `keep` checkpoints of one run, in one folder.
 
     A checkpoint is two files, `checkpoint-<number>-step-<step>.npz` (the arrays) and `.json` (the manifest: format version,
     versions of JAX and logtrick, path, shape and dtype of every leaf, `extra`, length and SHA-256 of the arrays, and a
     checksum of its own). Both are written to temporary files, synchronized to the disk and renamed, the manifest last: a
     process that is killed, or a full disk, leaves the earlier checkpoints as they were. No pickle is written or read.
 
-    A state is any pytree of JAX and NumPy arrays (bfloat16 and its kin included), typed keys, None and Python scalars; the
-    structure is not saved: reading needs a template. Of an array spread over several processes only what is replicated can
-    be saved, and only one process saves.
+    A state is any pytree of JAX and NumPy arrays (bfloat16 and other dtypes of JAX included), typed keys, None and Python
+    scalars; the structure is not saved, so reading needs a template. An array on several processes can be saved only where it
+    is replicated, and by only one of them.
 
     The folder is locked while the store is open, by a lock that ends with the process. Use it as a context manager, or
     call `close`. `save` and `load` are not safe to call from two threads at once.
 
     Args:
       folder: a path; made if it does not exist. Files of other names in it are left alone.
-      keep: how many checkpoints stay, counted from the last one saved.
+      keep: how many checkpoints are kept, those saved last.
     Raises:
       CheckpointError: another process, or another `Store` of this one, has the folder open; or it cannot be written to.
     Example:
@@ -49,7 +51,7 @@ class Store:
 
     def __init__(self, folder: str | pathlib.Path, keep: int = 3) -> None:
         keep = checks.positive_int("Store", "keep", keep)
-        self._folder = Folder(pathlib.Path(folder).expanduser().absolute(), keep)
+        self._folder = Folder(absolute(folder), keep)
 
     @property
     def folder(self) -> pathlib.Path:
@@ -62,7 +64,7 @@ class Store:
         Args:
           step: how many steps were done, at least 0. A step may be saved again: the later save counts.
           state: a pytree of arrays, typed keys, None and Python scalars.
-          extra: what is no array: a dict of what JSON keeps without a change (no tuples, strings as keys).
+          extra: further data that are no arrays: a dict that JSON does not change (no tuples, strings as keys).
         Raises:
           CheckpointError: it could not be written (full disk, no permission, …); earlier checkpoints are untouched.
           TypeError: a leaf that is none of these, or an `extra` that JSON would change.
@@ -88,10 +90,7 @@ class Store:
 
     def steps(self) -> list[int]:
         """The steps of which there are checkpoints, damaged ones included, in the order in which they were saved."""
-        saved = [entry.step for entry in entries(self.folder)]
-        return list(dict.fromkeys(reversed(saved)))[
-            ::-1
-        ]  # a step that was saved twice stands where it was saved last
+        return steps(self.folder)
 
     def load(
         self, step: int | None = None, like: Any = None, *, at: str = "", fallback: bool = False
@@ -103,8 +102,9 @@ class Store:
 
         Args:
           step: which one; None is the one saved last.
-          like: the template, a pytree of the state's structure; of its leaves only shapes, dtypes and devices are used, so
-            that `jax.eval_shape` makes one. Leaves of NumPy come back as NumPy's, those of JAX on the template's devices.
+          like: the template, a pytree of the state's structure, of whose leaves only shapes, dtypes and devices are used:
+            `jax.eval_shape` makes one. Where the template has NumPy arrays, NumPy arrays are returned; where it has arrays
+            of JAX, arrays on the same devices.
           at: the path of a part of the state: `at=".params"` reads the field `params` into a template of the parameters.
           fallback: if the newest is damaged, take the next older one that is not, with a warning that names both.
         Returns:
@@ -133,12 +133,7 @@ class Store:
     def __enter__(self) -> "Store":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
@@ -178,11 +173,12 @@ def read_params(
       ...     print(read_params(folder, {"w": jnp.zeros(2)}))
       {'w': Array([1., 1.], dtype=float32)}
     """
-    as_array = lambda leaf: (
-        jnp.asarray(leaf, jnp.result_type(leaf)) if type(leaf) in (bool, int, float) else leaf
-    )
-    path = pathlib.Path(folder).expanduser().absolute()
-    return _load(path, step, jax.tree.map(as_array, like), at, fallback)[0]
+
+    def as_in_fit(leaf: Any) -> Any:
+        is_number = type(leaf) in (bool, int, float)
+        return jnp.asarray(leaf, jnp.result_type(leaf)) if is_number else leaf
+
+    return _load(absolute(folder), step, jax.tree.map(as_in_fit, like), at, fallback)[0]
 
 
 def _load(
@@ -193,37 +189,48 @@ def _load(
             "Store.load(like=…) needs a template of the state; got None. Pass a state of the same structure, such as the "
             "initial one."
         )
-    candidates = _chosen(folder, step)
+    return newest_intact(folder, step, lambda entry: read_entry(entry, like, at), fallback)
+
+
+def newest_intact(
+    folder: pathlib.Path, step: int | None, read: Callable[[Entry], T], fallback: bool
+) -> T:
+    """`read(entry)` of the newest checkpoint; with `fallback` of the newest one that is not damaged, with a warning.
+
+    Raises:
+      CheckpointError: there is no such checkpoint, or it is damaged.
+    """
     damage: list[DamagedError] = []
-    while candidates:
-        entry = candidates.pop()
+    for entry in reversed(_chosen(folder, step)):
         try:
-            loaded = read_entry(entry, like, at)
+            found = read(entry)
         except DamagedError as error:
             if not entry.manifest.exists():
-                # removed meanwhile by the run that writes here: look again
-                return _load(folder, step, like, at, fallback)
+                # The run that writes here has removed it meanwhile: look again.
+                return newest_intact(folder, step, read, fallback)
             if not fallback:
                 raise
             damage.append(error)
             continue
         if damage:
-            _warn(damage, f"The checkpoint of step {entry.step} was loaded instead.")
-        return loaded
+            reasons = "; ".join(map(str, damage))
+            message = f"{reasons} The checkpoint of step {entry.step} was loaded instead."
+            warnings.warn(message, RuntimeWarning, stacklevel=4)
+        return found
     raise CheckpointError(
         folder, f"has no checkpoint that is not damaged: {'; '.join(map(str, damage))}"
     )
 
 
 def _chosen(folder: pathlib.Path, step: int | None) -> list[Entry]:
-    """The checkpoints that may be read, the best one last; at least one."""
+    """The checkpoints that may be read, at least one, the newest last."""
     found = entries(folder)
     if not found:
         raise CheckpointError(folder, "has no checkpoints.")
     chosen = [entry for entry in found if step is None or entry.step == step]
     if not chosen:
-        steps = sorted({entry.step for entry in found})
-        raise CheckpointError(folder, f"has no checkpoint of step {step}; it has {steps}.")
+        saved = sorted({entry.step for entry in found})
+        raise CheckpointError(folder, f"has no checkpoint of step {step}; it has {saved}.")
     return chosen
 
 
@@ -240,8 +247,3 @@ def read_entry(entry: Entry, like: Any, at: str) -> tuple[Any, dict[str, Any]]:
     members = _leaves.wanted(saved, like, at)
     arrays = _archive.read(entry.archive, archive["bytes"], archive["sha256"], members)
     return _leaves.unpack(saved, like, at, arrays), manifest["extra"]
-
-
-def _warn(damage: list[DamagedError], message: str) -> None:
-    reasons = "; ".join(map(str, damage))
-    warnings.warn(f"{reasons} {message}", RuntimeWarning, stacklevel=4)

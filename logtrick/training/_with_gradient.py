@@ -1,4 +1,4 @@
-"""Objectives whose gradient is not JAX's reverse mode: their own, or forward mode."""
+"""Objectives whose gradient is not taken in JAX's reverse mode: they return it themselves, or it is taken in forward mode."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,9 +9,11 @@ from jax.flatten_util import ravel_pytree
 
 from logtrick._core import checks
 from logtrick._core.calls import described, in_words
+from logtrick._core.kernel import limited
 from logtrick._core.module import replace
 from logtrick._core.objectives import value_and_aux
 from logtrick.expectations import Aux
+from logtrick.training._adaptive import auxes
 
 
 @in_words("lt.training.with_gradient")
@@ -19,7 +21,8 @@ def with_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     """An objective for `lt.minimize` from a function that returns its value and its gradient.
 
     For gradients that are not made by differentiating: `lt.eligibility_trace`, finite differences, a simulator's adjoint.
-    The derivative of the objective is the gradient that the function returns; first derivatives only.
+    The derivative of the objective with respect to the parameters is the gradient that the function returns. First
+    derivatives only.
 
     Args:
       function: `function(params, key[, batch]) -> (value, gradient)` or `((value, aux), gradient)`, as
@@ -27,7 +30,9 @@ def with_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     Returns:
       `objective(params, key[, batch])`, which returns `value` or `(value, aux)`.
     Raises:
+      TypeError: no function.
       ValueError: a gradient that is not like the parameters.
+      DerivativeOrderError: a second derivative with respect to the parameters was taken.
     Example:
       >>> import jax, optax, logtrick as lt
       >>> def toss(tail, logit):                       # toss until heads comes up; the cost is the number of tosses
@@ -41,7 +46,6 @@ def with_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
       >>> bool(fit.history.value[0] > 1.5 > 1.2 > fit.history.value[-1])
       True
     """
-
     if not callable(function):
         raise TypeError(
             f"lt.training.with_gradient(function=…) needs a function of (params, key); got {described(function)}."
@@ -55,16 +59,24 @@ def with_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
                 f"lt.training.with_gradient: the gradient must be like the parameters, {jax.tree.map(jnp.shape, params)}; "
                 f"got {jax.tree.map(jnp.shape, gradient)}. Return (value, gradient)."
             )
-        value = attach(params, value, jax.lax.stop_gradient(gradient))
+        value = _with_slope("lt.training.with_gradient", params, value, gradient)
         return value if aux is None else (value, aux)
 
     objective.__wrapped__ = function  # type: ignore[attr-defined]  # as functools.wraps does
     return objective
 
 
+def _with_slope(where: str, params: Any, value: Any, gradient: Any) -> Any:
+    """`value`, which was computed at stopped `params`, with `gradient` as its derivative with respect to `params`.
+
+    The second derivative raises: that of the gradient with respect to `params` is not known, and would be 0. With respect to
+    anything else (a number that the objective closes over) the value and the gradient have their own derivatives.
+    """
+    return limited(where, _attached(params, value, gradient), params)
+
+
 @jax.custom_vjp
-def attach(params: Any, value: Any, gradient: Any) -> Any:
-    """`value`, with `gradient` as its derivative in `params`."""
+def _attached(params: Any, value: Any, gradient: Any) -> Any:
     return value
 
 
@@ -74,10 +86,10 @@ def _forward(params: Any, value: Any, gradient: Any) -> tuple[Any, Any]:
 
 def _backward(gradient: Any, cotangent: Any) -> tuple[Any, Any, Any]:
     scaled = jax.tree.map(lambda g: (g * cotangent).astype(g.dtype), gradient)
-    return scaled, jnp.zeros_like(cotangent), jax.tree.map(jnp.zeros_like, gradient)
+    return scaled, cotangent, jax.tree.map(jnp.zeros_like, gradient)
 
 
-attach.defvjp(_forward, _backward)
+_attached.defvjp(_forward, _backward)
 
 
 @in_words("lt.training.forward_mode")
@@ -85,14 +97,17 @@ def forward_mode(objective: Callable[..., Any]) -> Callable[..., Any]:
     """The same objective, which `lt.minimize` then differentiates in forward mode.
 
     For costs that JAX cannot differentiate in reverse mode: a `while_loop` whose number of steps
-    depends on the data, under `Pathwise()`. Cost: one forward derivative for each entry of the
-    parameters, all in one vmapped pass, so it is for few parameters; memory does not grow with the
-    steps. First derivatives only.
+    depends on the data, under `Pathwise()`. First derivatives only.
+    Cost: one forward derivative for each entry of the parameters, all in one vmapped pass, so it is
+    for few parameters; memory does not grow with the steps.
 
     Args:
       objective: `objective(params, key[, batch])`, as for `lt.minimize`.
     Returns:
       An objective of the same values.
+    Raises:
+      TypeError: no function.
+      DerivativeOrderError: a second derivative with respect to the parameters was taken.
     Example:
       >>> import jax, jax.numpy as jnp, optax, logtrick as lt
       >>> def halvings(x):                                  # how often x is halved depends on x
@@ -105,10 +120,10 @@ def forward_mode(objective: Callable[..., Any]) -> Callable[..., Any]:
       >>> round(fit.params.item(), 1)                       # 1.5 / 2 = 0.75
       1.5
     """
-
+    where = "lt.training.forward_mode"
     if not callable(objective):
         raise TypeError(
-            f"lt.training.forward_mode(objective=…) needs a function of (params, key); got {described(objective)}."
+            f"{where}(objective=…) needs a function of (params, key); got {described(objective)}."
         )
 
     def forward(params: Any, key: Any, *batch: Any) -> Any:
@@ -120,31 +135,23 @@ def forward_mode(objective: Callable[..., Any]) -> Callable[..., Any]:
         def numbers(flat: Any) -> tuple[Any, Any]:
             given = dict(zip(moved, unravel(flat)))
             at = tree.unflatten([given.get(i, leaf) for i, leaf in enumerate(leaves)])
-            value, aux = value_and_aux("lt.training.forward_mode", objective(at, key, *batch))
-            value = checks.scalar_cost("lt.training.forward_mode: the objective", value)
-            each = [value, *(found.adaptive_loss for found in _found(aux))]
+            value, aux = value_and_aux(where, objective(at, key, *batch))
+            value = checks.scalar_cost(f"{where}: the objective", value)
+            each = [value, *(found.adaptive_loss for _, found in auxes(aux))]
             return jnp.stack([jnp.asarray(number, flat.dtype) for number in each]), (value, aux)
 
         rows, (value, aux) = jax.jacfwd(numbers, has_aux=True)(flat)
         slopes = iter([unravel(row) for row in rows])
-        value = attach(trained, value, next(slopes))
+        value = _with_slope(where, trained, value, next(slopes))
 
-        def learning(found: Any) -> Any:
+        def with_slope(found: Any) -> Any:
             if not isinstance(found, Aux):
                 return found
-            return replace(found, adaptive_loss=attach(trained, found.adaptive_loss, next(slopes)))
+            loss = _with_slope(where, trained, found.adaptive_loss, next(slopes))
+            return replace(found, adaptive_loss=loss)
 
-        aux = jax.tree.map(learning, aux, is_leaf=_is_aux)
+        aux = jax.tree.map(with_slope, aux, is_leaf=lambda x: isinstance(x, Aux))
         return value if aux is None else (value, aux)
 
     forward.__wrapped__ = objective  # type: ignore[attr-defined]  # as functools.wraps does
     return forward
-
-
-def _is_aux(x: Any) -> bool:
-    return isinstance(x, Aux)
-
-
-def _found(aux: Any) -> list[Aux]:
-    """What expectations have left in what an objective returned beside its value."""
-    return [x for x in jax.tree.leaves(aux, is_leaf=_is_aux) if isinstance(x, Aux)]

@@ -15,7 +15,7 @@ from logtrick.vi._families._wrapped import as_guide
 from logtrick.vi._guide import Guide
 from logtrick.vi._loss import loss
 from logtrick.vi._minibatch import checked_rows
-from logtrick.vi._program import OverData
+from logtrick.vi._over_data import OverData
 
 Array = jax.Array
 
@@ -56,7 +56,7 @@ class PerRow(OverData):
     Args:
       log_joint: `log_joint(z, x) -> scalar` of one row's latents and the row; `log_joint(z, x, model)` with a model.
       data: a pytree of arrays with a common leading axis of N rows.
-      size: B rows a step; None takes all.
+      batch_size: B rows a step; None takes all.
       model: the model's own parameters, which `vi.fit` trains beside the guide; None where there are none.
     Example:
       >>> import jax.numpy as jnp
@@ -66,18 +66,20 @@ class PerRow(OverData):
     """
 
     __repr__ = show_arguments
-    compared_by = ("log_joint", "data", "batch_size")
+    compared_by = ("log_joint", "data", "batch_size", "num_rows", "model")
 
     def __init__(
-        self, log_joint: Callable[..., Any], data: Any, size: int | None, model: Any = None
+        self, log_joint: Callable[..., Any], data: Any, batch_size: int | None, model: Any = None
     ) -> None:
-        self.log_joint, self.data, self.batch_size, self.model = log_joint, data, size, model
+        self.log_joint, self.data, self.model = log_joint, data, model
+        self.batch_size = batch_size
         self.num_rows = jax.tree.leaves(data)[0].shape[0]
 
-    @property
-    def identity(self) -> tuple[Any, ...]:
-        """All that it consists of but the data and the model's parameters."""
-        return (self.log_joint, self.num_rows, self.batch_size)
+    def without_data(self) -> "PerRow":
+        """The same function without its data, and without the model's parameters, which are trained."""
+        bare = super().without_data()
+        bare.model = None
+        return bare
 
     def of_row(self, row: Any, model: Any = None) -> Callable[[Any], Array]:
         """The log density of one row's latents, given the model's parameters (None for none)."""
@@ -106,6 +108,7 @@ def per_row(
     Returns:
       What stands in the place of `log_density` in `vi.fit`.
     Raises:
+      TypeError: `log_joint` is no function of these arguments.
       ValueError: rows that do not match; a batch larger than the data.
     References:
       Kingma & Welling (2014), "Auto-Encoding Variational Bayes"; Mnih & Gregor (2014), "Neural Variational Inference and
@@ -130,6 +133,8 @@ def per_row(
       >>> fit.model.round(1).tolist(), bool(fit.q.params > 2)
       ([-2.0, 3.0], True)
     """
+    call = "log_joint(z, x)" if model is None else "log_joint(z, x, model)"
+    checks.function("vi.per_row", "log_joint", log_joint, call)
     data = checked_rows("vi.per_row", data, batch_size)
     return PerRow(log_joint, data, batch_size, model)
 

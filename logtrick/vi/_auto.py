@@ -1,4 +1,4 @@
-"""`estimator="auto"`: what the legality table and the guide's declarations give."""
+"""`estimator="auto"`: the choice by the legality table and by what the guide declares."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,12 +26,8 @@ def resolve(
 ) -> Any:
     """The estimator to use, checked against the table; for blocks under the ELBO a dict of them.
 
-    Args:
-      where: who asks, for messages.
-      objective: what is estimated.
-      q: the guide.
-      given: "auto", an estimator, or a dict of estimators by block.
-      density: log p of a draw of the base.
+    `given` is "auto", an estimator, or a dict of estimators by block; `density` is log p of a draw of the base, and `where`
+    says who asks, for messages.
     """
     by_site = isinstance(q, Blocks) and (objective.linear or objective.num_draws == 1)
     if isinstance(given, Mapping) or (by_site and not isinstance(given, WeightEstimator)):
@@ -83,9 +79,9 @@ def _by_block(where: str, objective: Objective, q: Guide, given: Any, density: A
 def automatic(objective: Objective, q: Guide, smooth: bool) -> Any:
     """The estimator by the table.
 
-    Held draws where the objective's reference is q as it stands. Else, where q is reparameterized and log p is smooth:
-    `STL` for the ELBO, `DReG` for others. Else for k-draw bounds `VIMCO`; for one draw the exact sum over a small support,
-    `DisARM` for bits, and the score function with leave-one-out for all else.
+    `HeldDraws` for objectives that average over draws of the current q. Otherwise, where q is reparameterized and log p is
+    smooth, `STL` for the ELBO and `DReG` for other objectives. Otherwise `VIMCO` for k-draw bounds; and for one draw the exact
+    sum over a small support, `DisARM` for bits, and the score function with leave-one-out for everything else.
     """
     row = LEGAL[kind(objective)]
     if "HeldDraws" in row:

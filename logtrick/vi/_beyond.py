@@ -12,6 +12,7 @@ from logtrick._core.calls import in_words
 from logtrick._core.fingerprint import Compiled
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module
+from logtrick.vi._diagnose import log_densities
 from logtrick.vi._families._wrapped import as_guide
 from logtrick.vi._guide import Guide
 from logtrick.vi._target import Target
@@ -50,19 +51,14 @@ def to_arviz(key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int
             'vi.to_arviz needs arviz-base. Install it by `pip install "logtrick[arviz]"`.'
         ) from error
     draws = q.sample(as_key(key), num_draws)
-    log_p, log_q = (np.asarray(a) for a in _log_probs(log_density, q)(draws, q))
-    leaves = jax.tree_util.tree_flatten_with_path(draws)[0]
-    names = [jax.tree_util.keystr(path, simple=True, separator=".") or "z" for path, _ in leaves]
-    posterior = {name: np.asarray(leaf) for name, (_, leaf) in zip(names, leaves)}
+    both = log_densities("vi.to_arviz", log_density, q, draws)
+    log_p, log_q = (np.asarray(a) for a in both)
+    names = [variable.name for variable in q.layout.variables]
+    posterior = dict(zip(names, map(np.asarray, jax.tree.leaves(draws))))
     stats = {"lp": log_p, "log_q": log_q, "log_weight": log_p - log_q}
     return arviz_base.from_dict(
         {"posterior": posterior, "sample_stats": stats}, sample_dims=["sample"]
     )
-
-
-def _log_probs(log_density: Callable[[Any], Any], q: Guide) -> Callable[..., Any]:
-    one = lambda z, q: (log_density(z), q.log_prob(z))
-    return jax.jit(jax.vmap(one, (0, None)))
 
 
 class MCMCStart(Module):
@@ -102,7 +98,7 @@ def mcmc_start(
     Returns:
       An `MCMCStart`.
     Raises:
-      ValueError: discrete variables.
+      ValueError: discrete variables; fewer than two draws.
     Example:
       >>> import jax, jax.numpy as jnp
       >>> from logtrick import vi
@@ -111,11 +107,12 @@ def mcmc_start(
       ((4, 1), (1, 1), -1.0)
     """
     q = as_guide("vi.mcmc_start", q)
-    if any(v.discrete for v in q.layout.variables):
+    if q.discrete:
         raise ValueError(
             f"vi.mcmc_start(q=…) needs continuous variables; {type(q).__name__} has discrete ones. Sum these out first."
         )
     checks.positive_int("vi.mcmc_start", "num_chains", num_chains)
+    checks.positive_int("vi.mcmc_start", "num_draws", num_draws, 2)
     u, _ = q.flat_draws(as_key(key), max(num_draws, num_chains))
     covariance = jnp.atleast_2d(jnp.cov(u, rowvar=False))
     target = Target(log_density, q)

@@ -2,22 +2,25 @@
 
 from typing import Any
 
-import numpy as np
-
 from logtrick.vi._engines import Engine, Gaussian, Pipeline, QuadraticRegression
 from logtrick.vi._guide import Guide
 from logtrick.vi._result import Findings, Fit, History
 from logtrick.vi._target import Target
+from logtrick.vi._train import is_traced
 
 
 def by_engine(
     key: Any, log_density: Any, q: Guide, engine: Engine, budget: int | None, progress: Any
 ) -> Fit:
     """A normal guide fitted by an engine."""
+    if is_traced(key, q, log_density):
+        raise ValueError(
+            f"vi.fit: vi.{type(engine).__name__}() computes on the host, which is not there under jax.vmap and jax.jit. Use an "
+            "optax optimizer."
+        )
     target = Target(log_density, q)
     say = _print if progress is True else progress or None
-    start = Gaussian(*(np.asarray(x, np.float64) for x in normal_of(q)))
-    found = engine.run(key, target, start, budget=budget, progress=say)
+    found = engine.run(key, target, Gaussian(*normal_of(q)), budget=budget, progress=say)
     report = Findings({"engine": repr(engine), "estimator": None, **found.report})
     history = History(found.trace["elbo"], found.trace["evaluations"])
     fitted = q.at_normal(*found.gaussian)

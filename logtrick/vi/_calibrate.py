@@ -108,6 +108,7 @@ def calibrate(
 
     def one(key: Any) -> jax.Array:
         z, data = simulate(jax.random.fold_in(key, SIMULATE))
+        _check_truth(z, q0)
         density = Conditioned(log_density, data)
         found = fit(jax.random.fold_in(key, FIT), density, q0, max_steps=max_steps, **options)
         return rank(jax.random.fold_in(key, DRAW), found.q, z, num_draws)
@@ -118,7 +119,18 @@ def calibrate(
     p_value = np.array([kolmogorov_p_value(s, num_simulations) for s in statistic])
     z_score = (ranks.mean(0) - 0.5) * math.sqrt(12 * num_simulations)
     symmetry = np.array([math.erfc(abs(z) / math.sqrt(2)) for z in z_score])
-    return Calibration(entry_names(q0), ranks, statistic, p_value, symmetry)
+    return Calibration(tuple(q0.layout.value_names), ranks, statistic, p_value, symmetry)
+
+
+def _check_truth(z: Any, q: Guide) -> None:
+    """Refuse variables that are not those of the guide: their entries would be ranked among draws of others."""
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(z)]
+    expected = [v.shape for v in q.layout.variables]
+    if jax.tree.structure(z) != q.layout.tree or shapes != expected:
+        raise ValueError(
+            f"vi.calibrate(simulate=…) needs variables like those of the guide, {q.layout.shapes}; "
+            f"got {jax.tree.map(jnp.shape, z)}. Return (z, data), z as `log_density` takes it."
+        )
 
 
 def rank(key: Any, q: Guide, z: Any, num_draws: int) -> jax.Array:
@@ -129,15 +141,6 @@ def rank(key: Any, q: Guide, z: Any, num_draws: int) -> jax.Array:
     ties = jnp.sum(draws == truth[None], axis=0)
     uniform = jax.random.uniform(jax.random.fold_in(key, TIES), truth.shape)
     return (below + uniform * (ties + 1)) / (num_draws + 1)
-
-
-def entry_names(q: Guide) -> tuple[str, ...]:
-    """A name for every entry of the variables in the constrained space."""
-    return tuple(
-        v.name + "".join(f"[{i}]" for i in index)
-        for v in q.layout.variables
-        for index in np.ndindex(v.shape)
-    )
 
 
 def kolmogorov_smirnov(ranks: np.ndarray) -> float:

@@ -12,13 +12,13 @@ from logtrick.vi._amortized import PerRow
 from logtrick.vi._engines import Engine
 from logtrick.vi._guide import Guide
 from logtrick.vi._minibatch import Minibatch
-from logtrick.vi._objectives._base import Objective
+from logtrick.vi._objectives._base import Objective, check_objective
 from logtrick.vi._objectives._log_variance import LogVariance
 
 
 def check_fit(objective: Any, optimizer: Any, log_density: Any, refine: Any, q: Guide) -> None:
-    """What does not go together, for guides that are not amortized."""
-    _check_objective(objective)
+    """Refuse arguments that do not go together, for guides that are not amortized."""
+    check_objective("vi.fit", objective)
     if isinstance(log_density, PerRow):
         raise TypeError(
             f"vi.fit(log_density=vi.per_row(…)) needs a guide for every row; got {type(q).__name__}. Pass "
@@ -44,6 +44,7 @@ def check_fit(objective: Any, optimizer: Any, log_density: Any, refine: Any, q: 
 
 
 def check_engine(objective: Objective, engine: Engine, log_density: Any, q: Guide) -> None:
+    """Refuse what engines cannot fit."""
     name = type(engine).__name__
     if not objective.linear:
         raise ValueError(
@@ -62,8 +63,8 @@ def check_engine(objective: Objective, engine: Engine, log_density: Any, q: Guid
 
 
 def check_amortized(objective: Any, optimizer: Any, density: Any, init: Any, refine: Any) -> PerRow:
-    """The log density of rows; what does not go together with amortized guides is refused."""
-    _check_objective(objective)
+    """The log density of rows; refuse arguments that do not go together with amortized guides."""
+    check_objective("vi.fit", objective)
     if not isinstance(density, PerRow):
         raise TypeError(
             f"vi.fit: an amortized guide needs a log density of rows; got {type(density).__name__}. Pass "
@@ -85,7 +86,7 @@ def check_amortized(objective: Any, optimizer: Any, density: Any, init: Any, ref
 
 
 def check_no_learning(estimator: Any) -> None:
-    """Estimators that learn have no place among the parameters of an amortized fit."""
+    """Refuse estimators that learn: they have no place among the parameters of an amortized fit."""
     used = estimator.values() if isinstance(estimator, Mapping) else (estimator,)
     for one in used:
         if isinstance(one, Estimator) and one.adaptive:
@@ -93,13 +94,6 @@ def check_no_learning(estimator: Any) -> None:
                 f"vi.fit(estimator=…) of an amortized guide needs an estimator that does not learn; got {type(one).__name__}. "
                 "Use lt.ScoreFunction(), or train by lt.minimize on vi.loss."
             )
-
-
-def _check_objective(objective: Any) -> None:
-    if not isinstance(objective, Objective):
-        raise TypeError(
-            f"vi.fit(objective=…) needs an objective; got {described(objective)}. Pass vi.ELBO(), say."
-        )
 
 
 def _check_optimizer(optimizer: Any) -> None:

@@ -2,7 +2,9 @@
 
 import argparse
 import difflib
+import importlib.util
 import json
+import pathlib
 import sys
 import time
 from collections.abc import Sequence
@@ -38,16 +40,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, posterior in POSTERIORS.items():
             print(f"{name:<24}{posterior.about}")
         return 0
+    wrong = _wrong(options)
+    if wrong is not None:
+        print(f"python -m logtrick vi: error: {wrong}", file=sys.stderr)
+        return 2
+    return _run(POSTERIORS[options.posterior], options)
+
+
+def _wrong(options: argparse.Namespace) -> str | None:
+    """What is wrong with the options, found before the fit; None where nothing is."""
     if options.posterior not in POSTERIORS:
         near = difflib.get_close_matches(options.posterior, POSTERIORS, 1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        print(
-            f"python -m logtrick vi: error: no posterior {options.posterior!r}; there are "
-            f"{', '.join(POSTERIORS)}.{hint}",
-            file=sys.stderr,
-        )
-        return 2
-    return _run(POSTERIORS[options.posterior], options)
+        return f"no posterior {options.posterior!r}; there are {', '.join(POSTERIORS)}.{hint}"
+    if options.seed < 0:
+        return f"--seed needs a non-negative integer; got {options.seed}."
+    if options.plot and importlib.util.find_spec("matplotlib") is None:
+        return '--plot needs matplotlib. Install it by `pip install "logtrick[plot]"`.'
+    for file in (options.plot, options.json):
+        if file and not pathlib.Path(file).resolve().parent.is_dir():
+            return f"there is no folder for {file}."
+    return None
 
 
 def _parser() -> _Parser:

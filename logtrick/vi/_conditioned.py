@@ -1,4 +1,4 @@
-"""A log density that is a function of data as well, which is handed on as an argument."""
+"""A log density of a draw and of data, which compiled functions take as an argument."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ import jax
 
 from logtrick._core.calls import constructor_in_words
 from logtrick._core.show import show_arguments
-from logtrick.vi._program import OverData
+from logtrick.vi._over_data import OverData
 
 
 @constructor_in_words
@@ -27,8 +27,6 @@ class Conditioned(OverData):
       [3.0, 5.0]
     """
 
-    batch_size = None
-
     __repr__ = show_arguments
     compared_by = ("log_density", "data")
 
@@ -39,15 +37,6 @@ class Conditioned(OverData):
         """The log density given the data, shape ()."""
         return self.log_density(z, self.data)
 
-    def on(self, z: Any, batch: Any) -> jax.Array:
-        """The log density given other data."""
-        return self.log_density(z, batch)
-
-    @property
-    def identity(self) -> tuple[Any, ...]:
-        """All that it consists of but the data."""
-        return (self.log_density,)
-
     def given(self, z: Any, data: Any) -> jax.Array:
-        """The log density given all of some data."""
+        """The log density given other data, shape ()."""
         return self.log_density(z, data)

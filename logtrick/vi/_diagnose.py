@@ -12,9 +12,8 @@ import numpy as np
 from logtrick._core import checks
 from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
+from logtrick._core.module import replace
 from logtrick.vi._engines._density import Density
-from logtrick.vi._families._low_rank import LowRankNormal
-from logtrick.vi._families._normal import FullRankNormal, MeanFieldNormal
 from logtrick.vi._families._wrapped import as_guide
 from logtrick.vi._flat import Layout
 from logtrick.vi._guide import Guide
@@ -34,6 +33,7 @@ from logtrick.vi._verdict import (
 )
 
 _DRAWS, _MODES = 1, 2  # purposes of the key
+_LARGEST = 4096  # coordinates up to which modes are searched for, by Hessians
 
 
 class Weighed(NamedTuple):
@@ -48,7 +48,6 @@ class Weighed(NamedTuple):
       target: the flat problem; None where some variables are discrete.
       guide: q.
       log_density: p, of the variables.
-      names: of the coordinates.
     """
 
     draws: np.ndarray
@@ -57,7 +56,6 @@ class Weighed(NamedTuple):
     undefined: int
     resolution: float
     target: Target | None
-    names: tuple[str, ...]
     guide: Guide
     log_density: Callable[[Any], Any]
 
@@ -65,6 +63,11 @@ class Weighed(NamedTuple):
     def bad(self) -> int:
         """How many are not finite."""
         return self.impossible + self.undefined
+
+    @property
+    def relative(self) -> np.ndarray:
+        """The log weights less the largest of them."""
+        return self.log_weights - self.log_weights.max()
 
 
 @in_words("vi.diagnose")
@@ -81,11 +84,12 @@ def diagnose(key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int
 
     What no finite search can promise: a mode much narrower than its distance from all the points looked at (a standard
     deviation of 0.3 at 42 away from the rest, in ten dimensions) is not found, and a fit without it is called `good`. Where modes
-    may be far apart, give q0 a `scale` that reaches them, or fit from several q0.
+    may be far apart, give q0 a `scale` that reaches them, or fit from several q0. Above 4,096 coordinates no modes are searched
+    for, and the report says so.
 
     Cost: `num_draws` evaluations of the density, and a search for missed modes: 1,500 to 2,500 gradients;
-    without gradients 512 values and more where some of them are suspicious; for discrete variables walks of single changes,
-    up to 50,000 evaluations, alternating with L-BFGS where there are continuous variables too.
+    without gradients 512 values, and more where some of them are suspicious; for discrete variables up to 50,000 evaluations
+    on walks of single changes, which alternate with L-BFGS where there are continuous variables too.
 
     Args:
       key: a typed key.
@@ -125,42 +129,53 @@ def weigh(key: jax.Array, log_density: Callable[[Any], Any], q: Guide, num_draws
     target = None
     if q.discrete:
         # There is no flat density where bits stand beside real numbers: the variables' own densities.
-        both = _of_variables(log_density, q, q.sample(key, num_draws))
+        both = log_densities("vi.diagnose", log_density, q, q.sample(key, num_draws))
         log_p, log_q = (np.asarray(a, np.float64) for a in both)
     else:
         target = Target(log_density, q)
         log_p = Density(target).log_density(flat)
     log_weights = log_p - log_q
     finite = np.isfinite(log_weights)
+    impossible = log_p == -np.inf
     epsilon = float(np.finfo(jax.dtypes.canonicalize_dtype(float)).eps)
     size = float(np.abs(log_p[finite]).max(initial=1.0))
     return Weighed(
         flat,
         np.where(finite, log_weights, -np.inf),
-        int((log_p == -np.inf).sum()),
-        int((~finite & (log_p != -np.inf)).sum()),
+        int(impossible.sum()),
+        int((~finite & ~impossible).sum()),
         max(math.sqrt(epsilon), 64 * epsilon * size),
         target,
-        tuple(q.layout.names),
         q,
         log_density,
     )
 
 
-def _of_variables(
-    log_density: Callable[[Any], Any], q: Guide, draws: Any
+def log_densities(
+    where: str, log_density: Callable[[Any], Any], q: Guide, draws: Any
 ) -> tuple[jax.Array, jax.Array]:
+    """log p and log q of draws of the variables, shapes (n,); `where` is who asks, for messages."""
+
     def one(z: Any) -> tuple[jax.Array, jax.Array]:
-        return checks.scalar_log_prob("vi.diagnose: log_density", log_density(z)), q.log_prob(z)
+        return checks.scalar_log_prob(f"{where}: log_density", log_density(z)), q.log_prob(z)
 
     return jax.jit(jax.vmap(one))(draws)
 
 
 def report(key: jax.Array, weighed: Weighed) -> Report:
     """Judge weighed draws."""
-    if weighed.bad == len(weighed.log_weights):
-        return _hopeless(weighed)
     log_weights, count = weighed.log_weights, len(weighed.log_weights)
+    known = Report(
+        num_draws=count,
+        num_impossible=weighed.impossible,
+        num_undefined=weighed.undefined,
+        names=tuple(weighed.guide.layout.names),
+        draws=weighed.draws,
+        log_weights=log_weights,
+    )
+    if weighed.bad == count:
+        nothing = ("no draw of q has a finite log density",)
+        return replace(known, verdict=DISTRUST, reasons=nothing, searched=False)
     root = math.sqrt(count)
     weights, bound = truncated(log_weights)
     elbo = float(log_weights.mean())
@@ -171,23 +186,13 @@ def report(key: jax.Array, weighed: Weighed) -> Report:
         gap_se = float((weights - log_weights).std()) / root
         if weighed.target is not None:
             tilt = decrement(weighed.draws, log_weights)
-    tail = _tail(weighed)
-    moved = _moved(weighed, weights)
-    searched, missed = _search(key, weighed, elbo if not weighed.bad else bound, bound)
-    verdict, reasons = judge(
-        gap=bound - elbo,
-        gap_se=gap_se,
-        ess_share=tail["ess"] / count,
-        khat=tail["khat"],
-        num_missed=len(missed),
-        num_impossible=weighed.impossible,
-        num_undefined=weighed.undefined,
-        num_draws=count,
-        **moved,
-    )
-    return Report(
-        verdict=verdict,
-        reasons=reasons,
+    raw = np.exp(weighed.relative)
+    tail = tail_of(weighed)[1]
+    tail["ess"] = float(raw.sum() ** 2 / (raw**2).sum())  # smoothing hides an outlier
+    level = bound if weighed.bad else elbo
+    searched, missed = _search(key, weighed, level, bound)
+    found = replace(
+        known,
         elbo=elbo,
         elbo_se=elbo_se,
         iw_bound=bound,
@@ -197,37 +202,33 @@ def report(key: jax.Array, weighed: Weighed) -> Report:
         decrement=tilt,
         missed_modes=tuple(missed),
         searched=searched,
-        num_draws=count,
-        names=weighed.names,
-        draws=weighed.draws,
-        log_weights=log_weights,
         **tail,
-        **moved,
+        **_moved(weighed, weights),
     )
+    verdict, reasons = judge(found)
+    return replace(found, verdict=verdict, reasons=reasons)
 
 
-def _tail(weighed: Weighed) -> dict[str, Any]:
-    """What the report says of the weights' tail: the effective sample size, k-hat and its interval."""
-    relative = weighed.log_weights - weighed.log_weights.max()
-    smoothed = psis(jnp.asarray(relative), weighed.resolution)
+def tail_of(weighed: Weighed) -> tuple[jax.Array, dict[str, Any]]:
+    """The smoothed and normalized log weights, and their effective sample size, k-hat and its interval."""
+    smoothed = psis(jnp.asarray(weighed.relative), weighed.resolution)
     low, high = smoothed.khat_interval
-    return {
-        "ess": float(np.exp(relative).sum() ** 2 / np.exp(2 * relative).sum()),
+    return smoothed.log_weights, {
+        "ess": float(smoothed.ess),
         "khat": float(smoothed.khat),
         "khat_interval": (float(low), float(high)),
     }
 
 
 def _moved(weighed: Weighed, weights: np.ndarray) -> dict[str, Any]:
-    """What the report says of moments that the weights move the most: a mean, and a standard deviation."""
+    """What the report says of the mean and of the standard deviation that the weights move the most."""
     shifts = mean_shifts(weighed.draws, weights)
-    worst = int(np.argmax(shifts))
     values, value_names = _continuous(weighed)
     spreads = spread_shifts(values, weights)
-    widest = int(np.argmax(spreads))
+    worst, widest = int(np.argmax(shifts)), int(np.argmax(spreads))
     return {
         "mean_shift": float(shifts[worst]),
-        "shifted": weighed.names[worst],
+        "shifted": weighed.guide.layout.names[worst],
         "spread_shift": float(spreads[widest]),
         "respread": value_names[widest],
     }
@@ -238,18 +239,13 @@ def _continuous(weighed: Weighed) -> tuple[np.ndarray, list[str]]:
 
     The relative change of a rare bit's deviation says nothing.
     """
-    variables = weighed.guide.layout.variables
+    layout = weighed.guide.layout
     if weighed.target is None:
-        discrete = np.concatenate([np.full(v.size, v.discrete) for v in variables])
-        return np.where(discrete, 0.0, weighed.draws), list(weighed.names)
-    values = jax.tree.leaves(_constrained(weighed.guide.layout, weighed.draws))
-    names = [
-        v.name + "".join(f"[{i}]" for i in index)
-        for v in variables
-        for index in np.ndindex(v.shape)
-    ]
+        discrete = np.concatenate([np.full(v.size, v.discrete) for v in layout.variables])
+        return np.where(discrete, 0.0, weighed.draws), layout.names
+    values = jax.tree.leaves(_constrained(layout, weighed.draws))
     rows = [np.asarray(value, np.float64).reshape(len(weighed.draws), -1) for value in values]
-    return np.concatenate(rows, 1), names
+    return np.concatenate(rows, 1), layout.value_names
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -260,40 +256,15 @@ def _constrained(layout: Layout, draws: Any) -> Any:
 def _search(
     key: jax.Array, weighed: Weighed, elbo: float, bound: float
 ) -> tuple[bool, list[MissedMode]]:
-    """Modes or states that q has missed, and whether they could be searched for."""
-    if weighed.target is None:
-        if not all(variable.discrete for variable in weighed.guide.layout.variables):
-            return missed_mixed(key, weighed.log_density, weighed.guide, elbo, bound)
-        return True, missed_states(key, weighed.log_density, weighed.guide, elbo, bound)
-    if not weighed.target.differentiable:
-        return True, missed_by_values(key, weighed.target, weighed.draws, elbo)
-    normal = isinstance(weighed.guide, MeanFieldNormal | FullRankNormal | LowRankNormal)
-    found = missed_modes(key, weighed.target, weighed.draws, elbo, bound, normal=normal)
+    """Whether modes or states that q has missed could be searched for, and those that were found."""
+    q, target = weighed.guide, weighed.target
+    if target is None:
+        if not all(variable.discrete for variable in q.layout.variables):
+            return missed_mixed(key, weighed.log_density, q, elbo, bound)
+        return True, missed_states(key, weighed.log_density, q, elbo, bound)
+    if target.dim > _LARGEST:
+        return False, []
+    if not target.differentiable:
+        return True, missed_by_values(key, target, weighed.draws, elbo)
+    found = missed_modes(key, target, weighed.draws, elbo, bound, normal=q.flat_normal)
     return True, found
-
-
-def _hopeless(weighed: Weighed) -> Report:
-    """No draw has a finite density: there is nothing to compute with."""
-    return Report(
-        verdict=DISTRUST,
-        reasons=("no draw of q has a finite log density",),
-        elbo=-math.inf,
-        elbo_se=math.inf,
-        iw_bound=-math.inf,
-        iw_bound_se=math.inf,
-        gap=math.inf,
-        gap_se=math.inf,
-        ess=0.0,
-        khat=math.inf,
-        khat_interval=(math.inf, math.inf),
-        decrement=math.nan,
-        mean_shift=math.nan,
-        shifted="",
-        spread_shift=math.nan,
-        respread="",
-        searched=False,
-        num_draws=len(weighed.log_weights),
-        names=weighed.names,
-        draws=weighed.draws,
-        log_weights=weighed.log_weights,
-    )

@@ -10,11 +10,11 @@ import numpy as np
 from logtrick._core.fingerprint import Compiled
 from logtrick.vi._guide import Guide
 from logtrick.vi._minibatch import Minibatch
-from logtrick.vi._program import OverData, identity_of, program_of, with_data
+from logtrick.vi._over_data import OverData, apart, evaluated
 
 Array = jax.Array
 _DRAWS = 256
-_BELOW = 10.0  # nats that the floor lies below the low end of what the draws see
+_BELOW = 10.0  # nats from the 10 % quantile of the draws' finite log densities down to the floor
 
 
 class Floored(OverData):
@@ -23,21 +23,13 @@ class Floored(OverData):
     The ELBO is −inf wherever q gives any probability to what is impossible, and tells no direction. With a floor, every
     impossible draw costs a finite number of nats, and the fit moves away from there. The score function sees that step of
     the density; a pathwise derivative does not.
-
-    Args:
-      log_density: of one draw; or one over data.
-      floor: nats.
     """
 
-    batch_size = None
+    compared_by = ("log_density", "data")
 
     def __init__(self, log_density: Any, floor: float) -> None:
-        self.log_density = log_density
-        self.data = (jnp.asarray(floor), with_data(log_density)[1])
-
-    @property
-    def identity(self) -> tuple[Any, ...]:
-        return (program_of(self.log_density),)
+        self.log_density, data = apart(log_density)
+        self.data = (jnp.asarray(floor), data)
 
     def __call__(self, z: Any) -> Array:
         return self.given(z, self.data)
@@ -45,27 +37,16 @@ class Floored(OverData):
     def given(self, z: Any, data: Any) -> Array:
         """The log density, or the floor."""
         floor, inner = data
-        value = with_data(self.log_density)[0](z, inner)
+        value = evaluated(self.log_density, z, inner)
         return jnp.where(value == -jnp.inf, floor.astype(value.dtype), value)
-
-    on = given
 
 
 def floored(key: Any, log_density: Any, q: Guide) -> tuple[Any, int]:
-    """The log density with a floor where some draws of q are impossible and others are not; and how many are.
-
-    Args:
-      key: of the draws.
-      log_density: of one draw of the variables.
-      q: the guide.
-    Returns:
-      The `Floored`, or the log density as it is; and how many of 256 draws have a log density of −inf.
-    """
+    """The log density with a floor where it is −inf at some of 256 draws of q but not at all; and at how many."""
     if isinstance(log_density, Minibatch):
         return log_density, 0
-    _, data = with_data(log_density)
-    evaluate = _COMPILED.find(log_density, by=identity_of(log_density))
-    values = np.asarray(evaluate(q.sample(key, _DRAWS), data), np.float64)
+    bare, data = apart(log_density)
+    values = np.asarray(_COMPILED.find(bare)(q.sample(key, _DRAWS), data), np.float64)
     impossible = int((values == -np.inf).sum())
     finite = values[np.isfinite(values)]
     if not impossible or not len(finite):
@@ -74,7 +55,8 @@ def floored(key: Any, log_density: Any, q: Guide) -> tuple[Any, int]:
 
 
 def _evaluated(log_density: Any) -> Callable[[Any, Any], Array]:
-    return jax.jit(jax.vmap(with_data(log_density)[0], (0, None)))
+    one = lambda z, data: evaluated(log_density, z, data)
+    return jax.jit(jax.vmap(one, (0, None)))
 
 
 _COMPILED = Compiled(_evaluated)  # of a batch of draws, kept for the next fit

@@ -25,7 +25,8 @@ from logtrick.vi._minibatch import Minibatch
 from logtrick.vi._objectives._base import Objective
 from logtrick.vi._objectives._elbo import ELBO
 from logtrick.vi._result import Findings, Fit
-from logtrick.vi._stochastic import Wanted, check_rule, fit_amortized, fit_stochastic, is_traced
+from logtrick.vi._stochastic import check_rule, fit_amortized, fit_stochastic
+from logtrick.vi._train import Settings, is_traced
 
 ENGINE, TRAIN, REFINE, START = 1, 2, 3, 4  # purposes of the key
 
@@ -52,12 +53,12 @@ def fit(
     With nothing else set: a normal guide of a smooth density is fitted by `vi.Pipeline` (modes, Laplace, Newton's method on
     fixed draws), which needs no tuning, and of a density that calls the host by `vi.QuadraticRegression`. Other continuous
     families, and other objectives, start from such a fit and go on by Adam in its whitened coordinates. Blocks and minibatches
-    go by Adam; guides with discrete variables by Adam from the best of four starts. Any of `optimizer` (of optax),
+    are fitted by Adam, guides with discrete variables by Adam from the best of four starts. Any of `optimizer` (of optax),
     `num_samples`, `max_steps` or an estimator of one's own asks for the stochastic engine.
 
     Args:
       key: a typed key.
-      log_density: `log_density(z) -> scalar` of one pytree of variables in the constrained space, need not be normalized;
+      log_density: `log_density(z) -> scalar` of one pytree of variables in the constrained space, which need not be normalized;
         or a `vi.minibatch`, or for amortized guides a `vi.per_row`. A function that calls the host (`lt.black_box`) is fitted
         without its derivative.
       q0: the guide to start from, an `lt.Distribution`, or a `vi.Amortized`.
@@ -65,8 +66,9 @@ def fit(
       estimator: "auto", an estimator, or for `Blocks` a dict of them by block.
       optimizer: an optax optimizer, or an engine: `vi.Pipeline()`, `vi.NaturalGradient()`, `vi.BatchAndMatch()`, …
       num_samples: values of the objective a step, of the stochastic engine.
-      max_steps: steps at most, of the stochastic engine; 3,000 unless said otherwise.
-      budget: evaluations of the log density at most.
+      max_steps: how many steps of the stochastic engine at most; 3,000 by default.
+      budget: how many evaluations of the log density at most, by all stages together; each ends with the step that exceeds
+        it. Evaluations by checks of the start, races of estimators and the stop rule are not counted.
       init: another start: a guide, a `Fit`, or an engine that is run first.
       stop: "auto" stops stochastic fits of the ELBO by the measured rule; None takes all steps; or a
         `vi.StopRule`.
@@ -79,7 +81,8 @@ def fit(
       ValueError: combinations that are illegal or biased, with the legal ones named.
     References:
       Kucukelbir, Tran, Ranganath, Gelman & Blei (2017), "Automatic Differentiation Variational Inference"; Giordano, Ingram
-      & Broderick (2024), "Black Box Variational Inference with a Deterministic Objective".
+      & Broderick (2024), "Black Box Variational Inference with a Deterministic Objective: Faster, More Accurate, and Even More
+      Black Box".
     Example:
       >>> import jax, jax.numpy as jnp, optax
       >>> from logtrick import vi
@@ -90,71 +93,102 @@ def fit(
       (3.0, True)
     """
     key = as_key(key)
-    wanted = Wanted(
-        objective, estimator, optimizer, num_samples, max_steps, budget, stop, progress, True
-    )
-    if isinstance(q0, Amortized):
-        rows = check_amortized(objective, optimizer, log_density, init, refine)
-        return fit_amortized(key, rows, q0, wanted)
-    q = as_guide("vi.fit", q0)
-    check_fit(objective, optimizer, log_density, refine, q)
     check_rule(stop)
     if budget is not None:
         checks.positive_int("vi.fit", "budget", budget)
+    traced = is_traced(key, q0, log_density)
+    settings = Settings(
+        objective,
+        estimator,
+        optimizer,
+        num_samples,
+        max_steps,
+        budget,
+        stop,
+        progress,
+        traced=traced,
+    )
+    if isinstance(q0, Amortized):
+        rows = check_amortized(objective, optimizer, log_density, init, refine)
+        return fit_amortized(key, rows, q0, settings)
+    q = as_guide("vi.fit", q0)
+    check_fit(objective, optimizer, log_density, refine, q)
+    spent = 0
     if init is not None:
-        q = _started(key, log_density, q, init, budget)
+        q, spent = _started(key, log_density, q, init, budget)
+    result = _fitted(key, log_density, q, settings, spent, started=init is not None)
+    if refine is not None:
+        return _refined(key, log_density, result, settings)
+    return result
+
+
+def _fitted(
+    key: Any, log_density: Any, q: Guide, settings: Settings, spent: int, started: bool
+) -> Fit:
+    """A guide fitted by the engine that the settings and the guide call for.
+
+    `spent` evaluations were made before, and `started` says whether the caller gave another start than q0.
+    """
+    objective, estimator, optimizer = settings.objective, settings.estimator, settings.optimizer
     density = lambda x: checks.scalar_log_prob("vi.fit: log_density", log_density(q.constrain(x)))
     asked = resolve("vi.fit", objective, q, estimator, density)
     own = q
     if isinstance(q, Blocks):  # the estimators are in `asked` from here on
         q = replace(q, estimators=dict.fromkeys(q.parts))
-    wanted = wanted._replace(estimator=asked, race=isinstance(estimator, str))
-    defaults = optimizer is None and num_samples is None and max_steps is None
+    defaults = optimizer is None and settings.num_samples is None and settings.max_steps is None
     plain = defaults and objective.linear and isinstance(estimator, str)
-    whole = not isinstance(log_density, Minibatch) and not is_traced(key, q, log_density)
+    whole = not isinstance(log_density, Minibatch) and not settings.traced
     smooth = plain and whole and q.normal() is not None
     engine = optimizer if isinstance(optimizer, Engine) else None
     if smooth and not isinstance(q, Framed):
         engine = default_engine(log_density, q)
     if engine is not None:
+        left = _left(settings.budget, spent)
         run_key = jax.random.fold_in(key, ENGINE)
-        result = by_engine(run_key, log_density, q, engine, budget, progress)
+        result = by_engine(run_key, log_density, q, engine, left, settings.progress)
     else:
-        before = 0
         other = optimizer is None and not objective.linear and whole and q.normal() is not None
-        if (smooth or other) and init is None:
-            q, before = _framed_start(key, log_density, q, budget)
-        elif optimizer is None:
-            q = _in_own_frame(key, q)
-        result = fit_stochastic(jax.random.fold_in(key, TRAIN), log_density, q, wanted)
-        result = replace(
-            result, q=_as_given(own, result.q), evaluations=before + result.evaluations
-        )
-    if refine is not None:
-        return _refined(key, log_density, result, progress)
-    return result
+        if (smooth or other) and not started:
+            q, spent = _framed_start(key, log_density, q, settings.budget)
+        elif optimizer is None and not settings.traced:
+            q = _in_own_frame(q)
+        left = _left(settings.budget, spent)
+        settings = settings._replace(estimator=asked, race=isinstance(estimator, str), budget=left)
+        result = fit_stochastic(jax.random.fold_in(key, TRAIN), log_density, q, settings)
+        result = replace(result, q=_as_given(own, result.q))
+    return replace(result, evaluations=spent + result.evaluations)
 
 
-def _started(key: Any, log_density: Any, q: Guide, init: Any, budget: int | None) -> Guide:
-    """The guide at another start."""
+def _left(budget: int | None, spent: int) -> int | None:
+    """What is left of a budget, at least one evaluation."""
+    return None if budget is None else max(1, budget - spent)
+
+
+def _started(
+    key: Any, log_density: Any, q: Guide, init: Any, budget: int | None
+) -> tuple[Guide, int]:
+    """The guide at another start, and the evaluations that it took."""
+    spent = 0
+    if isinstance(init, Engine):
+        key = jax.random.fold_in(key, START)
+        init = by_engine(key, log_density, q, init, budget, None)
+        spent = init.evaluations
     if isinstance(init, Fit):
         init = init.q
-    if isinstance(init, Engine):
-        init = by_engine(jax.random.fold_in(key, START), log_density, q, init, budget, None).q
     init = as_guide("vi.fit(init=…)", init)
     if type(init) is type(q) and jax.tree.structure(init) == jax.tree.structure(q):
-        return init
+        return init, spent
     normal = init.normal()
     if normal is None or init.dim != q.dim:
         raise ValueError(
             f"vi.fit(init=…) needs the family of q0, or one with a normal on as many numbers; got {type(init).__name__} for "
             f"{type(q).__name__}. Pass a guide of q0's family."
         )
-    return q.at_normal(*normal)
+    return q.at_normal(*normal), spent
 
 
 def _framed_start(key: Any, log_density: Any, q: Guide, budget: int | None) -> tuple[Guide, int]:
-    """The guide in the frame of a normal fit, and what that took; normal guides become framed ones."""
+    """The guide in the frame of a normal fit, and the evaluations that it took; normal guides become framed ones."""
     engine = default_engine(log_density, q)
     start = full_rank(q.layout).at_normal(*normal_of(q)) if isinstance(q, Framed) else q
     found = by_engine(jax.random.fold_in(key, START), log_density, start, engine, budget, None)
@@ -165,12 +199,12 @@ def _framed_start(key: Any, log_density: Any, q: Guide, budget: int | None) -> t
     return framed, found.evaluations
 
 
-def _in_own_frame(key: Any, q: Guide) -> Guide:
+def _in_own_frame(q: Guide) -> Guide:
     """A normal guide whose scale was given, in the coordinates that it whitens: Adam's steps are then small for it.
 
     In the variables' own coordinates a first step of Adam moves a mean of deviation 1e-3 by fifty deviations.
     """
-    if not isinstance(q, MeanFieldNormal | FullRankNormal) or is_traced(key, q, None):
+    if not isinstance(q, MeanFieldNormal | FullRankNormal):
         return q
     mean, scale = normal_of(q)
     scale = np.asarray(scale)
@@ -187,11 +221,14 @@ def _as_given(own: Guide, fitted: Guide) -> Guide:
     return fitted
 
 
-def _refined(key: Any, log_density: Any, fitted: Fit, progress: Any) -> Fit:
+def _refined(key: Any, log_density: Any, fitted: Fit, settings: Settings) -> Fit:
     """A coupling flow around a normal fit."""
     flow = flow_over(fitted.q.layout).at_normal(*normal_of(fitted.q))
     estimator = resolve("vi.fit", ELBO(), flow, "auto", lambda x: log_density(flow.constrain(x)))
-    wanted = Wanted(ELBO(), estimator, None, None, None, None, None, progress, False)
-    result = fit_stochastic(jax.random.fold_in(key, REFINE), log_density, flow, wanted)
+    left = _left(settings.budget, fitted.evaluations)
+    refining = Settings(
+        ELBO(), estimator, budget=left, progress=settings.progress, traced=settings.traced
+    )
+    result = fit_stochastic(jax.random.fold_in(key, REFINE), log_density, flow, refining)
     report = Findings({**fitted.report, "refined": dict(result.report)})
     return replace(result, report=report, evaluations=fitted.evaluations + result.evaluations)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -29,7 +29,6 @@ class Variable:
       support: where its value lives; of no effect on equality, `identity` stands for it.
       identity: what tells two supports apart, hashable.
       flat_shape: of its part of the flat vector, before it is raveled.
-      offset: where its part begins.
       discrete: whether its values are countable.
     """
 
@@ -39,7 +38,6 @@ class Variable:
     support: Support = dataclasses.field(compare=False)
     identity: tuple[Any, ...]
     flat_shape: Shape
-    offset: int
     discrete: bool = False
 
     @property
@@ -85,20 +83,31 @@ class Layout:
     @property
     def names(self) -> list[str]:
         """A name for every entry of the flat vector."""
-        return [
-            v.name + "".join(f"[{i}]" for i in index)
-            for v in self.variables
-            for index in np.ndindex(v.flat_shape)
-        ]
+        return [name for v in self.variables for name in _entries(v.name, v.flat_shape)]
+
+    @property
+    def value_names(self) -> list[str]:
+        """A name for every entry of the variables themselves."""
+        return [name for v in self.variables for name in _entries(v.name, v.shape)]
+
+    @property
+    def whole_space(self) -> bool:
+        """Whether every variable is real, so that T is the identity."""
+        return all(isinstance(v.support, Real) for v in self.variables)
 
     @property
     def shapes(self) -> Any:
         """The shapes of the variables, as a pytree."""
         return self.tree.unflatten([v.shape for v in self.variables])
 
+    def split(self, x: Array) -> list[Array]:
+        """An array cut along its first axis, which is that of the flat vector, into the rows of the variables."""
+        ends = np.cumsum([v.size for v in self.variables])
+        return jnp.split(x, ends[:-1])
+
     def parts(self, u: Array) -> list[Array]:
         """The flat vector cut into the parts of the variables, each in its own shape."""
-        return [u[v.offset : v.offset + v.size].reshape(v.flat_shape) for v in self.variables]
+        return [part.reshape(v.flat_shape) for v, part in zip(self.variables, self.split(u))]
 
     def unflatten(self, u: Array) -> Any:
         """The parts as a pytree, without any bijector: for discrete variables."""
@@ -154,35 +163,47 @@ def layout_of(where: str, like: Any, support: Any = None) -> Layout:
       like: a pytree of arrays, numbers or `jax.ShapeDtypeStruct`s in the constrained space.
       support: None for all real; a support for all variables; or a pytree like `like`, in which names may be left out.
     """
-    leaves, tree = jax.tree_util.tree_flatten_with_path(like)
-    if not leaves:
-        raise ValueError(f"{where}(like=…) needs at least one variable; got {like!r}.")
+    names, leaves, tree = _named(where, like)
     supports = tree.flatten_up_to(_spread(where, like, support))
-    names = [jax.tree_util.keystr(path, simple=True, separator=".") or "z" for path, _ in leaves]
-    dtypes = [_float_dtype(where, name, leaf) for name, (_, leaf) in zip(names, leaves)]
-    variables: list[Variable] = []
-    offset = 0
-    for name, (_, leaf), dtype, kind in zip(names, leaves, dtypes, supports):
-        variable = _variable(where, name, np.shape(leaf), dtype, kind, offset)
-        variables.append(variable)
-        offset += variable.size
+    dtypes = [_float_dtype(where, name, leaf) for name, leaf in zip(names, leaves)]
+    variables = [
+        _variable(where, name, np.shape(leaf), dtype, kind)
+        for name, leaf, dtype, kind in zip(names, leaves, dtypes, supports)
+    ]
     return Layout(tree, tuple(variables), np.dtype(jnp.result_type(*dtypes)))
 
 
-def plain_layout(where: str, like: Any, dtype: Any, discrete: bool = True) -> Layout:
-    """The layout of variables that no bijector moves, such as discrete ones: their flat vector is themselves, raveled."""
-    leaves, tree = jax.tree_util.tree_flatten_with_path(like)
-    if not leaves:
-        raise ValueError(f"{where}(like=…) needs at least one variable; got {like!r}.")
-    variables: list[Variable] = []
-    offset = 0
-    for path, leaf in leaves:
-        name = jax.tree_util.keystr(path, simple=True, separator=".") or "z"
+def plain_layout(
+    where: str, like: Any, dtype: Any, kinds: Sequence[tuple[Any, bool]] | None = None
+) -> Layout:
+    """The layout of variables that no bijector moves, such as discrete ones: their flat vector is themselves, raveled.
+
+    Args:
+      where: who asks, for messages.
+      like: a pytree of arrays or `jax.ShapeDtypeStruct`s: the shapes.
+      dtype: of the flat vector.
+      kinds: for every variable its dtype, and whether it is discrete; all discrete and of `dtype` where left out.
+    """
+    names, leaves, tree = _named(where, like)
+    variables = []
+    for name, leaf, (kind, discrete) in zip(names, leaves, kinds or [(dtype, True)] * len(leaves)):
         shape = np.shape(leaf)
-        kind = np.dtype(dtype)
-        variables.append(Variable(name, shape, kind, Real(), ("Real",), shape, offset, discrete))
-        offset += variables[-1].size
+        variables.append(Variable(name, shape, np.dtype(kind), Real(), ("Real",), shape, discrete))
     return Layout(tree, tuple(variables), np.dtype(dtype))
+
+
+def _named(where: str, like: Any) -> tuple[list[str], list[Any], Any]:
+    """The names of the leaves of a pytree, the leaves, and its structure."""
+    found, tree = jax.tree_util.tree_flatten_with_path(like)
+    if not found:
+        raise ValueError(f"{where}(like=…) needs at least one variable; got {like!r}.")
+    names = [jax.tree_util.keystr(path, simple=True, separator=".") or "z" for path, _ in found]
+    return names, [leaf for _, leaf in found], tree
+
+
+def _entries(name: str, shape: Shape) -> list[str]:
+    """A name for every entry of a variable: w[0][1]."""
+    return [name + "".join(f"[{i}]" for i in index) for index in np.ndindex(shape)]
 
 
 def _bijector(support: Support) -> Bijector:
@@ -196,19 +217,15 @@ def combined(layouts: dict[str, Layout]) -> Layout:
         {n: x.tree.unflatten([0] * len(x.variables)) for n, x in layouts.items()}
     )
     variables: list[Variable] = []
-    offset = 0
     for block in sorted(layouts):
         for v in layouts[block].variables:
             name = block if v.name == "z" else f"{block}.{v.name}"
-            variables.append(dataclasses.replace(v, name=name, offset=offset))
-            offset += v.size
+            variables.append(dataclasses.replace(v, name=name))
     dtype = jnp.result_type(float, *(x.dtype for x in layouts.values() if x.dtype.kind == "f"))
     return Layout(tree, tuple(variables), np.dtype(dtype))
 
 
-def _variable(
-    where: str, name: str, shape: Shape, dtype: Any, support: Support, offset: int
-) -> Variable:
+def _variable(where: str, name: str, shape: Shape, dtype: Any, support: Support) -> Variable:
     if isinstance(support, Interval):  # ends of the variable's own rank, on the host
         low, high = (_end(where, name, end, shape) for end in (support.low, support.high))
         support = Interval(low, high)
@@ -223,7 +240,7 @@ def _variable(
             f"{where}(like=…) needs {name!r} of a shape that {type(support).__name__}() has; got {shape}. "
             "Vectors for simplex and ordered, square matrices for Cholesky factors."
         )
-    return Variable(name, shape, np.dtype(dtype), support, _identity(support), flat_shape, offset)
+    return Variable(name, shape, np.dtype(dtype), support, _identity(support), flat_shape)
 
 
 def _end(where: str, name: str, end: Any, shape: Shape) -> np.ndarray:

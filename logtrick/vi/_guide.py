@@ -1,9 +1,9 @@
-"""What a guide is: a distribution over named variables, made of a base over one array and a map to the variables."""
+"""The base class of guides: a distribution over named variables, made of a base over one array and a map to the variables."""
 
 import abc
 import functools
 from collections.abc import Generator
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,7 @@ class Guide(Distribution, abstract=True):
 
     Attributes:
       layout: how the variables and the flat vector correspond.
+      flat_normal: whether the flat vector is normal.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -43,6 +44,7 @@ class Guide(Distribution, abstract=True):
     """
 
     layout: Layout = static()
+    flat_normal: ClassVar[bool] = False
 
     # --- what a guide defines
 
@@ -54,16 +56,16 @@ class Guide(Distribution, abstract=True):
     @property
     def discrete(self) -> bool:
         """Whether some of its variables are discrete."""
-        return False
+        return any(v.discrete for v in self.layout.variables)
 
     @property
     def pathwise(self) -> bool:
-        """Whether all of its sites that draw can be drawn pathwise."""
+        """Whether all sites of `draw_program` can be drawn pathwise, but those that are summed exactly."""
         return self.base.reparameterized
 
     @property
     def strata(self) -> int:
-        """Points of each draw, one in every stratum."""
+        """How many points a draw consists of, one in every stratum."""
         return 1
 
     def constrain(self, x: Any) -> Any:
@@ -142,8 +144,12 @@ class Guide(Distribution, abstract=True):
         draws = jax.vmap(self.transform)(rows(self.noise_spec, as_key(key), 0, count, count))
         return jax.tree.map(lambda a: a[0], draws) if n is None else draws
 
+    def flatten(self, x: Any) -> tuple[Array, Array]:
+        """The flat unconstrained vector u of x, and log |det ∂u/∂x|, shapes (d,) and ()."""
+        return ravel(x), jnp.zeros(())
+
     def flat_draws(self, key: Any, n: int) -> tuple[Array, Array]:
-        """`n` draws of the base, raveled, with their log densities there: for diagnostics.
+        """The flat vectors of `q.sample(key, n)`, with their log densities there: for diagnostics.
 
         Args:
           key: a typed key.
@@ -187,7 +193,7 @@ class Guide(Distribution, abstract=True):
 
     def _log_prob(self, z: Any) -> Array:
         inside = self.inside(z)
-        # a draw of q itself takes the place of a point outside, where the inverse has nan derivatives
+        # The center takes the place of a point outside, where the inverse has nan derivatives.
         safe = jax.lax.stop_gradient(self.constrain(self._center()))
         z = jax.tree.map(lambda a, b: jnp.where(inside, a, b), z, safe)
         x = self.unconstrain(z)
@@ -219,7 +225,8 @@ def _flat_draws(q: Guide, key: Array, n: int) -> tuple[Array, Array]:
 
     def one(noise: Any) -> tuple[Array, Array]:
         x = base.draw(noise)
-        return ravel(value_of(x)), base.log_prob(x)
+        u, log_det = q.flatten(value_of(x))
+        return u, base.log_prob(x) - log_det
 
     return jax.vmap(one)(noise)
 

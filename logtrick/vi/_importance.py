@@ -5,15 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from logtrick._core import checks
 from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, static
-from logtrick.vi._diagnose import weigh
+from logtrick.vi._diagnose import tail_of, weigh
 from logtrick.vi._families._wrapped import as_guide
-from logtrick.vi._psis import psis
 
 Array = jax.Array
 
@@ -119,13 +117,5 @@ def importance_sample(
             "vi.importance_sample(log_density=…) needs a finite log density at some draw of q; got none. "
             "Fit q first, and check the supports of the variables."
         )
-    relative = weighed.log_weights - np.max(weighed.log_weights)
-    smoothed = psis(jnp.asarray(relative), weighed.resolution)
-    low, high = smoothed.khat_interval
-    return ImportanceSample(
-        draws=guide.sample(key, num_draws),
-        log_weights=smoothed.log_weights,
-        khat=float(smoothed.khat),
-        khat_interval=(float(low), float(high)),
-        ess=float(smoothed.ess),
-    )
+    log_weights, tail = tail_of(weighed)
+    return ImportanceSample(guide.sample(key, num_draws), log_weights, **tail)

@@ -16,8 +16,8 @@ class Cell(NamedTuple):
     """One legal cell of the table.
 
     Attributes:
-      unbiased: for the gradient of the objective's stated target.
-      why: what makes it biased, or whose bound it is.
+      unbiased: whether the estimate's mean is the gradient of the objective's stated target.
+      why: what makes it biased.
     """
 
     unbiased: bool
@@ -33,27 +33,21 @@ _GAMMA = Cell(
     False, "at gamma > 0 the control variate depends on its own draw; OVIS(0.0) is unbiased"
 )
 
-# Rows: kinds of objectives; columns: estimators. What is not here is illegal. Of the guide, an estimator asks what it
-# declares: Pathwise, STL and DReG a reparameterized one, Enumerate a finite one, DisARM bits, and so on.
+_K_DRAWS = {
+    "ScoreFunction": _YES,
+    "Pathwise": _YES,
+    "Enumerate": _YES,
+    "STL": _STL,
+    "DReG": _YES,
+    "VIMCO": _YES,
+}
+
+# Rows: kinds of objectives; columns: estimators. What is not here is illegal. What an estimator needs of the guide, it
+# declares itself: Pathwise, STL and DReG a reparameterized one, Enumerate a finite one, DisARM bits, and so on.
 LEGAL: dict[str, dict[str, Cell]] = {
     "ELBO": {"any lt.Estimator": _YES, "STL": _YES, "DReG": _YES},
-    "k-draw bound": {
-        "ScoreFunction": _YES,
-        "Pathwise": _YES,
-        "Enumerate": _YES,
-        "STL": _STL,
-        "DReG": _YES,
-        "VIMCO": _YES,
-    },
-    "IWELBO": {
-        "ScoreFunction": _YES,
-        "Pathwise": _YES,
-        "Enumerate": _YES,
-        "STL": _STL,
-        "DReG": _YES,
-        "VIMCO": _YES,
-        "OVIS": _YES,
-    },
+    "k-draw bound": _K_DRAWS,
+    "IWELBO": {**_K_DRAWS, "OVIS": _YES},
     "one-draw objective": {"any lt.Estimator": _YES, "DReG": _YES},
     "LogVariance": {"HeldDraws": _YES},
     "InclusiveKL": {"HeldDraws": _SHORT},

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from logtrick._core import checks, meter
 from logtrick._core.calls import in_words
-from logtrick._core.kernel import first_order
+from logtrick._core.kernel import first_order, limited
 from logtrick._core.keys import as_key
 from logtrick._core.samples import over_elements
 from logtrick.estimators import Estimator
@@ -20,7 +20,7 @@ from logtrick.vi._estimators._stl import STL
 from logtrick.vi._families._wrapped import as_guide
 from logtrick.vi._guide import Guide
 from logtrick.vi._legality import cell
-from logtrick.vi._objectives._base import Objective
+from logtrick.vi._objectives._base import Objective, check_objective
 from logtrick.vi._objectives._elbo import ELBO
 from logtrick.vi._repeated import repeated
 
@@ -73,19 +73,18 @@ def loss(
     key = as_key(key)
     q = as_guide("vi.loss", q)
     checks.positive_int("vi.loss", "num_samples", num_samples)
-    if not isinstance(objective, Objective):
-        raise TypeError(
-            f"vi.loss(objective=…) needs an objective; got {objective!r}. Pass vi.ELBO(), say."
-        )
+    check_objective("vi.loss", objective)
     estimator = resolve("vi.loss", objective, q, estimator, lambda x: log_density(q.constrain(x)))
-    problem = Problem(_Scalar(log_density), q, objective)
+    checked = lambda z: checks.scalar_log_prob("vi: log_density", log_density(z))
+    problem = Problem(checked, q, objective)
     sign = -1 if objective.maximize else 1
     groups, size = grouping("vi.loss", objective, num_samples)
     if isinstance(estimator, WeightEstimator) and not _is_site(objective, estimator):
-        _check_guide(estimator, q)
+        _check_needs(f"vi.{type(estimator).__name__}", estimator, q)
         noise = problem.noise(key, groups, size)
         values = over_elements(lambda n: estimator.surrogate(problem, n), noise)
-        value = sign * jnp.mean(values)
+        # a second derivative in a parameter of the guide and one of the model would be wrong, silently
+        value = limited(f"vi.{type(estimator).__name__}", sign * jnp.mean(values), values)
         meter.report(groups * size, value)
         if not cell(objective, estimator).unbiased:
             meter.report_biased([type(estimator).__name__])
@@ -100,21 +99,11 @@ def loss(
 
 
 def grouping(where: str, objective: Objective, num_samples: int) -> tuple[int, int]:
-    """How many values of φ are averaged, and of how many draws each is."""
+    """How many values of φ are averaged, and how many draws each of them takes."""
     k = objective.num_draws
     groups, size = (1, num_samples) if k is None else (num_samples, k)
     objective.check(where, size)
     return groups, size
-
-
-class _Scalar:
-    """A log density whose values are checked to be real scalars."""
-
-    def __init__(self, log_density: LogDensity) -> None:
-        self.log_density = log_density
-
-    def __call__(self, z: Any) -> Array:
-        return checks.scalar_log_prob("vi: log_density", self.log_density(z))
 
 
 def _is_site(objective: Objective, estimator: Any) -> bool:
@@ -122,25 +111,17 @@ def _is_site(objective: Objective, estimator: Any) -> bool:
     return isinstance(estimator, STL) and objective.linear
 
 
-def _check_guide(estimator: WeightEstimator, q: Guide) -> None:
-    if not all(need.met_by(q.base) for need in estimator.needs):
-        raise ValueError(
-            f"vi.{type(estimator).__name__}() needs a reparameterized guide; {type(q).__name__} is not. "
-            "Use lt.ScoreFunction(), vi.VIMCO(), or an estimator for each block."
-        )
-
-
-def _check_needs(estimator: Estimator, q: Guide) -> None:
-    """What an estimator of k draws needs of each, said of the guide: the site's distribution is of all k."""
+def _check_needs(name: str, estimator: WeightEstimator | Estimator, q: Guide) -> None:
+    """Refuse a guide that lacks what the estimator needs of each draw: a site of k draws would name a distribution of k."""
     for need in estimator.needs:
         if not need.met_by(q.base):
             raise ValueError(
-                f"{type(estimator).__name__}() {need.refusal(type(q).__name__)}. Use lt.ScoreFunction() or vi.VIMCO()."
+                f"{name}() {need.refusal(type(q).__name__)}. Use lt.ScoreFunction() or vi.VIMCO()."
             )
 
 
 def site_estimators(estimator: Any) -> Any:
-    """What stands at the sites: `STL` draws as `Pathwise` does."""
+    """The estimators of the sites: `STL` draws as `Pathwise` does."""
     if isinstance(estimator, Mapping):
         return {name: site_estimators(e) for name, e in estimator.items()}
     return estimator.site if isinstance(estimator, STL) else estimator
@@ -173,7 +154,7 @@ def _several_draws(
     key: Array, problem: Problem, estimator: Estimator, groups: int, size: int, has_aux: bool
 ) -> Any:
     """φ of k draws: one site that draws them all."""
-    _check_needs(estimator, problem.q)
+    _check_needs(type(estimator).__name__, estimator, problem.q)
 
     def phi(xs: Any) -> Array:
         value = problem.objective.value(over_elements(problem.log_weight, xs))
@@ -191,7 +172,7 @@ def _guard(q: Guide) -> Array:
 
 
 def estimator_name(estimator: Any) -> str:
-    """As it is printed."""
+    """The estimator as reports name it."""
     if isinstance(estimator, Mapping):
         return ", ".join(f"{name}: {estimator_name(e)}" for name, e in estimator.items())
     return repr(estimator)

@@ -10,7 +10,7 @@ import numpy as np
 from logtrick._core import checks
 from logtrick._core.calls import in_words
 from logtrick._core.show import show_arguments
-from logtrick.vi._program import OverData
+from logtrick.vi._over_data import OverData
 
 Array = jax.Array
 
@@ -24,7 +24,7 @@ class Minibatch(OverData):
       log_prior: `log_prior(z) -> scalar`, all that does not depend on the data.
       log_lik: `log_lik(z, rows)`, of several rows: their sum, or one number for each.
       data: a pytree of arrays with a common leading axis of N rows.
-      size: B, the number of rows of a batch.
+      batch_size: B, the number of rows of a batch.
     Example:
       >>> import jax.numpy as jnp
       >>> from logtrick import vi
@@ -34,22 +34,18 @@ class Minibatch(OverData):
     """
 
     __repr__ = show_arguments
-    compared_by = ("log_prior", "log_lik", "data", "batch_size")
+    compared_by = ("log_prior", "log_lik", "data", "batch_size", "num_rows")
 
     def __init__(
         self,
         log_prior: Callable[[Any], Any],
         log_lik: Callable[[Any, Any], Any],
         data: Any,
-        size: int,
+        batch_size: int,
     ) -> None:
-        self.log_prior, self.log_lik, self.data, self.batch_size = log_prior, log_lik, data, size
+        self.log_prior, self.log_lik, self.data = log_prior, log_lik, data
+        self.batch_size = batch_size
         self.num_rows = jax.tree.leaves(data)[0].shape[0]
-
-    @property
-    def identity(self) -> tuple[Any, ...]:
-        """All that it consists of but the data."""
-        return (self.log_prior, self.log_lik, self.num_rows, self.batch_size)
 
     def __call__(self, z: Any) -> Array:
         """The log density given all rows, shape ()."""
@@ -66,7 +62,14 @@ class Minibatch(OverData):
 
     def rows(self, z: Any, batch: Any) -> Array:
         """Σ over the rows of `batch` of the log likelihood, shape ()."""
-        return jnp.sum(checks.real("vi.minibatch", "log_lik", self.log_lik(z, batch)))
+        found = checks.real("vi.minibatch", "log_lik", self.log_lik(z, batch))
+        size = jax.tree.leaves(batch)[0].shape[0]
+        if found.shape not in ((), (size,)):
+            raise ValueError(
+                f"vi.minibatch(log_lik=…) must return the sum over its {size} rows, shape (), or one number for each, shape "
+                f"({size},); got shape {found.shape}. Sum over all other axes."
+            )
+        return jnp.sum(found)
 
     def check(self, z: Any) -> None:
         """Refuse a log likelihood that is no sum over rows, as far as halves of the data at one z show it."""
@@ -104,6 +107,7 @@ def minibatch(
     Returns:
       What stands in the place of `log_density` in `vi.fit` and `vi.diagnose`.
     Raises:
+      TypeError: no functions of these arguments.
       ValueError: rows that do not match; a batch larger than the data.
     Example:
       >>> import jax, jax.numpy as jnp

@@ -1,6 +1,5 @@
 """Modes that a fit of discrete and continuous variables has missed: walks over both."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from logtrick._core import checks
 from logtrick.vi._engines._curvature import newton
 from logtrick.vi._engines._density import Density, generator
 from logtrick.vi._engines._gaussian import Gaussian
@@ -16,11 +14,12 @@ from logtrick.vi._engines._lbfgs import Ascent
 from logtrick.vi._engines._natural_newton import antithetic, finite_draws
 from logtrick.vi._families._blocks import Blocks
 from logtrick.vi._guide import Guide
+from logtrick.vi._missed_states import rows_of, tempered
 from logtrick.vi._modes import MissedMode, far_apart, moments
-from logtrick.vi._target import calls_host
+from logtrick.vi._target import Target
 
 _LANES = 32  # a quarter from draws of q, the others from outside
-_ROUNDS, _SWEEPS = 6, 8
+_ROUNDS, _SWEEPS, _NEIGHBORS = 6, 8, 8
 _POOL = 1024
 _WEIGHED = 8  # ends of walks whose mass is computed
 _HEAVY = 3.0  # a state is missed by q where its mass is above e³ times what q gives it
@@ -29,34 +28,20 @@ _DRAWS = 128
 
 
 class _Joint:
-    """log p̃ over the flat vector of all variables; its gradient is 0 in the discrete ones, which no ascent then moves."""
+    """The target, whose gradient is 0 in the discrete variables here, so that no ascent moves them."""
 
     differentiable = True
 
     def __init__(self, log_density: Callable[[Any], Any], q: Guide) -> None:
-        layout = q.layout
-        self.dim, self.dtype = layout.dim, layout.dtype
-        flags = [np.full(v.size, v.discrete) for v in layout.variables]
-        self.discrete = np.concatenate(flags)
+        self.target = Target(log_density, q)
+        self.dim, self.dtype = self.target.dim, self.target.dtype
+        self.discrete = np.concatenate([np.full(v.size, v.discrete) for v in q.layout.variables])
+        at = q.layout.constrain
+        self.log_q = jax.jit(jax.vmap(lambda u: discrete_log_prob(q, at(u))))
 
-        def one(u: jax.Array) -> jax.Array:
-            value = checks.scalar_log_prob("vi: log_density", log_density(layout.constrain(u)))
-            return value.astype(u.dtype) + layout.log_det(u)
-
-        still = jnp.asarray(self.discrete)
-
-        def both(u: jax.Array) -> tuple[jax.Array, jax.Array]:
-            value, gradient = jax.value_and_grad(one)(u)
-            return value, jnp.where(still, 0.0, gradient)
-
-        self.one = one
-        self.value_and_grad = jax.jit(jax.vmap(both))
-        self.log_q = jax.jit(jax.vmap(lambda u: discrete_log_prob(q, layout.constrain(u))))
-
-    @property
-    def has_gradient(self) -> bool:
-        """Whether the log density calls no host function."""
-        return not calls_host(self.one, jax.ShapeDtypeStruct((self.dim,), self.dtype))
+    def value_and_grad(self, rows: Any) -> tuple[Any, Any]:
+        values, gradients = self.target.value_and_grad(rows)
+        return values, np.where(self.discrete, 0.0, gradients)
 
 
 class _Slice:
@@ -87,7 +72,9 @@ def discrete_log_prob(q: Guide, z: Any) -> jax.Array:
 def missed_mixed(
     key: jax.Array, log_density: Callable[[Any], Any], q: Guide, elbo: float, bound: float
 ) -> tuple[bool, list[MissedMode]]:
-    """Search for modes of discrete and continuous variables together that q has missed.
+    """Search for modes of discrete and continuous variables that q has missed: whether it was possible, and the heaviest.
+
+    It needs gradients, and a q each of whose blocks is discrete or continuous.
 
     Walks start at draws of q, and at uniform states with continuous values from q widened and from N(0, I) and N(0, 3² I). They
     alternate between the best of single changes of the discrete variables and L-BFGS in the continuous ones. Where a walk ends,
@@ -95,43 +82,24 @@ def missed_mixed(
     what q gives the state, or where its continuous part is far from q. The walks from q say what the masses are to be
     compared with, since a single state has a small share of the mass where there are many.
 
-    Args:
-      key: a typed key.
-      log_density: of one draw.
-      q: a guide of blocks.
-      elbo: of q.
-      bound: about log Z, from q's draws.
-    Returns:
-      Whether the search was possible (it needs gradients), and the heaviest missed mode, or nothing.
+    The arguments are those of `missed_states`.
     """
     joint = _Joint(log_density, q)
-    if not joint.has_gradient:
+    if not _separable(q) or joint.target.calls_host:
         return False, []
     rng, density = generator(key), Density(joint)
-    draws = np.asarray(_flat(q)(q.sample(key, _POOL)), np.float64)
-    pool = _uniform(joint, q, key, draws)
+    draws = rows_of(q, key, _POOL)
+    uniform = rows_of(tempered(q, 0.0), jax.random.fold_in(key, 1), _POOL)
+    pool = np.where(joint.discrete, uniform, draws)
     rows = _walk(density, rng, _starts(joint, rng, draws, pool), pool)
     return True, _judged(joint, rng, rows, draws, elbo, bound)
 
 
-def _flat(q: Guide) -> Callable[[Any], Any]:
-    return jax.jit(jax.vmap(q.layout.unconstrain))
-
-
-def _uniform(joint: _Joint, q: Guide, key: jax.Array, draws: np.ndarray) -> np.ndarray:
-    """Draws whose discrete entries are uniform."""
-    flat = np.asarray(_flat(q)(_uninformed(q).sample(jax.random.fold_in(key, 1), _POOL)))
-    return np.where(joint.discrete, flat, draws).astype(np.float64)
-
-
-def _uninformed(q: Guide) -> Guide:
-    """q with the finite logits of its discrete blocks at 0."""
+def _separable(q: Guide) -> bool:
+    """Whether every block of q is either discrete or continuous, so that the discrete ones have a probability of their own."""
     if isinstance(q, Blocks):
-        parts = {name: _uninformed(part) for name, part in q.parts.items()}
-        return Blocks(**parts)
-    if not q.discrete:
-        return q
-    return jax.tree.map(lambda x: jnp.where(jnp.isfinite(x), 0.0 * x, x), q)
+        return all(_separable(part) for part in q.parts.values())
+    return len({v.discrete for v in q.layout.variables}) == 1
 
 
 def _starts(
@@ -159,13 +127,11 @@ def _walk(
         ascent = Ascent(density, rows, tolerance=0.1).run()
         rows, values = ascent.points, ascent.values.copy()
         for _ in range(_SWEEPS):
-            change = functools.partial(_changed, rng, entries, pool)
-            around = np.concatenate([change(rows) for _ in range(8)])
-            found = density(around)[0].reshape(8, len(rows))
-            winner = found.argmax(0)
+            around = np.stack([_changed(rng, entries, pool, rows) for _ in range(_NEIGHBORS)])
+            found = density(around.reshape(-1, density.dim))[0].reshape(_NEIGHBORS, len(rows))
+            best_around = around[found.argmax(0), np.arange(len(rows))]
             gained = found.max(0) > values
-            around = around.reshape(8, *rows.shape)[winner, np.arange(len(rows))]
-            rows = np.where(gained[:, None], around, rows)
+            rows = np.where(gained[:, None], best_around, rows)
             values = np.where(gained, found.max(0), values)
         if not (values > best + 0.1).any():
             break

@@ -13,6 +13,7 @@ from logtrick.vi._engines._starts import elsewhere, modes
 _NATS = 3.0  # a mode matters whose ELBO is no more than this below that of q
 _NEAR = 0.05  # the share of q's draws near a mode from which q counts as being there
 _UNSEEN = 5.0  # nats: q gives a mode e⁻⁵ of its mass, so that few or none of its draws fall there
+_DEPENDENT = 1e-9  # of a standard deviation: less is left of it given the other coordinates where these determine it
 _DRAWS = 256
 _SCREENED = 1000  # points at which a gradient is taken
 _SAME = 3.0  # standard deviations within which two searches have found one mode
@@ -44,7 +45,7 @@ def missed_modes(
     *,
     normal: bool = False,
 ) -> list[MissedMode]:
-    """Search for modes outside of q, from q, q widened and N(0, I), both near and far.
+    """The modes outside of q, largest mass first, from a search that starts in q, q widened and N(0, I), near and far.
 
     Starts are twelve draws of q widened three times, N(0, I) and N(0, 3² I), and points from these, from q and from still
     wider ones at which the density rises away from q's mean. What is found counts as missed where the ELBO of its Gaussian is no
@@ -60,8 +61,6 @@ def missed_modes(
       elbo: of q.
       bound: about log Z, from q's draws.
       normal: whether q is a normal in the flat space.
-    Returns:
-      The missed modes, largest mass first.
     """
     rng = generator(key)
     density = Density(target)
@@ -94,9 +93,18 @@ def _unseen(state: State, q: Gaussian, bound: float) -> bool:
 
 
 def moments(draws: np.ndarray) -> Gaussian:
-    """The Gaussian with the mean and covariance of the draws."""
-    centered = (draws - draws.mean(0)) / np.sqrt(len(draws))
-    return Gaussian(draws.mean(0), triangular(centered.T))
+    """The Gaussian with the mean and covariance of the draws, invertible also where the draws do not vary.
+
+    Of fewer draws than twice the coordinates no covariance can be taken: they have independent coordinates then.
+    """
+    mean = draws.mean(0)
+    deviations = draws.std(0)
+    if len(draws) < 2 * len(mean):
+        return Gaussian(mean, np.where(deviations > 0, deviations, 1.0))
+    scale = triangular((draws - mean).T / np.sqrt(len(draws)))
+    floor = np.where(deviations > 0, _DEPENDENT * deviations, 1.0)
+    np.fill_diagonal(scale, np.maximum(np.diag(scale), floor))
+    return Gaussian(mean, scale)
 
 
 def far_apart(mode: Gaussian, q: Gaussian, draws: np.ndarray) -> bool:
@@ -112,18 +120,10 @@ def far_apart(mode: Gaussian, q: Gaussian, draws: np.ndarray) -> bool:
 
 
 def missed_by_values(key: Any, target: Any, draws: np.ndarray, elbo: float) -> list[MissedMode]:
-    """Search for modes outside of q by values of the log density alone.
+    """The modes outside of q, largest mass first, from a search by values of the log density alone.
 
     From the highest of `_VALUES` points far from q that q gives next to no density, a normal is fitted by `QuadraticRegression`;
-    what counts as missed is as in `missed_modes`.
-
-    Args:
-      key: a typed key.
-      target: the log density; has no gradients.
-      draws: of q, shape (n, d).
-      elbo: of q.
-    Returns:
-      The missed modes, largest mass first.
+    what counts as missed is as in `missed_modes`, whose arguments these are.
     """
     rng, density = generator(key), Density(target)
     q = moments(draws)

@@ -83,10 +83,8 @@ def psis(log_weights: Array, resolution: Array | float = 0.0) -> Smoothed:
     normal = smoothed - logsumexp(smoothed)
     shape = jnp.where(_few_values(ordered[count - tail :]), -jnp.inf, shape)
     shape = _limits(shape, raw, largest, resolution)
-    error = 1.96 * (1 + shape) / math.sqrt(tail)
-    interval = (jnp.where(jnp.isfinite(shape), shape - error, shape),
-                jnp.where(jnp.isfinite(shape), shape + error, shape))  # fmt: skip
-    return Smoothed(normal, shape, interval, _ess(normal))
+    error = jnp.where(jnp.isfinite(shape), 1.96 * (1 + shape) / math.sqrt(tail), 0.0)
+    return Smoothed(normal, shape, (shape - error, shape + error), _ess(normal))
 
 
 def _limits(shape: Array, raw: Array, largest: Array, resolution: Array | float) -> Array:

@@ -49,10 +49,10 @@ class Repeated(Distribution):
     @property
     def event_shape(self) -> Any:
         shape = self.dist.event_shape
+        if shape is None:
+            return None
         is_shape = lambda s: isinstance(s, tuple) and all(isinstance(n, int) for n in s)
-        return (
-            None if shape is None else jax.tree.map(lambda s: (self.k, *s), shape, is_leaf=is_shape)
-        )
+        return jax.tree.map(lambda s: (self.k, *s), shape, is_leaf=is_shape)
 
     @property
     def support(self) -> Support:

@@ -1,4 +1,4 @@
-"""What a fit gives."""
+"""The result of a fit."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Where stochastic fits start: several starts where there are discrete variables, and finite densities."""
+"""Where stochastic fits start: at the best of several trials where there are discrete variables, within the density's edges."""
 
 from typing import Any
 
@@ -10,29 +10,42 @@ from logtrick._core.module import replace
 from logtrick.vi._families._blocks import Blocks
 from logtrick.vi._guide import Guide
 from logtrick.vi._target import Target
-from logtrick.vi._train import Plan, train
+from logtrick.vi._train import Settings, train
 
 _LANES, _SPREAD, _TRIED = 4, 1.0, 256
-_SHARE = 0.2  # of the steps, for each trial
+_SHARE, _FEWEST = 0.2, 100  # of the steps, for each trial; and no fewer than
 
 
-def best_start(key: Any, log_density: Any, q: Guide, plan: Plan) -> tuple[Guide, int]:
-    """The best of q and three guides that are moved at random, each trained for a fifth of the steps.
+def trial_steps(steps: int, limited: bool) -> tuple[int, int]:
+    """How many of `steps` steps the fit takes, and how many each of the four trials.
 
-    By the mean objective of the last quarter of the trials.
+    Args:
+      steps: of the fit; where they are limited, of the fit and the trials together.
+      limited: whether they are, by a budget. Too few steps are not divided.
+    """
+    if not limited:
+        return steps, max(_FEWEST, int(_SHARE * steps))
+    tried = max(_FEWEST, int(_SHARE * steps / (1 + _LANES * _SHARE)))
+    rest = steps - _LANES * tried
+    return (rest, tried) if rest >= _LANES * tried else (steps, 0)
+
+
+def best_start(
+    key: Any, log_density: Any, q: Guide, settings: Settings, steps: int
+) -> tuple[Guide, int]:
+    """The best of q and three guides that are moved at random, by the mean objective of the last quarter of a short training.
 
     Returns:
-      The guide, and how many steps were spent.
+      The guide after its training, and how many steps were spent on all.
     """
-    steps = max(100, int(_SHARE * plan.max_steps))
-    short = plan._replace(max_steps=steps, stop=None, progress=False)
+    short = settings._replace(max_steps=steps, stop=None, progress=False)
     lanes = [q, *(_moved(jax.random.fold_in(key, i), q) for i in range(1, _LANES))]
-    sign = 1 if plan.objective.maximize else -1
+    sign = 1 if settings.objective.maximize else -1
     found = [
         train(jax.random.fold_in(key, _LANES + i), log_density, lane, short)
         for i, lane in enumerate(lanes)
     ]
-    scores = [sign * float(np.mean(np.asarray(t.values)[-steps // 4 :])) for t in found]
+    scores = [sign * float(np.mean(np.asarray(t.values)[-(steps // 4) :])) for t in found]
     best = found[int(np.nanargmax(scores))].q if np.isfinite(scores).any() else q
     return best, steps * _LANES
 

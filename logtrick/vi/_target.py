@@ -4,18 +4,19 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.tree_util import Partial
 
 from logtrick._core import checks
 from logtrick._core.calls import constructor_in_words
 from logtrick._core.fingerprint import Compiled
-from logtrick._core.jaxprs import equations
+from logtrick._core.jaxprs import inner_jaxprs
 from logtrick._core.show import show_arguments
 from logtrick.vi._guide import Guide
-from logtrick.vi._program import OverData, identity_of, with_data
+from logtrick.vi._over_data import apart, evaluated
 
 Array = jax.Array
 LogDensity = Callable[[Any], Any]
-_CALLBACKS = ("pure_callback", "io_callback", "debug_callback")
+_CALLBACKS = ("pure_callback", "io_callback")
 
 
 @constructor_in_words
@@ -47,21 +48,20 @@ class Target:
             raise TypeError(
                 f"vi.Target(log_density=…) needs a function of one draw; got {type(log_density).__name__}."
             )
-        self.log_density_of_variables = log_density
         self.guide = guide
         self.dim = guide.dim
         self.evaluations = 0
-        self._data = log_density.data if isinstance(log_density, OverData) else None
-        self._functions = _COMPILED.find(log_density, guide.layout, by=identity_of(log_density))
+        bare, self._data = apart(log_density)
+        self._functions = _COMPILED.find(bare, guide.layout)
         self.dtype = guide.layout.dtype
         self.names = guide.layout.names
 
     @property
     def log_density(self) -> Callable[[Array], Array]:
-        """The function u ↦ log p̃(u), shape (); the same object for equal targets. Its evaluations are not counted."""
+        """The function u ↦ log p̃(u), shape (), a pytree with the data as leaves. Its evaluations are not counted."""
         if self._data is None:
             return self._functions.without_data
-        return lambda u: self._functions.one(u, self._data)
+        return Partial(self._functions.one, data=self._data)
 
     def batch(self, us: Array) -> Array:
         """log p̃ of every row of `us`, shape (n,)."""
@@ -76,33 +76,36 @@ class Target:
     @property
     def differentiable(self) -> bool:
         """Whether all variables are continuous, and no host function is called in the log density."""
-        discrete = any(v.discrete for v in self.guide.layout.variables)
-        return not discrete and self._functions.differentiable(self._data)
+        return not self.guide.discrete and not self.calls_host
+
+    @property
+    def calls_host(self) -> bool:
+        """Whether a host function is called in the log density."""
+        return self._functions.calls_host(self._data)
 
 
 class _Functions:
     """The compiled functions of a log density and a layout, of a flat vector and the data (None for none)."""
 
     def __init__(self, log_density: LogDensity, layout: Any) -> None:
-        given, _ = with_data(log_density)
-
         def one(u: Array, data: Any) -> Array:
-            value = checks.scalar_log_prob("vi: log_density", given(layout.constrain(u), data))
+            value = evaluated(log_density, layout.constrain(u), data)
+            value = checks.scalar_log_prob("vi: log_density", value)
             return value.astype(u.dtype) + layout.log_det(u)
 
         self.one = one
-        self.without_data = lambda u: one(u, None)
+        self.without_data = Partial(one, data=None)
         self.layout = layout
         self.batch = jax.jit(jax.vmap(one, (0, None)))
         self.value_and_grad = jax.jit(jax.vmap(jax.value_and_grad(one), (0, None)))
-        self._differentiable: bool | None = None
+        self._calls_host: bool | None = None
 
-    def differentiable(self, data: Any) -> bool:
-        """Whether no host function is called; looked at once."""
-        if self._differentiable is None:
+    def calls_host(self, data: Any) -> bool:
+        """Whether a host function is called; looked at once."""
+        if self._calls_host is None:
             u = jax.ShapeDtypeStruct((self.layout.dim,), self.layout.dtype)
-            self._differentiable = not calls_host(self.one, u, data)
-        return self._differentiable
+            self._calls_host = calls_host(self.one, u, data)
+        return self._calls_host
 
 
 # A second fit of an equal log density compiles nothing; one whose globals, attributes or closed-over data changed does.
@@ -110,8 +113,16 @@ _COMPILED = Compiled(_Functions)
 
 
 def calls_host(function: Callable[..., Any], *args: Any) -> bool:
-    """Whether `function` calls a host function outside of rules of differentiation of its own."""
-    jaxpr = jax.make_jaxpr(function)(*args).jaxpr
-    own_rules = [e for e in jaxpr.eqns if e.primitive.name.startswith(("custom_jvp", "custom_vjp"))]
-    others = [e for e in jaxpr.eqns if e not in own_rules]
-    return any(e.primitive.name in _CALLBACKS[:2] for e in equations(others))
+    """Whether `function` calls a host function elsewhere than in a function with a derivative rule of its own."""
+    return _calls_host(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def _calls_host(jaxpr: Any) -> bool:
+    for equation in jaxpr.eqns:
+        name = equation.primitive.name
+        if name in _CALLBACKS:
+            return True
+        own_rule = name.startswith(("custom_jvp", "custom_vjp"))
+        if not own_rule and any(_calls_host(inner) for inner in inner_jaxprs(equation)):
+            return True
+    return False

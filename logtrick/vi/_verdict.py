@@ -40,39 +40,45 @@ class Report(Module):
       ess: the effective sample size of the weights, (Σw)²/Σw².
       khat: the shape of the tail of the weights (`psis`); −inf for an exact fit.
       khat_interval: about 95 % of it.
-      decrement: about how many nats the ELBO would still rise by changing mean and covariance; nan for discrete variables.
+      decrement: about how many nats the ELBO would still rise by changing mean and covariance; nan where some variables are
+        discrete or some draws have no finite density.
       mean_shift: the largest distance between a coordinate's mean under the weights and under q, in its standard deviations
         under q.
       shifted: the coordinate with the largest shift.
       spread_shift: the largest relative difference between a continuous variable's standard deviation under the weights and
         under q, in its support.
-      respread: the variable where it is.
+      respread: the variable of which that is.
       missed_modes: modes of p outside of q.
       searched: whether modes were searched for (beside discrete variables it needs a density with gradients).
       num_draws: n.
+      num_impossible: how many draws have a log density of −inf.
+      num_undefined: how many have one of nan or +inf.
       draws: of q, flat and unconstrained, shape (n, d).
       log_weights: log p − log q there, shape (n,).
     """
 
-    verdict: str = static()
-    reasons: tuple[str, ...] = static()
-    elbo: float = static()
-    elbo_se: float = static()
-    iw_bound: float = static()
-    iw_bound_se: float = static()
-    gap: float = static()
-    gap_se: float = static()
-    ess: float = static()
-    khat: float = static()
-    khat_interval: tuple[float, float] = static()
-    decrement: float = static()
-    mean_shift: float = static()
-    shifted: str = static()
-    spread_shift: float = static()
-    respread: str = static()
+    verdict: str = static(default="")
+    reasons: tuple[str, ...] = static(default=())
+    # The defaults are what is known where no draw has a finite density: nothing.
+    elbo: float = static(default=-math.inf)
+    elbo_se: float = static(default=math.inf)
+    iw_bound: float = static(default=-math.inf)
+    iw_bound_se: float = static(default=math.inf)
+    gap: float = static(default=math.inf)
+    gap_se: float = static(default=math.inf)
+    ess: float = static(default=0.0)
+    khat: float = static(default=math.inf)
+    khat_interval: tuple[float, float] = static(default=(math.inf, math.inf))
+    decrement: float = static(default=math.nan)
+    mean_shift: float = static(default=math.nan)
+    shifted: str = static(default="")
+    spread_shift: float = static(default=math.nan)
+    respread: str = static(default="")
     missed_modes: tuple[MissedMode, ...] = ()
     searched: bool = static(default=True)
-    num_draws: int = static(default=0)
+    num_draws: int = static(default=1)
+    num_impossible: int = static(default=0)
+    num_undefined: int = static(default=0)
     names: tuple[str, ...] = static(default=())
     draws: Any = None
     log_weights: Any = None
@@ -80,11 +86,7 @@ class Report(Module):
     def __repr__(self) -> str:
         low, high = self.khat_interval
         modes = str(len(self.missed_modes)) if self.searched else "not searched for"
-        nats = (
-            "undefined for discrete variables"
-            if math.isnan(self.decrement)
-            else f"{self.decrement:.3f} nats"
-        )
+        nats = "undefined" if math.isnan(self.decrement) else f"{self.decrement:.3f} nats"
         rows = [
             ("ELBO", f"{self.elbo:.3f} ± {self.elbo_se:.3f}"),
             ("importance-weighted bound", f"{self.iw_bound:.3f} ± {self.iw_bound_se:.3f}"),
@@ -104,8 +106,7 @@ class Report(Module):
         """A figure: the ELBO of the fit with its stop, marginals, the worst pair of coordinates, the tail of the weights.
 
         Args:
-          history: the fit's ELBO per iteration, an array, or a dict with `elbo` (and `evaluations`); None leaves that
-            panel out.
+          history: `fit.history`, or the ELBO of every iteration, an array; None leaves that panel out.
         Returns:
           A `matplotlib.figure.Figure`.
         Raises:
@@ -131,17 +132,22 @@ def truncated(log_weights: np.ndarray) -> tuple[np.ndarray, float]:
 def decrement(draws: np.ndarray, log_weights: np.ndarray) -> float:
     """|b|²/2 + ‖H‖²_F/4 from two independent halves of the draws.
 
-    In the coordinates e that whiten q, Stein's identity gives b = E[e log w] and H = E[(e eᵀ − I) log w] where q is Gaussian.
-    The product of the halves has no upward bias from their noise.
+    In the coordinates e that whiten q, Stein's identity gives b = E[e log w] and H = E[(e eᵀ − I) log w] where q is Gaussian;
+    of H the diagonal where there are too few draws for a covariance. The product of the halves has no upward bias from their
+    noise.
     """
-    e = moments(draws).whiten(draws)
+    gaussian = moments(draws)
+    e = gaussian.whiten(draws)
     centered = log_weights - log_weights.mean()
     half = len(e) // 2
     shifts, tilts = [], []
     for rows in (slice(0, half), slice(half, 2 * half)):
         weighted = e[rows] * centered[rows, None]
         shifts.append(weighted.mean(0))
-        tilts.append(weighted.T @ e[rows] / half - np.eye(e.shape[1]) * centered[rows].mean())
+        if gaussian.mean_field:
+            tilts.append((weighted * e[rows]).mean(0) - centered[rows].mean())
+        else:
+            tilts.append(weighted.T @ e[rows] / half - np.eye(e.shape[1]) * centered[rows].mean())
     value = 0.5 * float(shifts[0] @ shifts[1]) + 0.25 * float((tilts[0] * tilts[1]).sum())
     return max(0.0, value)
 
@@ -161,22 +167,8 @@ def spread_shifts(draws: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.where(spread > 0, np.abs(weighted / np.where(spread > 0, spread, 1.0) - 1), 0.0)
 
 
-def judge(
-    *,
-    gap: float,
-    gap_se: float,
-    ess_share: float,
-    khat: float,
-    mean_shift: float,
-    shifted: str,
-    spread_shift: float,
-    respread: str,
-    num_missed: int,
-    num_impossible: int = 0,
-    num_undefined: int = 0,
-    num_draws: int = 1,
-) -> tuple[str, tuple[str, ...]]:
-    """The verdict and its reasons.
+def judge(report: Report) -> tuple[str, tuple[str, ...]]:
+    """The verdict on what a report says, and its reasons.
 
     `good` needs all of: every weight finite; gap + 2 standard errors < 0.5 nats; mean shift < 0.25; standard deviations
     changed by < 15 %; no missed mode; and k-hat < 1 unless four fifths of the draws are effective, < 0.7 unless a tenth are
@@ -186,41 +178,47 @@ def judge(
     (At −∞ the weight is 0, as it should be.)
     """
     reasons = []
-    if num_impossible:
+    effective, highest_gap = report.ess / report.num_draws, report.gap + 2 * report.gap_se
+    if report.num_impossible:
         reasons.append(
-            f"{num_impossible} draws of q have a log density of -inf: p ends at an edge that no support= declares, "
+            f"{report.num_impossible} draws of q have a log density of -inf: p ends at an edge that no support= declares, "
             "or rules states out"
         )
-    if num_undefined:
-        reasons.append(f"{num_undefined} draws of q have a log density of nan or +inf")
-    if not gap + 2 * gap_se < _GAP:
+    if report.num_undefined:
+        reasons.append(f"{report.num_undefined} draws of q have a log density of nan or +inf")
+    if not highest_gap < _GAP:
         reasons.append(
-            f"the gap plus two standard errors, {gap + 2 * gap_se:.2f} nats, is not below {_GAP}"
+            f"the gap plus two standard errors, {highest_gap:.2f} nats, is not below {_GAP}"
         )
-    if not mean_shift < _SHIFT:
+    if not report.mean_shift < _SHIFT:
         reasons.append(
-            f"the weights move the mean of {shifted} by {mean_shift:.2f} standard deviations (limit {_SHIFT})"
+            f"the weights move the mean of {report.shifted} by {report.mean_shift:.2f} standard deviations (limit {_SHIFT})"
         )
-    if not spread_shift < _SPREAD:
+    if not report.spread_shift < _SPREAD:
         reasons.append(
-            f"the weights change the standard deviation of {respread} by {100 * spread_shift:.0f} % "
+            f"the weights change the standard deviation of {report.respread} by {100 * report.spread_shift:.0f} % "
             f"(limit {100 * _SPREAD:.0f} %)"
         )
-    if not khat < _KHAT and not ess_share >= _MANY:
-        reasons.append(f"k-hat is {khat:.2f}, not below {_KHAT:g}: the weights have hardly a mean")
-    elif not khat < _RELIABLE_KHAT and not ess_share >= _ESS:
+    if not report.khat < _KHAT and not effective >= _MANY:
         reasons.append(
-            f"k-hat is {khat:.2f} with few effective draws: the gap may be underestimated"
+            f"k-hat is {report.khat:.2f}, not below {_KHAT:g}: the weights have hardly a mean"
         )
-    if num_missed:
-        reasons.append(f"p has {num_missed} mode(s) with a comparable mass outside of q")
+    elif not report.khat < _RELIABLE_KHAT and not effective >= _ESS:
+        reasons.append(
+            f"k-hat is {report.khat:.2f} with few effective draws: the gap may be underestimated"
+        )
+    if report.missed_modes:
+        reasons.append(
+            f"p has {len(report.missed_modes)} mode(s) with a comparable mass outside of q"
+        )
     if not reasons:
         return GOOD, ()
-    least = _NARROW_ESS if spread_shift >= _NARROW else _ESS
-    if ess_share >= least and not num_missed and num_undefined <= _UNDEFINED * num_draws:
+    least = _NARROW_ESS if report.spread_shift >= _NARROW else _ESS
+    few_undefined = report.num_undefined <= _UNDEFINED * report.num_draws
+    if effective >= least and not report.missed_modes and few_undefined:
         return USABLE, tuple(reasons)
-    if not ess_share >= least:
+    if not effective >= least:
         reasons.append(
-            f"the effective sample size is {100 * ess_share:.1f} % of the draws, below {100 * least:.0f} %"
+            f"the effective sample size is {100 * effective:.1f} % of the draws, below {100 * least:.0f} %"
         )
     return DISTRUST, tuple(reasons)

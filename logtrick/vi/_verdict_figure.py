@@ -55,8 +55,7 @@ def _worst(report: Any, weights: np.ndarray) -> list[int]:
 
 
 def _elbo(axis: Any, history: Any) -> None:
-    elbo = history["elbo"] if isinstance(history, dict) else getattr(history, "elbo", history)
-    elbo = np.asarray(elbo, float)
+    elbo = np.asarray(getattr(history, "value", history), float)
     axis.plot(np.arange(1, len(elbo) + 1), elbo, color=_BLUE, marker="." if len(elbo) < 50 else "")
     axis.axvline(len(elbo), color="#888888", linestyle=":")
     finite = elbo[np.isfinite(elbo)]

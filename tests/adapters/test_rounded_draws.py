@@ -102,6 +102,25 @@ def test_families_of_tfp_are_ours() -> None:
     )
 
 
+def test_a_users_class_of_the_same_name_is_not_ours() -> None:
+    """Its law may be another: this one is of 1 − x."""
+    nd = pytest.importorskip("numpyro.distributions")
+
+    class Beta(nd.Distribution):
+        concentration1, concentration0 = 0.5, 2.0
+        support = nd.constraints.unit_interval
+
+        def sample(self, key, sample_shape=()):
+            return 1 - nd.Beta(self.concentration1, self.concentration0).sample(key)
+
+        def log_prob(self, x):
+            return nd.Beta(self.concentration1, self.concentration0).log_prob(1 - x)
+
+    ours = lt.adapters.from_numpyro(Beta())
+    assert not isinstance(ours, lt.Beta)
+    np.testing.assert_allclose(ours.log_prob(0.25), Beta().log_prob(0.25), rtol=1e-6)
+
+
 def test_a_squashed_foreign_policy_beside_a_normal() -> None:
     """Each component reads the coordinates of its own kind; the foreign one is impossible outside of its image."""
     distrax = pytest.importorskip("distrax")

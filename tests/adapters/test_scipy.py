@@ -18,7 +18,7 @@ TWINS = [
     (stats.poisson(3), "Poisson"), (stats.bernoulli(0.3), "Bernoulli"), (stats.nbinom(3, 0.3), "NegativeBinomial"),
     (stats.binom(n=3, p=0.3), "Binomial"),
     (stats.multivariate_normal([0.0, 1.0], [[2.0, 0.5], [0.5, 1.0]]), "MultivariateNormal"),
-    (stats.gamma(2.0, loc=1.0), "_SciPy"), (stats.beta(2, 3, scale=2), "_SciPy"), (stats.bernoulli(1.0), "_SciPy"),
+    (stats.gamma(2.0, loc=1.0), "_SciPy"), (stats.beta(2, 3, scale=2), "_SciPy"), (stats.bernoulli(1.0), "Bernoulli"),
     (stats.gengamma(2.0, 1.5), "_SciPy"), (stats.geom(0.3), "_SciPy"), (stats.hypergeom(20, 7, 12), "_SciPy"),
 ]  # fmt: skip
 

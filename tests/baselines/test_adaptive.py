@@ -85,6 +85,27 @@ def test_moving_average_is_not_poisoned():
     assert (aux.estimator.baseline.average, aux.estimator.baseline.weight) == (2.0, 0.5)
 
 
+def test_moving_average_of_whole_numbers_moves():
+    """Kept as integers, 3 stayed 3 whatever the costs were."""
+    old = lt.MovingAverage(0.5, average=3, weight=1)
+    new = old.advance(jnp.float32(4.0))
+    assert (new.average, new.weight) == (3.5, 1.0)
+    with pytest.raises(TypeError, match=r"MovingAverage\(average=…\) needs a number; got str 'x'"):
+        lt.MovingAverage(average="x")
+
+
+def test_a_baseline_is_a_number_for_each_sample():
+    constant = lt.ScoreFunction(lt.ConstantBaseline(jnp.arange(3.0)))
+    value = lambda estimator: lt.expect(
+        KEY, COST, lt.Bernoulli(0.2), estimator=estimator, num_samples=2
+    )
+    with pytest.raises(
+        ValueError, match=r"ConstantBaseline: .* must be a scalar; got shape \(3,\)"
+    ):
+        value(constant)
+    assert jax.vmap(value)(constant).shape == (3,)  # stacked for vmap they are legal
+
+
 def test_moving_average_keeps_dtype_and_structure():
     old = lt.ScoreFunction(lt.MovingAverage(0.9))
     new = jax.eval_shape(lambda e: call(e)[1].estimator, old)

@@ -97,6 +97,27 @@ def test_control_variate_is_exact_where_f_is_linear_in_h(x64):
     np.testing.assert_allclose(gradient, np.tile([-2.0, -8.0], (5, 1)), atol=1e-9)
 
 
+@pytest.mark.parametrize("n", [3, 2**18])
+def test_control_variate_in_float32_whatever_the_number_of_samples(n):
+    """From 2¹⁸ samples on, the spread of h was taken for rounding, and the control variate was off without a word."""
+
+    def gradient(baseline):
+        value = lambda mu: lt.expect(
+            jax.random.key(0),
+            lambda x: 5.0 * x + 2.0,
+            lt.Normal(mu, 1.0),
+            estimator=lt.ScoreFunction(baseline),
+            num_samples=n,
+            chunk_size=n,
+        )
+        return jax.grad(value)(0.0)
+
+    linear = lt.ControlVariate(lambda x: x, lambda d: d.loc)
+    np.testing.assert_allclose(gradient(linear), 5.0, rtol=1e-6)
+    constant = lt.ControlVariate(lambda x: 0.1, lambda d: 0.1)  # without spread: no slope
+    np.testing.assert_allclose(gradient(constant), gradient(lt.LeaveOneOut()), rtol=1e-5)
+
+
 def test_control_variate_pays(x64):
     h, mean = (lambda x: x[0] - 2.0 * x[1]), (lambda d: d.mean() @ jnp.array([1.0, -2.0]))
     assert np.all(variance(lt.ControlVariate(h, mean), 4) < 0.4 * variance(lt.LeaveOneOut(), 4))
@@ -278,3 +299,20 @@ def test_arguments():
         TypeError, match=r"ScoreFunction\(baseline=…\) needs a baseline; got float 3.0"
     ):
         lt.ScoreFunction(3.0)
+
+
+def test_the_optimal_baseline_of_large_costs():
+    """In float32: 10⁶ in f moved the gradient by 2 %, 10⁸ made it any number between −2 and 4."""
+
+    def gradient(shift):
+        value = lambda logit: lt.expect(
+            jax.random.key(0),
+            lambda x: shift + 8 * x,
+            lt.Bernoulli(logit),
+            estimator=lt.ScoreFunction(lt.OptimalBaseline()),
+            num_samples=64,
+        )
+        return jax.jit(jax.grad(value))(0.3)
+
+    np.testing.assert_allclose(gradient(1e6), gradient(0.0), rtol=1e-3)
+    np.testing.assert_allclose(gradient(1e8), gradient(0.0), rtol=0.5)

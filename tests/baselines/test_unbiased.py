@@ -9,7 +9,7 @@ import pytest
 
 import logtrick as lt
 from tests.baselines.bits import bit_noise
-from tests.estimators.exact import LOGITS, bernoulli, coupled_bits_cost, exact, moments
+from tests.estimators.exact import LOGITS, bernoulli, cells, coupled_bits_cost, exact, moments
 from tests.programs.exact import estimate
 
 BASELINES = {
@@ -114,8 +114,8 @@ def test_sites_in_a_row(x64, name, first):
 
     # b's threshold depends on a: cells between all of its thresholds
     q = jax.nn.sigmoid(params[1] + 2.0 * params[2] * jnp.array([0.0, 1.0]))
-    nodes_b, weights_b = _cells(np.sort(np.asarray(q)))
-    nodes_a, weights_a = _cells(np.asarray(jax.nn.sigmoid(params[0]))[None])
+    nodes_b, weights_b = cells(np.asarray(q), 1)
+    nodes_a, weights_a = cells(np.asarray(jax.nn.sigmoid(params[0])), 1)
     pairs = list(itertools.product(range(len(nodes_a)), range(len(nodes_b))))
     cases = list(itertools.product(pairs, repeat=runs))
     noise_a = np.array([[nodes_a[i] for i, _ in case] for case in cases])
@@ -133,8 +133,3 @@ def test_sites_in_a_row(x64, name, first):
     want_value, want = jax.value_and_grad(enumerated)(params)
     np.testing.assert_allclose(weights @ values, want_value, atol=1e-10)
     np.testing.assert_allclose(weights @ gradients, want, atol=1e-10)
-
-
-def _cells(breaks):
-    edges = np.concatenate([[0.0], breaks, [1.0]])
-    return (edges[1:] + edges[:-1]) / 2, np.diff(edges)

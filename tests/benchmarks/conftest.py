@@ -7,14 +7,13 @@ import sys
 import pytest
 
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))  # as if one of them was run
 
 
 @pytest.fixture(scope="module")
 def script(request):
-    """The benchmark that the test's module is named after, its neighbors importable."""
+    """The benchmark that the test's module is named after."""
     name = request.module.__name__.rsplit(".", 1)[-1].removeprefix("test_")
-    if str(BENCHMARKS) not in sys.path:
-        sys.path.insert(0, str(BENCHMARKS))
     spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module

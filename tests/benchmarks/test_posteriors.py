@@ -1,15 +1,9 @@
 """The benchmark of posteriors: its densities, and (marked `full`) all of its table."""
 
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from tests.benchmarks.conftest import BENCHMARKS
-
-sys.path.append(str(BENCHMARKS))  # its models are a neighbor
 
 
 def test_there_are_33_with_their_references(script, x64):

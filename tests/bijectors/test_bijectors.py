@@ -159,8 +159,11 @@ def test_errors() -> None:
         b.bijector_to(lt.Bernoulli(0.0).support)
     with pytest.raises(ValueError, match=r"Unknown\(\), which is not declared"):
         b.bijector_to(supports.Unknown())
-    with pytest.raises(ValueError, match=r"Interval\(high - low=…\) needs high above low; got -1"):
-        b.Interval(1.0, 0.0)
+    for low, high in ((1.0, 0.0), (0.0, np.inf)):
+        with pytest.raises(
+            ValueError, match=r"Interval\(high - low=…\) needs high above low, by a"
+        ):
+            b.Interval(low, high)
     with pytest.raises(
         ValueError, match=r"Affine\(scale=…\) needs finite numbers that are not 0; got 0"
     ):

@@ -71,7 +71,7 @@ def test_a_batch_of_keys_says_vmap(batch):
 
 def test_purposes_are_distinct():
     """FAULTS 11: split and fold_in of one parent coincide, so a purpose has its own tag and nothing is split and folded."""
-    tags = [keys.SAMPLE, keys.ESTIMATOR, keys.DATA, keys.REPLICATE]
+    tags = [keys.SAMPLE, keys.ESTIMATOR, keys.DATA, keys.REPLICATE, keys.NESTED, keys.NESTED_STEP]
     step = [jax.random.fold_in(lt.key(0), s) for s in range(3)]
     tree = [jax.random.fold_in(k, t) for k in step for t in tags]
     assert len({tuple(data(k)) for k in [lt.key(0), *step, *tree]}) == 1 + len(step) + len(tree)

@@ -1,5 +1,7 @@
 """The frozen pytree."""
 
+import abc
+import collections.abc
 import dataclasses
 import types
 
@@ -59,6 +61,33 @@ BASES = {
 }
 
 
+def test_a_base_of_abc_may_stand_beside():
+    class Named(abc.ABC):
+        @abc.abstractmethod
+        def name(self): ...
+
+    class Pair(Module, Named, collections.abc.Sized):
+        width: float
+
+        def name(self):
+            return "pair"
+
+        def __len__(self):
+            return 2
+
+    pair = jax.tree.map(lambda x: 2 * x, Pair(1.0))
+    assert pair.width == 2.0 and len(pair) == 2 and pair.name() == "pair"
+    assert isinstance(pair, Named) and isinstance(pair, collections.abc.Sized)
+    with pytest.raises(TypeError, match="Nameless is a concrete Named and lacks name. Define it"):
+        types.new_class("Nameless", (Module, Named))
+
+
+@pytest.mark.parametrize("base", [lt.Estimator, lt.baselines.Baseline, lt.noise.Noise])
+def test_an_abstract_class_makes_no_objects(base):
+    with pytest.raises(TypeError, match=f"abstract class {base.__name__}"):
+        base()
+
+
 @pytest.mark.parametrize("base", BASES)
 def test_a_concrete_class_that_lacks_a_method_raises_where_it_is_defined(base):
     said = rf"^Lacking is a concrete .* and lacks {BASES[base]}\. Define"
@@ -80,7 +109,7 @@ def test_a_field_with_the_name_of_a_property_of_a_base_raises():
 
 def test_unflatten_skips_validation():
     jax.tree.map(lambda _: object(), lt.Normal(0.0, 1.0))
-    jax.tree.map(lambda _: -1.0, lt.Normal(0.0, 1.0))
+    assert jax.tree.map(lambda _: -1.0, lt.Normal(0.0, 1.0)).scale == -1.0
 
 
 def test_replace():

@@ -39,10 +39,43 @@ def test_the_smallest_variance_times_evaluations_wins_and_is_measured_anew():
 
 
 def test_what_is_ranked_by_is_the_users_choice():
-    found = lt.autoselect(
-        KEY, {k: OBJECTIVES[k] for k in ("plain", "DisARM")}, LOGITS, rank=lambda m: -m.variance
-    )
-    assert found.name == "plain"
+    """An exact gradient is ranked like the others: its variance is 0, its evaluations are the most."""
+    chosen = {
+        **{k: OBJECTIVES[k] for k in ("plain", "DisARM")},
+        "sum": objective(lt.Enumerate(), 1),
+    }
+    best = lambda rank: lt.autoselect(KEY, chosen, LOGITS, num_replicates=400, rank=rank).name
+    assert best(lt.diagnostics.variance_x_evaluations) == "sum"
+    assert best(lambda m: -m.variance) == "plain"
+    assert best(lambda m: jnp.asarray(m.evaluations)) == "plain"
+    assert best(lambda m: -m.evaluations) == "sum"
+
+
+def test_an_objective_without_a_rank_is_left_out():
+    chosen = {k: OBJECTIVES[k] for k in ("plain", "DisARM", "leave-one-out")}
+    ranks = {"plain": None, "DisARM": float("nan"), "leave-one-out": 3.0}
+    found = lt.autoselect(KEY, chosen, LOGITS, num_replicates=60, rank=lambda m: ranks[m.name])
+    assert found.name == "leave-one-out"
+    assert found.left_out == {
+        "plain": "its rank is not known: rank returned None",
+        "DisARM": "its rank is nan",
+    }
+    by_time = lambda m: m.variance_x_seconds  # nothing is timed
+    with pytest.raises(ValueError, match="rank returned None"):
+        lt.autoselect(KEY, chosen, LOGITS, num_replicates=60, rank=by_time)
+
+
+@pytest.mark.parametrize(
+    ("rank", "match"),
+    [
+        (3, "needs a function, rank.measurement.; got int 3"),
+        (lambda: 3.0, "is called as rank.measurement."),
+        (lambda m: "small", "returned str 'small' for 'plain'"),
+    ],
+)
+def test_a_rank_that_is_none(rank, match):
+    with pytest.raises(TypeError, match=match):
+        lt.autoselect(KEY, {"plain": OBJECTIVES["plain"]}, LOGITS, num_replicates=20, rank=rank)
 
 
 def test_nothing_left():
@@ -115,6 +148,25 @@ def test_what_is_interrupted_returns_the_best_so_far():
     found = lt.autoselect(KEY, {**chosen, "stop": _stopped}, LOGITS, num_replicates=40)
     assert found.interrupted and found.name in chosen and repr(found).startswith("selected: ")
     assert "interrupted; so far" in repr(found)
+
+
+def test_interrupted_at_the_beginning_of_a_round_the_best_of_the_round_before_is_returned(
+    monkeypatch,
+):
+    """The first measured of the round before is biased, and the best of it is the last."""
+    chosen = {k: OBJECTIVES[k] for k in ("biased", "plain", "leave-one-out", "DisARM")}
+    rounds = []
+    real = lt.compare_estimators
+
+    def compared(key, objectives, **options):
+        rounds.append(list(objectives))
+        if len(rounds) == 2:
+            objectives = {"stop": _stopped}
+        return real(key, objectives, **options)
+
+    monkeypatch.setattr("logtrick.diagnostics._autoselect.compare_estimators", compared)
+    found = lt.autoselect(KEY, chosen, LOGITS, num_replicates=900)
+    assert found.interrupted and found.name == found.measurement.name == rounds[1][0] == "DisARM"
 
 
 def _stopped(logits, key):

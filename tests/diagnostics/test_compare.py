@@ -42,32 +42,21 @@ def race():
 
 def test_what_the_rows_say(race):
     assert [m.name for m in race.measurements] == list(OBJECTIVES)
-    assert (
-        race["Enumerate"].exact
-        and race["Enumerate"].evaluations == 8
-        and race["Enumerate"].bias_z == 0
-    )
-    assert (
-        not race["leave-one-out"].exact
-        and race["leave-one-out"].bias_z < 5
-        and race["no baseline"].bias_z < 5
-    )
-    assert race["leave-one-out"].evaluations == 8 and race["by hand"].evaluations is None
+    plain, loo, total = race["no baseline"], race["leave-one-out"], race["Enumerate"]
+    assert total.exact and total.evaluations == 8 and total.bias_z == 0
+    assert not loo.exact and loo.bias_z < 5 and plain.bias_z < 5
+    assert loo.evaluations == 8 and race["by hand"].evaluations is None
     assert race["by hand"].variance == pytest.approx(3.0, rel=0.2)
-    assert race["wrong"].bias_z > 10 and race["wrong"].variance == pytest.approx(
-        4 * race["leave-one-out"].variance
-    )
-    assert race["no baseline"].variance > 100 * race["leave-one-out"].variance
-    loo = race["leave-one-out"]
-    assert (
-        loo.variance_x_evaluations == 8 * loo.variance
-        and loo.variance_x_seconds == loo.seconds * loo.variance
-    )
-    with pytest.raises(KeyError):
+    assert race["wrong"].bias_z > 10
+    assert race["wrong"].variance == pytest.approx(4 * loo.variance)
+    assert plain.variance > 100 * loo.variance
+    assert loo.variance_x_evaluations == 8 * loo.variance
+    assert loo.variance_x_seconds == loo.seconds * loo.variance
+    with pytest.raises(KeyError, match="no measurement is called 'nobody'; there are: no baseline"):
         race["nobody"]
 
 
-def test_variances_are_the_exact_ones(race):
+def test_variances_are_the_exact_ones():
     f = lambda x, t: jnp.sum((x - 0.45) ** 2) + 20.0
     exact = lt.testing.exact_estimator_variance(f, lt.Bernoulli, LOGITS, num_samples=2)
     two = lambda t, key: lt.expect(key, lambda x: f(x, t), lt.Bernoulli(t), num_samples=2)
@@ -77,9 +66,8 @@ def test_variances_are_the_exact_ones(race):
 
 def test_a_refused_estimator_is_a_row_with_its_error(race):
     row = race["Pathwise"]
-    assert row.error.startswith(
-        "ValueError: Pathwise() needs a reparameterized distribution; Bernoulli is not"
-    )
+    said = "ValueError: Pathwise() needs a reparameterized distribution; Bernoulli is not"
+    assert row.error.startswith(said)
     assert row.variance is row.evaluations is row.seconds is row.bias_z is None and not row.exact
 
 
@@ -90,9 +78,9 @@ def test_the_table_is_aligned(race):
     head, full = lines[0], [line for line in lines[1:] if "refused" not in line]
     for title in ("bias z", "interval", "f evaluations", "compile s", "variance × seconds"):
         end = head.index(title) + len(title)
-        assert all(
-            line[end - 1] != " " and (len(line) == end or line[end] == " ") for line in full
-        ), title
+        assert all(line[end - 1] != " " and line[end : end + 1] in ("", " ") for line in full), (
+            title
+        )
     enumerate_row = next(line for line in lines if line.startswith("Enumerate"))
     assert "exact" in enumerate_row and " 0 " in enumerate_row and "nan" not in str(race)
     assert "–" in next(line for line in lines if line.startswith("by hand"))
@@ -103,13 +91,12 @@ def test_the_dictionary_is_json(race):
     told = json.loads(json.dumps(race.to_dict(), allow_nan=False))
     assert list(told) == list(OBJECTIVES)
     assert told["Enumerate"]["exact"] is True and told["Enumerate"]["evaluations"] == 8
-    assert (
-        told["Pathwise"]["error"].startswith("ValueError") and told["Pathwise"]["variance"] is None
-    )
+    refused = told["Pathwise"]
+    assert refused["error"].startswith("ValueError") and refused["variance"] is None
     assert told["leave-one-out"]["variance_x_evaluations"] == race["leave-one-out"].variance * 8
 
 
-def test_without_a_reference_what_samples_nothing_is_one():
+def test_without_a_reference_an_objective_that_samples_nothing_is_one():
     race = lt.compare_estimators(
         KEY,
         {"a": OBJECTIVES["by hand"], "sum": OBJECTIVES["Enumerate"], "2x": OBJECTIVES["wrong"]},
@@ -122,7 +109,7 @@ def test_without_a_reference_what_samples_nothing_is_one():
     assert race["a"].seconds is race["a"].variance_x_seconds is race["a"].compile_seconds is None
 
 
-def test_else_a_long_run_is_the_reference_with_its_own_error():
+def test_a_long_run_is_a_reference_with_an_error_of_its_own():
     noisy = lambda value: (
         lambda logits, key: value(logits + 0.1 * jax.random.normal(key, (3,)), key)
     )
@@ -187,6 +174,10 @@ def test_numbers_of_samples_are_swept_and_give_slopes():
     assert [m.name for m in found.measurements] == [f"plain, n = {n}" for n in (1, 4, 16)]
     assert [m.evaluations for m in found.measurements] == [1, 4, 16]
     assert found.slopes == {"plain": pytest.approx(-1.0, abs=0.1)}
+    twice = lt.compare_estimators(
+        KEY, {"plain": swept}, LOGITS, num_samples=(4, 4), num_replicates=4, num_timings=0
+    )
+    assert twice.slopes == {} and json.loads(twice.to_json())["slopes"] == {}
 
 
 def test_programs_are_objectives():
@@ -219,7 +210,7 @@ def test_data_are_the_third_argument():
     assert found["sum"].exact and found["sum"].evaluations == 8
 
 
-def test_what_is_interrupted_returns_what_there_is(monkeypatch):
+def test_an_interrupted_comparison_returns_what_was_measured():
     def interrupt(logits, key):
         raise KeyboardInterrupt
 
@@ -245,6 +236,15 @@ def test_progress_names_the_objective_and_what_it_costs(capsys, monkeypatch):
     assert lt.compare_estimators(KEY, chosen, LOGITS, progress=True, **arguments)["sum"].exact
 
 
+def test_progress_counts_what_does_not_trace(capsys):
+    chosen = {"pathwise": OBJECTIVES["Pathwise"], "sum": OBJECTIVES["Enumerate"]}
+    lt.compare_estimators(
+        KEY, chosen, LOGITS, num_replicates=4, reference=EXACT, num_timings=0, progress=True
+    )
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("1 of 2, pathwise, refused") and "2 of 2, sum (8 evaluations" in second
+
+
 def test_progress_guesses_the_time_from_those_before(capsys):
     from logtrick._core.meter import Seen
     from logtrick.diagnostics._announce import Announcer
@@ -260,7 +260,7 @@ def test_progress_guesses_the_time_from_those_before(capsys):
     assert "16,384 evaluations of f per gradient, largest array 1 MB, about 3277 s" in second
 
 
-def test_what_exceeds_the_memory_is_refused_before_it_runs(monkeypatch):
+def test_an_objective_that_exceeds_the_memory_is_refused_before_it_runs(monkeypatch):
     monkeypatch.setattr("logtrick.diagnostics._estimate.machine_memory", lambda: 100)
     found = lt.compare_estimators(
         KEY, {"sum": OBJECTIVES["Enumerate"]}, LOGITS, num_replicates=4, num_timings=0
@@ -292,19 +292,16 @@ def test_formats(race, tmp_path):
     with open(tmp_path / "a.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["estimator"] for row in rows] == list(OBJECTIVES)
-    assert (
-        float(rows[1]["variance"]) == race["leave-one-out"].variance and rows[3]["variance"] == ""
-    )
+    assert float(rows[1]["variance"]) == race["leave-one-out"].variance
+    assert rows[3]["variance"] == ""
     lines = race.to_markdown().splitlines()
     assert len(lines) == 2 + len(OBJECTIVES) and len({line.count("|") for line in lines}) == 1
     page = race._repr_html_()
     assert page.count("<tr>") == 1 + len(OBJECTIVES) and "<td>exact</td>" in page
-    assert (
-        "<b>"
-        not in lt.compare_estimators(
-            KEY, {"<b>": OBJECTIVES["Enumerate"]}, LOGITS, num_replicates=2, num_timings=0
-        )._repr_html_()
+    named = lt.compare_estimators(
+        KEY, {"<b>": OBJECTIVES["Enumerate"]}, LOGITS, num_replicates=2, num_timings=0
     )
+    assert "<b>" not in named._repr_html_()
 
 
 def test_gradients_that_are_not_finite_are_no_json_trouble():
@@ -312,9 +309,8 @@ def test_gradients_that_are_not_finite_are_no_json_trouble():
     race = lt.compare_estimators(
         KEY, {"bad": bad}, LOGITS, num_replicates=10, reference=EXACT, num_timings=0
     )
-    assert (
-        race.to_dict()["bad"]["variance"] is None and "nan" in str(race) and not race["bad"].exact
-    )
+    assert race.to_dict()["bad"]["variance"] is None and "nan" in str(race)
+    assert race["bad"].verdict == "not finite" and not race["bad"].exact
 
 
 def test_a_jitted_objective_counts_its_evaluations_though_traced_before():
@@ -345,7 +341,13 @@ def test_a_second_race_traces_nothing():
         ({"objectives": {"a": 1}}, TypeError, "needs a function"),
         ({"num_replicates": 1}, ValueError, "at least 2"),
         ({"num_timings": -1}, ValueError, "num_timings=…"),
+        ({"num_timings": None}, TypeError, "num_timings=…"),
         ({"block_size": 0.5}, TypeError, "block_size=…"),
+        ({"block_size": 0}, ValueError, "block_size=…"),
+        ({"reference_replicates": -1}, ValueError, "reference_replicates=…"),
+        ({"num_samples": ()}, ValueError, "needs numbers of samples to sweep; got tuple"),
+        ({"num_samples": 8}, ValueError, "needs numbers of samples to sweep; got int 8. Pass"),
+        ({"num_samples": (2, 0)}, ValueError, "num_samples=….*at least 1; got 0"),
         ({"reference": np.ones(2)}, ValueError, "needs a pytree like params"),
     ],
 )
@@ -378,10 +380,8 @@ def test_declared_bias_is_said():
     )
     assert race["lost"].biased == ("Halved",) and race["score"].biased == ()
     assert race.to_dict()["lost"]["declared_biased"] == ["Halved"]
-    assert (
-        "declared biased" in repr(race).splitlines()[1]
-        and "declared biased" not in repr(race).splitlines()[2]
-    )
+    _, lost, score = repr(race).splitlines()[:3]
+    assert "declared biased" in lost and "declared biased" not in score
 
 
 def test_a_site_of_many_factors_whose_cost_is_a_sum_over_them_gives_a_hint():

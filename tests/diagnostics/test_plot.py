@@ -75,6 +75,14 @@ def test_every_kind_draws_with_its_labels_inside(comparison, kind, tmp_path):
         assert (tmp_path / f"a.{suffix}").stat().st_size > 4000
 
 
+@pytest.mark.parametrize("kind", ["cost", "pareto", "coordinates"])
+def test_a_comparison_without_numbers_draws(kind, tmp_path):
+    refused = lt.compare_estimators(
+        KEY, {"pathwise": objective(lt.Pathwise())}, LOGITS, num_replicates=2, num_timings=0
+    )
+    refused.plot(kind).savefig(tmp_path / "a.png")
+
+
 def test_what_the_cost_panels_say(comparison):
     left, right = comparison.plot().axes
     assert [t.get_text() for t in left.get_yticklabels()] == [

@@ -129,6 +129,7 @@ CASES = [
                 (np.zeros(2), np.ones((2, 3))),
                 r"MultivariateNormal\(loc=…, scale_tril=…\) needs shapes \(D,\) and \(D, D\)",
             ),
+            ((a([0.0, math.inf]), np.eye(2)), r"MultivariateNormal\(loc=…\) " + FINITE),
             (
                 (np.zeros(2), -np.eye(2)),
                 r"MultivariateNormal\(scale_tril=…\) needs a positive diagonal",

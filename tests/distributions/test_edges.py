@@ -1,5 +1,6 @@
 """Draws that round onto the edge of their support in float32: their score is finite, and that of float64."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -73,20 +74,20 @@ EDGES: dict[str, tuple[Callable[[Any], lt.Distribution], np.ndarray]] = {
             p[:2],
             (
                 lt.Mixture(p[1:3], (lt.Gamma(p[3], 1.0), lt.Normal(p[0], 1.0))),
-                lt.Beta(p[3], p[4]),
+                lt.Transformed(lt.Normal(p[4], 30.0), Sigmoid()),
             ),
         ),
-        a([0.3, 0.0, 0.5, 0.02, 0.03]),
+        a([0.3, 0.0, 0.5, 0.02, 5.0]),
     ),
     "Joint": (
-        lambda p: lt.Joint({"x": lt.Beta(p[0], p[1]), "y": lt.Normal(p[0], 1.0)}),
-        a([0.02, 0.03]),
+        lambda p: lt.Joint({"x": lt.LogNormal(p[0], p[1]), "y": lt.Normal(p[0], 1.0)}),
+        a([-20.0, 60.0]),
     ),
     "mixture of joints": (
         lambda p: lt.Mixture(
-            jnp.zeros(2, p.dtype), tuple(lt.Joint((lt.Gamma(q, 1.0),)) for q in (p[0], p[1]))
+            jnp.zeros(2, p.dtype), tuple(lt.Joint((lt.LogNormal(q, 60.0),)) for q in (p[0], p[1]))
         ),
-        a([0.01, 0.02]),
+        a([-20.0, -30.0]),
     ),
     "a mixture squashed": (
         lambda p: lt.Transformed(
@@ -120,6 +121,7 @@ def cost(x: Any) -> Any:
     return sum(jnp.sum(part) for part in parts)
 
 
+@functools.cache
 def terms(name: str, dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """f · score of every draw, the log-prob from the coordinates, and that of the value."""
     make, params = EDGES[name]
@@ -141,7 +143,14 @@ def terms(name: str, dtype: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.asarray(product), np.asarray(log_p), np.asarray(of_value)
 
 
-@pytest.mark.parametrize("name", EDGES)
+# Of a gamma beside an exponential the mixture of three kinds proves the same, and more.
+THINNED = [
+    pytest.param(name, marks=pytest.mark.full if name == "mixture of two families" else ())
+    for name in EDGES
+]
+
+
+@pytest.mark.parametrize("name", THINNED)
 def test_the_score_at_the_edge_is_finite_and_that_of_float64(name: str) -> None:
     got, from_coordinates, from_value = terms(name, "float32")
     assert np.isfinite(from_coordinates).all() and np.isfinite(got).all()

@@ -8,7 +8,8 @@ from scipy import special, stats
 
 import logtrick as lt
 from logtrick.distributions import _plackett_luce
-from logtrick.distributions._special import digamma_difference, log_beta, log_choose
+from logtrick.distributions._special import digamma_difference, log_beta
+from tests.distributions.registry import float64
 
 SCALED = {
     "Normal": lt.Normal,
@@ -54,7 +55,7 @@ def test_logits_of_1000(logit: float) -> None:
 def test_an_impossible_class_is_never_drawn_at_either_end_of_the_uniform() -> None:
     logits = jnp.log(jnp.array([0.0, 0.2, 0.0, 0.3, 0.5, 0.0]))
     edges = jnp.array([0.0, 0.2, np.nextafter(np.float32(0.5), np.float32(1)), 1 - 2.0**-23])
-    drawn = jax.vmap(lt.Categorical(logits).transform)(edges)
+    drawn = jax.jit(jax.vmap(lt.Categorical(logits).transform))(edges)
     assert drawn[0] == 1 and drawn[-1] == 4 and set(drawn.tolist()) <= {1, 3, 4}
     assert lt.Categorical(logits).log_prob(0) == -np.inf
     # a thousand classes, half of them impossible, in a parallel cumulative sum
@@ -86,15 +87,73 @@ def test_concentrations_of_1000_and_its_inverse_are_finite_or_loud(a: float, b: 
         )
 
 
-def test_large_arguments_keep_their_digits_in_float32() -> None:
-    """A Poisson of 1e6, a gamma of shape 1e3 and a t of 1e6 degrees: one step of x apart, against float64."""
+def test_log_probs_of_large_parameters_keep_their_digits_in_float32() -> None:
+    """A log-gamma of 1e7 is a multiple of 16 there; the log-probs are those of float64 near the mean."""
     for dist, exact, x in (
         (lt.Poisson(1e6), stats.poisson(1e6).logpmf, 1_001_000.0),
         (lt.Gamma(1e3, 1.0), stats.gamma(1e3).logpdf, 1_010.0),
+        (lt.Gamma(1e7, 2.0), stats.gamma(1e7, scale=0.5).logpdf, 5_001_000.0),
         (lt.StudentT(1e6), stats.t(1e6).logpdf, 1.5),
         (lt.Beta(1e3, 3e3), stats.beta(1e3, 3e3).logpdf, 0.25),
+        (lt.Beta(1e6, 1e6), stats.beta(1e6, 1e6).logpdf, 0.5002),
+        (lt.Binomial(10**7, 0.0), stats.binom(10**7, 0.5).logpmf, 5_001_000.0),
+        (lt.NegativeBinomial(1e6, 0.0), stats.nbinom(1e6, 0.5).logpmf, 1_001_000.0),
     ):
-        np.testing.assert_allclose(dist.log_prob(x), exact(x), atol=2e-3)
+        x = np.float32(x)
+        np.testing.assert_allclose(dist.log_prob(x), exact(float(x)), atol=3e-4)
+    rows, x = np.array([1e7, 2e7, 1e7], np.float32), np.array([0.25, 0.5, 0.25], np.float32)
+    exact = stats.dirichlet(rows.astype(float)).logpdf(x.astype(float))
+    np.testing.assert_allclose(lt.Dirichlet(rows).log_prob(x), exact, atol=3e-4)
+    draw = lt.Gamma(1e7, 2.0).draw(jax.random.key(0))  # scored from its coordinates, log x
+    exact = stats.gamma(1e7, scale=0.5).logpdf(float(draw.value))
+    np.testing.assert_allclose(lt.Gamma(1e7, 2.0).log_prob(draw), exact, atol=5e-3)
+
+
+def test_closed_forms_of_large_parameters_keep_their_digits_in_float32() -> None:
+    """Entropies, and divergences of neighbors, whose terms are 1e7 times as large."""
+    a = 1e6
+    for dist, entropy in (
+        (lt.Gamma(a, 2.0), stats.gamma(a, scale=0.5).entropy()),
+        (lt.Beta(a, 3 * a), stats.beta(a, 3 * a).entropy()),
+        (lt.Dirichlet(np.full(3, a)), stats.dirichlet(np.full(3, a)).entropy()),
+    ):
+        np.testing.assert_allclose(dist.entropy(), entropy, rtol=1e-5)
+    near = a + 1024.0
+    for make in (
+        lambda b: lt.Gamma(b, 2.0),
+        lambda b: lt.Gamma(a, 2.0 * b / a),
+        lambda b: lt.Beta(b, 3 * a),
+        lambda b: lt.Dirichlet(jnp.stack([a, b, a])),
+        lambda b: lt.Poisson(b),
+    ):
+        divergence = jax.jit(lambda b, make=make: make(a).kl_divergence(make(b)))
+        with float64():
+            want = float(divergence(near))
+        assert want > 0.1
+        np.testing.assert_allclose(divergence(jnp.float32(near)), want, rtol=2e-3)
+
+
+@pytest.mark.parametrize("size", [30.0, 1e4, 1e6])
+def test_distribution_functions_of_large_parameters(size: float) -> None:
+    """In float32, where JAX's incomplete gamma and beta functions give 0.90 for 0.84, and numbers outside of [0, 1]."""
+    u = np.array([1e-4, 0.2, 0.5, 0.9, 1 - 1e-4])
+    for make, law in (
+        (lambda s: lt.Gamma(s, 2.0), stats.gamma(size, scale=0.5)),
+        (lt.Poisson, stats.poisson(size)),
+        (lambda s: lt.Beta(s, 3 * s), stats.beta(size, 3 * size)),
+        (lambda s: lt.Beta(s, 0.5), stats.beta(size, 0.5)),
+        (lambda s: lt.StudentT(s), stats.t(size)),
+    ):
+        x = law.ppf(u).astype("f4")
+        got = jax.jit(jax.vmap(lambda x, make=make: make(jnp.float32(size)).cdf(x)))(x)
+        np.testing.assert_allclose(got, law.cdf(x.astype(float)), rtol=2e-4, atol=1e-6)
+    ends = [
+        lt.Gamma(size, 1.0).cdf(0.0),
+        lt.Beta(size, 2.0).cdf(jnp.array(-1.0)),
+        lt.Poisson(size).cdf(-1.0),
+    ]
+    assert ends == [0, 0, 0] and lt.Poisson(size).cdf(jnp.inf) == lt.Beta(size, 2.0).cdf(1.0) == 1
+    assert lt.StudentT(size).cdf(0.0) == 0.5 and lt.StudentT(size).cdf(-1e30) == 0
 
 
 def test_a_draw_of_beta_that_rounds_to_one_stays_inside_where_that_is_harmless() -> None:
@@ -142,24 +201,29 @@ def test_the_bits_are_jax_randoms_where_that_is_promised() -> None:
 
 
 def test_traced_illegal_parameters_make_no_numbers() -> None:
-    key = jax.random.key(0)
-    for make, value in (
-        (lambda v: lt.Normal(0.0, v), -1.0),
-        (lambda v: lt.Gamma(v, 1.0), -1.0),
-        (lambda v: lt.Beta(v, 1.0), 0.0),
-        (lambda v: lt.Poisson(v), -2.0),
-        (lambda v: lt.Exponential(v), 0.0),
-        (lambda v: lt.StudentT(v), -1.0),
-        (lambda v: lt.Uniform(0.0, v), -1.0),
-        (lambda v: lt.Dirichlet(jnp.stack([v, 1.0])), -1.0),
-        (lambda v: lt.NegativeBinomial(v, 0.0), -1.0),
-        (lambda v: lt.Binomial(v, 0.0), -1.0),
+    """Draws, log-probs at a legal point, and divergences from legal parameters."""
+    for make, value, x in (
+        (lambda v: lt.Normal(0.0, v), -1.0, 0.5),
+        (lambda v: lt.Gamma(v, 1.0), -1.0, 0.5),
+        (lambda v: lt.Beta(v, 1.0), 0.0, 0.5),
+        (lambda v: lt.Poisson(v), -2.0, 1.0),
+        (lambda v: lt.Exponential(v), 0.0, 0.5),
+        (lambda v: lt.StudentT(v), -1.0, 0.5),
+        (lambda v: lt.Uniform(0.0, v), -1.0, 0.5),
+        (lambda v: lt.Dirichlet(jnp.stack([v, 1.0])), -1.0, jnp.array([0.5, 0.5])),
+        (lambda v: lt.NegativeBinomial(v, 0.0), -1.0, 1.0),
+        (lambda v: lt.Binomial(v, 0.0), -1.0, 1.0),
     ):
-        x, at_a_draw = jax.jit(
-            lambda v: (make(v).sample(key), make(v).log_prob(make(1.0).sample(key)))
-        )(value)
-        assert np.isnan(x).any(), make(1.0)
-        assert np.isnan(at_a_draw), make(1.0)
+
+        @jax.jit
+        def numbers(v, make=make, x=x):
+            dist = make(v)
+            some = dist.closed_forms.kl_divergence is not None
+            divergence = dist.kl_divergence(make(jnp.ones(()))) if some else jnp.nan
+            return jnp.any(jnp.isnan(dist.sample(jax.random.key(0)))), dist.log_prob(x), divergence
+
+        drawn, log_p, divergence = numbers(value)
+        assert drawn and np.isnan(log_p) and np.isnan(divergence), make(1.0)
 
 
 def test_steps_too_small_to_be_seen_in_the_sum() -> None:
@@ -179,17 +243,41 @@ def test_the_score_of_a_negative_binomial_that_is_nearly_a_poisson(r: float) -> 
     np.testing.assert_allclose(score(jnp.float32(r), x) * r, x - 4, rtol=1e-5, atol=1e-5)
 
 
-def test_binomial_coefficients() -> None:
-    """Against Python's integers, relative to the logarithm or to one nat."""
+def test_binomials_of_all_sizes() -> None:
+    """Where the series takes over from the table, and at the ends; relative to the log-prob or to one nat."""
     sizes = (1, 2, 9, 10, 11, 19, 20, 21, 60, 1000)
     n = np.repeat(sizes, np.add(sizes, 1))
     k = np.concatenate([np.arange(size + 1) for size in sizes])
-    want = special.gammaln(n + 1.0) - special.gammaln(k + 1.0) - special.gammaln(n - k + 1.0)
-    got = jax.jit(log_choose)(jnp.float32(n), jnp.float32(k))
-    np.testing.assert_allclose(got, want, rtol=5e-7, atol=5e-7)
-    few = [float(np.log(float(10**6 * (10**6 - 1) // 2))), float(np.log(2.0**29))]
-    got = log_choose(jnp.float32([10**6, 2**29, 2**29]), jnp.float32([2, 1, 2**29]))
-    np.testing.assert_allclose(got, [*few, 0.0], rtol=3e-7)
+    logit = np.float32(-0.8)
+    want = stats.binom.logpmf(k, n, special.expit(float(logit)))
+    log_prob = jax.jit(jax.vmap(lambda n, k: lt.Binomial(n, logit).log_prob(k)))
+    np.testing.assert_allclose(log_prob(n.astype("f4"), k.astype("f4")), want, rtol=2e-6, atol=2e-6)
+
+
+def test_negative_binomials_of_all_sizes() -> None:
+    """Both forms, means from 0.1 to 1e6 of 1e-3 to 1e8 failures."""
+    r, mean = np.meshgrid([1e-3, 0.5, 1.0, 2.5, 9.9, 10.1, 1e3, 1e6, 1e8], [0.1, 4.0, 1e3, 1e6])
+    r, logit = r.ravel().astype("f4"), np.log(mean / r).ravel().astype("f4")
+    mean = mean.ravel()
+    few = np.broadcast_to(np.arange(14.0)[:, None], (14, mean.size))
+    x = np.stack([*few, mean, mean + np.sqrt(mean * (1 + mean / r))]).round().astype("f4")
+    count, size, odds = (v.astype(float) for v in (x, r, logit))
+    # in float64 the difference of log-gammas has the digits that are compared
+    ways = special.gammaln(count + size) - special.gammaln(size) - special.gammaln(count + 1)
+    want = ways + count * special.log_expit(odds) + size * special.log_expit(-odds)
+    got = jax.jit(jax.vmap(lt.NegativeBinomial(r, logit).log_prob_factors))(x)
+    # the rounding of p moves the mean: a part in 1e7 of it, for each deviation that x is from it
+    bound = 3e-6 * np.maximum(1, np.abs(want)) + 4e-7 * np.sqrt(x)
+    assert (np.abs(got - want) < bound).all()
+
+
+@pytest.mark.parametrize(
+    "family", [lt.Normal, lt.Laplace, lt.Gumbel, lambda m, s: lt.StudentT(3.0, m, s)]
+)
+def test_whole_numbers_are_data_too(family) -> None:
+    """An integer has no tangent; its score is that of the same number as a float."""
+    score = jax.grad(lambda m, x: family(m, 2.0).log_prob(x))
+    np.testing.assert_array_equal(score(0.3, 1), score(0.3, 1.0))
 
 
 OUTSIDE = {

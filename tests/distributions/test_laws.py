@@ -373,7 +373,7 @@ def test_factors_sum_to_log_prob_and_reflection_keeps_the_law(name: str) -> None
         assert all(map(np.array_equal, jax.tree.leaves(again), jax.tree.leaves(noise)))
     else:
         with pytest.raises(
-            ValueError, match="draws from one key per sample, which has no antithesis"
+            ValueError, match="draws from one key per sample, which has no antithetic key"
         ):
             dist.reflect(dist.noise(jax.random.key(5)))
 

@@ -50,11 +50,13 @@ def test_the_limit_law_at_a_closed_end(name: str) -> None:
         x = jax.vmap(make(p).sample)(jax.random.split(KEY, 64))
         return at(certain), at(impossible), x, make(p).mean(), kl(p)
 
-    for (log_p, score), other, x, mean, divergence in (traced(end), traced.__wrapped__(end)):
-        assert log_p == 0 and score == pytest.approx(slope)
-        assert other == (-np.inf, 0.0)
-        np.testing.assert_array_equal(x, certain)
-        assert mean == certain and divergence == 0
+    (log_p, score), other, x, mean, divergence = traced(end)
+    assert log_p == 0 and score == pytest.approx(slope)
+    assert other == (-np.inf, 0.0)
+    np.testing.assert_array_equal(x, certain)
+    assert mean == certain and divergence == 0
+    concrete = make(end)
+    assert (concrete.log_prob(certain), concrete.log_prob(impossible)) == (0, -np.inf)
 
 
 @pytest.mark.parametrize("make", [lt.Categorical, lt.OneHotCategorical])
@@ -68,7 +70,7 @@ def test_impossible_classes_by_logits_and_by_probabilities(make) -> None:
         log_p, score = at(parameter, likely)
         assert log_p == pytest.approx(np.log(0.8)) and np.isfinite(score).all()
         log_p, score = at(parameter, never)
-        assert log_p == -np.inf and np.isfinite(score).all()
+        assert log_p == -np.inf and (score[0] == 0).all()  # the other row has its own
     np.testing.assert_allclose(
         jax.grad(lambda p: make(probs=p).log_prob(likely))(probs)[0],
         [-1, -1, 1 / 0.8 - 1],
@@ -111,40 +113,15 @@ def test_a_row_without_an_outcome(name: str) -> None:
         make(parameter)
     first = (lambda x: 1.0 * x[0]) if "One" not in name else (lambda x: x[0] @ COUNT[:3])
     value = lambda p: lt.expect(KEY, first, make(p), num_samples=64)
-    got, slope = jax.jit(jax.value_and_grad(value))(parameter)
+    both = jax.jit(jax.value_and_grad(value))
+    got, slope = both(parameter)
     assert np.isnan(slope[1]).all()
     if "One" not in name:  # whole numbers cannot be nan: the value is
         assert np.isnan(got)
-    alive = jax.jit(jax.grad(lambda p: lt.expect(KEY, first, make(p), num_samples=64)))(
-        parameter.at[1].set(0.5)
-    )
+    forms = jax.jit(lambda p: (make(p).entropy(), make(p).kl_divergence(make(p))))(parameter)
+    assert np.isnan(forms).all()
+    alive = both(parameter.at[1].set(0.5))[1]
     np.testing.assert_array_equal(slope[0], alive[0])  # the other row's is as it was
-
-
-def test_traced_parameters_without_an_outcome_give_nan_in_value_and_gradient() -> None:
-    families = {
-        "Bernoulli": (lt.Bernoulli, jnp.nan),
-        "Bernoulli by probabilities": (lambda p: lt.Bernoulli(probs=p), 1.5),
-        "Binomial": (lambda l: lt.Binomial(3, l), jnp.nan),
-        "Geometric": (lt.Geometric, -INF),
-        "NegativeBinomial": (lambda r: lt.NegativeBinomial(r, 0.0), -1.0),
-        "Poisson": (lt.Poisson, -1.0),
-        "PlackettLuce": (lt.PlackettLuce, jnp.full(3, -INF)),
-        "PlackettLuce prefix": (lambda l: lt.PlackettLuce(l, length=2), jnp.full(3, jnp.nan)),
-        "Mixture": (
-            lambda l: lt.Mixture(l, (lt.Normal(0.0, 1.0), lt.Normal(1.0, 1.0))), jnp.full(2, -INF),
-        ),
-        "mixture of indices": (
-            lambda l: lt.Mixture(l, (lt.Categorical(COUNT), lt.Categorical(-COUNT))),
-            jnp.full(2, jnp.nan),
-        ),
-        "Joint": (lambda l: lt.Joint((lt.Categorical(l), lt.Normal(0.0, 1.0))), jnp.full(2, -INF)),
-    }  # fmt: skip
-    f = lambda x: sum(jnp.sum(1.0 * leaf) for leaf in jax.tree.leaves(x))
-    for name, (make, parameter) in families.items():
-        value = lambda p: lt.expect(KEY, f, make(p), num_samples=4)
-        got, slope = jax.jit(jax.value_and_grad(value))(jnp.asarray(parameter))
-        assert np.isnan(got) and np.isnan(slope).any(), name
 
 
 def test_mixture_weights_of_zero() -> None:
@@ -158,17 +135,16 @@ def test_mixture_weights_of_zero() -> None:
 
 def test_padded_rankings() -> None:
     """A ranking of two items and two masked ones is one of the two."""
+    rankings = np.array([[2, 0, 1, 3], [2, 0, 3, 1], [2, 1, 0, 3], [1, 2, 0, 3]])
     with double_precision():
         logits = jnp.array([0.4, -INF, 1.0, -INF])
-        small = lt.PlackettLuce(jnp.array([0.4, 1.0]))
+        log_p = lt.PlackettLuce(jnp.array([0.4, 1.0])).log_prob(jnp.array([1, 0]))
         for length in (None, 2, 3):
             dist = lt.PlackettLuce(logits, length=length)
             places = dist.event_shape[0]
-            log_p = dist.log_prob(jnp.array([2, 0, 1, 3])[:places])
-            np.testing.assert_allclose(log_p, small.log_prob(jnp.array([1, 0])), rtol=1e-14)
-            for wrong in ([2, 0, 3, 1], [2, 1, 0, 3], [1, 2, 0, 3]):
-                expected = -np.inf if wrong[:places] != [2, 0] else float(log_p)
-                assert dist.log_prob(jnp.array(wrong)[:places]) == pytest.approx(expected)
+            legal = (rankings[:, :places] == rankings[0, :places]).all(1)
+            got = jax.jit(jax.vmap(dist.log_prob))(rankings[:, :places])
+            np.testing.assert_allclose(got, np.where(legal, log_p, -np.inf), rtol=1e-14)
         drawn = jax.jit(jax.vmap(lt.PlackettLuce(logits).sample))(jax.random.split(KEY, 500))
     assert (drawn[:, 2:] == jnp.array([[1, 3]])).all()
 
@@ -178,17 +154,21 @@ def test_rankings_that_were_drawn_are_not_checked_again(length: int | None) -> N
     """They are legal, unless they were drawn where other items are masked."""
     logits = jnp.array([0.4, -INF, 1.0, 0.2])
     dist = lt.PlackettLuce(logits, length=length)
-    draw = dist.draw(dist.noise(KEY))
-    score = jax.grad(lambda l: lt.PlackettLuce(l, length=length).log_prob(draw))(logits)
-    given = jax.grad(lambda l: lt.PlackettLuce(l, length=length).log_prob(value_of(draw)))(logits)
-    np.testing.assert_array_equal(score, given)
-    np.testing.assert_array_equal(dist.log_prob(draw), dist.log_prob(value_of(draw)))
     other = lt.PlackettLuce(jnp.array([0.4, 0.0, -INF, 0.2]), length=length)
-    assert np.isnan(other.log_prob(draw))
     mixture = lt.Mixture(jnp.zeros(2), (dist, other))
-    for key in jax.random.split(KEY, 6):
-        either = mixture.draw(mixture.noise(key))
-        np.testing.assert_array_equal(mixture.log_prob(either), mixture.log_prob(value_of(either)))
+
+    @jax.jit
+    @jax.vmap
+    def of_draws(key: jax.Array) -> tuple:
+        draw, either = (d.draw(d.noise(key)) for d in (dist, mixture))
+        score = lambda x: jax.grad(lambda l: lt.PlackettLuce(l, length=length).log_prob(x))(logits)
+        of = lambda x, y: (score(x), dist.log_prob(x), mixture.log_prob(y))
+        return of(draw, either), of(value_of(draw), value_of(either)), other.log_prob(draw)
+
+    unchecked, checked, elsewhere = of_draws(jax.random.split(KEY, 6))
+    for got, want in zip(unchecked, checked):
+        np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-7)
+    assert np.isnan(elsewhere).all()
 
 
 @pytest.mark.parametrize("length", [None, 1, 2])
@@ -225,6 +205,19 @@ def test_mixtures_of_unequal_supports_enumerate_the_union() -> None:
     assert not lt.Mixture(jnp.zeros(2), (few, lt.Poisson(1.0))).support.finite
     with pytest.raises(ValueError, match="has no finite support to enumerate"):
         lt.Mixture(jnp.zeros(2), (few, lt.Poisson(1.0))).enumerate()
+
+
+def test_divergences_from_what_makes_an_outcome_impossible_are_infinite() -> None:
+    """However improbable the outcome is."""
+    for p, q in (
+        (lt.Bernoulli(probs=1e-20), lt.Bernoulli(probs=0.0)),
+        (lt.Bernoulli(-200.0), lt.Bernoulli(-INF)),
+        (lt.Binomial(3, probs=1e-20), lt.Binomial(3, probs=0.0)),
+        (lt.Geometric(probs=1 - 2.0**-24), lt.Geometric(probs=1.0)),
+        (lt.Categorical(jnp.array([0.0, -40.0])), lt.Categorical(jnp.array([0.0, -INF]))),
+        (lt.Poisson(1e-20), lt.Poisson(0.0)),
+    ):
+        assert p.kl_divergence(q) == INF and np.isfinite(q.kl_divergence(p))
 
 
 def test_divergences_of_categoricals_of_different_sizes_are_refused() -> None:
@@ -320,6 +313,15 @@ def test_an_enumeration_has_the_derivative_in_a_probability_of_zero(name: str) -
     np.testing.assert_allclose(gradient, slope, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
+def test_a_binomial_of_many_trials_by_probabilities_is_enumerated(p: float) -> None:
+    """C(200, 100) is no float32 number."""
+    value = lambda p: lt.expect(
+        KEY, lambda x: x, lt.Binomial(200, probs=p), estimator=lt.Enumerate()
+    )
+    np.testing.assert_allclose(jax.jit(jax.value_and_grad(value))(p), (200 * p, 200), rtol=1e-5)
+
+
 def test_a_masked_outcome_without_a_finite_cost_is_left_out() -> None:
     """Of masked probabilities: the cost of what is masked is nan, its parameters have no derivative."""
     mask, reward = jnp.array([True, False, True]), jnp.array([1.0, jnp.nan, 3.0])
@@ -333,34 +335,47 @@ def test_a_masked_outcome_without_a_finite_cost_is_left_out() -> None:
     np.testing.assert_allclose(slope, [-1.2 / 0.5, 0.0, 0.8 / 0.5], rtol=1e-5)
 
 
+# Parameters that are no distribution's: parameters -> distribution, illegal ones, legal ones.
 ILLEGAL = {
-    "Bernoulli": lt.Bernoulli,
-    "Bernoulli by probabilities": lambda p: lt.Bernoulli(probs=p),
-    "Binomial": lambda l: lt.Binomial(3, l),
-    "Geometric": lt.Geometric,
-    "NegativeBinomial": lambda l: lt.NegativeBinomial(2.0, l),
-    "Poisson": lt.Poisson,
-    "OneHotCategorical": lt.OneHotCategorical,
-    "PlackettLuce": lt.PlackettLuce,
-    "Mixture": lambda l: lt.Mixture(l, (lt.Normal(0.0, 1.0), lt.Normal(1.0, 1.0))),
-    "Joint": lambda l: lt.Joint({"a": lt.Poisson(l[0]), "b": lt.Bernoulli(l[1])}),
-}
+    "Bernoulli": (lt.Bernoulli, [0.5, jnp.nan], [0.5, 0.5]),
+    "Bernoulli by probabilities": (lambda p: lt.Bernoulli(probs=p), [0.5, 1.5], [0.5, 1.0]),
+    "Binomial": (lambda l: lt.Binomial(3, l), [0.5, jnp.nan], [0.5, 0.5]),
+    "Geometric": (lt.Geometric, [0.5, -INF], [0.5, INF]),
+    "NegativeBinomial": (lambda r: lt.NegativeBinomial(r, 0.0), -1.0, 0.0),
+    "NegativeBinomial's logits": (lambda l: lt.NegativeBinomial(2.0, l), INF, -INF),
+    "Poisson": (lt.Poisson, [0.5, -1.0], [0.5, 0.0]),
+    "OneHotCategorical": (lt.OneHotCategorical, [-INF, -INF], [-INF, 0.5]),
+    "PlackettLuce": (lt.PlackettLuce, [-INF, -INF], [-INF, 0.5]),
+    "PlackettLuce prefix": (lambda l: lt.PlackettLuce(l, length=2), 3 * [jnp.nan], 3 * [0.5]),
+    "Mixture": (
+        lambda l: lt.Mixture(l, (lt.Normal(0.0, 1.0), lt.Normal(1.0, 1.0))), [-INF, -INF], [0.5, 0.5],
+    ),
+    "mixture of indices": (
+        lambda l: lt.Mixture(l, (lt.Categorical(COUNT), lt.Categorical(-COUNT))),
+        [0.5, jnp.nan], [0.5, -INF],
+    ),
+    "Joint": (
+        lambda l: lt.Joint({"a": lt.Poisson(l[0]), "b": lt.Categorical(l)}), [0.5, jnp.nan], [0.5, 0.5],
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ILLEGAL)
-def test_a_traced_nan_is_seen_whatever_f_makes_of_the_draw(name: str) -> None:
+def test_an_illegal_traced_parameter_is_seen_whatever_f_makes_of_the_draw(name: str) -> None:
     """Also where a comparison in f, or an estimator's own points, would make a number of it."""
-    make = ILLEGAL[name]
+    make, illegal, legal = ILLEGAL[name]
     f = lambda x: jnp.where(jnp.sum(jax.tree.leaves(x)[0]) > 1, 1.0, 0.0)
     estimators = [lt.ScoreFunction()]
     if name == "Bernoulli":
         estimators += [lt.DisARM(), lt.ARMS(3), lt.StraightThrough(), lt.MeasureValued()]
     for estimator in estimators:
         value = lambda p: lt.expect(KEY, f, make(p), estimator=estimator, num_samples=4)
-        got, slope = jax.jit(jax.value_and_grad(value))(jnp.array([0.5, jnp.nan]))
+        both = jax.jit(jax.value_and_grad(value))
+        got, slope = both(jnp.array(illegal))
         assert np.isnan(got)
         assert np.isnan(slope).any() or not isinstance(estimator, lt.ScoreFunction)
-        assert np.isfinite(jax.jit(value)(jnp.array([0.5, 0.5])))
+        got, slope = both(jnp.array(legal))
+        assert np.isfinite(got) and np.isfinite(slope).all()
 
 
 @pytest.mark.parametrize(
@@ -374,8 +389,10 @@ def test_a_traced_nan_is_seen_whatever_f_makes_of_the_draw(name: str) -> None:
     ids=["Uniform", "MultivariateNormal", "Interval", "Normal"],
 )
 def test_the_derivative_in_an_illegal_traced_parameter_is_nan(make) -> None:
-    """A choice between the parameter and nan would have the derivative 0."""
+    """A `where` between the parameter and nan would have the derivative 0; a log-prob of -inf would be that of legal ones."""
     value = lambda s: lt.expect(
         KEY, lambda x: jnp.sum(x), make(s), estimator=lt.Pathwise(), num_samples=2
     )
     assert np.isnan(jax.jit(jax.value_and_grad(value))(-0.0)).all()
+    x = jnp.full(make(2.0).event_shape, 0.5)
+    assert np.isnan(jax.jit(lambda s: make(s).log_prob(x))(-0.0))

@@ -1,5 +1,3 @@
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -33,17 +31,3 @@ def test_oracle_row_exactly(x64, name):
     np.testing.assert_allclose(
         variance, np.atleast_1d(row["exact_variance"]), rtol=1e-10, atol=1e-20
     )
-
-
-def test_refuses_what_is_not_bernoulli():
-    with pytest.raises(
-        ValueError,
-        match=r"ARM\(\) needs a Bernoulli distribution; Categorical is not. Use ScoreFunction",
-    ):
-        lt.expect(jax.random.key(0), jnp.sum, lt.Categorical(jnp.zeros(3)), estimator=lt.ARM())
-
-
-def test_refuses_the_second_derivative():
-    value = lambda l: lt.expect(jax.random.key(0), lambda x: x, lt.Bernoulli(l), estimator=lt.ARM())
-    with pytest.raises(lt.DerivativeOrderError, match="ARM is right for first derivatives only"):
-        jax.hessian(value)(0.3)

@@ -243,8 +243,8 @@ def test_second_derivatives_through_learned_weights_are_refused():
 
 
 @pytest.mark.full
-def test_the_block_is_its_runs():
-    """In chunks, under a checkpoint: the same numbers as whole."""
+def test_chunked_is_whole():
+    """In chunks, under a checkpoint: the same numbers."""
 
     def gradient(chunk):
         first = lt.REBAR(0.7, 0.8, learn=True)

@@ -1,6 +1,7 @@
 import pytest
 
 import logtrick as lt
+from tests.estimators.registry import REGISTRY
 
 
 def test_the_baseline_is_cited_too():
@@ -9,22 +10,9 @@ def test_the_baseline_is_cited_too():
     assert len(text.splitlines()) == len(set(text.splitlines()))
 
 
-def test_every_estimator_has_a_reference():
-    for estimator in (
-        lt.DisARM(),
-        lt.ARM(),
-        lt.ARMS(3),
-        lt.UnorderedSet(2),
-        lt.SumAndSample(2),
-        lt.LocalExpectation(),
-        lt.REBAR(),
-        lt.DoubleCV(),
-        lt.StraightThrough(),
-        lt.GumbelSoftmax(1.0),
-        lt.GumbelRao(1.0),
-        lt.ReinMax(),
-    ):
-        assert lt.cite(estimator)
+@pytest.mark.parametrize("name", REGISTRY)
+def test_every_estimator_has_a_reference(name):
+    assert lt.cite(REGISTRY[name].estimator)
 
 
 def test_refuses_what_is_no_estimator():

@@ -65,23 +65,3 @@ def test_half_precision():
     grad = jax.grad(value)(jnp.asarray(1.0, jnp.bfloat16))
     assert grad.dtype == jnp.bfloat16
     assert abs(float(grad) - 0.1966) < 0.004  # 5 standard errors of 20,000 draws
-
-
-@pytest.mark.parametrize("dist", [lt.Categorical(jnp.zeros(3)), lt.OneHotCategorical(jnp.zeros(3))])
-def test_refuses_what_is_not_bernoulli(dist):
-    with pytest.raises(
-        ValueError,
-        match=r"DisARM\(\) needs a Bernoulli distribution; .*Categorical is not. Use ScoreFunction",
-    ):
-        lt.expect(jax.random.key(0), jnp.sum, dist, estimator=lt.DisARM())
-
-
-def test_refuses_the_second_derivative():
-    value = lambda l: lt.expect(
-        jax.random.key(0), lambda x: x, lt.Bernoulli(l), estimator=lt.DisARM()
-    )
-    with pytest.raises(
-        lt.DerivativeOrderError,
-        match=r"DisARM is right for first derivatives only. Use ScoreFunction\(\)",
-    ):
-        jax.hessian(value)(0.3)

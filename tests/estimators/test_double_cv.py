@@ -101,22 +101,3 @@ def test_refuses_one_run():
 def test_learning_without_aux_is_refused():
     with pytest.raises(ValueError, match="learns, and without has_aux=True it never would"):
         lt.expect(jax.random.key(0), jnp.sum, lt.Bernoulli(0.0), estimator=lt.DoubleCV(learn=True))
-
-
-def test_refuses_what_is_not_bernoulli():
-    with pytest.raises(
-        ValueError, match=r"DoubleCV\(\) needs a Bernoulli distribution; OneHotCategorical is not"
-    ):
-        lt.expect(
-            jax.random.key(0), jnp.sum, lt.OneHotCategorical(jnp.zeros(3)), estimator=lt.DoubleCV()
-        )
-
-
-def test_refuses_the_second_derivative():
-    value = lambda l: lt.expect(
-        jax.random.key(0), lambda x: x**2, lt.Bernoulli(l), estimator=lt.DoubleCV()
-    )
-    with pytest.raises(
-        lt.DerivativeOrderError, match="DoubleCV is right for first derivatives only"
-    ):
-        jax.hessian(value)(0.3)

@@ -107,7 +107,7 @@ def test_hessian(x64, name):
     np.testing.assert_allclose(np.tensordot(w, hessians, 1), want, atol=1e-8)
 
 
-def test_it_is_pathwise_where_the_standardisation_is_complete():
+def test_it_is_pathwise_for_normals():
     def gradient(estimator):
         value = lambda m: lt.expect(
             KEY, lambda x: x**3, lt.Normal(m, 1.5), estimator=estimator, num_samples=4

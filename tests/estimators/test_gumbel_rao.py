@@ -1,5 +1,3 @@
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import expit, softmax
@@ -60,20 +58,3 @@ def test_a_draw_by_hand(x64):
 def test_refuses_illegal_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         lt.GumbelRao(*arguments)
-
-
-def test_refuses_what_has_no_logits():
-    with pytest.raises(
-        ValueError, match=r"GumbelRao\(\) needs a Bernoulli or one-hot distribution; Poisson is not"
-    ):
-        lt.expect(jax.random.key(0), lambda x: x, lt.Poisson(1.0), estimator=lt.GumbelRao(1.0, 2))
-
-
-def test_refuses_the_second_derivative():
-    value = lambda l: lt.expect(
-        jax.random.key(0), lambda x: x**2, lt.Bernoulli(l), estimator=lt.GumbelRao(1.0, 2)
-    )
-    with pytest.raises(
-        lt.DerivativeOrderError, match="GumbelRao is right for first derivatives only"
-    ):
-        jax.hessian(value)(jnp.float32(0.3))

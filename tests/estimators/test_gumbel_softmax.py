@@ -102,15 +102,3 @@ def test_a_traced_temperature_below_zero_is_nan():
         )
     )
     assert jnp.isnan(value(-1.0)) and jnp.isfinite(value(1.0))
-
-
-def test_straight_through_refuses_the_second_derivative():
-    estimator = lt.StraightThroughGumbelSoftmax(1.0)
-    value = lambda l: lt.expect(
-        jax.random.key(0), lambda x: x**2, lt.Bernoulli(l), estimator=estimator
-    )
-    with pytest.raises(
-        lt.DerivativeOrderError,
-        match="StraightThroughGumbelSoftmax is right for first derivatives only",
-    ):
-        jax.hessian(value)(0.3)

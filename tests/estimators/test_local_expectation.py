@@ -96,7 +96,7 @@ def test_evaluations_of_one_hot_rows():
     assert lt.LocalExpectation().count_evaluations(lt.Bernoulli(0.0)) == 2
 
 
-def test_a_single_class_has_no_neighbours():
+def test_a_single_class_has_no_neighbors():
     value = lambda l: lt.expect(
         jax.random.key(0), jnp.sum, lt.OneHotCategorical(l), estimator=lt.LocalExpectation()
     )
@@ -113,19 +113,3 @@ def test_impossible_classes():
     np.testing.assert_allclose(
         grads[:, 0], np.tile(p * (np.array([1, 0, 3]) - p[0] - 3 * p[2]), (10, 1)), atol=1e-6
     )
-
-
-def test_refuses_what_has_no_logits():
-    message = r"LocalExpectation\(\) needs a Bernoulli or one-hot distribution; Poisson is not. Use ScoreFunction\(\)"
-    with pytest.raises(ValueError, match=message):
-        lt.expect(jax.random.key(0), lambda x: x, lt.Poisson(1.0), estimator=lt.LocalExpectation())
-
-
-def test_refuses_the_second_derivative():
-    value = lambda l: lt.expect(
-        jax.random.key(0), lambda x: x, lt.Bernoulli(l), estimator=lt.LocalExpectation()
-    )
-    with pytest.raises(
-        lt.DerivativeOrderError, match="LocalExpectation is right for first derivatives only"
-    ):
-        jax.hessian(value)(0.3)

@@ -183,22 +183,3 @@ def test_inside_a_program(x64):
     np.testing.assert_allclose(
         gradients[:, 1], np.full(u.size, want[1]), atol=1e-10
     )  # no variance in its own
-
-
-def test_refusals():
-    key = jax.random.key(0)
-    with pytest.raises(
-        ValueError,
-        match=r"MeasureValued\(\) needs a family with weak derivatives; Beta declares none",
-    ):
-        lt.expect(key, lambda x: x, lt.Beta(1.0, 2.0), estimator=lt.MeasureValued())
-    value = lambda mu: lt.expect(
-        key, lambda x: x**2, lt.Normal(mu, 1.0), estimator=lt.MeasureValued()
-    )
-    with pytest.raises(
-        lt.DerivativeOrderError, match="MeasureValued is right for first derivatives only"
-    ):
-        jax.hessian(value)(0.3)
-    shape = lambda a: lt.expect(key, lambda x: x, lt.Gamma(a, 1.0), estimator=lt.MeasureValued())
-    with pytest.raises(ValueError, match="Gamma has weak derivatives in rate only"):
-        jax.grad(shape)(2.0)

@@ -50,6 +50,52 @@ def test_a_host_function_as_f(name, estimator, dist_of, params):
         gradient(estimator, dist_of, params)
 
 
+NEEDED = {
+    "Bernoulli": ["ARM", "ARMS", "DisARM", "DoubleCV", "RODEO"],
+    "Bernoulli or one-hot": [
+        "GumbelRao",
+        "GumbelSoftmax",
+        "LocalExpectation",
+        "REBAR",
+        "RELAX",
+        "ReinMax",
+        "StraightThrough",
+        "StraightThroughGumbelSoftmax",
+    ],
+    "finite": ["Enumerate", "SumAndSample", "UnorderedSet", "VariableElimination"],
+}
+OTHERS = {
+    "Bernoulli": (lt.OneHotCategorical(jnp.zeros(3)), lt.Categorical(jnp.zeros(3))),
+    "Bernoulli or one-hot": (lt.Categorical(jnp.zeros(3)), lt.Poisson(2.0)),
+    "finite": (lt.Poisson(2.0), lt.Normal(0.0, 1.0)),
+}
+
+
+@pytest.mark.parametrize("need, name", [(need, name) for need in NEEDED for name in NEEDED[need]])
+def test_a_distribution_of_another_kind(need, name):
+    estimator = ONE_EACH[name].estimator
+    for dist in OTHERS[need]:
+        family = type(dist).__name__
+        message = rf"{name}\(\) needs a {need} distribution; {family} is not. Use ScoreFunction\(\)"
+        with pytest.raises(ValueError, match=message):
+            lt.expect(KEY, jnp.sum, dist, estimator=estimator, num_samples=4, has_aux=True)
+
+
+class Centered(lt.Estimator):
+    """A user who forgets that centered costs lack their mean."""
+
+    def draw(self, noise, dist):
+        return lt.Points(dist.enumerate(), dist, stacked=True)
+
+    def close(self, costs, points, runs):
+        return costs.centered().at(0)
+
+
+def test_centered_costs_that_are_not_averaged():
+    with pytest.raises(ValueError, match=r"Centered.close returned costs.centered\(\), which lack"):
+        lt.expect(KEY, jnp.sum, lt.Bernoulli(0.3), estimator=Centered())
+
+
 ILLEGAL = [
     (
         lt.MeasureValued(),
@@ -82,6 +128,6 @@ def test_the_alternative_is_legal(estimator, dist, message):
 
 def test_a_parameter_without_a_weak_derivative_names_the_estimator():
     value = lambda a: lt.expect(KEY, lambda x: x, lt.Gamma(a, 1.0), estimator=lt.MeasureValued())
-    message = r"MeasureValued\(\) needs a weak derivative in every parameter that is differentiated; Gamma has weak"
+    message = r"needs a weak derivative in every parameter that is differentiated; Gamma has weak derivatives in rate only"
     with pytest.raises(ValueError, match=message):
         jax.grad(value)(2.0)

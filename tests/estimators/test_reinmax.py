@@ -67,20 +67,3 @@ def test_impossible_classes_are_finite():
 def test_refuses_illegal_temperatures(temperature, message):
     with pytest.raises(ValueError, match=message):
         lt.ReinMax(temperature)
-
-
-def test_refuses_what_has_no_logits():
-    with pytest.raises(
-        ValueError, match=r"ReinMax\(\) needs a Bernoulli or one-hot distribution; Poisson is not"
-    ):
-        lt.expect(jax.random.key(0), lambda x: x, lt.Poisson(1.0), estimator=lt.ReinMax())
-
-
-def test_refuses_the_second_derivative():
-    value = lambda l: lt.expect(
-        jax.random.key(0), lambda x: x**2, lt.Bernoulli(l), estimator=lt.ReinMax()
-    )
-    with pytest.raises(
-        lt.DerivativeOrderError, match="ReinMax is right for first derivatives only"
-    ):
-        jax.hessian(value)(0.3)

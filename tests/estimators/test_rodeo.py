@@ -121,23 +121,3 @@ def test_refuses_one_run_and_no_aux():
         )
     with pytest.raises(ValueError, match="learns, and without has_aux=True it never would"):
         lt.expect(jax.random.key(0), jnp.sum, lt.Bernoulli(0.0), estimator=lt.RODEO(heads, W))
-
-
-def test_refuses_what_is_not_bernoulli():
-    with pytest.raises(
-        ValueError, match=r"RODEO\(\) needs a Bernoulli distribution; OneHotCategorical is not"
-    ):
-        dist = lt.OneHotCategorical(jnp.zeros(3))
-        lt.expect(jax.random.key(0), jnp.sum, dist, estimator=lt.RODEO(heads, W), has_aux=True)
-
-
-def test_refuses_the_second_derivative():
-    value = lambda l: lt.expect(
-        jax.random.key(0),
-        lambda x: x**2,
-        lt.Bernoulli(l),
-        estimator=lt.RODEO(heads, W),
-        has_aux=True,
-    )[0]
-    with pytest.raises(lt.DerivativeOrderError, match="RODEO is right for first derivatives only"):
-        jax.hessian(value)(0.3)

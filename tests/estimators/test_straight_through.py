@@ -76,24 +76,3 @@ def test_a_draw_by_hand(x64):
         lt.StraightThrough(), one_hot, lambda _, x: (x @ weights) ** 2, logits, u[None, None], [1.0]
     )
     np.testing.assert_allclose(grad, want, rtol=1e-12)
-
-
-def test_refuses_what_has_no_logits():
-    message = r"StraightThrough\(\) needs a Bernoulli or one-hot distribution; Categorical is not. Use ScoreFunction\(\)"
-    with pytest.raises(ValueError, match=message):
-        lt.expect(
-            jax.random.key(0),
-            lambda x: x,
-            lt.Categorical(jnp.zeros(3)),
-            estimator=lt.StraightThrough(),
-        )
-
-
-def test_refuses_the_second_derivative():
-    value = lambda l: lt.expect(
-        jax.random.key(0), lambda x: x**3, lt.Bernoulli(l), estimator=lt.StraightThrough()
-    )
-    with pytest.raises(
-        lt.DerivativeOrderError, match="StraightThrough is right for first derivatives only"
-    ):
-        jax.hessian(value)(0.3)

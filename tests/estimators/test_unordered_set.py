@@ -199,19 +199,29 @@ def test_refuses_illegal_numbers(k, kind, message):
         lt.UnorderedSet(k)
 
 
-@pytest.mark.parametrize(
-    "dist, message",
-    [
-        (
-            lt.Poisson(2.0),
-            r"UnorderedSet\(\) needs a finite distribution; Poisson is not. Use ScoreFunction\(\)",
-        ),
-        (
-            lt.Bernoulli(0.0),
-            r"at most as many draws as the support has points, 2; got 3. Use Enumerate\(\)",
-        ),
-    ],
-)
-def test_refuses_illegal_supports(dist, message):
+def test_refuses_more_draws_than_points():
+    message = r"UnorderedSet\(num_draws=…\) needs at most as many draws as the support has points, 2; got 3. Use Enumerate\(\)"
     with pytest.raises(ValueError, match=message):
-        lt.expect(jax.random.key(0), lambda x: x, dist, estimator=lt.UnorderedSet(3))
+        lt.expect(jax.random.key(0), lambda x: x, lt.Bernoulli(0.0), estimator=lt.UnorderedSet(3))
+
+
+@pytest.mark.parametrize("estimator", [lt.UnorderedSet(3), lt.SumAndSample(3)])
+@pytest.mark.parametrize("shift", [0.0, 1e8])
+@pytest.mark.parametrize("probs", [(0.0, 1.0, 0.0), (0.5, 0.5, 0.0), (0.2, 0.3, 0.5)])
+def test_of_all_points_they_are_enumerate(estimator, shift, probs):
+    """Also at probabilities of exactly 0, where they gave 0, and of large costs, where SumAndSample gave 1e8 for 4."""
+    cost = jnp.array([24.0, 8.0, 40.0]) + shift
+
+    def value(p, estimator):
+        return lt.expect(
+            jax.random.key(0), lambda x: cost[x], lt.Categorical(probs=p), estimator=estimator
+        )
+
+    at = jnp.array(probs)
+    found, want = (
+        jax.jit(jax.value_and_grad(value), static_argnums=1)(at, e)
+        for e in (estimator, lt.Enumerate())
+    )
+    np.testing.assert_array_equal(found[0], want[0])
+    np.testing.assert_array_equal(found[1], want[1])
+    assert jax.eval_shape(jax.hessian(value), at, estimator).shape == (3, 3)

@@ -97,3 +97,35 @@ def test_returns_that_it_refuses():
 def test_a_function_of_a_draw_and_a_key_is_refused():
     with pytest.raises(TypeError, match=r"lt.expect_tree\(f=…\) is called with one draw"):
         lt.expect_tree(KEY, lambda x, key: x, lt.Bernoulli(T))
+
+
+def test_costs_in_half_precision_are_averaged_in_single():
+    """As by `lt.expect`: a mean of 257 is no bfloat16 number."""
+    cost = lambda x: (256 + 2 * x[0]).astype(jnp.bfloat16)
+    got, want = (
+        jax.grad(lambda t, g=g: g(KEY, cost, lt.Bernoulli(t), num_samples=64))(jnp.zeros(2))
+        for g in (lt.expect_tree, lt.expect)
+    )
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_samples_that_depend_on_each_other_are_not_cut_apart():
+    """A third sample of antithetic pairs had no partner."""
+    message = (
+        r"lt.expect_tree\(num_samples=…\) needs a multiple of 2: under its plan the samples of"
+    )
+    with pytest.raises(ValueError, match=message):
+        normal, pairs = lt.Normal(0.0, 1.0), lt.Pathwise(lt.Antithetic())
+        lt.expect_tree(KEY, lambda x: x, normal, estimator=pairs, num_samples=3)
+
+
+def test_what_the_host_raises():
+    """As by `lt.expect`."""
+
+    def simulator(x):
+        raise KeyError("no such state")
+
+    with pytest.raises(
+        lt.BlackBoxError, match=r"lt.black_box\(simulator\): the host function raised"
+    ):
+        lt.expect_tree(KEY, lt.black_box(simulator), lt.Normal(0.0, 1.0))

@@ -107,6 +107,24 @@ def test_no_more_than_a_block_at_a_time():
     assert size_of(4095) == 4095 * 256
 
 
+@pytest.mark.parametrize("num_samples", [1_000, 1_003, 1_001])
+def test_chunks_of_a_value_alone_keep_one_number_each(num_samples):
+    """The memory of value and gradient does not grow with the samples; a smaller last chunk has its weight."""
+    cost = lambda x: (x - 1.0) ** 2
+
+    def value(mu, count, **how):
+        return lt.expect(KEY, cost, lt.Normal(mu, 1.0), num_samples=count, chunk_size=100, **how)
+
+    whole, _ = value(0.3, num_samples, has_aux=True)
+    np.testing.assert_allclose(value(0.3, num_samples), whole, rtol=1e-6)
+
+    def temporary(count):
+        step = jax.jit(jax.value_and_grad(lambda mu: value(mu, count)))
+        return step.lower(0.3).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporary(100 * num_samples) < temporary(num_samples) + 8 * num_samples
+
+
 def test_a_block_has_the_same_draws():
     def draws(chunk_size):
         how = {"num_samples": 4096, "chunk_size": chunk_size, "has_aux": True}

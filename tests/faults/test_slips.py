@@ -1,7 +1,7 @@
 """Slips of newcomers at every public entry, with the beginning of the sentence that each gets: ours, not Python's or JAX's.
 
-`tests/data/slips.txt` has the calls: wrong order, wrong types, wrong shapes, missing arguments, strings, None, lists, classes
-in the place of objects, functions that were not called.
+`tests/data/slips.txt` has the calls, and under each the beginning of its message: wrong order, types and shapes, missing
+arguments, strings, None, lists, classes in the place of objects, functions that were not called.
 """
 
 import inspect
@@ -18,9 +18,9 @@ from logtrick import vi
 
 TABLE = pathlib.Path(__file__).parents[1] / "data" / "slips.txt"
 LINES = TABLE.read_text(encoding="utf-8").splitlines()
-SLIPS = [(code.removeprefix(">>> "), said) for code, said in zip(LINES[::2], LINES[1::2])]
-
-
+SLIPS = [
+    (code.removeprefix(">>> "), said) for code, said in zip(LINES[::2], LINES[1::2], strict=True)
+]
 NAMES = {
     "jax": jax,
     "jnp": jnp,
@@ -49,7 +49,7 @@ def test_a_slip_gets_a_sentence_of_ours(code, said):
 
 
 def test_there_are_many():
-    assert len(SLIPS) > 200
+    assert len(SLIPS) > 200 and all(len(said) >= 15 for _, said in SLIPS)
 
 
 PUBLIC = {

@@ -1,4 +1,4 @@
-"""FAULTS 24, 29, 32, 33 and what memory cannot bear: said before or while a computation is traced."""
+"""Faults 22, 24, 29, 32 and 33 (listed in `tests/faults`), and arrays beyond the memory: refused before anything runs."""
 
 import logging
 
@@ -53,7 +53,7 @@ def test_33_one_line_about_double_precision(caplog):
 
 
 class TestMemory:
-    """Enumerations and sets beyond the memory are refused while they are traced, batches counted."""
+    """Enumerations and sets that exceed the memory are refused while they are traced, the batches around them counted."""
 
     @pytest.fixture(autouse=True)
     def small_machine(self, monkeypatch):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import logtrick as lt
+from logtrick import vi
 from tests.estimators.registry import PROBLEMS, REGISTRY
 from tests.programs.exact import all_runs, estimate
 
@@ -129,14 +130,51 @@ def test_every_estimator_of_first_order(name):
     entry = REGISTRY[name]
     f = value(entry.estimator, entry.problems[0])
     at = jnp.asarray(PROBLEMS[entry.problems[0]].params, jnp.float32)
-    blame = (
-        ""
-        if name.startswith(("ScoreFunction", "Combination", "WithControl"))
-        else type(entry.estimator).__name__
-    )
+    composed = name.startswith(("ScoreFunction", "Combination", "WithControl"))
+    blame = "" if composed else type(entry.estimator).__name__
     for second in ("jacfwd of jacfwd", "jacrev of jacfwd"):
         refused(f, blame, second, at)
     refused(UNDER["scan of checkpoint"](f), blame, "grad of grad", at)
+
+
+# those whose control variate has a derivative in f's parameters, of first order too
+NO_MIXED = {"REBAR, coupled and learned"}
+OF_BITS = [
+    name
+    for name, entry in REGISTRY.items()
+    if entry.estimator.unbiased and entry.estimator.max_order == 1 and "bits" in entry.problems
+]
+
+
+# one for each way in which the coefficient of a first-order term is made
+FEW_OF_BITS = {"MeasureValued", "DisARM", "DoubleCV", "REBAR", "RELAX", "LocalExpectation"}
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in FEW_OF_BITS else pytest.param(n, marks=pytest.mark.full) for n in OF_BITS]
+)
+def test_a_parameter_of_f_and_one_of_the_distribution(name):
+    """Differentiated in the parameter of f first, they are right in the mean; MeasureValued gave 0. The other way is refused."""
+    estimator, p = REGISTRY[name].estimator, PROBLEMS["bits"]
+
+    def call(t, u, key):
+        how = {"num_samples": 4, "has_aux": estimator.adaptive}
+        out = lt.expect(key, lambda x: p.cost(u, x), p.dist(t), estimator=estimator, **how)
+        return out[0] if estimator.adaptive else out
+
+    at = jnp.asarray(p.params, jnp.float32)
+    of_f_first = lambda t, key: jax.grad(lambda t: jax.grad(call, 1)(t, at, key)[0])(t)
+    of_f_last = lambda u: jax.grad(lambda u: jnp.sum(jax.grad(call)(at, u, KEY)))(u)
+    if name in NO_MIXED:
+        with pytest.raises(lt.DerivativeOrderError):
+            jax.eval_shape(of_f_first, at, KEY)
+        return
+    draws = jax.jit(jax.vmap(of_f_first, (None, 0)))(at, jax.random.split(KEY, 12_000))
+    want = jax.grad(lambda t: jax.grad(lambda u: enumerated(p, t, u))(at)[0])(at)
+    lt.testing.assert_unbiased(np.asarray(draws), np.asarray(want), resolve=0.05)
+    if name != "ScoreFunction, optimal baseline":  # its costs are under a box, right in both
+        with pytest.raises(lt.DerivativeOrderError):
+            jax.eval_shape(of_f_last, at)
 
 
 @pytest.mark.parametrize("how", [{"chunk_size": 2}, {"has_aux": True}])
@@ -156,6 +194,24 @@ def test_expect_tree():
         return found["a"] + found["b"][1]
 
     refused(f, "Surrogate")
+
+
+@pytest.mark.parametrize("estimator", [vi.VIMCO(), vi.OVIS(), vi.DReG(), vi.STL()])
+def test_mixed_derivatives_of_a_bound(estimator):
+    """In a parameter of the guide and one of the model, either way; they were 0, or any number."""
+
+    def value(t):
+        loc, mode = t
+        q = lt.replace(vi.MeanFieldNormal(like=0.0), loc=loc)
+        log_density = lambda z: -0.5 * (z - mode) ** 2
+        return vi.loss(KEY, log_density, q, objective=vi.IWELBO(4), estimator=estimator)
+
+    for i, j in [(0, 1), (1, 0), (0, 0)]:
+        with pytest.raises(
+            lt.DerivativeOrderError,
+            match=rf"vi.{type(estimator).__name__} is right for first derivatives only",
+        ):
+            jax.eval_shape(mixed(value, i, j), 0.3, 0.5)
 
 
 def test_combinations():
@@ -255,6 +311,38 @@ def in_a_plate_in_a_loop(estimator):
     return lambda t: lt.expect_program(KEY, program, t, num_samples=4)
 
 
+def hiding(mu):
+    """A normal whose log-prob closes over its mean: no leaf of the distribution depends on it."""
+    log_prob = lambda _, x: -0.5 * (x - mu) ** 2
+    return lt.distribution(log_prob, lambda key, _: stop(mu) + jax.random.normal(key))(0.0)
+
+
+@pytest.mark.parametrize("i, j", [(0, 1), (1, 0), (0, 0)])
+@pytest.mark.parametrize("around", ["program", "loop", "plate"])
+def test_mixed_derivatives_in_a_parameter_that_a_log_prob_closes_over(around, i, j):
+    """In the parameter of the cost first it was 0."""
+
+    def program(t):
+        def part(_):
+            x = yield lt.sample(hiding(t[0]), Surrogate())
+            yield lt.cost(t[1] * x)
+
+        def step(carry, _):
+            yield from part(None)
+            return carry, None
+
+        if around == "program":
+            yield from part(None)
+        elif around == "loop":
+            yield lt.scan(step, 0.0, length=2)
+        else:
+            yield lt.plate(part, length=2)
+
+    value = lambda t: lt.expect_program(KEY, program, t, num_samples=4)
+    with pytest.raises(lt.DerivativeOrderError, match="Surrogate is right for first derivatives"):
+        jax.eval_shape(mixed(value, i, j), 0.3, 0.5)
+
+
 AROUND = {"loop": in_a_loop, "plate": in_a_plate, "plate in a loop": in_a_plate_in_a_loop}
 
 
@@ -336,8 +424,9 @@ def test_the_second_derivative_of_every_estimator_that_declares_it(name):
     lt.testing.assert_unbiased(np.asarray(draws), np.asarray(want), resolve=0.3)
 
 
-def enumerated(p, t):
+def enumerated(p, t, of_f=None):
+    """E f, of the distribution's parameters and those of f, which are the same unless said otherwise."""
     dist = p.dist(t)
     points = dist.enumerate()
-    costs = jax.vmap(lambda x: p.cost(t, x))(points)
+    costs = jax.vmap(lambda x: p.cost(t if of_f is None else of_f, x))(points)
     return jnp.exp(jax.vmap(dist.log_prob)(points)) @ costs

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import logtrick as lt
 from logtrick import noise
 from logtrick._core.threefry import _wide_product
 from logtrick.noise import KeyPerRun, NoNoise, StandardNormal, Uniform
@@ -41,6 +42,35 @@ def test_half_precision_is_rounded_float32():
     half = StandardNormal((3,), np.dtype(jnp.bfloat16)).rows(KEY, 0, 4, 4)
     assert half.dtype == jnp.bfloat16
     assert np.array_equal(half, jax.random.normal(KEY, (4, 3)).astype(jnp.bfloat16))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("key", [KEY, jax.random.key(3, impl="rbg")])
+def test_uniforms_in_half_precision_are_rounded_down(dtype, key):
+    """Rounded to the nearest, one in 512 of bfloat16 was 1. Rounded down, u < p holds as often as in float32."""
+    count = 4096 if key is KEY else 64
+    half = Uniform((), np.dtype(dtype)).rows(key, 0, count, count)
+    full = np.asarray(Uniform(()).rows(key, 0, count, count))
+    assert half.dtype == dtype and np.all(half < 1)
+    for p in (0.5, 0.01, 0.999):
+        p = jnp.asarray(p, dtype)
+        assert np.sum(half < p) == np.sum(full < float(p))
+    inner = noise.interior(half)
+    assert inner.dtype == dtype and np.all((inner > 0) & (inner < 1))
+    with pytest.raises(
+        ValueError, match=r"Uniform\(dtype=\w+\) has no mirror image of the same law"
+    ):
+        Uniform((), np.dtype(dtype)).reflect(half)
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("dtype", ["float64", "int32"])
+def test_a_dtype_that_jax_has_not_is_refused(law, dtype):
+    """Float64 outside of 64-bit mode was all zeros, or −∞."""
+    with pytest.raises(
+        ValueError, match=rf"{law.__name__}\(dtype=…\) needs a float type .* {dtype}"
+    ):
+        law((3,), np.dtype(dtype)).rows(KEY, 0, 2, 2)
 
 
 def test_counters_past_32_bits():
@@ -83,6 +113,35 @@ def test_several_noises_are_independent():
     assert drawn["none"] is None
     assert not np.array_equal(drawn["a"], drawn["b"])
     assert np.array_equal(noise.one(spec, KEY)["b"], drawn["b"][0])
+
+
+BIT = lt.Bernoulli(0.0)  # 1 where the uniform is below 1/2
+PLAIN = lt.ScoreFunction(lt.NoBaseline())
+
+
+def injected(f):
+    with noise.injected(jnp.array([0.1, 0.9, 0.8, 0.2])):
+        return lt.expect(KEY, f, BIT, num_samples=4, estimator=PLAIN)
+
+
+def test_injected_noise_is_for_one_site_of_one_expectation():
+    """An expectation inside of f had the outer one's numbers: E x E y was E x²."""
+    inner = lambda x, estimator: x * lt.expect(KEY, lambda y: y, BIT, estimator=estimator)
+    assert injected(lambda x: x) == 0.5
+    assert injected(lambda x: inner(x, lt.Enumerate())) == 0.25
+    with pytest.raises(ValueError, match="gives the noise of one expectation; another one, inside"):
+        injected(lambda x: inner(x, PLAIN))
+
+    def pair():
+        x = yield lt.sample(BIT)
+        y = yield lt.sample(BIT)
+        yield lt.cost(x * y)
+
+    with noise.injected(jnp.full(4, 0.1)):
+        with pytest.raises(ValueError, match="gives the noise of one random site; got a program"):
+            lt.expect_program(KEY, pair, num_samples=4)
+        with pytest.raises(ValueError, match="needs the structure of the site's noise"):
+            lt.expect(KEY, lambda x: x["a"], lt.Joint({"a": BIT}), num_samples=4)
 
 
 def test_in_shard_map_the_bits_and_the_gradient_are_those_of_one_device():

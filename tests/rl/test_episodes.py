@@ -52,7 +52,7 @@ def without(log_probs, rewards, states):
 
 
 @pytest.mark.parametrize("loss", [without, with_baselines])
-def test_reinforce_at_orders_0_to_2(loss, x64):
+def test_reinforce_is_unbiased_at_orders_0_to_2(loss, x64):
     theta = jnp.array(THETA)
     orders = lambda f: jax.jit(lambda t: (f(t), jax.grad(f)(t), jax.hessian(f)(t)))(theta)
     ours, exact = orders(expected_loss(loss)), orders(expected_return)
@@ -62,7 +62,7 @@ def test_reinforce_at_orders_0_to_2(loss, x64):
 
 
 @pytest.mark.parametrize("discount", [0.0, 0.5, 1.0])
-def test_discounts(discount, x64):
+def test_any_discount_is_unbiased(discount, x64):
     theta = jnp.array(THETA)
     losses = expected_loss(lambda lp, r, s: loss_of_all(lp, r, s, discount))
     ours = jax.jit(jax.jacobian(losses))(theta)
@@ -82,7 +82,7 @@ def loss_of_all(log_probs, rewards, states, discount):
     )
 
 
-def test_episodes_of_random_length(x64):
+def test_episodes_of_random_length_are_unbiased(x64):
     """An episode ends after its first action 0; what follows is padding of nan."""
     theta = jnp.array(THETA)
 
@@ -140,7 +140,7 @@ def test_half_precision_is_summed_in_single():
     assert grad.dtype == jnp.bfloat16
 
 
-def test_the_log_prob_of_an_action_that_the_policy_cannot_take():
+def test_an_action_that_the_policy_cannot_take_has_a_nan_gradient():
     log_probs, ones = jnp.array([-0.5, -jnp.inf]), jnp.ones(2)
     grad = jax.grad(lambda lp: lt.rl.reinforce(lp, ones))(log_probs)
     assert jnp.isnan(grad[1])
@@ -158,7 +158,7 @@ def test_the_derivative_is_reward_to_go_minus_baseline(x64):
     np.testing.assert_allclose(grad, -(0.9 ** jnp.arange(3)) * (to_go - baselines), rtol=1e-12)
 
 
-def test_actor_critic(x64):
+def test_actor_and_critic_have_their_exact_expected_derivatives(x64):
     theta, w = jnp.array(THETA), jnp.array([0.2, 0.5])
 
     def loss(theta, w):
@@ -199,19 +199,19 @@ def test_padding_changes_nothing_even_if_it_is_nan(x64):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-12), a, b)
 
 
-def test_no_steps_at_all():
+def test_an_episode_without_steps_has_loss_0():
     nothing = jnp.zeros(0)
     assert lt.rl.reward_to_go(nothing).shape == (0,)
     assert lt.rl.actor_critic(nothing, nothing, nothing) == 0.0
 
 
-def test_integer_rewards_and_float32():
+def test_integer_rewards_give_float32_gradients():
     grad = jax.grad(lambda lp: lt.rl.reinforce(lp, jnp.array([0, 1]), discount=0.5))(jnp.zeros(2))
     assert grad.dtype == jnp.float32
     np.testing.assert_allclose(grad, [-0.5, -0.5])
 
 
-def test_refusals():
+def test_wrong_arrays_are_refused():
     three, square = jnp.zeros(3), jnp.zeros((2, 3))
     with pytest.raises(ValueError, match="ONE episode"):
         lt.rl.reinforce(square, square)

@@ -32,7 +32,7 @@ def logit(p):
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["id"])
-def test_oracles(row, x64):
+def test_moments_are_those_of_the_oracles(row, x64):
     p, size = row["params"]["p"], row["params"]["group"]
     loss = LOSSES[row["id"].split("/")[-1]]
 
@@ -91,7 +91,7 @@ def test_grpo_without_its_two_biases_is_rloo(x64):
         np.testing.assert_allclose(ours, theirs, rtol=1e-10)
 
 
-def test_the_bias_of_the_sequence_mean(x64):
+def test_the_bias_of_the_sequence_mean_is_as_stated(x64):
     def grpo(log_probs, rewards, mask):
         return lt.rl.grpo(log_probs, rewards, mask=mask, advantage=lt.rl.LeaveOneOutAdvantage())
 
@@ -101,7 +101,7 @@ def test_the_bias_of_the_sequence_mean(x64):
     np.testing.assert_allclose(-of_sequences(grpo)[1], by_hand, rtol=1e-10)
 
 
-def test_the_token_mean_of_one_group_by_hand(x64):
+def test_the_token_mean_of_one_group_is_that_by_hand(x64):
     index = jnp.array([0, 2])
     lengths = 3.0
     rewards, counts = REWARD[index], COUNTS[index]
@@ -119,7 +119,7 @@ def test_the_token_mean_of_one_group_by_hand(x64):
     np.testing.assert_allclose(jax.grad(loss)(logit(P)), by_hand, rtol=1e-10)
 
 
-def test_the_bias_of_the_token_mean(x64):
+def test_the_bias_of_the_token_mean_is_as_stated(x64):
     """Over all 27 groups of three answers, each weighted by its probability, in NumPy."""
 
     def grpo(log_probs, rewards, mask):
@@ -173,7 +173,7 @@ def test_truncated_weights_are_biased_within_their_bound(x64):
     assert 0 < abs(mean + 0.16) <= p * (1 + p)  # max|r ∇log π| · P(w > c), and the baseline's part
 
 
-def test_second_derivatives(x64):
+def test_second_derivatives_of_rloo_are_unbiased_and_of_grpo_refused(x64):
     theta, weights = logit(P), jnp.array([1 - P, P])
 
     def of_group(theta, bits):
@@ -203,6 +203,37 @@ def test_an_offset_of_the_rewards_leaves_no_rounding_errors():
     np.testing.assert_allclose(mean_centered, [-8 / 3, -8 / 3, 16 / 3], rtol=1e-6)
 
 
+@pytest.mark.parametrize("size", [1e-25, 1e25])
+def test_tiny_and_huge_rewards_are_standardized(size):
+    """Their squares are 0 and inf in float32."""
+    advantages = lt.rl.StandardizedAdvantage()(size * jnp.array([1.0, 0.0, 0.0]))
+    np.testing.assert_allclose(advantages, np.array([2.0, -1.0, -1.0]) / np.sqrt(2), rtol=1e-6)
+
+
+def test_epsilon_is_added_to_the_standard_deviation():
+    advantages = lt.rl.StandardizedAdvantage(0.5)(jnp.array([4.0, 0.0]))
+    np.testing.assert_allclose(advantages, [2.0 / 2.5, -2.0 / 2.5], rtol=1e-6)
+
+
+def test_an_advantage_or_weights_of_another_shape_are_refused():
+    """They would be broadcast against the tokens of all sequences: here to a gradient of 0."""
+
+    class Column(lt.rl.Advantage):
+        def __call__(self, rewards):
+            return (rewards - rewards.mean())[:, None]
+
+    class Row(lt.rl.Aggregation):
+        def weights(self, mask):
+            return jnp.ones(mask.shape[1])
+
+    for how, message in (
+        ({"advantage": Column()}, r"Column needs to return shape \(2,\); got \(2, 1\)"),
+        ({"aggregation": Row()}, r"Row needs to return shape \(2, 3\); got \(3,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            lt.rl.grpo(jnp.zeros((2, 3)), jnp.array([1.0, 0.0]), **how)
+
+
 def test_half_precision_is_summed_in_single():
     """Weights of long sequences: in bfloat16 a sum of 300 log-probs is known to 2 only."""
     rng = np.random.default_rng(0)
@@ -217,26 +248,25 @@ def test_half_precision_is_summed_in_single():
         return jax.grad(loss)(log_probs)[:, 0].astype(jnp.float32)
 
     exact = gradient(*(x.astype(jnp.float32) for x in given))
-    np.testing.assert_allclose(
-        gradient(*given), exact, rtol=0.005
-    )  # the result is rounded to bfloat16
+    # The result is rounded to bfloat16.
+    np.testing.assert_allclose(gradient(*given), exact, rtol=0.005)
 
 
 @pytest.mark.parametrize("loss", [lt.rl.rloo, lt.rl.grpo])
-def test_an_answer_that_the_policy_cannot_give(loss):
+def test_an_answer_that_the_policy_cannot_give_has_a_nan_gradient(loss):
     rewards = jnp.array([1.0, 0.0])
     for bad in (jnp.nan, -jnp.inf):
         assert jnp.isnan(jax.grad(lambda lp: loss(lp, rewards))(jnp.array([bad, -1.0]))[0])
 
 
-def test_rewards_as_people_have_them():
+def test_boolean_and_integer_rewards_are_those_of_floats():
     exact = jax.grad(lambda lp: lt.rl.rloo(lp, jnp.array([1.0, 0.0])))(jnp.zeros(2))
     for rewards in ([True, False], [1, 0], np.array([1, 0]), jnp.array([True, False])):
         grad = jax.grad(lambda lp: lt.rl.rloo(lp, rewards))(jnp.zeros(2))
         np.testing.assert_array_equal(grad, exact)
 
 
-def test_refusals():
+def test_wrong_arrays_are_refused():
     two, square = jnp.zeros(2), jnp.zeros((2, 2))
     with pytest.raises(TypeError, match=r"\(advantage=…\) needs an lt.rl.Advantage; got the class"):
         lt.rl.grpo(two, two, advantage=lt.rl.LeaveOneOutAdvantage)

@@ -43,7 +43,7 @@ def expected(term):
 
 
 @pytest.mark.parametrize("term", [lt.rl.kl_k1, lt.rl.kl_k3])
-def test_value_and_gradient(term, x64):
+def test_value_and_gradient_are_those_of_the_kl(term, x64):
     value, grad = jax.jit(jax.value_and_grad(expected(term)))(jnp.array(LOGITS))
     exact, exact_grad = kl_and_gradient(jnp.array(LOGITS))
     np.testing.assert_allclose(value, exact, rtol=1e-10)
@@ -59,7 +59,7 @@ def test_k2_has_the_gradient_of_the_kl_and_another_value(x64):
         jax.hessian(expected(lt.rl.kl_k2))(jnp.array(LOGITS))
 
 
-def test_what_two_trainers_differentiated(x64):
+def test_without_the_score_gradients_are_zero_or_of_another_divergence(x64):
     """k1 and k3 without the term of the score: gradients that are zero, and wrong."""
     k1 = expected(lambda p, ref: jnp.mean(p - ref))
     k3 = expected(lambda p, ref: jnp.mean(jnp.expm1(ref - p) + p - ref))
@@ -100,7 +100,7 @@ def test_tokens_are_credited_with_later_terms(term, x64):
 
 
 @pytest.mark.parametrize("term", [lt.rl.kl_k1, lt.rl.kl_k2, lt.rl.kl_k3])
-def test_padding_and_refusals(term, x64):
+def test_padding_changes_nothing_and_wrong_arrays_are_refused(term, x64):
     log_probs, reference = jnp.array([[-0.3, -0.9], [-1.0, -0.2]]), jnp.full((2, 2), -0.7)
     nan, counts = jnp.full((2, 1), jnp.nan), jnp.array([[True, True, False]] * 2)
 
@@ -128,7 +128,7 @@ def test_half_precision_is_summed_in_single(term):
 
 
 @pytest.mark.parametrize("term", [lt.rl.kl_k1, lt.rl.kl_k2, lt.rl.kl_k3])
-def test_a_draw_that_the_policy_cannot_make(term):
+def test_a_draw_that_the_policy_cannot_make_has_a_nan_gradient(term):
     log_probs, reference = jnp.array([-jnp.inf, -1.0]), jnp.array([-1.0, -1.0])
     value, grad = jax.value_and_grad(lambda lp: term(lp, reference))(log_probs)
     assert jnp.isnan(value) and jnp.isnan(grad[0])

@@ -24,6 +24,13 @@ def test_the_right_pass(name: str) -> None:
     assert looked_at == (5 if finite else 4) and len(report.checked) >= 3
 
 
+def test_of_a_draw_of_several_parts_no_support_is_looked_at() -> None:
+    pair = lambda p: lt.Joint({"a": lt.Normal(p, 1.0), "b": lt.Poisson(jnp.exp(p))})
+    report = check(KEY, pair, jnp.array(0.3), num_samples=1000)
+    assert "draws and their log-probs are finite" in report.checked
+    assert "draws are in the support: a draw has several parts" in report.not_checked
+
+
 def normal(p, x):
     return jax.scipy.stats.norm.logpdf(x, p["loc"], p["scale"])
 

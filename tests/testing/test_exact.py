@@ -69,6 +69,7 @@ def test_several_dimensions():
         2.5,
     )
     close(exact_expectation(jnp.sum, lt.Normal(jnp.arange(3.0), 1.0)), 3.0)
+    close(exact_expectation(lambda x: 2.0 + jnp.sum(x), lt.Normal(jnp.zeros(0), 1.0)), 2.0)
 
 
 def test_f_need_not_be_differentiable_in_x():
@@ -96,6 +97,7 @@ def test_points_of_probability_zero_contribute_nothing():
     close(exact_expectation(lambda x: jnp.where(x == 1, jnp.nan, x), dist), 1.0)
 
 
+KEY = jax.random.key(0)
 NAIVE = lt.ScoreFunction(lt.NoBaseline())
 
 
@@ -264,6 +266,12 @@ class Keyed(lt.Estimator):
             "own noise is uniform; got KeyPerRun",
         ),
         (lambda f: exact_estimator_variance(f, lt.Bernoulli, 0.0, num_samples=0), "at least 1"),
+        (
+            lambda f: exact_estimator_variance(
+                lambda x, t: x * lt.expect(KEY, jnp.sum, lt.Bernoulli(t)), lt.Bernoulli, 0.0
+            ),
+            "another one, inside of its f, would get the same numbers",
+        ),
         (lambda f: exact_gradient(f, lt.Bernoulli, {}), "no trainable parameters"),
         (
             lambda f: exact_expectation(lambda x: x[None], lt.Bernoulli(jnp.asarray(0.0))),

@@ -104,6 +104,12 @@ def test_nan_is_no_agreement():
     ("x", "truth", "match"),
     [
         (draws(), np.zeros(3), "0 everywhere"),
+        (
+            draws(),
+            np.array([2.0, -1.0, np.nan]),
+            r"needs finite numbers; got array\(\[ 2., -1., nan\]\)",
+        ),
+        (draws(np.zeros(0)), np.zeros(0), "needs one number at least"),
         (draws(), np.zeros(2), r"needs shape \(n ≥ 2, \*\(2,\)\); got \(20000, 3\)"),
         (draws(n=1), G, "n ≥ 2"),
         ({"a": draws()}, G, "needs a pytree like truth"),

@@ -71,14 +71,11 @@ def test_the_baseline_is_used_as_it_stood_before_the_step():
 def test_a_learned_baseline_learns_downhill_when_maximizing_too():
     for fit, sign in ((lt.minimize, -1), (lt.maximize, 1)):
         result = fit(KEY, objective, start(Learned(9.5)), optax.sgd(0.3), num_steps=200)
-        constant = float(
-            result.params["estimator"].baseline.constant
-        )  # the values stay within 10.405 … 10.605
-        assert 10.4 < constant < 10.61
+        # The values stay within 10.405 … 10.605.
+        assert 10.4 < float(result.params["estimator"].baseline.constant) < 10.61
         assert np.all(sign * result.params["logits"] > 0.2)
-        assert (
-            result.history.value.max() < 10.61
-        )  # the value itself, without the adaptive loss (1 at the start)
+        # The value itself is recorded, without the adaptive loss, which is 1 at the start.
+        assert result.history.value.max() < 10.61
 
 
 def test_a_skipped_step_leaves_the_statistics_alone():

@@ -28,9 +28,8 @@ def fit(objective, optimizer):
 
 
 def test_inline_objectives_and_optimizers_are_compiled_once(monkeypatch):
-    monkeypatch.setattr(
-        PROGRAMS, "kept", collections.OrderedDict()
-    )  # not full of other tests' fits
+    # Empty: full of other tests' fits it would not grow.
+    monkeypatch.setattr(PROGRAMS, "kept", collections.OrderedDict())
     assert fit(*made(3.0)) == 2.25
     before = len(PROGRAMS.kept)
     assert fit(*made(3.0)) == 2.25

@@ -1,4 +1,4 @@
-"""Fits that are saved and go on: the same bits, whatever was in between."""
+"""Fits that are saved and resumed: the same bits as without the interruption."""
 
 import functools
 import os
@@ -10,6 +10,7 @@ import textwrap
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import logtrick as lt
@@ -72,7 +73,7 @@ def test_a_fit_that_was_stopped_goes_on_with_the_same_bits(tmp_path):
     assert leaves_equal(again.state, whole().state)
 
 
-def test_more_steps_and_parameters_only(tmp_path):
+def test_a_fit_goes_on_to_more_steps_and_its_parameters_are_read_alone(tmp_path):
     fit(tmp_path, 20)
     more = fit(tmp_path, 30)
     assert leaves_equal(more.state, whole().state)
@@ -91,7 +92,7 @@ def test_a_resumed_fit_compiles_no_second_loop(tmp_path, caplog):
     assert not any("_advance" in message or "_begin" in message for message in compiled)
 
 
-def test_fewer_steps_than_were_taken(tmp_path):
+def test_fewer_steps_than_were_taken_are_refused(tmp_path):
     fit(tmp_path, 20)
     with pytest.raises(lt.CheckpointError, match="of step 20, beyond num_steps=10. Pass at least"):
         fit(tmp_path, 10)
@@ -104,28 +105,53 @@ def test_resume_false_starts_again(tmp_path):
     assert leaves_equal(fit(tmp_path, 30).state, whole().state)  # the later save counts
 
 
-def test_of_another_fit(tmp_path):
+def test_the_checkpoint_of_another_fit_is_refused(tmp_path):
     fit(tmp_path, 5)
     with pytest.raises(lt.CheckpointError, match="its key is"):
         fit(tmp_path, 10, key=jax.random.key(99))
     with pytest.raises(lt.CheckpointError, match="its data is"):
         fit(tmp_path, 10, batch_size=2)
     with pytest.raises(lt.CheckpointError, match=r"is of another state"):
-        fit(
-            tmp_path, 10, average=None, stop=None, listeners=(), data=DATA, batch_size=3
-        ) and lt.minimize(
-            KEY,
-            with_everything,
-            {"logit": jnp.zeros(2), "estimator": lt.ScoreFunction(lt.MovingAverage())},
-            ADAM,
-            num_steps=10,
-            data=DATA,
-            batch_size=3,
-            checkpoint=tmp_path,
-        )
+        fit(tmp_path, 10, average=None)
 
 
-def test_two_fits_in_one_folder(tmp_path):
+def test_other_data_of_the_same_shape_are_noticed_and_equal_ones_are_not(tmp_path):
+    rows = np.arange(60_000.0, dtype=np.float32).reshape(20_000, 3)
+    mean = lambda p, key, batch: jnp.mean((batch - p) ** 2)
+    for how in ({}, {"batch_size": 5}):
+        folder = tmp_path / str(len(how))
+        run = functools.partial(lt.minimize, KEY, mean, 0.0, ADAM, checkpoint=folder, **how)
+        run(num_steps=2, data=rows)
+        run(num_steps=3, data=jnp.asarray(rows))
+        run(num_steps=4, data=np.asfortranarray(rows.astype(np.float64)))
+        with pytest.warns(RuntimeWarning, match="is resumed with other data of the same shape"):
+            run(num_steps=5, data=rows[::-1])
+        with pytest.warns(RuntimeWarning, match="with other data"):
+            run(num_steps=6, data=rows + 1.0)
+
+
+def test_a_metric_of_some_of_the_steps_is_nan_at_the_others(tmp_path):
+    run = functools.partial(lt.minimize, KEY, params=0.0, optimizer=ADAM, checkpoint=tmp_path)
+    run(lambda p, key: (p**2, {"old": p + 1.0}), num_steps=2)
+    metrics = run(lambda p, key: (p**2, {"new": p + 1.0}), num_steps=4).history.metrics
+    assert np.isnan(metrics["new"]).tolist() == [True, True, False, False]
+    assert np.isnan(metrics["old"]).tolist() == [False, False, True, True]
+
+
+def test_a_fit_resumed_at_a_smaller_limit_of_skipped_steps_says_so(tmp_path):
+    objective = lambda p, key: jnp.where(p["step"] < 3.5, jnp.sum(p["step"]), jnp.nan)
+    run = functools.partial(
+        lt.minimize, KEY, objective, {"step": 0.0}, optax.sgd(-1.0), checkpoint=tmp_path
+    )
+    assert run(num_steps=9).state.skipped_in_a_row == 5
+    with pytest.raises(
+        lt.NonFiniteError, match=r"fewer than 3 skipped steps in a row; .*after 5 of"
+    ) as caught:
+        run(num_steps=20, nonfinite=3)
+    assert int(caught.value.result.state.step) == 9
+
+
+def test_two_fits_in_one_folder_are_refused(tmp_path):
     inner = lambda result: lt.minimize(KEY, noisy, START, ADAM, num_steps=1, checkpoint=tmp_path)
     with pytest.raises(lt.CheckpointError, match=str(tmp_path)):
         lt.minimize(KEY, noisy, START, ADAM, num_steps=2, checkpoint=tmp_path, callback=inner)
@@ -141,12 +167,12 @@ def test_damage_is_an_error_unless_an_older_one_is_asked_for(tmp_path):
     newest.write_bytes(raw)
     with pytest.raises(lt.CheckpointError):
         run(num_steps=15, checkpoint=tmp_path)
-    with pytest.warns(RuntimeWarning, match="An older one is tried"):
+    with pytest.warns(RuntimeWarning, match="checkpoint of step 5 was loaded instead"):
         got = run(num_steps=15, checkpoint=T.Checkpoint(tmp_path, fallback=True))
     assert leaves_equal(got.state, want.state)
 
 
-def test_a_disk_that_is_full(tmp_path, monkeypatch):
+def test_a_full_disk_ends_the_fit_with_its_result_or_is_a_warning(tmp_path, monkeypatch):
     def full(*args):
         raise lt.CheckpointError(tmp_path, "cannot be written: No space left on device.")
 
@@ -160,7 +186,7 @@ def test_a_disk_that_is_full(tmp_path, monkeypatch):
     assert fit.status == "max_steps"
 
 
-def test_arguments(tmp_path):
+def test_wrong_arguments_are_refused(tmp_path):
     with pytest.raises(ValueError, match="every=.*at least 1; got 0"):
         T.Checkpoint(tmp_path, every=0)
     with pytest.raises(ValueError, match="seconds=.*positive number; got 0"):
@@ -219,7 +245,7 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(40, marks=pytest.mark.full, id="forty kills")])
-def test_kill_9_at_any_moment(tmp_path, kills, undisturbed):
+def test_a_fit_killed_at_any_moment_goes_on_with_the_same_bits(tmp_path, kills, undisturbed):
     folder, random = tmp_path / "killed", np.random.default_rng(0)
     most = 55 / kills
     for kill in range(kills):

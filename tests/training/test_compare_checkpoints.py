@@ -9,6 +9,7 @@ import pytest
 import logtrick as lt
 
 KEY = jax.random.key(5)
+SGD = optax.sgd(0.25)
 compare = lt.training.compare_checkpoints
 
 
@@ -17,7 +18,7 @@ def noisy(params, key):
     return params**2 + 1.0 + 3.0 * jax.random.normal(key)
 
 
-def test_means_errors_and_paired_differences():
+def test_means_errors_and_paired_differences_are_those_of_the_draws():
     found = compare(KEY, noisy, {"a": 2.0, "b": 1.0}, num_replicates=400)
     assert found.names == ("a", "b")
     noise = jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(base(), i)))(jnp.arange(400))
@@ -35,12 +36,23 @@ def base():
     return jax.random.fold_in(KEY, keys.REPLICATE)
 
 
-def test_a_folder_of_checkpoints(tmp_path):
+def test_a_folder_of_checkpoints_is_compared_by_steps(tmp_path):
     keep = lt.training.Checkpoint(tmp_path, every=2, keep=2)
     fit = lt.minimize(KEY, noisy, 4.0, optax.sgd(0.25), num_steps=6, checkpoint=keep)
     found = compare(KEY, noisy, tmp_path, like=fit.params, num_replicates=4)
     assert found.names == (4, 6)
     np.testing.assert_allclose(found.difference, [0.25**2 - 0.0625**2, 0.0], atol=1e-5)
+
+
+def test_the_newest_is_the_one_saved_last_not_that_of_the_largest_step(tmp_path):
+    fit = lambda start, steps: lt.minimize(
+        KEY, noisy, start, SGD, num_steps=steps, checkpoint=tmp_path, resume=False
+    )
+    for start, steps in ((2.0, 1), (4.0, 2), (8.0, 1)):
+        fit(start, steps)
+    found = compare(KEY, noisy, tmp_path, like=0.0, num_replicates=4)
+    assert found.names == (2, 1)
+    np.testing.assert_allclose(found.difference, [1.0 - 16.0, 0.0], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +64,6 @@ def test_a_folder_of_checkpoints(tmp_path):
         ([1.0], {"num_replicates": 1}, ValueError, "num_replicates"),
     ],
 )
-def test_arguments(checkpoints, options, error, message):
+def test_wrong_arguments_are_refused(checkpoints, options, error, message):
     with pytest.raises(error, match=message):
         compare(KEY, noisy, checkpoints, **{"num_replicates": 2, **options})

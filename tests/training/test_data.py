@@ -64,7 +64,7 @@ def test_the_rows_have_a_key_that_no_step_has():
     assert data(feed.key) not in steps
 
 
-def test_all_rows_in_every_step():
+def test_without_a_batch_size_every_step_has_all_rows():
     data = {"x": np.arange(6.0)}
     feed = as_feed(data, None, KEY)
     np.testing.assert_array_equal(feed.batch_in_jit(feed.position)["x"], data["x"])
@@ -94,7 +94,7 @@ def test_all_rows_in_every_step():
         (lambda epoch: [], 4, {"prefetch": 0}, ValueError, r"prefetch=…\) needs an int of at least 1"),
     ],
 )  # fmt: skip
-def test_what_is_refused(data, batch_size, options, error, message):
+def test_wrong_data_are_refused(data, batch_size, options, error, message):
     with pytest.raises(error, match="^lt.minimize.*" + message):
         as_feed(data, batch_size, KEY, where="lt.minimize", **options)
 
@@ -241,7 +241,7 @@ def stops(epoch):
         (stops, None, RuntimeError, "raised StopIteration"),
     ],
 )  # fmt: skip
-def test_what_a_factory_must_not_do(factory, num_rows, error, message):
+def test_wrong_batches_of_a_function_are_refused(factory, num_rows, error, message):
     with (
         as_feed(factory, 2, KEY, num_rows=num_rows, where="lt.minimize") as feed,
         pytest.raises(error, match=message),

@@ -1,5 +1,6 @@
 """What the host does between chunks: when listeners are visited, callbacks, progress, JSON lines, Ctrl-C."""
 
+import functools
 import io
 import json
 import os
@@ -78,6 +79,17 @@ def test_what_goes_wrong_at_the_very_end_keeps_the_fit():
 def test_two_listeners_of_one_name_are_refused():
     with pytest.raises(ValueError, match="2 listeners of the name 'named', whose records"):
         lt.minimize(KEY, noisy, START, ADAM, num_steps=3, listeners=(Named(), Named()))
+
+
+def test_a_history_that_is_looked_at_before_the_first_step_keeps_double_precision(x64):
+    class Curious(lt.training.Listener):
+        def start(self, run):
+            assert len(run.history.value) == 0
+
+    third = lambda p, key: p + 1.0 / 3.0
+    run = functools.partial(lt.minimize, jax.random.key(0), third, 0.0, SGD, num_steps=1)
+    run()  # so that nothing is left to be compiled
+    assert run(listeners=(Curious(),)).history.value.tolist() == [1.0 / 3.0]
 
 
 def test_many_calls_at_once_are_the_same_steps():
@@ -259,6 +271,14 @@ def test_progress_over_a_job_of_two_fits(capsys):
     assert [line.split(" steps")[0] for line in lines] == [f"job: {n}/20" for n in (5, 10, 15, 20)]
 
 
+def test_a_bar_may_show_one_fit_after_the_other(capsys):
+    bar = lt.training.ProgressBar(file=sys.stderr)
+    for _ in range(2):
+        lt.minimize(KEY, bowl, 0.0, SGD, num_steps=10, chunk=5, progress=bar)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "compiling" not in line]
+    assert [line.split(" steps")[0] for line in lines] == 2 * ["5/10", "10/10"]
+
+
 def test_the_bar_on_a_terminal_is_redrawn(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     bar = lt.training.ProgressBar()
@@ -308,6 +328,7 @@ def test_tqdm_is_used_on_terminals_and_counts_the_steps(monkeypatch):
     lt.minimize(KEY, bowl, 0.0, SGD, num_steps=30, chunk=10, progress=True)
     monkeypatch.undo()
     assert "30/30" in out.getvalue() and "objective 9 → " in out.getvalue()
+    assert lt.training.TqdmBar.first_process_only and lt.training.ProgressBar.first_process_only
 
 
 def test_tqdm_is_an_extra(monkeypatch):
@@ -333,6 +354,29 @@ def test_json_lines(tmp_path):
     line = json.loads(path.read_text())
     assert (line["step"], line["value"]) == (2, pytest.approx((9 + 2.25) / 2))
     assert (line["metrics/value"], line["metrics/step"]) == (7.0, 0.5)
+
+
+def test_the_last_steps_of_a_fit_that_ends_early_are_in_a_line():
+    lines = []
+    stops = lambda result: int(result.state.step) == 6
+    listeners = (lt.training.MetricsWriter(lines.append, every=4),)
+    how = {"num_steps": 20, "chunk": 3, "listeners": listeners}
+    fit = lt.minimize(KEY, bowl, 0.0, SGD, callback=stops, **how)
+    assert fit.status == "stopped" and [line["step"] for line in lines] == [4, 6]
+    assert lines[1]["value"] == pytest.approx(fit.history.value[4:].mean())
+
+
+def test_a_line_that_cannot_be_written_is_tried_once():
+    tries = []
+
+    def write(line):
+        tries.append(line["step"])
+        raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        listeners = (lt.training.MetricsWriter(write),)
+        lt.minimize(KEY, bowl, 0.0, SGD, num_steps=6, chunk=2, listeners=listeners)
+    assert tries == [2]
 
 
 class Recording:

@@ -212,38 +212,3 @@ def test_without_a_mesh_every_process_has_a_fit_of_its_own():
         assert processes.agree(3, True, "stopped", "by hand") == Agreed(
             3, True, "stopped", "by hand"
         )
-
-
-_EIGHT = """
-import jax, jax.numpy as jnp, numpy as np, optax
-jax.config.update("jax_num_cpu_devices", 8)
-import logtrick as lt
-
-def objective(params, key, batch):
-    one = lambda key, x: lt.expect(key, lambda a: (a - 0.45) ** 2, lt.Bernoulli(x @ params), num_samples=4)
-    return jnp.mean(jax.vmap(one)(jax.random.split(key, len(batch)), batch))
-
-rows = np.random.default_rng(0).standard_normal((32, 5)).astype(np.float32)
-f = lambda x: jnp.sum(x**2)
-found = []
-for count in (1, 2, 4, 8):
-    mesh = jax.make_mesh((count,), ("rows",), devices=jax.devices()[:count])
-    value = lambda mu: lt.expect(jax.random.key(0), f, lt.Normal(mu, 1.0), num_samples=16, mesh=mesh)
-    grad = jax.jit(jax.grad(value))(jnp.arange(3.0) + 1)
-    fit = lt.minimize(jax.random.key(3), objective, jnp.zeros(5), optax.adam(0.1), num_steps=6,
-                      data=rows, batch_size=8, mesh=mesh)
-    found.append((np.asarray(grad), np.asarray(fit.params), fit.history.gradient_norm))
-for other in found[1:]:
-    for a, b in zip(other, found[0]):
-        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
-print("equal", len(found))
-"""
-
-
-@pytest.mark.full
-def test_one_two_four_and_eight_devices_in_a_process_of_their_own():
-    """Gradients of an expectation, a fit's parameters and its gradient norms, equal to 1e-6."""
-    done = subprocess.run(
-        [sys.executable, "-c", _EIGHT], capture_output=True, text=True, timeout=500, check=False
-    )
-    assert done.stdout.strip() == "equal 4", done.stderr[-2000:]

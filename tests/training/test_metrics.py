@@ -30,7 +30,7 @@ def test_two_columns_of_one_name_are_refused():
         lt.minimize(KEY, objective, 0.0, SGD, num_steps=1)
 
 
-def test_norms_and_the_learning_rate():
+def test_norms_and_the_learning_rate_are_recorded():
     schedule = optax.linear_schedule(0.25, 0.0, 4)
     optimizer = optax.inject_hyperparams(optax.sgd)(learning_rate=schedule)
     history = lt.minimize(KEY, bowl, 0.0, optimizer, num_steps=3).history
@@ -40,7 +40,7 @@ def test_norms_and_the_learning_rate():
     )
 
 
-def test_the_standard_error_and_expectations_without_signal():
+def test_the_standard_error_and_the_fraction_without_signal_are_recorded():
     """Where all draws of a Bernoulli agree, all costs are equal and leave-one-out leaves nothing."""
 
     def objective(logits, key):
@@ -58,7 +58,7 @@ def test_the_standard_error_and_expectations_without_signal():
     assert np.all((error == 0) == (np.round(without * 3) == 3))
 
 
-def test_gradient_noise_against_the_exact_variance():
+def test_gradient_noise_finds_the_exact_variance():
     """∇ of p ε with ε ~ N(2, 3²) is ε: variance 9 and signal-to-noise 2/3, at every point."""
     objective = lambda p, key: p * (2.0 + 3.0 * jax.random.normal(key))
     noise = T.GradientNoise(every=5, num_replicates=4000)
@@ -72,6 +72,15 @@ def test_gradient_noise_against_the_exact_variance():
     assert leaves_equal(plain.params, fit.params)
     exact = lt.minimize(KEY, bowl, 0.0, SGD, num_steps=5, listeners=(noise,))
     assert exact.history.series["gradient_noise"]["signal_to_noise"].tolist() == [np.inf]
+
+
+def test_gradient_noise_keeps_double_precision(x64):
+    """A variance of 1e-50, which float32 does not have."""
+    objective = lambda p, key: 1e-25 * p * jax.random.normal(key, dtype=float)
+    noise = T.GradientNoise(every=1, num_replicates=100)
+    key = jax.random.key(0)
+    fit = lt.minimize(key, objective, 0.0, SGD, num_steps=1, listeners=(noise,))
+    assert 0.5e-50 < fit.history.series["gradient_noise"]["variance"][0] < 2e-50
 
 
 @functools.cache
@@ -127,9 +136,16 @@ def test_a_schedule_free_optimizer_is_evaluated_as_it_prescribes():
     np.testing.assert_allclose(
         fit.averaged_params["w"], np.average(shown, axis=0, weights=weights), rtol=1e-5
     )
+
+
+def test_the_parameters_for_evaluation_are_those_of_evaluate():
+    run = functools.partial(lt.minimize, KEY, noisy, START, ADAM, num_steps=2)
     twice = lambda opt_state, params: jax.tree.map(lambda x: 2 * x, params)
-    fit = lt.minimize(KEY, noisy, START, ADAM, num_steps=2, evaluate=twice)
+    fit = run(evaluate=twice)
     np.testing.assert_array_equal(fit.params["w"], 2 * fit.state.params["w"])
+    for wrong in (lambda s, p: (p, s), lambda s, p: p | {"w": p["w"][:1]}):
+        with pytest.raises(ValueError, match="evaluate=….*the structure and the shapes of those"):
+            run(evaluate=wrong)
 
 
 def spiked(p, key):
@@ -148,6 +164,19 @@ def test_the_freeze_guard_keeps_adam_going():
     assert np.min(without.history.update_norm[-50:]) < 1e-8  # frozen
     assert np.min(with_it.history.update_norm[-50:]) > 1e-5
     assert "clipped by the freeze guard" in repr(with_it)
+
+
+def test_the_freeze_guard_scales_in_float32():
+    """The gradient is 1e-6, and 6e4 in step 15: scaled to 1e-3. The factor 1.7e-8 is 0 in float16."""
+    step_15 = jax.random.key_data(jax.random.fold_in(jax.random.fold_in(KEY, 15), 1))
+
+    def objective(p, key):
+        spike = jnp.all(jax.random.key_data(key) == step_15)
+        return p.astype(jnp.float32) * jnp.where(spike, 6e4, 1e-6)
+
+    fit = lt.minimize(KEY, objective, jnp.zeros((), jnp.float16), optax.sgd(1.0), num_steps=16)
+    assert fit.history.clipped.tolist() == [False] * 15 + [True]
+    np.testing.assert_allclose(fit.history.update_norm[15], 1e-3, rtol=0.1)
 
 
 @pytest.mark.parametrize("optimizer", [ADAM, SGD], ids=["adam", "sgd"])
@@ -180,7 +209,7 @@ def test_replay_is_the_step():
     assert replayed.value == values[4] and replayed.batch.shape == (3,)
 
 
-def test_representations():
+def test_results_and_histories_show_their_numbers():
     fit = lt.minimize(KEY, noisy, START, ADAM, num_steps=40)
     text = repr(fit)
     assert text.startswith("FitResult: max_steps after 40 steps\n  objective ")
@@ -191,12 +220,17 @@ def test_representations():
         jax.random.split(KEY)
     )
     assert "FitResult" in repr(many) and "History" in repr(many.history)
+    assert many.history._repr_html_().startswith("<pre>")
+    with pytest.raises(ValueError, match=r"draws one fit; got those of shape \(2, 2\)"):
+        many.history.plot()
 
 
 def test_a_fit_that_skips_more_than_one_step_in_a_hundred_says_so():
     bad = lambda p, key: jnp.where(jax.random.uniform(key) < 0.1, jnp.nan, (p - 1.0) ** 2)
     fit = lt.minimize(KEY, bad, 0.0, SGD, num_steps=100)
-    assert "were skipped because they were not finite: what is left is a selection" in repr(fit)
+    assert "were skipped because they were not finite: the accepted steps are a selection" in repr(
+        fit
+    )
 
 
 def test_the_type_of_the_parameters_is_kept():
@@ -216,10 +250,19 @@ def test_the_history_draws_itself():
     axes = lt.minimize(KEY, noisy, START, ADAM, num_steps=200).history.plot()
     assert axes.get_xlabel() == "step" and len(axes.lines) == 2
     means = axes.lines[1].get_ydata()
-    assert len(means) == 200 - 4 and np.isfinite(means).all()
+    assert len(means) == 200 - 3 and np.isfinite(means).all()
 
 
-def test_signatures():
+def test_the_moving_mean_of_the_plot_is_that_of_the_finite_values():
+    pytest.importorskip("matplotlib").use("Agg")
+    value = np.array([1.0, 2.0, np.inf, 4.0, 5.0, np.nan, np.nan, np.nan])
+    history = lt.minimize(KEY, bowl, 0.0, SGD, num_steps=8).history
+    line = lt.replace(history, value=value).plot(window=3).lines[1]
+    assert line.get_xdata().tolist() == [1, 2, 3, 4, 5, 6]
+    np.testing.assert_array_equal(line.get_ydata(), [1.5, 3.0, 4.5, 4.5, 5.0, np.nan])
+
+
+def test_maximize_has_the_signature_of_minimize():
     import inspect
 
     assert inspect.signature(lt.maximize) == inspect.signature(lt.minimize)

@@ -89,10 +89,8 @@ def test_at_most_two_compilations_and_none_for_the_second_call(caplog):
         traces.append(1)
         return noisy(params, key)
 
-    start = {
-        "w": np.zeros(2, np.float32),
-        "b": 2.0,
-    }  # a Python scalar is weakly typed: no second compilation for it
+    # A Python scalar is weakly typed: no second compilation for it.
+    start = {"w": np.zeros(2, np.float32), "b": 2.0}
     run = functools.partial(
         lt.minimize, objective=objective, params=start, optimizer=ADAM, chunk=10
     )
@@ -223,7 +221,7 @@ def test_x64_keeps_the_dtypes():
         assert fit.state.opt_state[0].mu["w"].dtype == jnp.float32
 
 
-def test_other_keys_optimizers_and_objectives():
+def test_other_keys_optimizers_and_objectives_work():
     rbg = lt.minimize(jax.random.key(0, impl="rbg"), noisy, START, ADAM, num_steps=2)
     assert rbg.state.key_data.shape == (4,)
     raw = lt.minimize(jax.random.key_data(KEY), noisy, START, ADAM, num_steps=2)
@@ -266,7 +264,7 @@ def test_fault_54_line_searches_are_refused():
         ({}, ValueError, "no trainable parameters"),  # fault 39
     ],
 )
-def test_parameters_without_gradient(params, error, match):
+def test_parameters_without_gradient_are_refused(params, error, match):
     with pytest.raises(error, match=match):
         lt.minimize(KEY, lambda p, key: 0.0, params, SGD, num_steps=1)
 
@@ -288,7 +286,7 @@ def test_none_leaves_are_allowed():
         (lambda p: None, ValueError, "got None"),
     ],
 )
-def test_objectives_that_are_no_scalar(value, error, match):
+def test_objectives_that_are_no_scalar_are_refused(value, error, match):
     with pytest.raises(error, match=match):
         lt.minimize(KEY, lambda p, key: value(p), 1.0, SGD, num_steps=1)
 
@@ -310,6 +308,11 @@ def test_objectives_that_are_no_scalar(value, error, match):
         ({"average": 0.9}, TypeError, "PolyakAverage"),
         ({"listeners": lt.training.ProgressBar()}, TypeError, "needs a tuple of listeners"),
         ({"listeners": (print,)}, TypeError, "Subclass lt.training.Listener"),
+        (
+            {"listeners": (lt.training.JSONLines("x", every=-3),)},
+            ValueError,
+            r"JSONLines\(every=…\) needs an int of at least 1; got -3",
+        ),
         ({"stop": True}, TypeError, "stop="),
         ({"checkpoint": 3}, TypeError, "needs a folder"),
         ({"mesh": 4}, TypeError, "jax.sharding.Mesh"),
@@ -321,6 +324,11 @@ def test_objectives_that_are_no_scalar(value, error, match):
             "one leading axis of rows",
         ),
         ({"batch_size": 2, "data": 1.0}, TypeError, "needs a pytree of arrays"),
+        (
+            {"batch_size": 2, "data": lt.training.as_feed(jnp.ones(6), 3, KEY)},
+            ValueError,
+            "is 2, but data is a feed of batches of 3 rows",
+        ),
         ({"nonfinite": "mask"}, ValueError, '"skip", "raise" or a positive int'),
         ({"nonfinite": 0}, ValueError, "nonfinite=…"),
         (
@@ -333,7 +341,7 @@ def test_objectives_that_are_no_scalar(value, error, match):
         ({"key": jax.random.split(KEY)}, ValueError, "vmap over the keys"),
     ],
 )
-def test_arguments(change, error, match):
+def test_wrong_arguments_are_refused(change, error, match):
     arguments = {
         "key": KEY,
         "objective": bowl,

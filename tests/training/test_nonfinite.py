@@ -86,7 +86,7 @@ def test_too_many_in_a_row_end_the_fit_wherever_the_chunk_ends(chunk):
     assert result.params["w"] == kept.params["w"]
 
 
-def test_nine_in_a_row_do_not():
+def test_nine_in_a_row_do_not_end_the_fit():
     fit = lt.minimize(KEY, poisoned(range(5, 14), nan_value), START, ADAM, num_steps=20)
     assert fit.status == "max_steps" and int(fit.state.skipped) == 9
 
@@ -99,7 +99,7 @@ def test_the_leaf_is_named_where_the_gradient_is_to_blame():
         lt.minimize(KEY, poisoned([0], nan_gradient), START, ADAM, num_steps=20, nonfinite="raise")
 
 
-def test_an_int_is_the_limit():
+def test_an_int_is_the_limit_of_bad_steps_in_a_row():
     with pytest.raises(lt.NonFiniteError, match=r"stopped at step 4: .*last of 3 such steps"):
         lt.minimize(KEY, poisoned(range(2, 9), nan_value), START, ADAM, num_steps=20, nonfinite=3)
 
@@ -130,7 +130,7 @@ def test_infinities_that_were_there_are_no_fault():
     )
 
 
-def test_fault_17_a_draw_of_probability_zero():
+def test_fault_17_a_draw_of_probability_zero_is_named():
     family = lt.distribution(
         lambda p, x: jnp.log(p * jnp.maximum(0.5 - x, 0.0)), lambda key, p: jax.random.uniform(key)
     )
@@ -143,7 +143,7 @@ def test_fault_17_a_draw_of_probability_zero():
 
 
 @pytest.mark.parametrize("value", [jnp.nan, jnp.inf])
-def test_faults_18_and_19_one_bad_draw_in_some_steps(value):
+def test_faults_18_and_19_steps_with_a_bad_draw_are_skipped_and_the_others_train(value):
     """f is not finite for one point of eight: such steps are skipped, all others train."""
 
     def objective(params, key):

@@ -11,7 +11,8 @@ import pytest
 
 import logtrick as lt
 from benchmarks import stop_rule
-from logtrick.training._standstill import drift, looks, student
+from logtrick.training._standstill import drift, frozen, looks, student
+from tests.training.doubles import Average
 
 KEY = jax.random.key(0)
 Converged = lt.training.Converged
@@ -71,6 +72,16 @@ def test_the_rule_ends_at_the_same_step_whatever_the_chunk_and_after_a_resume(tm
         assert np.array_equal(fit.history.value, converged().history.value)
 
 
+def test_looks_at_other_distances_are_not_taken_over(tmp_path):
+    converging(num_steps=200, checkpoint=tmp_path)
+    for every, looks_kept in ((20, 10 + 2), (10, 4)):
+        stop = Converged(resolution=0.2, every=every)
+        fit = converging(num_steps=240, checkpoint=tmp_path, stop=stop)
+        assert len(fit.state.listeners["converged"]["rows"]) == looks_kept
+        for file in sorted(tmp_path.glob("*-step-240.*")):
+            file.unlink()
+
+
 def test_a_drift_below_the_noise_is_a_noise_floor():
     """The mean falls by 1e-5 a step, its noise is 1: the parameter moves, the objective cannot show it."""
     objective = lambda p, key: p + jax.random.normal(key)
@@ -105,7 +116,7 @@ def test_large_parameters_are_judged_by_a_sketch():
     assert fit.state.listeners["converged"]["rows"].shape[1] == 64
 
 
-def test_drifts_of_parameters():
+def test_a_drift_is_told_from_noise_and_from_a_jump():
     random = np.random.default_rng(0)
     noise = random.standard_normal((400, 50))
     assert not drift(noise).significant
@@ -115,7 +126,45 @@ def test_drifts_of_parameters():
     assert drift(noise + jump).significant and not drift(noise + jump).persistent
 
 
-def test_quantiles_ofstudent():
+def test_a_learning_rate_of_zero_is_frozen_beside_skipped_steps():
+    """A skipped step moves nothing; its update, here nan, does not hide that the others move nothing."""
+
+    def objective(p, key):
+        bad = jax.random.uniform(jax.random.fold_in(key, 1)) < 0.02
+        return noisy_bowl(p, key) * jnp.where(bad, jnp.nan, 1.0)
+
+    rate = optax.piecewise_constant_schedule(0.05, {100: 0.0})
+    stop = Converged(every=20)
+    fit = lt.minimize(KEY, objective, jnp.full(2, 3.0), optax.sgd(rate), num_steps=2_000, stop=stop)
+    assert fit.status == "frozen" and fit.state.skipped > 0
+
+
+def test_a_statistic_that_counts_steps_is_no_drift_of_the_parameters():
+    def objective(params, key):
+        return lt.expect(
+            key,
+            lambda x: noisy_bowl(x, jax.random.fold_in(key, 3)),
+            lt.Normal(params["mean"], 1.0),
+            estimator=params["estimator"],
+            num_samples=4,
+            has_aux=True,
+        )
+
+    start = {"mean": jnp.zeros(()), "estimator": lt.ScoreFunction(Average())}
+    stop = Converged(resolution=0.2, every=20)
+    fit = lt.minimize(KEY, objective, start, optax.sgd(0.02), num_steps=20_000, stop=stop)
+    assert fit.status == "converged"
+    assert int(fit.params["estimator"].baseline.count) == len(fit.history.value)
+
+
+def test_parameters_that_are_all_zero_or_huge_are_judged():
+    """Of float32 numbers, whose products would be 0 / 0 and inf."""
+    assert drift(np.zeros((20, 3), np.float32)) == (False, False)
+    huge = np.full((20, 3), 1e20, np.float32)
+    assert not frozen(1e19, huge, np.ones(20), 5) and frozen(1e15, huge, np.ones(20), 5)
+
+
+def test_quantiles_are_those_of_tables():
     """Against tables: t(0.975; 14) = 2.1448, t(0.9995; 14) = 4.1405, t(0.975; 30) = 2.0423."""
     for p, freedom, want in ((0.975, 14, 2.1448), (0.9995, 14, 4.1405), (0.975, 30, 2.0423)):
         assert student(p, freedom) == pytest.approx(want, rel=5e-3)
@@ -138,6 +187,6 @@ def test_looks_grow_geometrically_and_depend_on_the_step_alone():
         ({"min_steps": 0}, ValueError, "min_steps="),
     ],
 )
-def test_arguments(change, error, match):
+def test_wrong_arguments_are_refused(change, error, match):
     with pytest.raises(error, match=match):
         Converged(**change)

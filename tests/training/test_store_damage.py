@@ -85,7 +85,7 @@ def test_many_bit_flips_never_load_a_wrong_state(store):
         lambda content: bytes(len(content)),
     ],
 )
-def test_truncated_empty_and_foreign_files(store, which, damage):
+def test_truncated_empty_and_foreign_files_are_refused(store, which, damage):
     file = files(store)[which]
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(lt.CheckpointError, match=REASON) as caught:
@@ -93,7 +93,7 @@ def test_truncated_empty_and_foreign_files(store, which, damage):
     assert caught.value.path == str(file)
 
 
-def test_files_that_are_missing_or_renamed(store):
+def test_files_that_are_missing_or_renamed_are_refused(store):
     manifest, archive = files(store)
     renamed = manifest.with_name("checkpoint-00000001-step-8.json")
     renamed.write_bytes(manifest.read_bytes())
@@ -207,7 +207,7 @@ def claiming(size):
     return whole.getvalue()
 
 
-def test_a_template_as_large_as_the_lie_is_no_way_in(store):
+def test_a_template_as_large_as_the_forged_size_is_refused(store):
     leaf = {"path": "['w']", "kind": "array", "shape": [2**40], "dtype": "float32"}
     forge(store, npz(header((2**40,)) + bytes(24)), leaves=[{**leaf, "member": "leaf_00001"}])
     with pytest.raises(lt.CheckpointError, match="has 24 bytes of numbers; 4398046511104 were"):

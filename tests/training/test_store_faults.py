@@ -36,13 +36,9 @@ def test_a_writer_killed_at_every_single_operation_leaves_a_good_checkpoint(tmp_
     assert writers("exhaustive", tmp_path) >= 40
 
 
-def test_a_writer_killed_at_random_moments_leaves_a_good_checkpoint(tmp_path):
-    assert writers("random", tmp_path, 5) >= 5
-
-
-@pytest.mark.full
-def test_a_writer_killed_40_times_leaves_a_good_checkpoint(tmp_path):
-    assert writers("random", tmp_path, 40) >= 40
+@pytest.mark.parametrize("kills", [5, pytest.param(40, marks=pytest.mark.full)])
+def test_a_writer_killed_at_random_moments_leaves_a_good_checkpoint(tmp_path, kills):
+    assert writers("random", tmp_path, kills) >= kills
 
 
 def test_a_forked_worker_does_not_keep_the_lock(tmp_path):
@@ -70,7 +66,7 @@ def store(tmp_path):
         yield store
 
 
-def test_a_limit_on_the_size_of_files(store):
+def test_a_limit_on_the_size_of_files_leaves_the_earlier_checkpoint(store):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
     try:
@@ -83,7 +79,7 @@ def test_a_limit_on_the_size_of_files(store):
 
 @pytest.mark.parametrize("operation", ["fsync", "replace"])
 @pytest.mark.parametrize("failing", [1, 2, 3, 4])
-def test_a_full_disk(store, monkeypatch, operation, failing):
+def test_a_full_disk_leaves_the_earlier_checkpoint(store, monkeypatch, operation, failing):
     calls = 0
     function = getattr(os, operation)
 
@@ -113,7 +109,7 @@ def test_an_interrupt_within_a_save_leaves_nothing_behind(store, monkeypatch):
     assert content(store.folder) == before
 
 
-def test_a_folder_without_permission():
+def test_a_folder_without_permission_is_left_as_it_was():
     with tempfile.TemporaryDirectory() as above:
         folder = pathlib.Path(above) / "run"
         with Store(folder, keep=1) as store:
@@ -133,13 +129,13 @@ def test_a_folder_without_permission():
             assert content(folder) == before
 
 
-def test_a_folder_that_is_a_file(tmp_path):
+def test_a_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(lt.CheckpointError, match="cannot be made: File exists"):
         Store(tmp_path / "file")
 
 
-def test_a_file_system_that_cannot_lock(tmp_path, monkeypatch):
+def test_a_file_system_that_cannot_lock_is_refused(tmp_path, monkeypatch):
     def flock(*args):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 

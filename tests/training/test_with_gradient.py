@@ -40,7 +40,7 @@ def test_the_gradients_are_those_of_reverse_mode():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), got, want)
 
 
-def test_a_loop_whose_length_depends_on_the_draw():
+def test_a_loop_whose_length_depends_on_the_draw_is_differentiated_forward():
     def objective(params, key, scale):
         f = lambda x: (halvings(x) - 0.75) ** 2 * scale
         dist = lt.Normal(params["mu"], 0.01)
@@ -55,9 +55,32 @@ def test_a_loop_whose_length_depends_on_the_draw():
         lt.minimize(KEY, lambda p, k, b: objective(p, k, b[0]), start, sgd, **how)
 
 
-def test_an_objective_that_is_no_scalar():
+def test_an_objective_that_is_no_scalar_is_refused():
     with pytest.raises(ValueError, match="forward_mode: the objective"):
         lt.training.forward_mode(lambda p, k: p * jnp.ones(2))(1.0, KEY)
+
+
+def cubes(target):
+    return lt.training.with_gradient(lambda p, key: ((p - target) ** 3, 3 * (p - target) ** 2))
+
+
+def forward_cubes(target):
+    return lt.training.forward_mode(lambda p, key: (p - target) ** 3)
+
+
+@pytest.mark.parametrize("objective", [cubes, forward_cubes])
+def test_other_derivatives_are_right_or_refused(objective):
+    """With respect to what the objective closes over: right. The second one: refused, since it would be 0."""
+    value = lambda p, target: objective(target)(p, KEY)
+    assert jax.grad(value, (0, 1))(1.0, 3.0) == (12.0, -12.0)
+    slope = lambda p, target: jax.grad(value)(p, target)
+    for second in (jax.jacfwd(slope), jax.jacrev(slope)):
+        with pytest.raises(lt.DerivativeOrderError, match="right for first derivatives only"):
+            second(1.0, 3.0)
+    fit = lambda target: lt.minimize(KEY, objective(target), 1.0, SGD, num_steps=2).params
+    with pytest.raises(lt.DerivativeOrderError):
+        jax.jacfwd(fit)(3.0)
+    np.testing.assert_allclose(jax.jacfwd(slope, 1)(1.0, 3.0), 12.0)
 
 
 def test_with_gradient_is_the_function_that_computes_it():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from logtrick._variable_selection.cells import decimal_sign, is_date, is_missing, number
+from logtrick._variable_selection.cells import DATE, MISSING, decimal_sign, number
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,8 @@ from logtrick._variable_selection.cells import decimal_sign, is_date, is_missing
         ("12 345.5", 12345.5),
         ("(1,234.50)", -1234.5),
         ("($5)", -5.0),
+        ("$(5)", -5.0),
+        ("-$5", -5.0),
     ],
 )
 def test_numbers(cell, value):
@@ -45,6 +47,7 @@ def test_numbers_with_a_decimal_comma(cell, value):
         "1_000",
         "0x10",
         "1,23",
+        "0,123",
         "12,34,567",
         "1.2.3",
         "e5",
@@ -65,12 +68,12 @@ def test_what_is_no_number(cell):
 
 @pytest.mark.parametrize("cell", ["", "NA", "n/a", "NaN", "?", "-", "null", "None", ".", "-inf"])
 def test_signs_for_no_value(cell):
-    assert is_missing(cell)
+    assert MISSING.fullmatch(cell)
 
 
 @pytest.mark.parametrize("cell", ["0", "no", "x", "-1"])
 def test_what_is_a_value(cell):
-    assert not is_missing(cell)
+    assert not MISSING.fullmatch(cell)
 
 
 @pytest.mark.parametrize(
@@ -91,12 +94,12 @@ def test_what_is_a_value(cell):
     ],
 )
 def test_dates(cell):
-    assert is_date(cell)
+    assert DATE.fullmatch(cell)
 
 
 @pytest.mark.parametrize("cell", ["2007", "1.5", "1-2", "ab 12", "12/13"])
 def test_what_is_no_date(cell):
-    assert not is_date(cell)
+    assert not DATE.fullmatch(cell)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +111,10 @@ def test_what_is_no_date(cell):
         (["1,500", "2,25"], ",", ","),
         (["1.234,5", "7"], "\t", ","),
         (["1,234.5", "7"], "\t", "."),
+        (["1,234", "5,678"], ";", ","),
+        (["1.234", "5.678"], ";", "."),
+        (["1,234,567", "7"], ";", "."),
+        (["0,123", "0,456"], ",", ","),
         ([], ",", "."),
     ],
 )

@@ -46,7 +46,7 @@ def refused(capsys, *arguments):
 
 @pytest.mark.parametrize("seed", ["-1", "1.5", "x", "", "²"])
 def test_seeds_that_are_none(capsys, seed):
-    assert f"argument --seed: needs a non-negative integer; got {seed!r}" in refused(
+    assert f"argument --seed: needs an integer from 0 on; got {seed!r}" in refused(
         capsys, f"--seed={seed}"
     )
 
@@ -58,10 +58,10 @@ def test_an_option_that_is_none(capsys):
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--steps", "0", "needs a positive integer; got '0'"),
-        ("--draws", "1", "needs at least 2 (each draw's baseline is the mean of the others)"),
+        ("--steps", "0", "needs an integer from 1 on; got '0'"),
+        ("--draws", "1", "needs an integer from 2 on; got '1'"),
         ("--separator", "ab", "needs one character, or tab, space, comma or semicolon; got 'ab'"),
-        ("--decimal", ";", "needs point or comma; got ';'"),
+        ("--decimal", ";", "invalid choice: ';' (choose from"),
     ],
 )
 def test_values_that_an_option_does_not_take(capsys, option, value, message):
@@ -74,17 +74,17 @@ def test_options_of_a_table_need_one(capsys, option):
 
 
 def test_data_and_target_go_together(capsys, table):
-    assert "--data needs --target COLUMN beside it" in refused(capsys, "--data", table())
-    assert "--target needs --data FILE.csv beside it" in refused(capsys, "--target", "y")
+    for given in (("--data", table()), ("--target", "y")):
+        assert "--data FILE.csv and --target COLUMN go together" in refused(capsys, *given)
 
 
 @pytest.mark.parametrize(
     ("text", "target", "message"),
     [
-        (GOOD, "z", "--target z: "),
-        ("a,b,y\n1,2,3\n2,2,3\n3,2,3\n4,2,3\n", "y", "column 'y' is constant"),
+        (GOOD, "z", "no column is called z"),
+        ("a,b,y\n1,2,3\n2,2,3\n3,2,3\n4,2,3\n", "y", "--target y: the column is constant"),
         ("a,b\n1,x\n2,y\n4,z\n1,x\n", "b", "not a column of numbers"),
-        ("a,b,y\n1,2,3\n", "y", "too few"),
+        ("a,b,y\n1,2,3\n", "y", "too few complete rows (1)"),
         ("", "y", "is empty"),
     ],
 )
@@ -92,8 +92,27 @@ def test_tables_that_cannot_be_used(capsys, table, text, target, message):
     assert message in refused(capsys, "--data", table(text), "--target", target)
 
 
+def test_strict_refuses_a_table_in_which_anything_would_change(capsys, table, monkeypatch):
+    text = "a,b,sex,flat,y\n" + "".join(f"{i},{i * i},{'mf'[i % 2]},1,{i % 7}\n" for i in range(20))
+    arguments = ["--data", table(text), "--target", "y", "--strict"]
+    changes = "sex: coded f = 0, m = 1; flat: left out (constant)"
+    message = f"--strict refuses what would be left out or coded: {changes}"
+    assert message in refused(capsys, *arguments)
+
+    def run(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command.job, "run", run)
+    assert command.main([*arguments, "--drop", "sex,flat"]) == 130
+
+
+def test_the_target_is_not_dropped(capsys, table):
+    arguments = ["--data", table(), "--target", "y", "--drop", "a,y"]
+    assert "--drop y: that is the target. Drop others" in refused(capsys, *arguments)
+
+
 def test_a_missing_file(capsys, tmp_path):
-    assert "no such file" in refused(capsys, "--data", str(tmp_path / "none.csv"), "--target", "y")
+    assert "No such file" in refused(capsys, "--data", str(tmp_path / "none.csv"), "--target", "y")
 
 
 @pytest.mark.parametrize("option", ["--plot", "--json"])
@@ -127,6 +146,23 @@ def test_a_fit_that_diverges_is_one_line(capsys, monkeypatch):
         capsys.readouterr().err
         == "python -m logtrick: error: lt.maximize: step 3 was not finite. More.\n"
     )
+
+
+def test_a_full_disk_is_one_line(capsys, monkeypatch, tmp_path):
+    """The error of a write, unlike that of an open, does not name the file."""
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(command.job, "run", lambda *args, **kwargs: None)
+    monkeypatch.setattr(command.report, "results", lambda result: "")
+    monkeypatch.setattr(command.numbers, "as_json", lambda result, options: {})
+    monkeypatch.setattr(command.Path, "write_text", full)
+    with pytest.raises(SystemExit) as exit:
+        command.main(["--json", str(tmp_path / "out.json")])
+    assert exit.value.code == 2
+    message = "an output cannot be written ([Errno 28] No space left on device)"
+    assert capsys.readouterr().err == f"python -m logtrick: error: {message}\n"
 
 
 def test_ctrl_c(capsys, monkeypatch):
@@ -169,7 +205,8 @@ def test_what_the_options_say_reaches_the_table_and_the_guides(capsys, table, mo
     assert [(guide.num_steps, guide.num_samples) for guide in guides] == [(7, 3), (7, 3)]
     out = " ".join(capsys.readouterr().out.split())
     assert (
-        f"Read {path} as UTF-8 text, separated by ';', decimal point, no line of names: 20" in out
+        f"Read {path} as UTF-8 text, separated by ';', no line of names, columns called a … y, "
+        "decimal point: 20 rows" in out
     )
 
 

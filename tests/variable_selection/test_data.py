@@ -1,13 +1,13 @@
 """The regression table: the shipped data, standardization, and every refusal."""
 
 import csv
-import re
 from importlib import resources
 
 import numpy as np
 import pytest
 
-from logtrick._variable_selection import data
+from logtrick._variable_selection import data, job
+from logtrick._variable_selection.table import Options, TableError
 
 ROWS = [(i, (i * 7) % 5, 3.0 + ((i * 3) % 11)) for i in range(20)]
 
@@ -23,7 +23,7 @@ def with_column(name, column):
 
 
 def test_diabetes_is_the_published_table():
-    table = data.diabetes()
+    table = job.diabetes()
     assert table.names == ("age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6")
     assert table.predictors.shape == (442, 10)
     text = resources.files("logtrick._variable_selection").joinpath("diabetes.csv").read_text()
@@ -63,25 +63,25 @@ def test_the_target_may_stand_anywhere(tmp_path):
 
 def test_a_missing_file(tmp_path):
     with pytest.raises(
-        data.TableError, match=r"none\.csv: no such file. Give the path of a CSV file"
+        TableError, match=r"none\.csv: cannot be read \(No such file or directory\)\. Give the path"
     ):
         data.read(str(tmp_path / "none.csv"), "y")
 
 
 def test_a_folder(tmp_path):
-    with pytest.raises(data.TableError, match="cannot be read"):
+    with pytest.raises(TableError, match="cannot be read"):
         data.read(str(tmp_path), "y")
 
 
 def test_a_missing_target_lists_the_columns(tmp_path):
-    with pytest.raises(
-        data.TableError, match=r"--target z: .* has no such column\. Its columns are a, b, y"
-    ):
+    with pytest.raises(TableError, match=r"no column is called z .*\. There are c1 \(a …\), c2"):
         data.read(write(tmp_path / "t.csv"), "z")
 
 
 def test_a_table_without_predictors(tmp_path):
-    with pytest.raises(data.TableError, match="only the target is left, no predictor"):
+    with pytest.raises(TableError, match="9 rows and 0 predictors are left"):
+        data.read(write(tmp_path / "t.csv", [(i, 5) for i in range(9)], "y,a"), "y")
+    with pytest.raises(TableError, match="no line fits the names"):
         data.read(write(tmp_path / "t.csv", [(i,) for i in range(9)], "y"), "y")
 
 
@@ -101,7 +101,7 @@ def test_a_row_with_a_missing_value_is_left_out(tmp_path, cell):
 def test_a_text_among_numbers_is_a_missing_value(tmp_path):
     _, said = changes(tmp_path, [ROWS[0], (1, "<2", 2.0), *ROWS[2:]])
     assert said == (
-        "b: 1 taken as missing, not numeric ('<2' in line 3)",
+        "b: 1 taken as missing, not numeric ('<2' for one)",
         "1 of 20 rows left out for missing values (b 1)",
     )
 
@@ -110,23 +110,32 @@ def test_a_column_that_is_mostly_missing_is_left_out_not_its_rows(tmp_path):
     rows, header = with_column("c", [i if i < 8 else "NA" for i in range(20)])
     names, said = changes(tmp_path, rows, header)
     assert (names, said) == (("a", "b"), ("c: left out (60% of its values are missing)",))
+    rows, header = with_column("c", ["no" if i < 4 else "yes" if i < 8 else "" for i in range(20)])
+    assert changes(tmp_path, rows, header) == (names, said)
+
+
+def test_a_target_that_is_mostly_missing_is_used_where_it_is_known(tmp_path):
+    rows = [(a, b, y if a < 8 else "") for a, b, y in ROWS]
+    names, said = changes(tmp_path, rows)
+    assert names == ("a", "b")
+    assert said == ("12 of 20 rows left out for missing values (y 12)",)
 
 
 @pytest.mark.parametrize(
     ("column", "said"),
     [
-        (["red", "green", "blue", "red"] * 5, "left out (text, not numeric: 3 different values)"),
+        (["red", "green", "blue", "red"] * 5, "left out (text, not numeric; different values: 3)"),
         ([f"2007-11-{i + 1:02d}" for i in range(20)], "left out (dates, not numeric)"),
-        ([""] * 20, "left out (no values)"),
-        (["x"] * 20, "left out (always 'x')"),
+        ([""] * 20, "left out (100% of its values are missing)"),
+        (["x"] * 20, "left out (text, not numeric; different values: 1)"),
         ([5] * 20, "left out (constant)"),
         ([0.1] * 20, "left out (constant)"),
         ([1e300] * 20, "left out (constant)"),
-        ([b for _, b, _ in ROWS], "left out (repeats b)"),
-        ([-2 * b for _, b, _ in ROWS], "left out (repeats b)"),
+        ([b for _, b, _ in ROWS], "left out (a linear function of b)"),
+        ([-2 * b for _, b, _ in ROWS], "left out (a linear function of b)"),
         (
             [3 * a - 2 * b + 1 for a, b, _ in ROWS],
-            "left out (collinear: a linear combination of a, b)",
+            "left out (a linear function of a, b)",
         ),
     ],
 )
@@ -152,7 +161,7 @@ MESSY = [
 ]
 HEADER = "a,b,c,text,sex,flat,when,y"
 NOTICED = (
-    "text: left out (text, not numeric: 3 different values)",
+    "text: left out (text, not numeric; different values: 3)",
     "sex: coded f = 0, m = 1",
     "when: left out (dates, not numeric)",
     "1 of 20 rows left out for missing values (c 1)",
@@ -164,48 +173,34 @@ def test_one_diagnosis_names_everything(tmp_path):
     path = write(tmp_path / "t.csv", MESSY, HEADER)
     table = data.read(path, "y")
     assert (table.names, table.changes) == (("a", "b", "c", "sex"), NOTICED)
-    strict = data.Options(strict=True)
-    refusal = (
-        f"--data {path}: --strict refuses what would be left out or coded: {'; '.join(NOTICED)}."
-    )
-    with pytest.raises(data.TableError, match=re.escape(refusal)):
-        data.read(path, "y", strict)
     with pytest.raises(
-        data.TableError, match="--target when: not a column of numbers .*sex: coded"
+        TableError, match=r"--target when: not a column of numbers.*sex: coded.*when: left out"
     ):
         data.read(path, "when")
     few = write(tmp_path / "u.csv", MESSY[:5], HEADER)
-    with pytest.raises(
-        data.TableError, match="4 rows are too few for 4 predictors.* Noticed: text"
-    ):
+    with pytest.raises(TableError, match=r"4 rows and 4 predictors are left.* Noticed: text"):
         data.read(few, "y")
-
-
-def test_a_good_table_passes_strict(tmp_path):
-    assert data.read(write(tmp_path / "t.csv"), "y", data.Options(strict=True)).changes == ()
 
 
 def test_columns_and_drop(tmp_path):
     path = write(tmp_path / "t.csv", MESSY, HEADER)
-    assert data.read(path, "y", data.Options(columns=("b", "sex"))).names == ("b", "sex")
-    assert data.read(path, "y", data.Options(drop=("c", "sex", "flat"))).names == ("a", "b")
-    for options, message in (
-        (data.Options(columns=("z",)), "--columns z: .* has no such column. Its columns are a, b"),
-        (data.Options(drop=("z",)), "--drop z: .* has no such column"),
-        (data.Options(drop=("y",)), "--drop y: that is the target"),
-    ):
-        with pytest.raises(data.TableError, match=message):
+    assert data.read(path, "y", Options(columns=("b", "sex"))).names == ("b", "sex")
+    assert data.read(path, "y", Options(drop=("c", "sex", "flat"))).names == ("a", "b")
+    for options in (Options(columns=("z", "b")), Options(drop=("z",))):
+        with pytest.raises(
+            TableError, match=r"no column is called z \(names in line 1\)\. There are a \(0 …\), b"
+        ):
             data.read(path, "y", options)
 
 
 def test_a_constant_target(tmp_path):
-    with pytest.raises(data.TableError, match="column 'y' is constant"):
+    with pytest.raises(TableError, match="--target y: the column is constant"):
         data.read(write(tmp_path / "t.csv", [(*row[:2], 5) for row in ROWS]), "y")
 
 
 def test_no_complete_row(tmp_path):
     rows = [(a, "" if i % 2 else b, y if i % 2 else "") for i, (a, b, y) in enumerate(ROWS)]
-    with pytest.raises(data.TableError, match=r"too few complete rows \(0\).*\(b 10, y 10\)"):
+    with pytest.raises(TableError, match=r"too few complete rows \(0\).*\(b 10, y 10\)"):
         data.read(write(tmp_path / "t.csv", rows), "y")
 
 
@@ -216,9 +211,9 @@ def test_nearly_collinear_columns_are_legal(tmp_path):
 
 def test_too_few_rows(tmp_path):
     with pytest.raises(
-        data.TableError, match="3 rows are too few for 2 predictors; the full model needs 4"
+        TableError, match=r"3 rows and 2 predictors are left; p ≥ 1 predictors need p \+ 2 rows"
     ):
-        data.read(write(tmp_path / "t.csv", ROWS[:3]), "y")
+        data.read(write(tmp_path / "t.csv", ROWS[1:4]), "y")
     assert (
         data.read(
             write(tmp_path / "t.csv", [(1, 2, 0), (2, 1, 1), (4, 7, 0), (3, 3, 3)]), "y"

@@ -9,17 +9,16 @@ import numpy as np
 import pytest
 
 import logtrick as lt
-from logtrick._variable_selection import command, data, fit as fitting, job, report
+from logtrick._variable_selection import command, fit as fitting, job, report
 from logtrick._variable_selection.guides import AUTOREGRESSIVE, GUIDES, INDEPENDENT
 from logtrick._variable_selection.numbers import as_json
+from logtrick._variable_selection.table import Table
 
-FULL = data.diabetes()
+FULL = job.diabetes()
 
 
 def table(columns):
-    return data.Table(
-        FULL.names[:columns], "target", FULL.predictors[:, :columns], FULL.response, "Which?"
-    )
+    return Table(FULL.names[:columns], "target", FULL.predictors[:, :columns], FULL.response)
 
 
 def short(num_steps):
@@ -106,7 +105,7 @@ def test_the_figure_is_a_png(small, tmp_path):
 
 
 def test_the_figure_has_no_spikes_and_no_label_under_a_curve(small):
-    """Noise above the evidence lies on a linear part of the axis; the values at the end stand outside of the axes."""
+    """Noise above the evidence lies on a linear part of the axis; the values at the end stand in the legend, above it."""
     from logtrick._variable_selection import figure
 
     drawn = figure.draw(small[0])
@@ -115,11 +114,15 @@ def test_the_figure_has_no_spikes_and_no_label_under_a_curve(small):
     way = above.axes[0]
     assert way.get_yscale() == "symlog"
     assert way.get_ylim()[0] < 0
-    labels = [text for text in way.texts if text.get_fontweight() == "bold"]
-    assert len(labels) == 2
-    boxes = [label.get_window_extent() for label in labels]
-    assert not any(way.bbox.overlaps(box) for box in boxes)
-    assert not boxes[0].overlaps(boxes[1])
+    top, ends = small[0].posterior.log_evidence, [fit.worth.elbo for fit in small[0].fits]
+    labels = [text.get_text() for text in way.get_legend().get_texts()]
+    assert labels == [
+        f"independent: {top - ends[0]:.3f} at the end",
+        f"autoregressive, begun there: {top - ends[1]:.3f} at the end",
+    ]
+    legends = [axes.get_legend().get_window_extent() for axes in above.axes]
+    assert legends[0].y0 >= way.bbox.y1 - 1
+    assert not legends[0].overlaps(legends[1])
     titles = [drawn._suptitle, below._suptitle, *(axes.title for axes in above.axes + below.axes)]
     left = [axes._left_title for axes in above.axes + below.axes]
     weights = {title.get_fontweight() for title in [*titles, *left] if title.get_text()}

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from scipy import integrate
 
-from logtrick._variable_selection import data
+from logtrick._variable_selection import job
 from logtrick._variable_selection.model import Model, Posterior, unexplained_fraction
+from logtrick._variable_selection.table import Table
 
 
 @pytest.fixture(scope="module")
 def diabetes():
-    return data.diabetes()
+    return job.diabetes()
 
 
 def r_squared(table, inclusion):
@@ -65,7 +66,7 @@ def test_the_closed_form_is_the_integral_over_coefficient_and_variance():
     null, _ = integrate.quad(
         lambda v: math.exp(-(n - 1) / 2 * v - 0.5 * n / math.exp(v)), -8, 12, epsabs=1e-14
     )
-    table = data.Table(("x",), "y", x[:, None], y, "")
+    table = Table(("x",), "y", x[:, None], y)
     with jax.enable_x64(True):
         got = Model(table).log_joint(jnp.ones(1)) + math.log(2)
     np.testing.assert_allclose(got, math.log(included / null), rtol=1e-5)
@@ -106,7 +107,7 @@ def test_the_exact_evidence_of_many_rows_of_tiny_noise():
     y = x @ [1.0, 0, -0.5, 0.01] + 0.2 * rng.normal(size=20_000)
     columns = np.column_stack([x, y])
     columns = (columns - columns.mean(0)) / columns.std(0)
-    table = data.Table(("a", "b", "c", "d"), "y", columns[:, :4], columns[:, 4], "")
+    table = Table(("a", "b", "c", "d"), "y", columns[:, :4], columns[:, 4])
     posterior = Model(table).posterior
     points = list(itertools.product([0, 1], repeat=4))
     expected = [log_bayes_factor(table, point) - 4 * math.log(2) for point in points]
@@ -131,7 +132,7 @@ def test_elimination_in_float32_stands_near_collinearity():
     y = x[:, 0] + 1000 * (x[:, 2] - x[:, 0] - x[:, 1]) + rng.normal(size=200)
     columns = np.column_stack([x, y])
     columns = (columns - columns.mean(0)) / columns.std(0)
-    table = data.Table(("a", "b", "c"), "y", columns[:, :3], columns[:, 3], "")
+    table = Table(("a", "b", "c"), "y", columns[:, :3], columns[:, 3])
     model = Model(table)
     for point in itertools.product([0, 1], repeat=3):
         expected = log_bayes_factor(table, point) - 3 * math.log(2)

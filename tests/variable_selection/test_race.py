@@ -9,13 +9,14 @@ import pytest
 
 import logtrick as lt
 from logtrick import vi
-from logtrick._variable_selection import data, race
+from logtrick._variable_selection import job, race
 from logtrick._variable_selection.guides import AutoregressiveBits
 from logtrick._variable_selection.model import Model
+from logtrick._variable_selection.table import Table
 
 # Four of the predictors: 16 models.
-FULL = data.diabetes()
-TABLE = data.Table(FULL.names[4:8], "target", FULL.predictors[:, 4:8], FULL.response, "{}")
+FULL = job.diabetes()
+TABLE = Table(FULL.names[4:8], "target", FULL.predictors[:, 4:8], FULL.response)
 LOGITS = np.array([0.5, -1.0, 2.0, 0.1])
 
 

@@ -81,7 +81,16 @@ def test_calibration_with_a_discrete_latent():
     assert wrong.p_value[1] < 1e-3
 
 
-def test_kolmogorov_smirnov():
+def test_calibration_refuses_variables_of_other_shapes():
+    simulate = lambda key: (jnp.zeros(()), jnp.zeros(()))
+    q0 = vi.MeanFieldNormal(like=jnp.zeros(3))
+    with pytest.raises(
+        ValueError, match=r"needs variables like those of the guide, \(3,\); got \(\)"
+    ):
+        vi.calibrate(KEY, simulate, lambda z, x: -jnp.sum(z**2), q0, num_simulations=2, max_steps=2)
+
+
+def test_kolmogorov_smirnov_has_its_known_values():
     assert kolmogorov_smirnov(np.array([0.5])) == 0.5
     assert kolmogorov_p_value(0.0, 100) == 1.0
     np.testing.assert_allclose(
@@ -89,7 +98,7 @@ def test_kolmogorov_smirnov():
     )  # the 5 % point is .134
 
 
-def test_to_arviz():
+def test_arviz_gets_the_draws_and_their_log_weights_by_name():
     pytest.importorskip("arviz_base")
     q = vi.MeanFieldNormal(like={"mu": np.zeros(3), "tau": 1.0}, support={"tau": vi.positive})
     tree = vi.to_arviz(KEY, lambda z: -jnp.sum(z["mu"] ** 2) - z["tau"], q, num_draws=50)
@@ -99,7 +108,7 @@ def test_to_arviz():
     np.testing.assert_allclose(stats["log_weight"], stats["lp"] - stats["log_q"])
 
 
-def test_a_start_for_mcmc():
+def test_mcmc_starts_at_draws_with_the_covariance_of_q():
     q = vi.FullRankNormal(like={"a": np.zeros(2), "b": 1.0}, support={"b": vi.positive}, scale=0.5)
     log_density = lambda z: -jnp.sum(z["a"] ** 2) - z["b"]
     start = vi.mcmc_start(KEY, log_density, q, num_chains=3)

@@ -13,12 +13,13 @@ from tests.vi.exact import hermite
 
 LIKE = {"mu": 0.3, "tau": 2.0, "w": {"p": np.array([0.2, 0.5, 0.3]), "r": np.array([0.5])}}
 SUPPORT = {"tau": vi.positive, "w": {"p": vi.simplex, "r": vi.interval(-1.0, 2.0)}}
+BOUNDED = {**SUPPORT, "tau": vi.interval(0.5, 5.0)}  # a t of log tau has no mean
 
 GUIDES = {
     "MeanFieldNormal": lambda: vi.MeanFieldNormal(like=LIKE, support=SUPPORT, scale=0.5),
     "FullRankNormal": lambda: vi.FullRankNormal(like=LIKE, support=SUPPORT, scale=0.5),
     "LowRankNormal": lambda: vi.LowRankNormal(2, like=LIKE, support=SUPPORT, scale=0.5),
-    "StudentT": lambda: vi.StudentT(like=LIKE, support=SUPPORT, scale=0.3, df=9),
+    "StudentT": lambda: vi.StudentT(like=LIKE, support=BOUNDED, scale=0.3, df=9),
     "MixtureOf": lambda: vi.MixtureOf(2, like=LIKE, support=SUPPORT, scale=0.3),
     "CouplingFlow": lambda: vi.CouplingFlow(like=LIKE, support=SUPPORT, scale=0.5, width=4),
     "Blocks": lambda: vi.Blocks(
@@ -26,6 +27,7 @@ GUIDES = {
         b=vi.BernoulliProduct(like={"x": np.zeros(2)}),
         c=vi.CategoricalProduct(like=np.zeros(3), num_states=4),
         d=lt.Gamma(2.0, 3.0),
+        e=vi.StudentT(like=np.zeros(2), scale=3.0, df=9),  # whose own coordinates are whitened ones
     ),
     "Wrapped": lambda: vi.Wrapped(
         lt.Joint({"a": lt.Gamma(2.0, 3.0), "b": lt.Normal(np.zeros(2), 1.0)})
@@ -41,7 +43,7 @@ EACH = [
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_laws(name):
+def test_draws_densities_and_moments_agree(name):
     q = GUIDES[name]()
     draws = q.sample(jax.random.key(0), 2000)
     one = q.sample(jax.random.key(0))
@@ -136,6 +138,43 @@ def test_moments_in_closed_form(x64):
         q.entropy()
 
 
+def test_moments_under_heavy_tails():
+    """By draws they would be finite numbers that mean nothing: 20.6 for the positive one."""
+    like, support = {"r": 0.5, "p": 1.0, "o": jnp.arange(2.0)}, {"p": vi.positive, "o": vi.ordered}
+    q = vi.StudentT(like=like, support=support, df=2)
+    listed = lambda tree: jax.tree.map(lambda a: a.tolist(), tree)
+    assert listed(q.mean()) == {"r": 0.5, "p": np.inf, "o": [0.0, np.inf]}
+    assert listed(q.stddev()) == {"r": np.inf, "p": np.inf, "o": [np.inf] * 2}  # fmt: skip
+    assert np.isnan(vi.StudentT(like=0.0, df=1).mean())
+    bounded = vi.StudentT(like=0.5, support=vi.unit_interval, df=1)
+    np.testing.assert_allclose(bounded.mean(), 0.5, atol=1e-3)
+
+
+def test_whole_numbers_and_probabilities_of_wrapped_distributions():
+    """exp(log 7) is 7.0000005 in single precision, and 7 successes of as many trials were a wrong number: −9.84."""
+    counts = lt.Binomial(jnp.array([10, 7]), logits=0.0)
+    q, z = vi.Wrapped(counts), jnp.array([10.0, 7.0])
+    np.testing.assert_allclose(q.log_prob(z), counts.log_prob(z), rtol=1e-6)
+    grads = jax.grad(lambda q: q.log_prob(z))(q)
+    assert grads.raw.total_count.tolist() == [0.0, 0.0] and grads.raw.parameter != 0
+    for made in (lt.Bernoulli(probs=0.2), lt.Categorical(probs=jnp.array([0.2, 0.8]))):
+        q = vi.Wrapped(made)
+        np.testing.assert_allclose(q.log_prob(1), made.log_prob(1), rtol=1e-6)
+        assert not q.raw.by_probs
+
+
+def test_a_wrapped_joint_knows_which_of_its_variables_are_discrete():
+    q = vi.Wrapped(
+        lt.Joint(
+            {"a": lt.Normal(0.0, 1.0), "b": lt.Poisson(2.0), "c": lt.Categorical(jnp.zeros(3))}
+        )
+    )
+    assert [v.discrete for v in q.layout.variables] == [False, True, True] and q.discrete
+    assert jax.tree.leaves(q.layout.constrain(jnp.array([0.5, 3.0, 1.0])))[2].dtype == jnp.int32
+    report = vi.diagnose(jax.random.key(0), q.log_prob, q, num_draws=500)
+    assert report.verdict == "good" and not report.searched and np.isnan(report.decrement)
+
+
 def test_low_rank_is_woodbury(x64):
     q = vi.LowRankNormal(2, like=np.zeros(5), scale=1.3)
     z = np.linspace(-1, 1, 5)
@@ -154,7 +193,7 @@ def test_a_square_scale_at_condition_1e8(x64):
     np.testing.assert_allclose(again.scale_tril, q.scale_tril, rtol=1e-6)
 
 
-def test_isometric_log_ratios(x64):
+def test_isometric_log_ratios_have_their_inverse_and_log_determinant(x64):
     x = jnp.array([0.3, -0.7, 1.1])
     bijector = IsometricLogRatio()
     jacobian = jax.jacobian(lambda x: bijector.forward(x)[:-1])(x)
@@ -167,7 +206,7 @@ def test_isometric_log_ratios(x64):
     (vi.ordered, (4,), 4), (vi.correlation_cholesky, (3, 3), 3), (vi.simplex, (2, 3), 4),
     (vi.interval(np.zeros(3), np.ones(3)), (2, 3), 6),
 ])  # fmt: skip
-def test_supports(support, shape, size):
+def test_every_support_maps_there_and_back(support, shape, size):
     q = vi.FullRankNormal(like=np.zeros(shape), support=support)
     assert q.dim == size
 
@@ -194,6 +233,8 @@ def test_what_guides_refuse():
         (lambda: vi.MeanFieldNormal(like=0.0, support=vi.simplex), ValueError, "a shape that Simplex"),
         (lambda: vi.MeanFieldNormal(like=0.0, scale=-1.0), ValueError, "needs positive numbers"),
         (lambda: vi.MeanFieldNormal(like=np.zeros(2), scale=np.ones(3)), ValueError, r"shape \(\) or \(2,\)"),
+        (lambda: vi.StudentT(like=0.0, scale=0.0), ValueError, r"StudentT\(scale=…\) needs positive numbers"),
+        (lambda: vi.MixtureOf(2, like=np.zeros(2), scale=np.ones(3)), ValueError, r"shape \(\) or \(2,\)"),
         (lambda: vi.FullRankNormal(like=np.zeros(2), scale=np.ones((3, 3))), ValueError, r"got \(3, 3\)"),
         (lambda: vi.FullRankNormal(like=np.zeros(2), scale=np.zeros((2, 2))), ValueError, "an invertible matrix"),
         (lambda: vi.MeanFieldNormal(like=[0.0], support={"a": vi.positive}), ValueError, "pytree of supports"),

@@ -34,7 +34,7 @@ def test_every_row_is_taken():
 
 @pytest.mark.parametrize("point", ["m.5_s.8_c0", "at_optimum_c3"])
 @pytest.mark.parametrize("name", ELBO)
-def test_elbo(x64, point, name):
+def test_elbo_rows_are_reproduced(x64, point, name):
     objective, estimator = ELBO[name]
     row = ROWS[f"elbo/{point}/mu/{name}"]
     mu, sigma, log_z = (row["params"][k] for k in ("mu", "sigma", "logZ"))
@@ -54,7 +54,7 @@ def test_elbo(x64, point, name):
 
 
 @pytest.mark.parametrize("name", IWAE)
-def test_iwae4(x64, name):
+def test_iwae4_rows_are_reproduced(x64, name):
     objective, estimator = IWAE[name]
     row = ROWS[f"iwae4/K2/{name}"]
     q = vi.CategoricalProduct(

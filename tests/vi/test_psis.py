@@ -76,7 +76,7 @@ def test_nan_counts_as_no_weight(x64):
     assert float(jnp.sum(jnp.exp(found.log_weights))) == pytest.approx(1.0)
 
 
-def test_length_of_the_tail():
+def test_the_tail_is_a_fifth_or_three_roots():
     assert (tail_length(100), tail_length(1000), tail_length(4096)) == (20, 94, 192)
 
 

@@ -56,7 +56,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("objective, estimator", CASES, ids=lambda x: type(x).__name__)
-def test_mean_field(x64, objective, estimator):
+def test_the_mean_gradient_of_a_mean_field_normal_is_exact(x64, objective, estimator):
     q, k = guide(), objective.num_draws
     noise, weights = normal_noise(1, k, NODES)
     if k > 1 and isinstance(estimator, lt.Estimator):
@@ -115,7 +115,7 @@ BY_FAMILY = [vi.STL(), lt.ScoreFunction(lt.NoBaseline())]
 
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("estimator", BY_FAMILY, ids=lambda e: type(e).__name__)
-def test_families(x64, name, estimator):
+def test_the_mean_gradient_of_every_family_is_exact(x64, name, estimator):
     make, width, nodes, accuracy = FAMILIES[name]
     q = moved(make(), 0.05 if name == "CouplingFlow" else 0.2)
     noise, weights = normal_noise(width, 1, nodes)

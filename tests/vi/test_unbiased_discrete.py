@@ -43,7 +43,7 @@ def title(case):
 
 
 @pytest.mark.parametrize("case", UNBIASED, ids=title)
-def test_bits(x64, case):
+def test_the_mean_gradient_over_all_bits_is_exact(x64, case):
     objective, estimator, samples = case
     q = vi.BernoulliProduct(logits=BITS)
     noise, weights = bernoulli_noise(q, objective.num_draws * samples)
@@ -65,7 +65,7 @@ def bits_log_probs(q):
 @pytest.mark.parametrize(
     "case", [c for c in UNBIASED if not isinstance(c[1], lt.DisARM)], ids=title
 )
-def test_states(x64, case):
+def test_the_mean_gradient_over_all_categories_is_exact(x64, case):
     objective, estimator, samples = case
     q = vi.CategoricalProduct(like=jnp.zeros(1, int), num_states=3, logits=SCORES)
     noise, weights = categorical_noise(q, objective.num_draws * samples)

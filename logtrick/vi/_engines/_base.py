@@ -1,4 +1,4 @@
-"""What an engine is, and what it returns."""
+"""The base class of engines, and what they return."""
 
 import abc
 from typing import Any, ClassVar, NamedTuple
@@ -31,8 +31,8 @@ class EngineResult(NamedTuple):
 class Engine(Module, abstract=True):
     """A way to fit a Gaussian to a log density on flat vectors, to be handed to `vi.fit` in the optimizer's place.
 
-    A further engine is a subclass that defines `solve`. It calls `density(points)` for values and gradients, in float64
-    NumPy arrays, and lets `BudgetSpent` end its work, which the density raises.
+    A further engine is a subclass that defines `solve`. It calls `density(points)` for values and gradients in float64
+    NumPy arrays. The density raises `BudgetSpent` where the budget is used up, which should end the work.
 
     Attributes:
       needs_gradients: whether densities that call a host function are refused.

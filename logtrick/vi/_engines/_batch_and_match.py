@@ -20,8 +20,8 @@ class BatchAndMatch(Engine):
     Each step draws a batch from q, and takes the Gaussian that minimizes the batch's covariance-weighted score difference plus
     (2/λ) KL(qₜ ‖ q). In the coordinates that whiten qₜ, with batch means ē, ū and covariances C, Γ of draws e and scores u:
     V = I + λ C + λ/(1 + λ) ē ēᵀ, U = λ Γ + λ/(1 + λ) ū ūᵀ, the new covariance is Σ = 2 V (I + (I + 4 U V)^½)⁻¹, the new mean
-    λ/(1 + λ) (Σ ū + ē). λ falls as n⁻¹, n counted from the step at which the
-    ELBO has stopped to rise clearly; until then λ is lowered where the ELBO falls on the same draws.
+    λ/(1 + λ) (Σ ū + ē). λ falls as n⁻¹, n counted from the step at which the ELBO has stopped rising clearly; until then λ is
+    lowered where the ELBO falls on the same draws.
 
     Its fixed point is not the maximum of the ELBO (it has been up to 0.07 nats below), and from far away it needs a start.
 

@@ -98,17 +98,9 @@ def newton(
     q0: Gaussian,
     arrived: float = ARRIVED,
 ) -> Mode:
-    """At most 12 damped, saddle-free Newton steps, then Laplace's approximation.
+    """At most 12 damped, saddle-free Newton steps from a point with its value and gradient, then Laplace's approximation.
 
-    Args:
-      density: the log density.
-      point: where to start, with its `value` and `gradient`.
-      value: see `point`.
-      gradient: see `point`.
-      q0: gives the scale of directions without curvature.
-      arrived: the decrement, in nats, at which the search ends.
-    Returns:
-      A `Mode`.
+    q0 gives the scale of directions without curvature. The search ends at a decrement of `arrived` nats.
     """
     scales = q0.stddev()
     for _ in range(_NEWTON_STEPS):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core.keys import as_key
@@ -36,7 +37,7 @@ class Density:
         self.dtype = np.dtype(
             getattr(target, "dtype", None) or jax.dtypes.canonicalize_dtype(float)
         )
-        self.epsilon = float(np.finfo(self.dtype).eps)
+        self.epsilon = float(jnp.finfo(self.dtype).eps)
 
     def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Log densities (n,) and gradients (n, d) at the rows of `points`."""
@@ -57,10 +58,10 @@ class Density:
         blocks = []
         for i in range(0, len(points), size):
             rows = _padded(points[i : i + size], self.dtype, size)
-            found = (
-                self.target.value_and_grad(rows)[0] if size == BLOCK else self.target.batch(rows)
-            )
-            blocks.append(found)
+            if self.target.differentiable:
+                blocks.append(self.target.value_and_grad(rows)[0])
+            else:
+                blocks.append(self.target.batch(rows))
         return np.concatenate([np.asarray(v, np.float64) for v in blocks])[: len(points)]
 
     def values(self, points: np.ndarray) -> np.ndarray:
@@ -93,9 +94,8 @@ def _padded(rows: np.ndarray, dtype: np.dtype, size: int = BLOCK) -> np.ndarray:
     missing = size - len(rows)
     if missing:
         rows = np.concatenate([rows, np.broadcast_to(rows[:1], (missing, rows.shape[1]))])
-    with np.errstate(
-        over="ignore"
-    ):  # a step too far; its density is not finite, and `_cleaned` counts it
+    # A step too far may overflow: its density is not finite then, and `_cleaned` counts it.
+    with np.errstate(over="ignore"):
         return rows.astype(dtype)
 
 

@@ -1,17 +1,17 @@
 """The ELBO on fixed draws as a deterministic function, maximized by optax's L-BFGS."""
 
-import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.tree_util import Partial
 
 from logtrick._core.module import static
 from logtrick.vi._engines._base import Engine, EngineResult, traced
 from logtrick.vi._engines._density import Density
-from logtrick.vi._engines._gaussian import Gaussian, triangular
+from logtrick.vi._engines._gaussian import Gaussian, composed, triangular
 from logtrick.vi._engines._laplace import Laplace
 from logtrick.vi._engines._natural_newton import antithetic
 
@@ -56,28 +56,28 @@ class FixedDraws(Engine):
         first = q0
         if self.start is not None:
             first = self.start.solve(density, rng, q0).gaussian
-        spent, budget = density.evaluations, density.budget
+        spent = density.evaluations
         dtype = jax.dtypes.canonicalize_dtype(float)
         noise = jnp.asarray(antithetic(rng, self.num_draws, first.dim), dtype)
         outer = Gaussian(*(jnp.asarray(a, dtype) for a in first))
         steps = self.max_steps
-        if budget is not None:
-            steps = max(1, min(steps, (budget - spent) // (2 * self.num_draws)))
-        problem = _Problem(density.target.log_density, first.mean_field, first.dim)
-        fitted, elbo, count, calls, norm = problem.solve(outer, noise, steps, self.tolerance)
-        inner = problem.inner(fitted)
-        mean, scale = np.asarray(inner.mean, np.float64), np.asarray(inner.scale, np.float64)
+        if density.budget is not None:
+            steps = max(1, min(steps, (density.budget - spent) // (2 * self.num_draws)))
+        log_density = density.target.log_density
+        if not isinstance(log_density, Partial):
+            log_density = Partial(log_density)
+        fitted, elbo, count, calls, norm = _solved(log_density, outer, noise, steps, self.tolerance)
+        gaussian = composed(first, _inner(fitted, outer).host())
         evaluations = spent + int(calls) * self.num_draws
         report: dict[str, Any] = {"steps": int(count), "gradient_norm": float(norm)}
         if first.mean_field:
-            gaussian = Gaussian(first.push(mean[None])[0], first.scale * scale)
-            covariance = np.asarray(problem.response(fitted, outer, noise), np.float64)
+            covariance = np.asarray(_response(log_density, fitted, outer, noise), np.float64)
             covariance = first.scale[:, None] * covariance * first.scale
             report["linear_response_covariance"] = covariance
             report["linear_response_stddev"] = np.sqrt(np.maximum(np.diag(covariance), 0.0))
             evaluations += 2 * first.dim * self.num_draws
         else:
-            gaussian = Gaussian(first.push(mean[None])[0], triangular(first.scale @ scale))
+            gaussian = Gaussian(gaussian.mean, triangular(gaussian.scale))
         if not np.isfinite(float(elbo)):
             return EngineResult(first, "failed", evaluations, traced([]), report)
         status = "converged" if float(norm) <= 100 * self.tolerance else "not converged"
@@ -85,75 +85,64 @@ class FixedDraws(Engine):
         return EngineResult(gaussian, status, evaluations, trace, report)
 
 
-class _Problem:
-    """−ELBO on fixed draws as a function of a flat parameter vector."""
+def _inner(parameters: Array, outer: Gaussian) -> Gaussian:
+    """The Gaussian in the coordinates that `outer` whitens: means, log standard deviations, below the diagonal."""
+    dim = outer.dim
+    mean, logs = parameters[:dim], parameters[dim : 2 * dim]
+    if outer.mean_field:
+        return Gaussian(mean, jnp.exp(logs))
+    scale = jnp.diag(jnp.exp(logs)).at[jnp.tril_indices(dim, -1)].set(parameters[2 * dim :])
+    return Gaussian(mean, scale)
 
-    def __init__(self, log_density: Any, mean_field: bool, dim: int) -> None:
-        self.log_density, self.mean_field, self.dim = log_density, mean_field, dim
-        self.size = 2 * dim if mean_field else 2 * dim + dim * (dim - 1) // 2
 
-    def __hash__(self) -> int:
-        return hash((self.log_density, self.mean_field, self.dim))
+def _loss(log_density: Partial, parameters: Array, outer: Gaussian, noise: Array) -> Array:
+    """−ELBO."""
+    dim = outer.dim
+    draws = outer.push(_inner(parameters, outer).push(noise))
+    scale = outer.scale if outer.mean_field else jnp.diagonal(jnp.linalg.qr(outer.scale)[1])
+    constant = jnp.sum(jnp.log(jnp.abs(scale))) + 0.5 * dim * (1 + np.log(2 * np.pi))
+    log_det = jnp.sum(parameters[dim : 2 * dim])
+    return -jnp.mean(jax.vmap(log_density)(draws)) - log_det - constant
 
-    def __eq__(self, other: object) -> bool:
-        """Equal problems share what is compiled."""
-        if not isinstance(other, _Problem):
-            return NotImplemented
-        own = (self.log_density, self.mean_field, self.dim)
-        return own == (other.log_density, other.mean_field, other.dim)
 
-    def inner(self, parameters: Array) -> Gaussian:
-        """The Gaussian in the coordinates whitened by the start."""
-        mean, logs = parameters[: self.dim], parameters[self.dim : 2 * self.dim]
-        if self.mean_field:
-            return Gaussian(mean, jnp.exp(logs))
-        below = jnp.tril_indices(self.dim, -1)
-        scale = jnp.diag(jnp.exp(logs)).at[below].set(parameters[2 * self.dim :])
-        return Gaussian(mean, scale)
+@jax.jit
+def _solved(
+    log_density: Partial, outer: Gaussian, noise: Array, steps: Any, tolerance: Any
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Parameters, ELBO, steps, evaluations of the loss and the gradient's norm at the optimum."""
 
-    def loss(self, parameters: Array, outer: Gaussian, noise: Array) -> Array:
-        """−ELBO."""
-        inner = self.inner(parameters)
-        draws = outer.push(inner.push(noise))
-        scale = outer.scale if self.mean_field else jnp.diagonal(jnp.linalg.qr(outer.scale)[1])
-        constant = jnp.sum(jnp.log(jnp.abs(scale))) + 0.5 * self.dim * (1 + np.log(2 * np.pi))
-        log_det = jnp.sum(parameters[self.dim : 2 * self.dim])
-        return -jnp.mean(jax.vmap(self.log_density)(draws)) - log_det - constant
+    def loss(parameters: Array) -> Array:
+        return _loss(log_density, parameters, outer, noise)
 
-    @functools.partial(jax.jit, static_argnums=0)
-    def solve(
-        self, outer: Gaussian, noise: Array, steps: Any, tolerance: Any
-    ) -> tuple[Array, Array, Array, Array, Array]:
-        """Parameters, ELBO, steps, evaluations of the loss and the gradient's norm at the optimum."""
+    optimizer = optax.lbfgs()
+    value_and_grad = optax.value_and_grad_from_state(loss)
+    size = 2 * outer.dim
+    if not outer.mean_field:
+        size += outer.dim * (outer.dim - 1) // 2
+    start = jnp.zeros(size, noise.dtype)
 
-        def loss(parameters: Array) -> Array:
-            return self.loss(parameters, outer, noise)
+    def advance(carry: Any) -> Any:
+        parameters, state, step, calls, _ = carry
+        value, gradient = value_and_grad(parameters, state=state)
+        updates, state = optimizer.update(
+            gradient, state, parameters, value=value, grad=gradient, value_fn=loss
+        )
+        parameters = optax.apply_updates(parameters, updates)
+        searched = state[-1].info.num_linesearch_steps
+        norm = jnp.linalg.norm(optax.tree.get(state, "grad"))
+        return parameters, state, step + 1, calls + searched + 1, norm
 
-        optimizer = optax.lbfgs()
-        value_and_grad = optax.value_and_grad_from_state(loss)
-        start = jnp.zeros(self.size, noise.dtype)
+    def going(carry: Any) -> Array:
+        return (carry[2] < steps) & (carry[4] > tolerance)
 
-        def advance(carry: Any) -> Any:
-            parameters, state, step, calls, _ = carry
-            value, gradient = value_and_grad(parameters, state=state)
-            updates, state = optimizer.update(
-                gradient, state, parameters, value=value, grad=gradient, value_fn=loss
-            )
-            parameters = optax.apply_updates(parameters, updates)
-            searched = state[-1].info.num_linesearch_steps
-            norm = jnp.linalg.norm(optax.tree.get(state, "grad"))
-            return parameters, state, step + 1, calls + searched + 1, norm
+    zero, far = jnp.zeros((), int), jnp.full((), jnp.inf, noise.dtype)
+    carry = (start, optimizer.init(start), zero, zero, far)
+    parameters, _, step, calls, norm = jax.lax.while_loop(going, advance, carry)
+    return parameters, -loss(parameters), step, calls, norm
 
-        def going(carry: Any) -> Array:
-            return (carry[2] < steps) & (carry[4] > tolerance)
 
-        zero, far = jnp.zeros((), int), jnp.full((), jnp.inf, noise.dtype)
-        carry = (start, optimizer.init(start), zero, zero, far)
-        parameters, _, step, calls, norm = jax.lax.while_loop(going, advance, carry)
-        return parameters, -loss(parameters), step, calls, norm
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def response(self, parameters: Array, outer: Gaussian, noise: Array) -> Array:
-        """The mean's block of the inverse Hessian of −ELBO."""
-        hessian = jax.hessian(lambda p: self.loss(p, outer, noise))(parameters)
-        return jnp.linalg.inv(hessian)[: self.dim, : self.dim]
+@jax.jit
+def _response(log_density: Partial, parameters: Array, outer: Gaussian, noise: Array) -> Array:
+    """The mean's block of the inverse Hessian of −ELBO."""
+    hessian = jax.hessian(lambda p: _loss(log_density, p, outer, noise))(parameters)
+    return jnp.linalg.inv(hessian)[: outer.dim, : outer.dim]

@@ -76,6 +76,20 @@ class Gaussian(NamedTuple):
         return np.sqrt((self.scale**2).sum(1))
 
 
+def composed(outer: Gaussian, inner: Gaussian) -> Gaussian:
+    """The Gaussian of outer.push(draws of inner)."""
+    mean = outer.push(inner.mean[None])[0]
+    if outer.mean_field:
+        return Gaussian(mean, outer.scale * inner.scale)
+    return Gaussian(mean, outer.scale @ inner.scale)
+
+
+def square(scale: Any) -> np.ndarray:
+    """A scale as a matrix in double precision; of independent coordinates a diagonal one."""
+    scale = np.asarray(scale, np.float64)
+    return np.diag(scale) if scale.ndim == 1 else scale
+
+
 def triangular(scale: np.ndarray) -> np.ndarray:
     """The lower-triangular square root of C Cᵀ with a positive diagonal, by the QR factors of Cᵀ.
 

@@ -21,7 +21,7 @@ class Laplace(Engine):
     The result's `report` has `modes`, as that of `Pipeline`.
 
     Args:
-      num_starts: q0's mean, draws of q0, and (a quarter) draws of q0 widened five times.
+      num_starts: points that the search starts from: q0's mean, draws of q0, and (a quarter) draws widened five times.
     References:
       Tierney & Kadane (1986), "Accurate Approximations for Posterior Moments and Marginal Densities".
     Example:

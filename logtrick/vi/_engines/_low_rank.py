@@ -10,11 +10,8 @@ _ITERATIONS = 100
 def patched(gaussian: Gaussian, rank: int) -> Gaussian:
     """The Gaussian with covariance Ψ + Λ Λᵀ nearest in KL: factor analysis of C Cᵀ by EM.
 
-    Args:
-      gaussian: full rank.
-      rank: the number of columns of Λ.
-    Returns:
-      A full-rank `Gaussian` whose covariance is a diagonal plus `rank` columns.
+    Λ has `rank` columns; the Gaussian's scale is a (d, d) matrix before and after.
+
     References:
       Rubin & Thayer (1982), "EM Algorithms for ML Factor Analysis".
     """

@@ -5,12 +5,19 @@ from typing import Any
 import numpy as np
 
 from logtrick._core.module import static
-from logtrick.vi._engines._arrival import ArrivalClock, StopRule
-from logtrick.vi._engines._base import Engine, EngineResult, traced
-from logtrick.vi._engines._density import BudgetSpent, Density
+from logtrick.vi._engines._arrival import ArrivalClock, Look, natural_steps
+from logtrick.vi._engines._base import Engine, EngineResult
+from logtrick.vi._engines._density import Density
 from logtrick.vi._engines._gaussian import Gaussian
-from logtrick.vi._engines._natural_newton import State, antithetic, finite_draws, look
+from logtrick.vi._engines._natural_newton import (
+    State,
+    antithetic,
+    decrement_of,
+    finite_draws,
+    look,
+)
 from logtrick.vi._engines._starts import finite_start
+from logtrick.vi._stop import LOOKS, StopRule
 
 
 class NaturalGradient(Engine):
@@ -18,7 +25,7 @@ class NaturalGradient(Engine):
 
     In every step r = Cᵀ ∇log p(z) + e is regressed on e over fresh antithetic draws, r ≈ b + H e (least squares: exact where
     p is Gaussian), and mean and precision take a natural step. Steps have size 1/(1 + n/10), n counted from the step
-    at which the ELBO has stopped to rise clearly: the schedule does not decay before the fit arrives. Until then steps are
+    at which the ELBO has stopped rising clearly: the schedule does not decay before the fit arrives. Until then steps are
     checked by the ELBO on the same draws. Means and covariances are averaged from n = 20 on.
 
     Args:
@@ -38,42 +45,38 @@ class NaturalGradient(Engine):
     num_draws: int = static(default=64)
 
     def solve(self, density: Density, rng: np.random.Generator, q0: Gaussian) -> EngineResult:
-        gaussian = last = finite_start(lambda x: density(x)[0], rng, q0)
-        count = max(self.num_draws, 4 * (gaussian.dim + 1))
+        start = finite_start(lambda x: density(x)[0], rng, q0)
+        count = max(self.num_draws, 4 * (start.dim + 1))
         count += count % 2
-        clock, stop = ArrivalClock(), StopRule()
-        trace: list[tuple[int, float]] = []
-        status = "not converged"
-        try:
-            for step in range(self.num_steps):
-                state = finite_draws(density, gaussian, antithetic(rng, count, gaussian.dim))
-                if not np.isfinite(state.elbo):
-                    back = clock.retreat(last)
-                    if back is None:
-                        status = "failed"
-                        break
-                    gaussian = last = back
-                    continue
-                last = gaussian
-                trace.append((density.evaluations, state.elbo))
-                shift, tilt = regressed(state)
-                noise = state.noise
-                gaussian = clock.step(
-                    gaussian, shift, tilt, state.elbo, lambda g: look(density, g, noise).elbo
-                )
-                if step % 50 == 0:
-                    density.say(f"step {step}: ELBO {state.elbo:.3f}")
-                if stop.add(state.elbo, shift, tilt) and clock.averaged:
-                    status = "converged"
-                    break
-        except BudgetSpent:
-            status = "budget spent"
-        report: dict[str, Any] = {"nonfinite": density.nonfinite, "averaged": clock.averaged}
-        if stop.shifts:
-            report["decrement"] = stop.decrement()
-        return EngineResult(
-            clock.average(gaussian), status, density.evaluations, traced(trace), report
+        elbos: list[float] = []
+        shifts: list[np.ndarray] = []
+        tilts: list[np.ndarray] = []
+
+        def look_at(gaussian: Gaussian) -> Look:
+            state = finite_draws(density, gaussian, antithetic(rng, count, gaussian.dim))
+            elbo_of = lambda other: look(density, other, state.noise).elbo
+            return Look(state.elbo, *regressed(state), elbo_of)
+
+        def decrement(_: Any = None) -> float:
+            late = slice(len(shifts) // 2, None)
+            return decrement_of(np.mean(shifts[late], 0), np.mean(tilts[late], 0))
+
+        rule = StopRule(decrement)
+
+        def has_converged(seen: Look, clock: ArrivalClock) -> bool:
+            elbos.append(seen.elbo)
+            shifts.append(seen.shift)
+            tilts.append(seen.tilt)
+            if len(elbos) % LOOKS or not clock.averaged:
+                return False
+            return rule.met(np.array(elbos), None)
+
+        found = natural_steps(
+            density, start, look_at, num_steps=self.num_steps, has_converged=has_converged
         )
+        if shifts:
+            found.report["decrement"] = decrement()
+        return found
 
 
 def regressed(state: State) -> tuple[np.ndarray, np.ndarray]:

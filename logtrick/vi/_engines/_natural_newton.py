@@ -5,6 +5,7 @@ b = mean r and H = I + sym(cov(u, e)) are the natural gradients with respect to 
 Gaussian both vanish.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,9 @@ from logtrick.vi._engines._gaussian import Gaussian
 _STEPS = 40
 _SMALLEST = 1e-4  # the smallest fraction of a step that is tried
 _SHRINKINGS = 20
+
+# The Gaussian after a fraction ρ of a step, and whether the mean's step met its limit.
+Move = Callable[[float], tuple[Gaussian, bool]]
 
 
 class State(NamedTuple):
@@ -48,14 +52,18 @@ class State(NamedTuple):
         return 0.5 * (cross + cross.T)
 
     @property
+    def tilt(self) -> np.ndarray:
+        """H = I + `curvature`, shape (d, d); of a mean-field Gaussian its diagonal, shape (d,)."""
+        tilt = np.eye(len(self.shift)) + self.curvature
+        return np.diag(tilt) if self.gaussian.mean_field else tilt
+
+    @property
     def decrement(self) -> float:
         """|b|²/2 + ‖H‖²_F/4 nats: about how far the ELBO is below its maximum."""
-        tilt = np.eye(len(self.shift)) + self.curvature
         if self.gaussian.mean_field:
-            newton, _ = mean_field_directions(self)
-            tilt = np.diag(np.diag(tilt))
-            return 0.5 * abs(float(newton @ self.shift)) + 0.25 * float((tilt**2).sum())
-        return 0.5 * float(self.shift @ self.shift) + 0.25 * float((tilt**2).sum())
+            gain = abs(float(mean_field_direction(self) @ self.shift))
+            return 0.5 * gain + 0.25 * float((self.tilt**2).sum())
+        return decrement_of(self.shift, self.tilt)
 
     @property
     def resolved_decrement(self) -> float:
@@ -68,17 +76,20 @@ class State(NamedTuple):
             State(self.gaussian, self.noise[i], self.log_density[i], self.scores[i], self.elbo)
             for i in (first, second)
         ]
-        tilts = [np.eye(len(self.shift)) + state.curvature for state in halves]
-        if self.gaussian.mean_field:
-            tilts = [np.diag(np.diag(tilt)) for tilt in tilts]
-        shifts = float(halves[0].shift @ halves[1].shift)
-        return max(0.0, 0.5 * shifts + 0.25 * float((tilts[0] * tilts[1]).sum()))
+        one, other = halves
+        shifts, tilts = float(one.shift @ other.shift), float((one.tilt * other.tilt).sum())
+        return max(0.0, 0.5 * shifts + 0.25 * tilts)
 
     @property
     def weight_deviation(self) -> float:
         """The standard deviation of log p − log q over the draws."""
         weights = self.log_density + 0.5 * (self.noise**2).sum(1)
         return float(np.std(weights)) if np.isfinite(weights).all() else np.inf
+
+
+def decrement_of(shift: np.ndarray, tilt: np.ndarray) -> float:
+    """|b|²/2 + ‖H‖²_F/4 nats: about how far the ELBO is below its maximum."""
+    return 0.5 * float(shift @ shift) + 0.25 * float((tilt**2).sum())
 
 
 def antithetic(rng: np.random.Generator, count: int, dim: int) -> np.ndarray:
@@ -156,109 +167,86 @@ def _step(density: Density, state: State, fraction: float) -> tuple[State | None
     """The largest of fraction, fraction/3, … of the step that raises the ELBO on the same draws."""
     move = mean_field_move(state) if state.gaussian.mean_field else full_rank_move(state)
     while fraction > _SMALLEST:
-        new = look(density, move.taken(fraction), state.noise, state.shrunk)
+        new = look(density, move(fraction)[0], state.noise, state.shrunk)
         if new.elbo > state.elbo:
             return new, fraction
         fraction /= 3
     return None, fraction
 
 
-def full_rank_move(state: State) -> "Move":
+def full_rank_move(state: State) -> Move:
     """The natural Newton step of a full-rank Gaussian."""
-    tilt = np.eye(len(state.shift)) + state.curvature
-    return Move(state.gaussian, state.shift, tilt, longest=3 * np.sqrt(len(tilt)))
+    return full_rank(state.gaussian, state.shift, state.tilt, 3 * np.sqrt(len(state.shift)))
 
 
-class Move:
-    """A natural Newton step, of which any fraction can be taken.
+def mean_field_move(state: State) -> Move:
+    """The natural Newton step of a mean-field Gaussian."""
+    direction = mean_field_direction(state)
+    return mean_field(state.gaussian, direction, state.tilt, 10 * np.sqrt(len(direction)))
 
-    Args:
-      gaussian: from where.
-      shift: b, shape (d,).
-      tilt: H, shape (d, d).
-      longest: the limit of the mean's step, in the whitened coordinates.
-      widest: the limit of the change of log λ, λ a factor of the precision.
+
+def full_rank(
+    gaussian: Gaussian, shift: np.ndarray, tilt: np.ndarray, longest: float, widest: float = 6.0
+) -> Move:
+    """The natural Newton step from a full-rank Gaussian, given b = `shift` and H = `tilt`.
+
+    The mean moves by at most `longest` in the whitened coordinates, the logarithms of the precision's factors by `widest`.
     """
+    tilts, vectors = np.linalg.eigh(tilt)
+    rotated = vectors.T @ shift
+    basis = gaussian.scale @ vectors
 
-    def __init__(
-        self,
-        gaussian: Gaussian,
-        shift: np.ndarray,
-        tilt: np.ndarray,
-        *,
-        longest: float,
-        widest: float = 6.0,
-    ) -> None:
-        self.gaussian, self.longest, self.widest = gaussian, longest, widest
-        self.tilts, self.vectors = np.linalg.eigh(tilt)
-        self.shift = self.vectors.T @ shift
-        self.capped = False
+    def taken(fraction: float) -> tuple[Gaussian, bool]:
+        step = fraction * rotated / np.maximum(1.0, 1 - fraction * tilts)
+        step, capped = _shortened(step, longest)
+        scale = (basis * _stretch(tilts, fraction, widest)) @ vectors.T
+        return Gaussian(gaussian.mean + basis @ step, scale), capped
 
-    def taken(self, fraction: float) -> Gaussian:
-        """The Gaussian after a fraction ρ of the step; `capped` says whether the mean's step met its limit."""
-        mean, scale = self.gaussian
-        damped = 1 - fraction * self.tilts
-        step = fraction * self.shift / np.maximum(1.0, damped)
-        norm = float(np.linalg.norm(step))
-        step *= min(1.0, self.longest / max(norm, 1e-300))
-        # The factor λ of the precision along each eigenvector: the Newton step where the precision grows, and where it falls
-        # one that stays positive.
-        logs = np.log(precision_factor(self.tilts, fraction))
-        self.capped = norm > self.longest
-        logs = np.clip(logs, -self.widest, self.widest)
-        basis = scale @ self.vectors
-        return Gaussian(mean + basis @ step, (basis * np.exp(-0.5 * logs)) @ self.vectors.T)
+    return taken
 
 
-class MeanFieldMove:
+def mean_field(
+    gaussian: Gaussian,
+    direction: np.ndarray,
+    tilts: np.ndarray,
+    longest: float,
+    widest: float = 6.0,
+) -> Move:
     """The step of a mean-field Gaussian: `direction` for the mean, in standard deviations, and tilts of the coordinates."""
 
-    def __init__(
-        self,
-        gaussian: Gaussian,
-        direction: np.ndarray,
-        tilts: np.ndarray,
-        *,
-        longest: float,
-        widest: float = 6.0,
-    ) -> None:
-        self.gaussian, self.longest, self.widest = gaussian, longest, widest
-        self.direction, self.tilts = direction, tilts
-        self.capped = False
+    def taken(fraction: float) -> tuple[Gaussian, bool]:
+        step, capped = _shortened(fraction * direction, longest)
+        scale = gaussian.scale * _stretch(tilts, fraction, widest)
+        return Gaussian(gaussian.mean + gaussian.scale * step, scale), capped
 
-    def taken(self, fraction: float) -> Gaussian:
-        """The Gaussian after a fraction of the step; `capped` says whether the mean's step met its limit."""
-        mean, scale = self.gaussian
-        step = fraction * self.direction
-        norm = float(np.linalg.norm(step))
-        step *= min(1.0, self.longest / max(norm, 1e-300))
-        logs = np.log(precision_factor(self.tilts, fraction))
-        self.capped = norm > self.longest
-        logs = np.clip(logs, -self.widest, self.widest)
-        return Gaussian(mean + scale * step, scale * np.exp(-0.5 * logs))
+    return taken
+
+
+def _shortened(step: np.ndarray, longest: float) -> tuple[np.ndarray, bool]:
+    """A step, not longer than `longest`, and whether it was."""
+    norm = float(np.linalg.norm(step))
+    return step * min(1.0, longest / max(norm, 1e-300)), norm > longest
+
+
+def _stretch(tilts: np.ndarray, fraction: float, widest: float) -> np.ndarray:
+    """The factors λ^(−1/2) of standard deviations, log λ within ± `widest`."""
+    logs = np.clip(np.log(precision_factor(tilts, fraction)), -widest, widest)
+    return np.exp(-0.5 * logs)
 
 
 def precision_factor(tilts: np.ndarray, fraction: float) -> np.ndarray:
-    """λ = 1 − ρw where w ≤ 0, 1/(1 + ρw) where w > 0: positive whatever w is."""
+    """λ = 1 − ρw where w ≤ 0, 1/(1 + ρw) where w > 0: Newton's step where the precision grows, and positive whatever w is."""
     return np.where(tilts <= 0, 1 - fraction * tilts, 1 / (1 + fraction * np.maximum(tilts, 0.0)))
 
 
-def mean_field_directions(state: State) -> tuple[np.ndarray, np.ndarray]:
-    """For independent coordinates: the Newton step of the mean, and the mean curvatures' negative diagonal.
+def mean_field_direction(state: State) -> np.ndarray:
+    """The Newton step of the mean for independent coordinates.
 
-    The mean's step needs the whole mean Hessian even though q has none: with it, strongly correlated coordinates
-    converge in a few steps.
+    It needs the whole mean Hessian even though q has none: with it, strongly correlated coordinates converge in a few steps.
     """
     negative = -state.curvature
     if 4 * len(negative) > len(state.noise):  # too few draws to tell the matrix's small eigenvalues
-        return state.shift / np.maximum(np.diag(negative), 0.3), np.diag(negative)
+        return state.shift / np.maximum(np.diag(negative), 0.3)
     values, vectors = np.linalg.eigh(negative)
     floored = np.maximum(np.abs(values), 1e-8 * max(np.abs(values).max(), 1e-300))
-    return vectors @ (vectors.T @ state.shift / floored), np.diag(negative)
-
-
-def mean_field_move(state: State) -> MeanFieldMove:
-    """The natural Newton step of a mean-field Gaussian."""
-    direction, precision = mean_field_directions(state)
-    longest = 10 * np.sqrt(len(direction))
-    return MeanFieldMove(state.gaussian, direction, 1 - precision, longest=longest)
+    return vectors @ (vectors.T @ state.shift / floored)

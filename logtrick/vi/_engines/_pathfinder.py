@@ -3,6 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from logtrick._core.module import static
@@ -11,6 +12,7 @@ from logtrick.vi._engines._density import BudgetSpent, Density
 from logtrick.vi._engines._gaussian import Gaussian, triangular
 from logtrick.vi._engines._lbfgs import Ascent
 from logtrick.vi._engines._natural_newton import antithetic
+from logtrick.vi._psis import psis
 
 _TOLERANCE = 1e-9  # nats; the last iterations are what the inverse Hessian is learned from
 
@@ -194,10 +196,6 @@ def _mixed(
     density: Density, rng: np.random.Generator, found: list[Factored], count: int
 ) -> dict[str, Any]:
     """Draws of all paths, weighted by p over the mixture they come from."""
-    import jax.numpy as jnp
-
-    from logtrick.vi._psis import psis
-
     each = math.ceil(count / len(found))
     draws = np.concatenate([f.push(rng.standard_normal((each, density.dim))) for f in found])
     parts = np.stack([f.log_density(draws) for f in found])

@@ -14,9 +14,7 @@ from logtrick.vi._engines._starts import elsewhere, modes, starting_points
 
 _CONVERGED = 0.01  # nats: the decrement on fresh draws
 _LARGE = 50  # coordinates from which the stochastic finish follows the second level
-_SUSPICIOUS = (
-    0.6  # the deviation of log p − log q from which other starting points are tried as well
-)
+_SUSPICIOUS = 0.6  # the deviation of log p − log q from which other starting points are tried too
 _DOUBTFUL = 0.45  # the deviation of log p − log q from which a small decrement may be luck
 _CLEAR = 10.0  # nats: a lead on few draws that more draws need not confirm
 _MOST_LANES = 3
@@ -41,7 +39,7 @@ class Pipeline(Engine):
     `log_ratio` to the largest), `decrement` and `nonfinite`, the number of evaluations that were not finite.
 
     Args:
-      num_starts: q0's mean, draws of q0, and (a quarter) draws of q0 widened five times.
+      num_starts: points that the search starts from: q0's mean, draws of q0, and (a quarter) draws widened five times.
       num_draws: the numbers of fixed draws, ascending.
       polish_steps: of Adam, 16 draws each; 0 for none.
     Example:
@@ -133,12 +131,11 @@ class _Work:
             fits = [Gaussian(mode.point, mode.deviations) for mode in self.modes]
         else:
             fits = [mode.laplace for mode in self.modes]
-        worth = {id(g): _worth(finite_draws(self.density, g, few), few) for g in [*fits, self.q0]}
-        self.ranked = sorted([*fits, self.q0], key=lambda g: -worth[id(g)])
-        best = worth[id(self.ranked[0])]
-        close = [
-            g for g in self.ranked[:2] if worth[id(g)] > best - _CLEAR or not np.isfinite(best)
-        ]
+        scored = [(_worth(finite_draws(self.density, g, few), few), g) for g in [*fits, self.q0]]
+        scored.sort(key=lambda pair: -pair[0])
+        self.ranked = [g for _, g in scored]
+        best = scored[0][0]
+        close = [g for worth, g in scored[:2] if worth > best - _CLEAR or not np.isfinite(best)]
         states = [finite_draws(self.density, g, noise) for g in close]
         state = max(states, key=lambda s: _worth(s, noise))
         self._keep(state)
@@ -197,7 +194,7 @@ class _Work:
         steps = self.engine.polish_steps
         if not steps:
             return "not converged"
-        refined = polish(self.density, self.rng, state.gaussian, num_steps=steps)
+        refined = polish(self.density, self.rng, state.gaussian, steps)
         fresh = antithetic(self.rng, self.counts[-1], self.q0.dim)
         before = finite_draws(self.density, state.gaussian, fresh)
         after = finite_draws(self.density, refined, fresh)

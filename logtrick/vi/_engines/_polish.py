@@ -3,8 +3,10 @@
 import numpy as np
 
 from logtrick.vi._engines._density import Density
-from logtrick.vi._engines._gaussian import Gaussian
+from logtrick.vi._engines._gaussian import Gaussian, composed
 from logtrick.vi._engines._natural_newton import antithetic, finite_draws
+
+_DRAWS, _RATE = 16, 0.02
 
 
 class _Adam:
@@ -28,36 +30,24 @@ def polish(
     density: Density,
     rng: np.random.Generator,
     start: Gaussian,
-    *,
-    num_steps: int = 2000,
-    num_draws: int = 16,
-    rate: float = 0.02,
+    num_steps: int,
 ) -> Gaussian:
     """Adam on the sticking-the-landing gradient, in the coordinates that `start` whitens.
 
     With z = m₀ + C₀ (μ + T e) the gradient with respect to μ is the mean of s = C₀ᵀ ∇log p(z) + T⁻ᵀ e, and with respect
     to the triangular T the lower triangle of the mean of s eᵀ (Roeder, Wu & Duvenaud 2017: the score of q is differentiated
-    through the draw only, so that the noise vanishes where q is p). A mean-field `start` has a diagonal T.
-
-    Args:
-      density: the log density.
-      rng: the noise's generator.
-      start: where to start, and whose coordinates the steps are taken in.
-      num_steps: of Adam.
-      num_draws: antithetic, fresh in every step.
-      rate: Adam's rate in the first step; it falls to zero along a cosine.
-    Returns:
-      The refined Gaussian, of the kind of `start`.
+    through the draw only, so that the noise vanishes where q is p). A mean-field `start` has a diagonal T. Each step takes
+    fresh antithetic draws.
     """
     dim = start.dim
     below = np.tril_indices(dim, -1) if not start.mean_field else (np.zeros(0, int),) * 2
-    adam = _Adam(2 * dim + len(below[0]), rate, num_steps)
     parameters = np.zeros(2 * dim + len(below[0]))
+    adam = _Adam(len(parameters), _RATE, num_steps)
     for _ in range(num_steps):
         inner, logs = _inner(parameters, dim, below, start.mean_field)
         # `finite_draws` gives the scores in the coordinates of its Gaussian: (C₀T)ᵀ ∇log p = Tᵀ C₀ᵀ ∇log p.
-        noise = antithetic(rng, num_draws, dim)
-        state = finite_draws(density, _compose(start, inner), noise)
+        noise = antithetic(rng, _DRAWS, dim)
+        state = finite_draws(density, composed(start, inner), noise)
         pulled = state.scores + state.noise
         outside = (state.noise != noise).any(1)
         if outside.any():
@@ -70,10 +60,10 @@ def polish(
             gradient = np.concatenate([score.mean(0), spread])
         else:
             score = np.linalg.solve(inner.scale.T, pulled.T).T
-            outer = score.T @ state.noise / num_draws
+            outer = score.T @ state.noise / _DRAWS
             gradient = np.concatenate([score.mean(0), np.diag(outer) * np.exp(logs), outer[below]])
         parameters = parameters + adam.update(gradient)
-    return _compose(start, _inner(parameters, dim, below, start.mean_field)[0])
+    return composed(start, _inner(parameters, dim, below, start.mean_field)[0])
 
 
 def _inner(
@@ -86,11 +76,3 @@ def _inner(
     scale = np.diag(np.exp(logs))
     scale[below] = parameters[2 * dim :]
     return Gaussian(parameters[:dim], scale), logs
-
-
-def _compose(outer: Gaussian, inner: Gaussian) -> Gaussian:
-    """The Gaussian of outer.push(inner's draws)."""
-    mean = outer.push(inner.mean[None])[0]
-    if outer.mean_field:
-        return Gaussian(mean, outer.scale * inner.scale)
-    return Gaussian(mean, outer.scale @ inner.scale)

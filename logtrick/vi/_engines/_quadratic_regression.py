@@ -3,9 +3,9 @@
 import numpy as np
 
 from logtrick._core.module import static
-from logtrick.vi._engines._arrival import ArrivalClock
-from logtrick.vi._engines._base import Engine, EngineResult, traced
-from logtrick.vi._engines._density import BudgetSpent, Density
+from logtrick.vi._engines._arrival import Look, natural_steps
+from logtrick.vi._engines._base import Engine, EngineResult
+from logtrick.vi._engines._density import Density
 from logtrick.vi._engines._gaussian import Gaussian
 from logtrick.vi._engines._natural_newton import antithetic
 from logtrick.vi._engines._starts import finite_start
@@ -23,7 +23,7 @@ class QuadraticRegression(Engine):
     above 60 coordinates, only the squares eᵢ² are regressed on.
 
     Args:
-      num_steps: how many after the ELBO has stopped to rise clearly; four times as many in all.
+      num_steps: how many steps after the ELBO has stopped rising clearly; at most four times as many in all.
       oversampling: draws per coefficient of the regression.
 
     Example:
@@ -43,46 +43,30 @@ class QuadraticRegression(Engine):
     oversampling: int = static(default=4)
 
     def solve(self, density: Density, rng: np.random.Generator, q0: Gaussian) -> EngineResult:
-        clock = ArrivalClock()
-        gaussian = last = finite_start(density.values, rng, q0)
+        start = finite_start(density.values, rng, q0)
         dim = q0.dim
-        dense = not gaussian.mean_field and dim <= _DENSEST
+        dense = not q0.mean_field and dim <= _DENSEST
         coefficients = (dim + 1) * (dim + 2) // 2 if dense else 2 * dim + 1
         count = max(32, self.oversampling * coefficients)
         count += count % 2
-        trace: list[tuple[int, float]] = []
-        status = "not converged"
-        try:
-            for step in range(_PATIENCE * self.num_steps):
-                if clock.count >= self.num_steps:
-                    break
-                noise, values = _finite_values(density, gaussian, antithetic(rng, count, dim))
-                if not np.isfinite(values).all():
-                    back = clock.retreat(last)
-                    if back is None:
-                        status = "failed"
-                        break
-                    gaussian = last = back
-                    continue
-                last = gaussian
-                trace.append((density.evaluations, float(values.mean()) + gaussian.entropy()))
-                shift, hessian = quadratic(noise, values, dense)
-                gaussian = clock.step(
-                    gaussian,
-                    shift,
-                    np.eye(dim) + hessian,
-                    trace[-1][1],
-                    lambda g: float(density.values(g.push(noise)).mean()) + g.entropy(),
-                )
-                if step % 25 == 0:
-                    density.say(f"step {step}: ELBO {trace[-1][1]:.3f}")
-            if status != "failed":
-                status = "converged" if clock.count >= self.num_steps else "not converged"
-        except BudgetSpent:
-            status = "budget spent"
-        report = {"nonfinite": density.nonfinite, "averaged": clock.averaged}
-        return EngineResult(
-            clock.average(gaussian), status, density.evaluations, traced(trace), report
+
+        def look_at(gaussian: Gaussian) -> Look:
+            noise, values = _finite_values(density, gaussian, antithetic(rng, count, dim))
+            elbo_of = lambda other: (
+                float(density.values(other.push(noise)).mean()) + other.entropy()
+            )
+            elbo = float(values.mean()) + gaussian.entropy()
+            if not np.isfinite(elbo):
+                return Look(-np.inf, np.zeros(dim), np.zeros((dim, dim)), elbo_of)
+            shift, hessian = quadratic(noise, values, dense)
+            return Look(elbo, shift, np.eye(dim) + hessian, elbo_of)
+
+        return natural_steps(
+            density,
+            start,
+            look_at,
+            num_steps=_PATIENCE * self.num_steps,
+            has_converged=lambda _, clock: clock.count >= self.num_steps,
         )
 
 

@@ -9,9 +9,8 @@ from logtrick.vi._engines._density import BudgetSpent, Density
 from logtrick.vi._engines._gaussian import Gaussian
 from logtrick.vi._engines._lbfgs import Ascent
 
-_NEAR = (
-    0.1  # nats: Newton's method takes the search on from there, and only the first into each basin
-)
+# Nats: Newton's method takes the search on from there, and only for the first lane in each basin.
+_NEAR = 0.1
 _TRIED = 32
 _MOST_MODES = 6  # Newton's method is run from no more points than this
 
@@ -44,16 +43,8 @@ def modes(
 ) -> list[Mode]:
     """The distinct modes that L-BFGS and Newton's method reach from the starting points, largest mass first.
 
-    A search that ended where the parabola of a known mode says it should is not continued.
-
-    Args:
-      density: the log density.
-      starts: shape (n, d).
-      q0: gives the scale of directions without curvature.
-      known: modes found before; returned with the new ones.
-      arrived: the decrement, in nats, at which Newton's method ends.
-    Returns:
-      A list of `Mode`; empty where no starting point has a finite density.
+    A search that ended where the parabola of a known mode says it should is not continued. The modes known before are
+    returned with the new ones. `q0` and `arrived` are those of `newton`.
     """
     found = list(known or [])
     if not len(starts):
@@ -86,9 +77,9 @@ def elsewhere(
 ) -> np.ndarray:
     """Points from which the log density rises away from every known mode: where a search for further modes should start.
 
-    Between points of the basin of a mode m and m itself the gradient g at x has g·(m − x) > 0, and everywhere if p is
-    log-concave. Points with g·(m − x) < 0 for every known m are rare unless there is another mode, and cost one gradient each
-    to find; random starts of L-BFGS would cost thirty each, and hit narrow modes far away as seldom.
+    At a point x in the basin of a mode m the gradient g has g·(m − x) > 0, and at every point if p is log-concave. Points with
+    g·(m − x) < 0 for every known m are rare unless there is another mode, and cost one gradient each to find; random starts
+    of L-BFGS would cost thirty each, and hit narrow modes far away as seldom.
 
     Args:
       density: the log density.
@@ -97,8 +88,6 @@ def elsewhere(
       known: the points m.
       screened: how many points are looked at.
       most: how many are returned at most: half of them the highest, half at random.
-    Returns:
-      The points, shape (n, d); n may be 0.
     """
     each = -(-screened // len(gaussians))
     points = np.concatenate(

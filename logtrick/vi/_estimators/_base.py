@@ -1,4 +1,4 @@
-"""What an estimator of log-weights is: draws of the guide to a number whose derivative is the gradient's estimate."""
+"""The base class of estimators from log-weights, and the problem that they see."""
 
 import abc
 from collections.abc import Callable

@@ -67,7 +67,8 @@ def by_path(
         for slope, x in zip(jax.tree.leaves(slopes), jax.tree.leaves(xs))
     ]
     value = stop(problem.objective.value(log_weights))
-    return value + stop(first) @ (log_weights - stop(log_weights)) + sum(moved[1:], moved[0])
+    # Not `first @ (log_weights − stop(log_weights))`, which is nan where a draw has weight 0.
+    return value + first_order(name, first, log_weights) + sum(moved[1:], moved[0])
 
 
 def derivatives(value: Callable[[Array], Array], log_weights: Array) -> tuple[Array, Array]:

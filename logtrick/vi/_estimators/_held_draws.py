@@ -10,7 +10,7 @@ from logtrick.vi._estimators._base import Array, Problem, WeightEstimator
 
 
 class HeldDraws(WeightEstimator):
-    """The derivative through log q alone, the draws held constant: for objectives whose reference is q as it stands.
+    """The derivative through log q alone, the draws held constant: for objectives that average over draws of the current q.
 
     `LogVariance` (unbiased for −∇ELBO), `InclusiveKL` and `Renyi` (by normalized weights, biased by O(1/n)). Any guide; no
     derivative of log p in z.

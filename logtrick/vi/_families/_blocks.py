@@ -4,6 +4,7 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from logtrick._core.module import assign, replace
 from logtrick.distributions import ClosedForms, Distribution, Joint
@@ -11,7 +12,7 @@ from logtrick.estimators import Estimator
 from logtrick.supports import Product, Support
 from logtrick.vi._families._wrapped import as_guide
 from logtrick.vi._flat import combined
-from logtrick.vi._guide import Guide
+from logtrick.vi._guide import Guide, ravel
 
 Array = jax.Array
 
@@ -61,10 +62,6 @@ class Blocks(Guide):
         return Joint({name: part.base for name, part in self.parts.items()})
 
     @property
-    def discrete(self) -> bool:
-        return any(part.discrete for part in self.parts.values())
-
-    @property
     def closed_forms(self) -> ClosedForms:
         with_entropy = all(part.closed_forms.entropy for part in self.parts.values())
         return ClosedForms(self._mean, self._variance, self._entropy if with_entropy else None)
@@ -86,6 +83,10 @@ class Blocks(Guide):
     def log_det(self, x: Any) -> Array:
         terms = [part.log_det(x[name]) for name, part in self.parts.items()]
         return sum(terms[1:], terms[0])
+
+    def flatten(self, x: Any) -> tuple[Array, Array]:
+        found = [self.parts[name].flatten(x[name]) for name in sorted(self.parts)]
+        return ravel([u for u, _ in found]), sum((log_det for _, log_det in found), jnp.zeros(()))
 
     def marginals(self) -> Any:
         """The marginals of every discrete block, by its name."""

@@ -10,8 +10,8 @@ from logtrick._core.keys import as_key
 from logtrick._core.module import assign, replace, static
 from logtrick.bijectors import Bijector, Chain
 from logtrick.distributions import Distribution, Normal, Transformed
-from logtrick.vi._families._framed import Framed, frame_of
-from logtrick.vi._families._normal import start
+from logtrick.vi._families._framed import Framed
+from logtrick.vi._families._normal import deviations, start
 from logtrick.vi._flat import Layout, layout_of
 
 Array = jax.Array
@@ -24,7 +24,7 @@ class CouplingFlow(Framed):
     halves alternate. It starts as the identity: `vi.fit` puts center and frame at a Gaussian fit first.
 
     Args:
-      like: a pytree of numbers or arrays in the constrained space: the shapes, and where q starts (`MeanFieldNormal`).
+      like: a pytree of numbers or arrays in the constrained space: the shapes, and where q starts (as for `MeanFieldNormal`).
       support: a support, or a pytree of supports like `like` in which names may be left out (real).
       num_couplings: couplings, at least 1.
       width: tanh units of each, at least 1.
@@ -32,7 +32,7 @@ class CouplingFlow(Framed):
       key: of the first layers' weights; the last layers are 0.
     Raises:
       TypeError: variables that are not floats; sizes that are no static ints.
-      ValueError: names that `like` does not have; shapes that do not fit.
+      ValueError: names that `like` does not have; shapes that do not fit; a scale that is not positive.
     References:
       Dinh, Sohl-Dickstein & Bengio (2017), "Density Estimation Using Real NVP".
     Example:
@@ -67,7 +67,7 @@ class CouplingFlow(Framed):
             self,
             layout=layout,
             center=start("CouplingFlow", None, like, layout),
-            frame=frame_of(scale, layout),
+            frame=deviations("CouplingFlow", scale, layout),
             couplings=couplings,
         )
 

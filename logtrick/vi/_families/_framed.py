@@ -5,10 +5,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from logtrick._core.kernel import stop
 from logtrick._core.module import replace
 from logtrick.distributions import Distribution, MultivariateNormal, Normal
+from logtrick.vi._engines._gaussian import triangular
 from logtrick.vi._flat import Layout
 from logtrick.vi._guide import Guide
 
@@ -18,7 +20,7 @@ Array = jax.Array
 class Framed(Guide, abstract=True):
     """A guide over whitened coordinates x, u = center + frame x, z = T(u): x is what the family's parameters speak of.
 
-    Center and frame are held constant: a Gaussian fit puts them where first-order optimizers then carry, whatever the
+    Center and frame are held constant. A Gaussian fit puts them where first-order optimizers work well, whatever the
     scales of the variables.
 
     Attributes:
@@ -29,16 +31,12 @@ class Framed(Guide, abstract=True):
     center: Any
     frame: Any
 
-    def framed(self, center: Array, frame: Array) -> "Framed":
-        """The same family in another frame, its parameters as they are."""
-        frame = jnp.asarray(frame, self.layout.dtype)
-        return replace(self, center=jnp.asarray(center, self.layout.dtype), frame=frame)
-
     def normal(self) -> tuple[Array, Array]:
         return self.center, self.frame
 
     def at_normal(self, mean: Any, scale: Any) -> "Framed":
-        return self.framed(mean, scale)
+        dtype = self.layout.dtype
+        return replace(self, center=jnp.asarray(mean, dtype), frame=jnp.asarray(scale, dtype))
 
     def at_modes(self, modes: Sequence[Mapping[str, Any]]) -> "Framed":
         """The guide where the modes of the density are known: dicts of `mean`, `scale` and `log_ratio`, the largest first.
@@ -49,8 +47,9 @@ class Framed(Guide, abstract=True):
 
     def unwhitened(self, x: Array) -> Array:
         """The flat unconstrained vector u of x."""
-        frame, center = stop(self.frame), stop(self.center)
-        return center + (frame * x if frame.ndim == 1 else frame @ x)
+        frame = stop(self.frame)
+        moved = frame * x if frame.ndim == 1 else frame @ x
+        return stop(self.center) + moved
 
     def whitened(self, u: Array) -> Array:
         """x of the flat unconstrained vector u."""
@@ -71,14 +70,8 @@ class Framed(Guide, abstract=True):
     def log_det(self, x: Any) -> Array:
         return self.layout.log_det(self.unwhitened(x)) + self.log_det_frame()
 
-    def flat_draws(self, key: Any, n: int) -> tuple[Array, Array]:
-        x, log_q = super().flat_draws(key, n)
-        return jax.vmap(self.unwhitened)(x), log_q - self.log_det_frame()
-
-
-def frame_of(scale: Any, layout: Layout) -> Array:
-    """A number or a vector as a diagonal frame."""
-    return jnp.broadcast_to(jnp.asarray(scale, layout.dtype), (layout.dim,))
+    def flatten(self, x: Any) -> tuple[Array, Array]:
+        return self.unwhitened(x), self.log_det_frame()
 
 
 class FramedNormal(Framed):
@@ -89,6 +82,8 @@ class FramedNormal(Framed):
       factor: shape (d,), log standard deviations, where the frame is diagonal; else (d, d), lower triangular with a
         logarithmic diagonal.
     """
+
+    flat_normal = True
 
     loc: Any
     factor: Any
@@ -110,6 +105,12 @@ def framed_normal(layout: Layout, mean: Any, scale: Any) -> FramedNormal:
     """N(mean, scale scaleᵀ) as the standard normal in its own frame."""
     center, frame = jnp.asarray(mean, layout.dtype), jnp.asarray(scale, layout.dtype)
     return FramedNormal(layout, center, frame, jnp.zeros_like(center), jnp.zeros_like(frame))
+
+
+def logarithmic(scale: np.ndarray) -> np.ndarray:
+    """The triangular factor of C Cᵀ, by QR of Cᵀ (Cholesky would square the condition number), its diagonal by logarithms."""
+    lower = triangular(scale)
+    return np.tril(lower, -1) + np.diag(np.log(np.diag(lower)))
 
 
 def exponentiated(factor: Array) -> Array:

@@ -12,8 +12,8 @@ from logtrick._core.module import assign
 from logtrick.distributions import Distribution
 from logtrick.noise import StandardNormal
 from logtrick.supports import Real, Support
-from logtrick.vi._families._framed import Framed, frame_of
-from logtrick.vi._families._normal import independent, start
+from logtrick.vi._families._framed import Framed
+from logtrick.vi._families._normal import deviations, independent, start
 from logtrick.vi._flat import layout_of
 from logtrick.vi._marginals import normal_marginals
 
@@ -28,12 +28,12 @@ class LowRankNormal(Framed):
 
     Args:
       rank: columns of W, at least 1.
-      like: a pytree of numbers or arrays in the constrained space: the shapes, and where q starts (`MeanFieldNormal`).
+      like: a pytree of numbers or arrays in the constrained space: the shapes, and where q starts (as for `MeanFieldNormal`).
       support: a support, or a pytree of supports like `like` in which names may be left out (real).
       scale: standard deviations to start from, shape () or (d,), in the unconstrained space.
     Raises:
       TypeError: variables that are not floats; a rank that is no static int.
-      ValueError: names that `like` does not have; shapes that do not fit.
+      ValueError: names that `like` does not have; shapes that do not fit; a scale that is not positive.
     Example:
       >>> import jax.numpy as jnp
       >>> from logtrick import vi
@@ -41,6 +41,8 @@ class LowRankNormal(Framed):
       >>> q.factor.shape, q.log_prob(jnp.zeros(100)).shape
       ((100, 2), ())
     """
+
+    flat_normal = True
 
     loc: Any
     log_scale: Any
@@ -56,7 +58,7 @@ class LowRankNormal(Framed):
             self,
             layout=layout,
             center=start("LowRankNormal", None, like, layout),
-            frame=frame_of(scale, layout),
+            frame=deviations("LowRankNormal", scale, layout),
             loc=zeros,
             log_scale=zeros,
             factor=(0.1 * jnp.cos(2.4 * index)).astype(layout.dtype),
@@ -71,21 +73,18 @@ class LowRankNormal(Framed):
         rows = self.frame[:, None] * self.factor
         return jnp.diag((self.frame * jnp.exp(self.log_scale)) ** 2) + rows @ rows.T
 
-    def normal(self) -> tuple[Array, Array]:
-        return self._marginal()
-
     def at_normal(self, mean: Any, scale: Any) -> "Framed":
-        return self.framed(mean, independent(scale))
+        return super().at_normal(mean, independent(scale))
 
-    def _marginal(self) -> tuple[Array, Array]:
+    def normal(self) -> tuple[Array, Array]:
         variance = jnp.exp(2 * self.log_scale) + jnp.sum(self.factor**2, axis=1)
         return self.center + self.frame * self.loc, jnp.abs(self.frame) * jnp.sqrt(variance)
 
     def _mean(self) -> Any:
-        return normal_marginals(self, *self._marginal())[0]
+        return normal_marginals(self, *self.normal())[0]
 
     def _variance(self) -> Any:
-        return normal_marginals(self, *self._marginal())[1]
+        return normal_marginals(self, *self.normal())[1]
 
 
 class DiagonalPlusLowRank(Distribution):

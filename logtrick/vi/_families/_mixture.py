@@ -12,12 +12,10 @@ from logtrick._core.module import assign, replace
 from logtrick.distributions import Categorical, Distribution, Mixture, MultivariateNormal
 from logtrick.estimators import Enumerate
 from logtrick.programs import sample
-from logtrick.supports import Real
-from logtrick.vi._engines._gaussian import triangular
-from logtrick.vi._families._framed import Framed, exponentiated, frame_of
-from logtrick.vi._families._normal import start
+from logtrick.vi._engines._gaussian import square, triangular
+from logtrick.vi._families._framed import Framed, exponentiated, logarithmic
+from logtrick.vi._families._normal import deviations, start
 from logtrick.vi._flat import layout_of
-from logtrick.vi._guide import moments_of
 
 Array = jax.Array
 _LIGHT = -6.0  # nats below the largest: a mode with less mass gets no component
@@ -31,13 +29,13 @@ class MixtureOf(Framed):
 
     Args:
       k: components, at least 1.
-      like: a pytree of numbers or arrays in the constrained space: the shapes, and where q starts (`MeanFieldNormal`).
+      like: a pytree of numbers or arrays in the constrained space: the shapes, and where q starts (as for `MeanFieldNormal`).
       support: a support, or a pytree of supports like `like` in which names may be left out (real).
       scale: the standard deviation to start from, shape () or (d,), of the whole mixture; the components' means are spread
         over it.
     Raises:
       TypeError: variables that are not floats; a k that is no static int.
-      ValueError: names that `like` does not have; shapes that do not fit.
+      ValueError: names that `like` does not have; shapes that do not fit; a scale that is not positive.
     Example:
       >>> import jax.numpy as jnp
       >>> from logtrick import vi
@@ -59,7 +57,7 @@ class MixtureOf(Framed):
             self,
             layout=layout,
             center=start("MixtureOf", None, like, layout),
-            frame=frame_of(scale, layout),
+            frame=deviations("MixtureOf", scale, layout),
             logits=jnp.zeros((k,), layout.dtype),
             locs=spread,
             factors=jnp.zeros((k, layout.dim, layout.dim), layout.dtype),
@@ -87,20 +85,16 @@ class MixtureOf(Framed):
         heavy = [mode for mode in modes if mode["log_ratio"] > _LIGHT][: self.strata]
         if len(heavy) < 2:
             return self
-        frame = np.asarray(self.frame, np.float64)
-        frame = np.diag(frame) if frame.ndim == 1 else frame
-        inverse = np.linalg.inv(frame)
+        inverse = np.linalg.inv(square(self.frame))
         locs, factors, logits = [], [], []
         for j in range(self.strata):
             mode = heavy[j % len(heavy)]
-            scale = np.asarray(mode["scale"], np.float64)
-            scale = np.diag(scale) if scale.ndim == 1 else scale
-            # QR instead of Cholesky: the covariance's condition is the square of the scale's.
-            lower = triangular(inverse @ scale)
-            center = inverse @ (np.asarray(mode["mean"]) - np.asarray(self.center, np.float64))
-            extra = j >= len(heavy)
-            locs.append(center + lower @ np.asarray(self.locs[j], np.float64) * extra)
-            factors.append(np.tril(lower, -1) + np.diag(np.log(np.diag(lower))))
+            scale = inverse @ square(mode["scale"])
+            loc = inverse @ (np.asarray(mode["mean"]) - np.asarray(self.center, np.float64))
+            if j >= len(heavy):
+                loc = loc + triangular(scale) @ np.asarray(self.locs[j], np.float64)
+            locs.append(loc)
+            factors.append(logarithmic(scale))
             logits.append(mode["log_ratio"])
         dtype = self.layout.dtype
         new = (jnp.asarray(np.stack(rows), dtype) for rows in (locs, factors, logits))
@@ -116,17 +110,14 @@ class MixtureOf(Framed):
     def _trils(self) -> Array:
         return jax.vmap(exponentiated)(self.factors)
 
-    def _closed(self) -> bool:
-        return all(isinstance(v.support, Real) for v in self.layout.variables)
-
     def _mean(self) -> Any:
-        if not self._closed():
-            return moments_of(self)[0]
+        if not self.layout.whole_space:
+            return super()._mean()
         return self.layout.unflatten(self.unwhitened(self.weights @ self.locs))
 
     def _variance(self) -> Any:
-        if not self._closed():
-            return moments_of(self)[1]
+        if not self.layout.whole_space:
+            return super()._variance()
         frame = jnp.diag(self.frame) if self.frame.ndim == 1 else self.frame
         away = self.locs - (self.weights @ self.locs)[None]
         within = jnp.sum((frame[None] @ self._trils()) ** 2, axis=2)

@@ -1,5 +1,6 @@
 """Normal guides in the unconstrained space: mean-field and full-rank."""
 
+import abc
 from typing import Any
 
 import jax
@@ -10,6 +11,8 @@ from logtrick._core import checks
 from logtrick._core.module import assign, replace
 from logtrick.distributions import ClosedForms, Distribution, MultivariateNormal, Normal
 from logtrick.supports import Positive, Real
+from logtrick.vi._engines._gaussian import square
+from logtrick.vi._families._framed import exponentiated, logarithmic
 from logtrick.vi._flat import Layout, layout_of
 from logtrick.vi._guide import Guide
 from logtrick.vi._marginals import normal_marginals
@@ -17,7 +20,39 @@ from logtrick.vi._marginals import normal_marginals
 Array = jax.Array
 
 
-class MeanFieldNormal(Guide):
+class _Normal(Guide, abstract=True):
+    """A normal in the unconstrained space, by its mean and a scale."""
+
+    flat_normal = True
+
+    loc: Any
+
+    @property
+    @abc.abstractmethod
+    def _deviations(self) -> Array:
+        """The standard deviations of the flat vector, shape (d,)."""
+
+    @property
+    def closed_forms(self) -> ClosedForms:
+        # E log |det| is linear in the means for these supports alone.
+        linear = all(isinstance(v.support, Real | Positive) for v in self.layout.variables)
+        return ClosedForms(self._mean, self._variance, self._entropy if linear else None)
+
+    def _mean(self) -> Any:
+        return normal_marginals(self, self.loc, self._deviations)[0]
+
+    def _variance(self) -> Any:
+        return normal_marginals(self, self.loc, self._deviations)[1]
+
+    def _entropy(self) -> Array:
+        """H(z) = H(u) + E log |det ∂T/∂u|, and log |det| = Σ u over positive variables."""
+        layout = self.layout
+        parts = zip(layout.variables, layout.parts(self.loc))
+        shifts = [jnp.sum(part) for v, part in parts if isinstance(v.support, Positive)]
+        return self.base.entropy() + sum(shifts, jnp.zeros((), self.loc.dtype))
+
+
+class MeanFieldNormal(_Normal):
     """Independent normals in the unconstrained space: z = T(m + s ⊙ ε), ε ∼ N(0, I).
 
     Args:
@@ -36,19 +71,16 @@ class MeanFieldNormal(Guide):
       {'mu': 0.0, 'tau': 1.1331}
     """
 
-    loc: Any
     log_scale: Any
 
     def __init__(
         self, like: Any, support: Any = None, *, loc: Any = None, scale: Any = 1.0
     ) -> None:
         layout = layout_of("MeanFieldNormal", like, support)
-        scale = vector("MeanFieldNormal", "scale", scale, layout)
-        scale = checks.require("MeanFieldNormal", "scale", scale, _is_positive, "positive numbers")
         assign(
             self,
             loc=start("MeanFieldNormal", loc, like, layout),
-            log_scale=jnp.log(scale),
+            log_scale=jnp.log(deviations("MeanFieldNormal", scale, layout)),
             layout=layout,
         )
 
@@ -61,12 +93,6 @@ class MeanFieldNormal(Guide):
     def base(self) -> Distribution:
         return Normal(self.loc, self.scale)
 
-    @property
-    def closed_forms(self) -> ClosedForms:
-        # the entropy where E log |det| is linear in the means
-        linear = all(isinstance(v.support, Real | Positive) for v in self.layout.variables)
-        return ClosedForms(self._mean, self._variance, self._entropy if linear else None)
-
     def normal(self) -> tuple[Array, Array]:
         return self.loc, self.scale
 
@@ -75,23 +101,18 @@ class MeanFieldNormal(Guide):
         log_scale = jnp.log(jnp.asarray(independent(scale), dtype))
         return replace(self, loc=jnp.asarray(mean, dtype), log_scale=log_scale)
 
-    def _mean(self) -> Any:
-        return normal_marginals(self, self.loc, self.scale)[0]
-
-    def _variance(self) -> Any:
-        return normal_marginals(self, self.loc, self.scale)[1]
-
-    def _entropy(self) -> Array:
-        return entropy(self.base, self.loc, self.layout)
+    @property
+    def _deviations(self) -> Array:
+        return self.scale
 
 
-class FullRankNormal(Guide):
+class FullRankNormal(_Normal):
     """A normal with any covariance in the unconstrained space: z = T(m + L ε), ε ∼ N(0, I).
 
     L is held lower triangular, its diagonal by logarithms.
 
     Args:
-      like: a pytree of numbers or arrays in the constrained space: the shapes, and where q starts (`MeanFieldNormal`).
+      like: a pytree of numbers or arrays in the constrained space: the shapes, and where q starts (as for `MeanFieldNormal`).
       support: a support, or a pytree of supports like `like` in which names may be left out (real).
       loc: m, shape (d,), the unconstrained means; T⁻¹(like) unless said otherwise.
       scale: a number or (d,) for a diagonal, or any invertible (d, d) matrix C with covariance C Cᵀ, triangular or not.
@@ -106,7 +127,6 @@ class FullRankNormal(Guide):
       [2.0, 1.0]
     """
 
-    loc: Any
     factor: Any
 
     def __init__(
@@ -132,27 +152,17 @@ class FullRankNormal(Guide):
     @property
     def scale_tril(self) -> Array:
         """L, shape (d, d)."""
-        return jnp.tril(self.factor, -1) + jnp.diag(jnp.exp(jnp.diagonal(self.factor)))
+        return exponentiated(self.factor)
 
     @property
     def base(self) -> Distribution:
         return MultivariateNormal(self.loc, self.scale_tril)
 
-    @property
-    def closed_forms(self) -> ClosedForms:
-        # the entropy where E log |det| is linear in the means
-        linear = all(isinstance(v.support, Real | Positive) for v in self.layout.variables)
-        return ClosedForms(self._mean, self._variance, self._entropy if linear else None)
-
     def normal(self) -> tuple[Array, Array]:
         return self.loc, self.scale_tril
 
     def at_normal(self, mean: Any, scale: Any) -> "FullRankNormal":
-        scale = np.asarray(scale, np.float64)
-        rows = np.diag(scale) if scale.ndim == 1 else scale.T
-        upper = np.asarray(np.linalg.qr(rows, mode="r"))  # in double precision, on the host
-        tril = upper.T * np.where(np.diagonal(upper) < 0, -1.0, 1.0)
-        factor = np.tril(tril, -1) + np.diag(np.log(np.diagonal(tril)))
+        factor = logarithmic(square(scale))
         dtype = self.layout.dtype
         return replace(self, loc=jnp.asarray(mean, dtype), factor=jnp.asarray(factor, dtype))
 
@@ -160,14 +170,9 @@ class FullRankNormal(Guide):
         """L Lᵀ, the covariance of the flat unconstrained vector, shape (d, d)."""
         return self.scale_tril @ self.scale_tril.T
 
-    def _mean(self) -> Any:
-        return normal_marginals(self, self.loc, jnp.linalg.norm(self.scale_tril, axis=1))[0]
-
-    def _variance(self) -> Any:
-        return normal_marginals(self, self.loc, jnp.linalg.norm(self.scale_tril, axis=1))[1]
-
-    def _entropy(self) -> Array:
-        return entropy(self.base, self.loc, self.layout)
+    @property
+    def _deviations(self) -> Array:
+        return jnp.linalg.norm(self.scale_tril, axis=1)
 
 
 def triangular(scale: Array) -> Array:
@@ -199,22 +204,18 @@ def start(where: str, loc: Any, like: Any, layout: Layout) -> Array:
     return layout.start(like) if loc is None else vector(where, "loc", loc, layout)
 
 
+def deviations(where: str, scale: Any, layout: Layout) -> Array:
+    """The unconstrained standard deviations to start from, a number or a vector, as a vector."""
+    scale = vector(where, "scale", scale, layout)
+    return checks.require(where, "scale", scale, _is_positive, "positive numbers")
+
+
 def vector(where: str, name: str, value: Any, layout: Layout) -> Array:
     """A number or a vector as a vector of the layout's length and dtype."""
     value = checks.numbers(where, name, value).astype(layout.dtype)
     if value.shape not in ((), (layout.dim,)):
         raise ValueError(f"{where}({name}=…) needs shape () or ({layout.dim},); got {value.shape}.")
     return jnp.broadcast_to(value, (layout.dim,))
-
-
-def entropy(base: Distribution, loc: Array, layout: Layout) -> Array:
-    """H(z) = H(u) + E log |det ∂T/∂u|, and log |det| = Σ u over positive variables."""
-    shifts = [
-        jnp.sum(p)
-        for v, p in zip(layout.variables, layout.parts(loc))
-        if isinstance(v.support, Positive)
-    ]
-    return base.entropy() + sum(shifts, jnp.zeros((), loc.dtype))
 
 
 def _is_positive(x: Any) -> Any:

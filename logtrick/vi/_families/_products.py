@@ -40,17 +40,14 @@ class BernoulliProduct(Guide):
             raise ValueError(
                 "BernoulliProduct(like=…) needs the shapes of the bits; got None. Pass like=jnp.zeros(8), say."
             )
-        layout = plain_layout("BernoulliProduct", logits if like is None else like, logits.dtype)
-        assign(self, logits=entries("BernoulliProduct", logits.ravel() if like is None else logits, layout.dim, ()),
-               layout=layout)  # fmt: skip
+        if like is None:
+            like, logits = logits, logits.ravel()
+        layout = plain_layout("BernoulliProduct", like, logits.dtype)
+        assign(self, logits=entries("BernoulliProduct", logits, layout.dim, ()), layout=layout)
 
     @property
     def base(self) -> Distribution:
         return Bernoulli(self.logits)
-
-    @property
-    def discrete(self) -> bool:
-        return True
 
     @property
     def closed_forms(self) -> ClosedForms:
@@ -115,10 +112,6 @@ class CategoricalProduct(Guide):
         return Categorical(self.logits)
 
     @property
-    def discrete(self) -> bool:
-        return True
-
-    @property
     def closed_forms(self) -> ClosedForms:
         return ClosedForms(self._mean, self._variance, self.base.entropy)
 
@@ -138,11 +131,8 @@ class CategoricalProduct(Guide):
     def marginals(self) -> Any:
         """P(z = k) of every entry, a pytree like a draw with a last axis of states."""
         probabilities = jax.nn.softmax(self.logits, axis=-1)
-        parts = [
-            probabilities[v.offset : v.offset + v.size].reshape(*v.shape, -1)
-            for v in self.layout.variables
-        ]
-        return self.layout.tree.unflatten(parts)
+        rows = zip(self.layout.variables, self.layout.split(probabilities))
+        return self.layout.tree.unflatten([part.reshape(*v.shape, -1) for v, part in rows])
 
     def _log_prob(self, z: Any) -> Array:
         return self.base.log_prob(self.unconstrain(z))

@@ -10,11 +10,11 @@ from jax.scipy.special import gammaln
 
 from logtrick._core import checks
 from logtrick._core.module import assign, static
-from logtrick.distributions import Distribution
+from logtrick.distributions import Distribution, StudentT as UnivariateT
 from logtrick.noise import StandardNormal
-from logtrick.supports import Real, Support
-from logtrick.vi._families._framed import Framed, exponentiated, frame_of
-from logtrick.vi._families._normal import start
+from logtrick.supports import Ordered, Positive, Real, Support
+from logtrick.vi._families._framed import Framed, exponentiated
+from logtrick.vi._families._normal import deviations, start
 from logtrick.vi._flat import layout_of
 from logtrick.vi._guide import moments_of
 
@@ -24,16 +24,17 @@ Array = jax.Array
 class StudentT(Framed):
     """A multivariate Student t with any scale matrix in the unconstrained space: z = T(m + L ε √(ν/s)), s ∼ χ²(ν).
 
-    The degrees of freedom are a fixed whole number, so that s is a sum of ν squared normals and a draw is pathwise.
+    The degrees of freedom are a fixed whole number, so that s is a sum of ν squared normals and a draw is pathwise. Positive
+    variables have no finite mean under it, whatever ν: E[e^u] is infinite.
 
     Args:
-      like: a pytree of numbers or arrays in the constrained space: the shapes, and where q starts (`MeanFieldNormal`).
+      like: a pytree of numbers or arrays in the constrained space: the shapes, and where q starts (as for `MeanFieldNormal`).
       support: a support, or a pytree of supports like `like` in which names may be left out (real).
       df: ν, degrees of freedom, a static int of at least 1.
       scale: scales to start from, shape () or (d,), in the unconstrained space.
     Raises:
       TypeError: variables that are not floats; degrees of freedom that are no static int.
-      ValueError: names that `like` does not have; shapes that do not fit.
+      ValueError: names that `like` does not have; shapes that do not fit; a scale that is not positive.
     Example:
       >>> import jax.numpy as jnp
       >>> from logtrick import vi
@@ -53,7 +54,7 @@ class StudentT(Framed):
             self,
             layout=layout,
             center=start("StudentT", None, like, layout),
-            frame=frame_of(scale, layout),
+            frame=deviations("StudentT", scale, layout),
             loc=jnp.zeros((layout.dim,), layout.dtype),
             factor=jnp.zeros((layout.dim, layout.dim), layout.dtype),
             df=df,
@@ -64,20 +65,37 @@ class StudentT(Framed):
         tril = exponentiated(self.factor)
         return MultivariateT(self.loc, tril, self.df)
 
-    def _closed(self) -> bool:
-        return self.df > 2 and all(isinstance(v.support, Real) for v in self.layout.variables)
-
     def _mean(self) -> Any:
-        if not self._closed():
-            return moments_of(self)[0]
-        return self.layout.unflatten(self.unwhitened(self.loc))
+        return self._moments()[0]
 
     def _variance(self) -> Any:
-        if not self._closed():
-            return moments_of(self)[1]
+        return self._moments()[1]
+
+    def _moments(self) -> tuple[Any, Any]:
+        """Mean and variance: in closed form, infinite where a tail is mapped by exp; of bounded variables from draws."""
+        layout = self.layout
         frame = jnp.diag(self.frame) if self.frame.ndim == 1 else self.frame
-        rows = frame @ self.base.scale_tril  # type: ignore[attr-defined]  # the base above
-        return self.layout.unflatten(jnp.sum(rows**2, axis=1) * self.df / (self.df - 2))
+        deviations = jnp.linalg.norm(frame @ exponentiated(self.factor), axis=1)
+        marginal = UnivariateT(self.df, self.unwhitened(self.loc), deviations)
+        locs, squares = layout.parts(marginal.mean()), layout.parts(marginal.variance())
+        drawn = [layout.tree.flatten_up_to(moment) for moment in moments_of(self)]
+        means, variances = [], []
+        for i, v in enumerate(layout.variables):
+            mean, variance = drawn[0][i], drawn[1][i]
+            if isinstance(v.support, Real):
+                mean, variance = locs[i], squares[i]
+            elif isinstance(v.support, Positive):
+                mean = variance = jnp.full(v.shape, jnp.inf, v.dtype)
+            elif isinstance(
+                v.support, Ordered
+            ):  # all entries but the first are sums of exponentials
+                mean, variance = (
+                    jnp.full(v.shape, jnp.inf, v.dtype).at[..., 0].set(moments[i][..., 0])
+                    for moments in (locs, squares)
+                )
+            means.append(mean)
+            variances.append(variance)
+        return layout.tree.unflatten(means), layout.tree.unflatten(variances)
 
 
 class MultivariateT(Distribution):

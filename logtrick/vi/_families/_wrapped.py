@@ -7,8 +7,16 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core.calls import described
+from logtrick._core.kernel import stop
 from logtrick._core.module import assign, replace
-from logtrick.distributions import ClosedForms, Distribution, Enumeration, MultivariateNormal
+from logtrick.distributions import (
+    Binomial,
+    ClosedForms,
+    Distribution,
+    Enumeration,
+    MultivariateNormal,
+)
+from logtrick.supports import Product
 from logtrick.vi._flat import plain_layout
 from logtrick.vi._guide import Guide
 
@@ -21,8 +29,8 @@ class Wrapped(Guide):
     """Any `lt.Distribution`, or one made by `lt.adapters`, as a guide; the density sees its draws as they are.
 
     The leaves of the distribution are what is fitted. Positive parameters of logtrick's own families (scales, rates,
-    concentrations) are held by their logarithms, so that no optimizer's step leaves their domain; those of adapted ones
-    are taken as they are, which suits flows. `vi.fit` wraps by itself.
+    concentrations) are held by their logarithms, probabilities by their log odds, so that no optimizer's step leaves their
+    domain; those of adapted ones are taken as they are, which suits flows. `vi.fit` wraps by itself.
 
     Args:
       dist: the distribution to start from.
@@ -45,12 +53,11 @@ class Wrapped(Guide):
                 "or a guide such as vi.MeanFieldNormal(like=…)."
             )
         like = jax.eval_shape(dist.sample, jax.random.key(0))
-        kinds = [leaf.dtype for leaf in jax.tree.leaves(like)]
-        discrete = all(not jnp.issubdtype(kind, jnp.floating) for kind in kinds)
-        dtype = kinds[0] if discrete else jnp.result_type(float)
-        countable = discrete or dist.support.discrete
-        layout = plain_layout("vi.Wrapped", like, dtype, countable)
-        assign(self, raw=_changed(dist, _log), layout=layout)
+        kinds = _kinds(dist, jax.tree.leaves(like))
+        some_floats = any(jnp.issubdtype(kind, jnp.floating) for kind, _ in kinds)
+        dtype = jnp.result_type(float) if some_floats else kinds[0][0]
+        layout = plain_layout("vi.Wrapped", like, dtype, kinds)
+        assign(self, raw=_changed(dist, jnp.log), layout=layout)
 
     def __repr__(self) -> str:
         return f"Wrapped({self.dist!r})"
@@ -58,15 +65,11 @@ class Wrapped(Guide):
     @property
     def dist(self) -> Distribution:
         """The distribution as it is now."""
-        return _changed(self.raw, _exp)
+        return _changed(self.raw, jnp.exp)
 
     @property
     def base(self) -> Distribution:
         return self.dist
-
-    @property
-    def discrete(self) -> bool:
-        return self.dist.support.discrete
 
     @property
     def event_shape(self) -> Any:
@@ -127,15 +130,24 @@ def as_guide(where: str, q: Any) -> Guide:
 
 
 def _changed(dist: Any, change: Any) -> Any:
-    """`dist` with its positive parameters changed; composites by their parts, families of others as they are."""
+    """`dist` with its positive parameters changed; composites by their parts, families of others as they are.
+
+    Probabilities become log odds, which stay in their domain as well.
+    """
     if not type(dist).__module__.startswith("logtrick.distributions"):
         return dist
+    if getattr(dist, "by_probs", False):
+        dist = replace(dist, parameter=dist.logits, by_probs=False)
     new = {}
     for field in dataclasses.fields(dist):
         value = getattr(dist, field.name)
         if field.metadata.get("static"):
             continue
-        if isinstance(dist, MultivariateNormal) and field.name == "scale_tril":
+        if isinstance(dist, Binomial) and field.name == "total_count":
+            new[field.name] = stop(
+                value
+            )  # a whole number, which exp(log n) is not, and which is not fitted
+        elif isinstance(dist, MultivariateNormal) and field.name == "scale_tril":
             new[field.name] = jnp.tril(value, -1) + jnp.diag(change(jnp.diagonal(value)))
         elif field.name in _POSITIVE and isinstance(value, jax.Array):
             new[field.name] = change(value)
@@ -146,4 +158,16 @@ def _changed(dist: Any, change: Any) -> Any:
     return replace(dist, **new)
 
 
-_log, _exp = jnp.log, jnp.exp
+def _kinds(dist: Distribution, leaves: list[Any]) -> list[tuple[Any, bool]]:
+    """The dtype of every variable, a leaf of a draw, and whether it is discrete."""
+    support = dist.support
+    parts: tuple[Any, ...] = (support,) * len(leaves)
+    if isinstance(support, Product) and len(support.parts) == len(leaves):
+        parts = support.parts
+    kinds = []
+    for leaf, part in zip(leaves, parts):
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            kinds.append((jnp.result_type(float), part.discrete))
+        else:
+            kinds.append((leaf.dtype, True))
+    return kinds

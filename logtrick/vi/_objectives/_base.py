@@ -1,10 +1,11 @@
-"""What an objective is: a function of log-weights."""
+"""The base class of objectives: functions of log-weights."""
 
 import abc
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 
+from logtrick._core.calls import described
 from logtrick._core.module import Module
 
 Array = jax.Array
@@ -13,8 +14,8 @@ Array = jax.Array
 class Objective(Module, abstract=True):
     """A function φ of the log-weights log wᵢ = log p(zᵢ) − log q(zᵢ) of k draws zᵢ ∼ q; the target is E[φ].
 
-    Everything an objective knows of the model and the guide are the log-weights, so that a shift of log p by a constant
-    shifts φ, or leaves it alone, and never changes a gradient. A further one is a subclass with `value`, in a user's file.
+    An objective knows the model and the guide by their log-weights alone, so that a shift of log p by a constant
+    shifts φ, or leaves it alone, and never changes a gradient. An objective of your own is a subclass with `value`.
     Write φ so that it is twice differentiable in the log-weights, symmetric in them, and stays finite for log-weights of
     any size: normalize by their log-mean-exp, never exponentiate them as they are.
 
@@ -65,6 +66,14 @@ class Objective(Module, abstract=True):
 
     def check(self, where: str, num_draws: int) -> None:
         """Raise where `num_draws` log-weights are too few."""
+
+
+def check_objective(where: str, objective: Any) -> None:
+    """Refuse what is no objective."""
+    if not isinstance(objective, Objective):
+        raise TypeError(
+            f"{where}(objective=…) needs an objective; got {described(objective)}. Pass vi.ELBO(), say."
+        )
 
 
 def has_held_form(objective: Objective) -> bool:

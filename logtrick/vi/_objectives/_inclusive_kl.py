@@ -3,8 +3,9 @@
 from typing import ClassVar
 
 import jax
+import jax.numpy as jnp
 
-from logtrick._core.kernel import stop
+from logtrick._core.kernel import first_order, stop
 from logtrick.vi._objectives._base import Array, Objective
 from logtrick.vi._objectives._renyi import at_least, log_mean_exp
 
@@ -32,10 +33,13 @@ class InclusiveKL(Objective):
         return None
 
     def value(self, log_weights: Array) -> Array:
-        return jax.nn.softmax(log_weights) @ log_weights - log_mean_exp(log_weights)
+        shares = jax.nn.softmax(log_weights)
+        # 0 log 0 = 0: a draw that p cannot make has weight 0.
+        logs = jnp.where(shares == 0, 0.0, log_weights)
+        return shares @ logs - log_mean_exp(log_weights)
 
     def held(self, log_weights: Array) -> Array:
-        moving = stop(jax.nn.softmax(log_weights)) @ (log_weights - stop(log_weights))
+        moving = first_order("vi.InclusiveKL", jax.nn.softmax(log_weights), log_weights)
         return stop(self.value(log_weights)) + moving
 
     def check(self, where: str, num_draws: int) -> None:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
-from logtrick._core.kernel import stop
+from logtrick._core.kernel import first_order, stop
 from logtrick._core.module import assign, static
 from logtrick.vi._objectives._base import Array, Objective
 
@@ -98,8 +98,8 @@ class Renyi(Objective):
     def held(self, log_weights: Array) -> Array:
         # ∇ 1/(1 − α) log ∫ q^α p^(1 − α) = α/(1 − α) E[∇ log q] under the weights w^(1 − α); log w has −log q in it
         power = 1 - self.alpha
-        weights = stop(jax.nn.softmax(power * log_weights))
-        moving = -self.alpha / power * (weights @ (log_weights - stop(log_weights)))
+        weights = jax.nn.softmax(power * log_weights)
+        moving = first_order("vi.Renyi", -self.alpha / power * weights, log_weights)
         return stop(self.value(log_weights)) + moving
 
 

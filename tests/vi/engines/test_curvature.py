@@ -57,7 +57,7 @@ def test_a_saddle_is_left(x64):
     np.testing.assert_allclose(mode.point, [1.0, 0.0], atol=0.02)
 
 
-def test_basins(x64):
+def test_the_parabola_of_a_mode_explains_points_of_its_basin_only(x64):
     target = mixture([0.5, 0.5], [[-4.0], [4.0]], [1.0, 1.0])
     mode = found_from(target, [3.0])
     values = np.asarray(target.batch(jnp.array([[2.5], [-4.0]])))
