@@ -51,12 +51,20 @@ class BlackBox:
         return f"lt.black_box({self.name})"
 
     def __call__(self, *args: Any) -> jax.Array:
-        caller = _CALLER.get()
+        caller, need = _CALLER.get(), ""
         if caller is not None:
             if self not in caller.boxes:
                 caller.boxes.append(self)
             self.last_error = None  # what fails from here on is this caller's
-        args = refuse(jax.tree.map(jnp.asarray, args), self._has_no_derivative(), TypeError)
+        if caller is not None and caller.differentiating:
+            names = dict.fromkeys(f"{name}()" for name in caller.differentiating)
+            need = f"{' and '.join(names)} needs a differentiable f. "
+        args = jax.tree.map(jnp.asarray, args)
+        message = (
+            f"lt.black_box({self.name}) was differentiated, and a host function has no derivative. {need}Use an estimator that "
+            "does not differentiate f, ScoreFunction() say, and jax.lax.stop_gradient on parameters that go into it."
+        )
+        args = refuse(args, message, TypeError)
         leaves, tree = jax.tree.flatten(args)
         ranks = [leaf.ndim for leaf in leaves]
         # the dtype of the results in JAX: 64 bits become 32 unless double precision is switched on
@@ -76,16 +84,6 @@ class BlackBox:
             return jnp.asarray(found)
         shape = jax.ShapeDtypeStruct(self.result_shape, dtype)
         return jax.pure_callback(host, shape, *leaves, vmap_method="expand_dims")
-
-    def _has_no_derivative(self) -> str:
-        caller = _CALLER.get()
-        differentiating = () if caller is None else caller.differentiating
-        names = " and ".join(f"{name}()" for name in dict.fromkeys(differentiating))
-        needing = f"{names} needs a differentiable f. " if names else ""
-        return (
-            f"lt.black_box({self.name}) was differentiated, and a host function has no derivative. {needing}Use an estimator "
-            "that does not differentiate f, ScoreFunction() say, and jax.lax.stop_gradient on parameters that go into it."
-        )
 
     def _on_host(
         self, tree: Any, ranks: list[int], leaves: list[np.ndarray], dtype: Any
@@ -153,12 +151,9 @@ def host_errors_surface(
 ) -> Iterator[None]:
     """An exception that the host raises while the `values` appended here are computed becomes a `BlackBoxError`.
 
-    Args:
-      values: the computed arrays, which are waited for where a black box was called.
-      differentiating: the names of the estimators that need a derivative of f, for the message
-        where a black box has none.
-      boxes: the black boxes that compiled code is known to call; those that are called while it is
-        traced are added.
+    `differentiating` names the estimators that need a derivative of f, for the message where a
+    black box has none. `boxes` are those that compiled code is known to call; those that are called
+    while it is traced are added.
     """
     outer = _CALLER.get()
     called: list[BlackBox] = [] if boxes is None else boxes
@@ -167,8 +162,8 @@ def host_errors_surface(
         yield
         if called and not any(is_tracer(leaf) for leaf in jax.tree.leaves(values)):
             jax.block_until_ready(values)
+    # a ValueError where compiled code runs again, since jax 0.7.2
     except (jax.errors.JaxRuntimeError, ValueError):
-        # a ValueError where compiled code runs again, since jax 0.7.2
         for box in called:
             if box.last_error is not None:
                 raise box.last_error from box.last_error.__cause__

@@ -19,9 +19,10 @@ import jax.numpy as jnp
 
 from logtrick._core.materialize import computed_once
 from logtrick._core.samples import Runs
+from logtrick.distributions import value_of
 from logtrick.estimators import Costs
 from logtrick.programs._infos import Group, Structure
-from logtrick.programs._waiting import Open, Record, product_of, sum_of
+from logtrick.programs._waiting import Open, Record, product_of
 
 Array = jax.Array
 # First entries of groups that are not costs of the program: terms of value zero, and the costs after a
@@ -102,6 +103,7 @@ def close_stretch(context: Context, stretch: Stretch, after: Array | None = None
 
 def with_record(costs: Costs, position: int, record: Record) -> Costs:
     """The costs, and what the statement at one position of the program leaves for `aux`."""
+    record = dataclasses.replace(record, draw=value_of(record.draw))
     records = {} if costs.records is None else costs.records
     return dataclasses.replace(costs, records={**records, position: record})
 
@@ -132,11 +134,14 @@ def without_site(costs: Costs, site: int) -> Costs:
         terms.append(((ZERO, *range(site)), costs.zero))
     for k, v in terms:
         groups[k] = computed_once(groups[k] + v) if k in groups else v
+    losses = costs.later_losses
+    if costs.adaptive_loss is not None:
+        losses = costs.adaptive_loss if losses is None else losses + costs.adaptive_loss
     return Costs(
         groups,
         records=costs.records,
         reply=costs.reply,
-        later_losses=sum_of([costs.later_losses, costs.adaptive_loss]),
+        later_losses=losses,
         evaluations=costs.evaluations,
     )
 

@@ -18,7 +18,6 @@ import jax.numpy as jnp
 from logtrick._core.kernel import limited, stop
 from logtrick._core.materialize import computed_once
 from logtrick._core.samples import Runs
-from logtrick.distributions import value_of
 from logtrick.estimators import Costs, Estimator, Points, close, close_limited
 from logtrick.programs._infos import Group
 
@@ -163,13 +162,13 @@ class OpenSite(Open):
 
     def settle(self, after: Array, runs: Runs) -> Settled:
         closed = close(self.estimator, Costs({_OWN: stop(after)}), self.points, runs)
-        record = Record(value_of(self.points.x), observed=closed.observed)
+        record = Record(self.points.x, observed=closed.observed)
         return Settled(None, closed.zero, closed.weight, closed.adaptive_loss, record)
 
     def close(self, costs: Costs, group: Group, runs: Runs) -> tuple[Costs, Record]:
         """What the estimator makes of the costs, its derivatives beyond the declared order refused."""
         closed = close_limited(self.estimator, costs, self.points, runs)
-        return closed, Record(value_of(self.points.x), observed=closed.observed)
+        return closed, Record(self.points.x, observed=closed.observed)
 
     def limits(self) -> list[tuple[str, Any]]:
         estimator = self.estimator

@@ -72,9 +72,16 @@ def check(program, costs, kinds, theta):
     assert order < 2 or abs(truth[2][0, 1]) > 0.05  # the cross derivative is there to be lost
 
 
-@pytest.mark.parametrize(
-    "first, second", list(itertools.product(KINDS, KINDS)), ids=lambda k: k.name
-)
+def ordered_pairs():
+    """All of them. By default each kind is the first of three, and the second of three; the random programs have the others."""
+    pairs = []
+    for i, j in itertools.product(range(len(KINDS)), repeat=2):
+        marks = [pytest.mark.full] if (j - i) % len(KINDS) in (2, 4) else []
+        pairs.append(pytest.param(KINDS[i], KINDS[j], marks=marks))
+    return pairs
+
+
+@pytest.mark.parametrize("first, second", ordered_pairs(), ids=lambda k: k.name)
 def test_every_ordered_pair(x64, first, second):
     check(pair, pair_costs, (first, second), TWO)
 

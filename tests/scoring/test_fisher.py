@@ -20,23 +20,27 @@ def log_prob(params, x):
 @pytest.mark.parametrize("centered, chunk_size", [(False, None), (True, 2), (True, 5)])
 def test_products_are_those_of_the_dense_matrix(x64, centered, chunk_size):
     params, draws = jax.tree.map(lambda a: jnp.asarray(a, float), (PARAMS, DRAWS))
-    s = lt.scores(log_prob, params, draws, centered=centered, chunk_size=chunk_size)
     _, tree = ravel_pytree(params)
-    rows = jnp.stack([ravel_pytree(lt.score(log_prob, params, x))[0] for x in draws])
-    rows = rows - rows.mean(0)[None] if centered else rows
-    v, u = jnp.arange(4.0) - 1.5, jnp.arange(5.0) ** 2
+    flat = lambda tree: ravel_pytree(tree)[0]
+    v, u = np.arange(4.0) - 1.5, np.arange(5.0) ** 2
+
+    @jax.jit
+    def products(params, draws):
+        s = lt.scores(log_prob, params, draws, centered=centered, chunk_size=chunk_size)
+        f = lt.fisher(log_prob, params, draws, centered=centered, damping=0.3)
+        of_scores = s.dense(), s.matvec(tree(v)), flat(s.rmatvec(u)), s.gram()
+        of_fisher = f.dense(), flat(f.matvec(tree(v))), flat(f.solve_by_draws(tree(v)))
+        return of_scores, of_fisher, flat(f.solve(tree(v), tolerance=1e-12))
+
+    rows = jax.jit(jax.vmap(lambda x: flat(lt.score(log_prob, params, x))))(draws)
+    rows = np.asarray(rows - rows.mean(0)[None] if centered else rows)
+    dense = rows.T @ rows / 5 + 0.3 * np.eye(4)
+    solved = np.linalg.solve(dense, v)
+    want = (rows, rows @ v, rows.T @ u, rows @ rows.T), (dense, dense @ v, solved)
+    *found, by_steps = products(params, draws)
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
-    close(s.dense(), rows)
-    close(s.matvec(tree(v)), rows @ v)
-    close(ravel_pytree(s.rmatvec(u))[0], rows.T @ u)
-    close(s.gram(), rows @ rows.T)
-    f = lt.fisher(log_prob, params, draws, centered=centered, damping=0.3)
-    dense = rows.T @ rows / 5 + 0.3 * jnp.eye(4)
-    close(f.dense(), dense)
-    close(ravel_pytree(f.matvec(tree(v)))[0], dense @ v)
-    want = jnp.linalg.solve(dense, v)
-    close(ravel_pytree(f.solve_by_draws(tree(v)))[0], want)
-    np.testing.assert_allclose(ravel_pytree(f.solve(tree(v), tolerance=1e-12))[0], want, rtol=1e-9)
+    jax.tree.map(close, tuple(found), want)
+    np.testing.assert_allclose(by_steps, solved, rtol=1e-9)
 
 
 def test_natural_gradients_of_the_oracles(x64):
@@ -130,10 +134,9 @@ def test_in_a_users_shard_map_each_device_has_its_own_draws():
         )
         return jax.tree.map(lambda a: a[None], found)
 
-    got = jax.shard_map(products, mesh=mesh, in_specs=(P(), P("d")), out_specs=P("d"))(
-        PARAMS, draws
-    )
-    want = [products(PARAMS, own) for own in jnp.split(draws, 4)]
+    sharded = jax.shard_map(products, mesh=mesh, in_specs=(P(), P("d")), out_specs=P("d"))
+    got, alone = jax.jit(sharded)(PARAMS, draws), jax.jit(products)
+    want = [alone(PARAMS, own) for own in jnp.split(draws, 4)]
     close = lambda a, *b: np.testing.assert_allclose(a, jnp.concatenate(b), rtol=1e-4, atol=1e-6)
     jax.tree.map(close, got, *want)
 
