@@ -39,7 +39,21 @@ def numbers(where: str, name: str, value: Any) -> Array:
 
 
 def number(where: str, name: str, value: Any) -> Array:
-    """A number, as a float; an array where many of them are stacked for `jax.vmap`."""
+    """A number, as a float; an array where many of them are stacked for `jax.vmap`.
+
+    Args:
+      where: the class whose argument it is, for the message.
+      name: the argument's name.
+      value: what was given.
+    Returns:
+      The number, of its own float dtype, or of JAX's where it was a whole number.
+    Raises:
+      TypeError: `value` is no number.
+    Example:
+      >>> import logtrick as lt
+      >>> lt.estimators.number("MovingAverage", "average", 3).item()
+      3.0
+    """
     if not is_array(value):
         raise TypeError(f"{where}({name}=…) needs a number; got {described(value)}. Pass 0.0, say.")
     return as_inexact(value)

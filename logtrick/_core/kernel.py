@@ -120,7 +120,17 @@ def as_dtype(x: Array, dtype: Any) -> Array:
 
 
 def wide(dtype: Any) -> np.dtype:
-    """`dtype`, but float32 in the place of a half precision."""
+    """`dtype`, but float32 in the place of a half precision.
+
+    Args:
+      dtype: of floats.
+    Returns:
+      The dtype in which sums and noise are computed.
+    Example:
+      >>> import jax.numpy as jnp, logtrick as lt
+      >>> lt.noise.wide(jnp.bfloat16).name, lt.noise.wide("float64").name
+      ('float32', 'float64')
+    """
     dtype = np.dtype(dtype)
     return dtype if dtype.itemsize >= 4 else np.dtype("float32")
 

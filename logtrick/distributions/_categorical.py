@@ -14,9 +14,9 @@ from logtrick.distributions import _probabilities as probabilities
 from logtrick.distributions._capabilities import ClosedForms, Enumeration, Quantiles
 from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._noisy_logits import NoisyRows
-from logtrick.distributions._parameters import Array, where_inside, wide
+from logtrick.distributions._parameters import Array, where_inside
 from logtrick.distributions._weak import WeakDerivatives
-from logtrick.noise import Uniform
+from logtrick.noise import Uniform, wide
 from logtrick.supports import IntegerBelow, OneHot, Support, grid
 
 

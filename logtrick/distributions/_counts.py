@@ -14,9 +14,9 @@ from logtrick.distributions._bernoulli import two_outcomes_divergence
 from logtrick.distributions._capabilities import ClosedForms, Enumeration, Quantiles
 from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._log_densities import binomial_log_density
-from logtrick.distributions._parameters import Array, is_count, where_inside, wide
+from logtrick.distributions._parameters import Array, is_count, where_inside
 from logtrick.distributions._special import log_beta
-from logtrick.noise import KeyPerRun, Uniform, interior
+from logtrick.noise import KeyPerRun, Uniform, interior, wide
 from logtrick.supports import IntegerBelow, NonNegativeInteger, Support, grid
 
 

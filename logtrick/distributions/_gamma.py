@@ -15,10 +15,10 @@ from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._implicit import implicit_log_gamma
 from logtrick.distributions._incomplete import gamma_cdf
 from logtrick.distributions._log_densities import gamma_log_density
-from logtrick.distributions._parameters import Array, broadcasting, positive, where_inside, wide
+from logtrick.distributions._parameters import Array, broadcasting, positive, where_inside
 from logtrick.distributions._special import gamma_divergence, gamma_entropy
 from logtrick.distributions._weak import WeakDerivatives
-from logtrick.noise import KeyPerRun, Uniform
+from logtrick.noise import KeyPerRun, Uniform, wide
 from logtrick.supports import Positive, Support
 
 

@@ -10,15 +10,8 @@ from jax.scipy.special import gammaln
 
 from logtrick.distributions._capabilities import ClosedForms, Quantiles
 from logtrick.distributions._factorized import Factorized
-from logtrick.distributions._parameters import (
-    Array,
-    broadcasting,
-    finite,
-    positive,
-    standardized,
-    wide,
-)
-from logtrick.noise import Noise, Uniform, interior
+from logtrick.distributions._parameters import Array, broadcasting, finite, positive, standardized
+from logtrick.noise import Noise, Uniform, interior, wide
 from logtrick.supports import Real, Support
 
 

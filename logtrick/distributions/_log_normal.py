@@ -17,9 +17,8 @@ from logtrick.distributions._parameters import (
     positive,
     standardized,
     where_inside,
-    wide,
 )
-from logtrick.noise import StandardNormal
+from logtrick.noise import StandardNormal, wide
 from logtrick.supports import Positive, Support
 
 

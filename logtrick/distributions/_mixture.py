@@ -17,15 +17,8 @@ from logtrick.distributions._categorical import check_rows, inverse_cdf
 from logtrick.distributions._common_draws import common_charts, in_common_form, log_prob_of
 from logtrick.distributions._draw import value_of
 from logtrick.distributions._mass import probability
-from logtrick.distributions._parameters import (
-    Array,
-    is_inexact,
-    nan_where_any,
-    parameters,
-    wide,
-    widened,
-)
-from logtrick.noise import Uniform
+from logtrick.distributions._parameters import Array, is_inexact, nan_where_any, parameters, widened
+from logtrick.noise import Uniform, wide
 from logtrick.supports import Countable, Finite, Support, Unknown, union
 
 

@@ -12,9 +12,9 @@ from logtrick._core.module import assign
 from logtrick.distributions._base import Distribution
 from logtrick.distributions._capabilities import ClosedForms
 from logtrick.distributions._location_scale import LocationScale
-from logtrick.distributions._parameters import Array, finite, parameters, wide
+from logtrick.distributions._parameters import Array, finite, parameters
 from logtrick.distributions._weak import WeakDerivatives
-from logtrick.noise import Noise, StandardNormal, Uniform
+from logtrick.noise import Noise, StandardNormal, Uniform, wide
 from logtrick.supports import Real, Support
 
 LOG_ROOT_2PI = 0.5 * math.log(2 * math.pi)

@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 
 from logtrick._core import checks
-from logtrick._core.kernel import as_dtype, as_inexact
+from logtrick._core.kernel import as_dtype, as_inexact, wide
 from logtrick._core.module import assign
 
 Array = jax.Array
@@ -83,13 +83,8 @@ def _broadcast(dist: Any, *values: Array) -> tuple[int, ...]:
         ) from None
 
 
-# Half precision: the noise is drawn, the draw computed and log p summed in float32; only draws are rounded. (A bf16
-# uniform is 1.0 once in 512 draws, and a bf16 x − loc is 0 where the score is not.)
-
-
-def wide(dtype: Any) -> np.dtype:
-    """`dtype`, float32 where it is a half precision."""
-    return np.dtype("float32") if np.dtype(dtype).itemsize < 4 else np.dtype(dtype)
+# Half precision: the noise is drawn, the draw computed and log p summed in float32; only draws are rounded, since a bf16
+# x − loc is 0 where the score is not.
 
 
 def widened(tree: Any) -> Any:

@@ -17,8 +17,8 @@ from logtrick.distributions._base import Distribution
 from logtrick.distributions._capabilities import Enumeration
 from logtrick.distributions._categorical import check_rows
 from logtrick.distributions._draw import Draw, is_draw
-from logtrick.distributions._parameters import Array, nan_where_any, parameters, where_inside, wide
-from logtrick.noise import Uniform, interior
+from logtrick.distributions._parameters import Array, nan_where_any, parameters, where_inside
+from logtrick.noise import Uniform, interior, wide
 from logtrick.supports import Permutation, Support
 
 

@@ -8,8 +8,8 @@ from logtrick._core import checks
 from logtrick._core.module import assign
 from logtrick.distributions._capabilities import ClosedForms, Quantiles
 from logtrick.distributions._factorized import Factorized
-from logtrick.distributions._parameters import Array, broadcasting, finite, where_inside, wide
-from logtrick.noise import Uniform as UniformNoise
+from logtrick.distributions._parameters import Array, broadcasting, finite, where_inside
+from logtrick.noise import Uniform as UniformNoise, wide
 from logtrick.supports import Interval, Support
 
 

@@ -1,6 +1,6 @@
 """The names of `logtrick.estimators` and where each lives, imported on first use, as those of `logtrick`."""
 
-from logtrick._core.checks import scalar_cost as scalar_cost
+from logtrick._core.checks import number as number, scalar_cost as scalar_cost
 from logtrick._core.mesh import local as local
 from logtrick.estimators._arm import ARM as ARM
 from logtrick.estimators._arms import ARMS as ARMS

@@ -1,5 +1,6 @@
 """Kinds of parameter-free noise: random numbers whose law does not depend on any parameter."""
 
+from logtrick._core.kernel import wide as wide
 from logtrick.noise._injected import injected as injected, is_injected as is_injected
 from logtrick.noise._noise import (
     KeyPerRun as KeyPerRun,
