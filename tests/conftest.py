@@ -7,6 +7,7 @@ for a program. Benchmarks and the gate run at the default settings.
 
 import os
 import pathlib
+import sys
 
 import jaxlib.version
 
@@ -63,3 +64,11 @@ def x64():
     """Double precision for one test."""
     with double_precision():
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_open_figures():
+    """Close the figures of a test: matplotlib warns, and a warning fails, where twenty are open in one process."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
