@@ -320,7 +320,8 @@ def interior(uniform: Array) -> Array:
     moved = uniform + np.array(info.eps / 2, uniform.dtype)
     if uniform.dtype.itemsize >= 4:
         return moved
-    return jnp.minimum(moved, 1 - np.array(info.epsneg, uniform.dtype))  # no cells of one size
+    largest = np.asarray(1 - np.array(info.epsneg, uniform.dtype), uniform.dtype)
+    return jnp.minimum(moved, largest)  # no cells of one size
 
 
 def _drawn_in(kind: str, dtype: Any) -> np.dtype:
