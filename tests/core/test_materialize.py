@@ -4,7 +4,6 @@ import jax
 import numpy as np
 import pytest
 
-import logtrick as lt
 from logtrick import noise
 from logtrick._core.jaxprs import equations
 from logtrick._core.materialize import computed_once
@@ -73,24 +72,3 @@ def test_computed_once_has_all_derivatives():
         for way in range(order):
             derivative = (jax.grad, jax.jacfwd)[way % 2](derivative)
         assert jax.jit(derivative)(2.0) == exact
-
-
-def test_a_program_compiles_in_time_linear_in_its_sites():
-    """XLA repeats a chain of cheap additions in each of its consumers: the costs from each site on were 3.4 times the text
-    for twice the sites."""
-
-    def lines(sites):
-        def value(logits):
-            def program():
-                z = 0.0
-                for logit in logits:
-                    bit = yield lt.sample(lt.Bernoulli(logit + 0.1 * z))
-                    z = z + bit
-                    yield lt.cost((bit - 0.45) ** 2)
-
-            return lt.expect_program(KEYS[0], program, num_samples=8)
-
-        compiled = jax.jit(jax.value_and_grad(value)).lower(np.zeros(sites, np.float32)).compile()
-        return compiled.as_text().count("\n")
-
-    assert lines(24) < 2.2 * lines(12)
