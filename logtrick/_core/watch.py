@@ -37,9 +37,8 @@ _ENTRIES = 6  # of a draw that are printed
 def costs_watched(nonfinite: dict[str, str] | None = None) -> Iterator[list[str]]:
     """Collect the 16-bit dtypes of the costs that are traced inside.
 
-    Where `nonfinite` is given, the precision of matrix products is another one inside (and not a
-    lower one): JAX keeps the traces of inner `jit`s, and looks them up by this setting, among
-    others. So functions that were traced before are traced anew, and their traces are not run later.
+    A jitted function that was traced before is found in JAX's caches, unwatched. So where `nonfinite`
+    is given, the caller traces under a name of its own (`samples.under_name`).
 
     Args:
       nonfinite: where the first log-prob ("log_prob") and the first cost ("cost") that is not
@@ -49,13 +48,8 @@ def costs_watched(nonfinite: dict[str, str] | None = None) -> Iterator[list[str]
     """
     watched = _Watched([], nonfinite)
     token = _WATCHED.set(watched)
-    anew: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-    if nonfinite is not None:
-        used = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]  # made at run time
-        anew = jax.default_matmul_precision("float32" if used == "highest" else "highest")
     try:
-        with anew:
-            yield watched.half_precision
+        yield watched.half_precision
     finally:
         _WATCHED.reset(token)
 

@@ -8,6 +8,7 @@ import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
 
 from logtrick._core.module import replace
+from logtrick._core.samples import SampleAxis, under_name
 from logtrick.training._program import CAPACITY, batch_of, step_key
 from logtrick.training._reductions import lost
 from logtrick.training._state import GRADIENT, UPDATE, VALUE, FitState, Records
@@ -87,8 +88,13 @@ def _again(
         state = replace(state, step=jnp.asarray(index, jnp.int32))
         key = step_key(base, state.step)
         batch = batch_of(task, state, data, jnp.asarray(i, jnp.int32))
-        step = propose(task, state, key, batch, found)
-        return replace(step, aux=expectations(step.aux))  # the rest of aux may not be arrays
+
+        def proposed() -> Proposal:
+            step = propose(task, state, key, batch, found)
+            return replace(step, aux=expectations(step.aux))  # the rest of aux may not be arrays
+
+        # under a new name: functions that were jitted and traced before, unwatched, are traced anew
+        return under_name(SampleAxis(), proposed)
 
     step = jax.block_until_ready(once(state, data))
     jax.effects_barrier()  # what is noted in `found` has arrived

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import logtrick as lt
+from logtrick._core.samples import SampleAxis, under_name
 from logtrick._core.watch import costs_watched
 
 KEY = jax.random.key(0)
@@ -31,8 +32,9 @@ def test_the_first_cost_that_is_not_finite_is_noted_and_nothing_is_left_afterwar
     jitted()
     found: dict[str, str] = {}
     with costs_watched(found):
-        jax.block_until_ready(jitted())
-        assert "callback" in str(jax.make_jaxpr(jitted)())
+        anew = lambda: under_name(SampleAxis(), jitted)
+        jax.block_until_ready(anew())
+        assert "callback" in str(jax.make_jaxpr(anew)())
     jax.effects_barrier()
     assert found == {"cost": "-inf at the draw 0"}
     with costs_watched():
