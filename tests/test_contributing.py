@@ -38,8 +38,7 @@ class Addition:
 
 def listing(package: str) -> str:
     """The file with the names that a package exports."""
-    suffix = "pyi" if package in ("distributions", "estimators") else "py"
-    return f"logtrick/{package}/__init__.{suffix}"
+    return f"logtrick/{package}/__init__.pyi"
 
 
 def exported(package: str, file: str, name: str) -> dict[str, tuple[str, str]]:

@@ -191,13 +191,20 @@ def require(where: str, name: str, value: Array, legal: Any, need: str) -> Array
     number again. By a divisor and not by a factor, because XLA deems a factor cheap enough to be
     recomputed for every draw.
     """
+    if refuse_known(where, name, value, legal, need):
+        return value
+    return value / jnp.where(legal(value), jnp.ones((), value.dtype), jnp.nan)
+
+
+def refuse_known(where: str, name: str, value: Array, legal: Any, need: str) -> bool:
+    """Raise where the numbers of `value` are known and not legal. Whether they are known."""
     known = concrete(value)
     if known is None:
-        return value / jnp.where(legal(value), jnp.ones((), value.dtype), jnp.nan)
+        return False
     wrong = ~np.asarray(legal(known))
     if np.any(wrong):
         raise ValueError(f"{where}({name}=…) needs {need}; got {_to_show(known, wrong)}.")
-    return value
+    return True
 
 
 def _to_show(value: np.ndarray, wrong: np.ndarray) -> Any:

@@ -8,6 +8,7 @@ References:
   Salmon, Moraes, Dror & Shaw (2011), "Parallel Random Numbers: As Easy as 1, 2, 3".
 """
 
+import functools
 import math
 from typing import Any
 
@@ -29,7 +30,10 @@ def threefry(key: Array, high: Array, low: Array) -> tuple[Array, Array]:
     words = jax.random.key_data(key)
     parts = (words[0], words[1], words[0] ^ words[1] ^ np.uint32(_PARITY))
     schedule = [lax.broadcast(part, low.shape) for part in parts]
-    number = lambda value: lax.full_like(low, value)
+    # each number once: a constant of the full shape is an operation of its own
+    number = functools.cache(
+        lambda value: lax.full_like(low, value) if low.ndim else np.uint32(value)
+    )
     x, y = lax.add(high, schedule[0]), lax.add(low, schedule[1])
     for group in range(5):
         for r in _ROTATIONS[group % 2]:

@@ -1,22 +1,5 @@
 """Baselines and control variates for the score function."""
 
-from logtrick.baselines._base import (
-    Baseline as Baseline,
-    ScalarBaseline as ScalarBaseline,
-    Site as Site,
-    live_leaves as live_leaves,
-    with_leaves as with_leaves,
-)
-from logtrick.baselines._control_variate import (
-    ControlVariate as ControlVariate,
-    regression as regression,
-)
-from logtrick.baselines._learned import LearnedBaseline as LearnedBaseline
-from logtrick.baselines._moving_average import MovingAverage as MovingAverage
-from logtrick.baselines._optimal import OptimalBaseline as OptimalBaseline
-from logtrick.baselines._simple import (
-    ConstantBaseline as ConstantBaseline,
-    LeaveOneOut as LeaveOneOut,
-    NoBaseline as NoBaseline,
-)
-from logtrick.baselines._taylor import DeltaMethod as DeltaMethod, MuProp as MuProp
+from logtrick import _lazy
+
+__getattr__, __dir__, __all__ = _lazy.names_of_stub(__name__)

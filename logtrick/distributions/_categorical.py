@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from logtrick._core import checks
-from logtrick._core.module import assign, static
+from logtrick._core.module import static
 from logtrick.distributions import _probabilities as probabilities
 from logtrick.distributions._capabilities import ClosedForms, Enumeration, Quantiles
 from logtrick.distributions._factorized import Factorized
 from logtrick.distributions._noisy_logits import NoisyRows
 from logtrick.distributions._parameters import Array, where_inside
+from logtrick.distributions._rows import check_rows
 from logtrick.distributions._weak import WeakDerivatives
 from logtrick.noise import Uniform, wide
 from logtrick.supports import IntegerBelow, OneHot, Support, grid
@@ -227,36 +227,6 @@ class OneHotCategorical(_Rows):
 def _set_rows(dist: Any, logits: Any, probs: Any) -> None:
     probabilities.given(dist, logits, probs)
     check_rows(dist, "parameter")
-
-
-_SUM_TOLERANCE = 1e-2  # what rounding to 16 bits, or to two decimals, does to the sum of a row
-
-
-def check_rows(dist: Any, name: str) -> None:
-    """Refuse rows that are no distribution: concrete ones raise, in traced ones every entry becomes nan."""
-    value = getattr(dist, name)
-    where = type(dist).__name__
-    by_probs = getattr(dist, "by_probs", False)
-    argument = "probs" if by_probs else "logits"
-    if value.ndim == 0 or value.shape[-1] == 0:
-        raise ValueError(
-            f"{where}({argument}=…) needs shape (…, K), K at least 1; got {value.shape}. Reshape them."
-        )
-    if by_probs:
-        legal = lambda p: (p >= 0) & (p < np.inf) & (p.max(-1, keepdims=True) > 0)
-        need = "rows of non-negative numbers, not all of them 0"
-    else:
-        legal = lambda l: (l < np.inf) & (l.max(-1, keepdims=True) > -np.inf)
-        need = "rows of numbers below inf, not all of them -inf"
-    assign(dist, **{name: checks.require(where, argument, value, legal, need)})
-    if by_probs and (known := checks.concrete(value)) is not None:
-        sums = np.asarray(known, np.float64).sum(-1)
-        off = np.abs(sums - 1) > _SUM_TOLERANCE
-        if np.any(off):
-            raise ValueError(
-                f"{where}(probs=…) needs rows that sum to 1; got one of sum {sums[off].ravel()[0]:.6g}. Divide by the sum, or "
-                "pass logits=jnp.log(weights)."
-            )
 
 
 def inverse_cdf(logits: Array, uniform: Array) -> Array:

@@ -13,11 +13,12 @@ from logtrick._core.kernel import detached, first_order
 from logtrick._core.module import assign, replace
 from logtrick.distributions._base import Distribution
 from logtrick.distributions._capabilities import ClosedForms, Enumeration, Quantiles
-from logtrick.distributions._categorical import check_rows, inverse_cdf
+from logtrick.distributions._categorical import inverse_cdf
 from logtrick.distributions._common_draws import common_charts, in_common_form, log_prob_of
 from logtrick.distributions._draw import value_of
 from logtrick.distributions._mass import probability
 from logtrick.distributions._parameters import Array, is_inexact, nan_where_any, parameters, widened
+from logtrick.distributions._rows import check_rows
 from logtrick.noise import Uniform, wide
 from logtrick.supports import Countable, Finite, Support, Unknown, union
 

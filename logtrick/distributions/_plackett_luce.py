@@ -15,23 +15,18 @@ from logtrick._core.module import static
 from logtrick.bijectors import Bijector
 from logtrick.distributions._base import Distribution
 from logtrick.distributions._capabilities import Enumeration
-from logtrick.distributions._categorical import check_rows
 from logtrick.distributions._draw import Draw, is_draw
-from logtrick.distributions._parameters import Array, nan_where_any, parameters, where_inside
+from logtrick.distributions._parameters import Array, parameters, where_inside
+from logtrick.distributions._rows import check_known_logits
 from logtrick.noise import Uniform, interior, wide
 from logtrick.supports import Permutation, Support
 
 
 class Ranking(Bijector):
-    """y = x: the chart of rankings that `PlackettLuce` has drawn, which its log-prob need not check.
+    """y = x: the chart of rankings that `PlackettLuce` has drawn, whose items its log-prob need not check.
 
-    The check of a ranking takes longer to compile than its log-prob.
-
-    Args:
-      masked: which items have a logit of −inf, shape (K,).
+    That they are different takes longer to check, when it is compiled, than the log-prob.
     """
-
-    masked: Any
 
     def forward(self, x: Array) -> Array:
         return x
@@ -84,7 +79,7 @@ class PlackettLuce(Distribution):
             raise ValueError(
                 f"PlackettLuce(logits=…) needs shape (K,); got {self.logits.shape}. Use Joint for several."
             )
-        check_rows(self, "logits")
+        check_known_logits(self)
         if self.length is not None:
             checks.positive_int("PlackettLuce", "length", self.length)
             if self.length > self.logits.shape[0]:
@@ -114,15 +109,19 @@ class PlackettLuce(Distribution):
         return Enumeration(self._points)
 
     def nan_unless_legal(self) -> Array | None:
-        return nan_where_any(self)
+        if checks.concrete(self.logits) is not None:
+            return None
+        # One number for the whole row: made nan entry by entry, the logits would take as long to compile as the log-prob.
+        logits = lax.stop_gradient(self.logits)
+        highest = jnp.max(
+            logits
+        )  # which may overlook a nan: XLA on the CPU does not compare with it
+        legal = (highest > -jnp.inf) & (highest < jnp.inf) & ~jnp.any(jnp.isnan(logits))
+        return jnp.where(legal, 0.0, jnp.nan)
 
     @property
     def charts(self) -> Any:
-        return Ranking(self._masked), None
-
-    @property
-    def _masked(self) -> Array:
-        return self.logits == -jnp.inf
+        return Ranking(), None
 
     def _transform(self, noise: Array) -> Draw:
         # A Gumbel is −log of an exponential; −log1p(−u) keeps the small exponentials, which are the winners.
@@ -132,37 +131,50 @@ class PlackettLuce(Distribution):
             order = lax.top_k(score, self._places)[1].astype(jnp.int32)
         else:
             order = jnp.argsort(-score).astype(jnp.int32)  # stable: masked items in their order
-        return Draw(order, order, Ranking(self._masked))
+        return Draw(order, order, Ranking())
 
     def _log_prob(self, x: Any) -> Array:
+        illegal = self.nan_unless_legal()
+        log_p = self._log_prob_of_possible(x)
+        return log_p if illegal is None else log_p / (1.0 + illegal).astype(log_p.dtype)
+
+    def _log_prob_of_possible(self, x: Any) -> Array:
+        """log p under legal logits."""
         if is_draw(x):
-            # a draw is legal where the same items are masked as where it was drawn
-            alike = jnp.all(x.chart.masked == self._masked)
-            return jnp.where(alike, self._log_prob_of_legal(x.coordinates), jnp.nan)
+            return self._log_prob_of_different(x.coordinates)
         size = self.logits.shape[0]
         places = self._places
         x = jnp.asarray(x)
         index = jnp.where((x >= 0) & (x < size) & (x == jnp.floor(x)), x, size).astype(jnp.int32)
-        taken = jnp.zeros(size, jnp.int32).at[index].set(1, mode="drop")
-        inside = jnp.sum(taken) == places  # so many different items
-        index = jnp.where(inside, index, jnp.arange(places, dtype=jnp.int32))
-        ordered = self._masked_in_order(index, self._masked[index], taken)
-        return where_inside(inside & ordered, self._log_prob_of_legal(index))
+        different = jnp.sum(self._taken(index)) == places
+        index = jnp.where(different, index, jnp.arange(places, dtype=jnp.int32))
+        return where_inside(different, self._log_prob_of_different(index))
 
-    def _log_prob_of_legal(self, index: Array) -> Array:
-        """log p of a possible ranking."""
-        size = self.logits.shape[0]
-        places = self._places
+    def _log_prob_of_different(self, index: Array) -> Array:
+        """log p of a ranking of different items, or of its first places."""
         ranked = self.logits[index]
         masked = ranked == -jnp.inf
-        if places == size:
+        # masked items come after all others, in ascending order and without a gap
+        too_early = masked[:-1] & ~(masked[1:] & (index[1:] > index[:-1]))
+        if self._places == self.logits.shape[0]:
             left = _log_sums_from_here_on(ranked)
+            last_too_early = jnp.array(False)
         else:  # the items that are not ranked count as one last entry
-            taken = jnp.zeros(size, jnp.int32).at[index].set(1)
+            taken = self._taken(index)
             others = self._log_sum_of_others(taken)
-            left = _log_sums_from_here_on(jnp.append(ranked, others))[:places]
+            left = _log_sums_from_here_on(jnp.append(ranked, others))[: self._places]
+            last_too_early = masked[-1] & ~self._next_of_masked(index[-1], taken)
         terms = jnp.where(masked, 0.0, jnp.where(masked, 0.0, ranked) - left)
-        return jnp.sum(terms)
+        # added to the terms: a reduction of its own would take longer to compile than the log-prob
+        early = jnp.append(too_early, last_too_early)
+        log_p = jnp.sum(
+            terms + lax.stop_gradient(jnp.where(early, -jnp.inf, 0.0).astype(terms.dtype))
+        )
+        return where_inside(log_p != -jnp.inf, log_p)  # an impossible ranking has the score 0
+
+    def _taken(self, index: Array) -> Array:
+        """1 for each item that is ranked, 0 for the others."""
+        return jnp.zeros(self.logits.shape[0], jnp.int32).at[index].set(1, mode="drop")
 
     def _log_sum_of_others(self, taken: Array) -> Array:
         """log Σ e^logits of the items that are not ranked; −inf where there are none."""
@@ -171,16 +183,11 @@ class PlackettLuce(Distribution):
         total = jax.nn.logsumexp(jnp.where(some, others, 0.0))
         return jnp.where(some, total, -jnp.inf)
 
-    def _masked_in_order(self, index: Array, masked: Array, taken: Array) -> Array:
-        """Whether masked items come after all others, in ascending order and without a gap."""
-        ordered = jnp.all((masked[1:] & (index[1:] > index[:-1])) | ~masked[:-1])
+    def _next_of_masked(self, item: Array, taken: Array) -> Array:
+        """Whether nothing that is not ranked should come before the masked `item`, the last that is."""
         size = self.logits.shape[0]
-        if self._places == size:
-            return ordered
-        # of what is not ranked nothing should have come before the last masked item that is
         order = jnp.arange(size) + jnp.where(self.logits == -jnp.inf, size, 0)
-        next_one = jnp.min(jnp.where(taken == 0, order, 2 * size))
-        return ordered & (~masked[-1] | (index[-1] + size < next_one))
+        return item + size < jnp.min(jnp.where(taken == 0, order, 2 * size))
 
     def _points(self) -> np.ndarray:
         size = self.logits.shape[0]

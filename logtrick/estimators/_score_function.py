@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from logtrick._core import checks
 from logtrick._core.calls import described
-from logtrick._core.kernel import as_array, is_array, magic_box, stop
+from logtrick._core.kernel import as_array, is_array, magic_box, stop, zero_of
 from logtrick._core.module import replace
 from logtrick._core.samples import Runs
 from logtrick.baselines import Baseline, LeaveOneOut, Site
@@ -23,9 +23,9 @@ def nan_unless_finite(log_prob: Array, dist: Any) -> Array:
     """The log-prob of an estimator's own draw, for a box: its derivative is nan where it is not finite.
 
     The log-prob is multiplied by 1 or nan, which makes the derivative nan in everything that it depends on. The parameters
-    of the distribution are added with a factor of 0 or nan, so that their derivatives are nan also where the log-prob masks
-    its own derivative, as `where(x > 0, …, −inf)` does. Where a parameter itself is nan (a traced row without a possible
-    outcome), only the derivative in that entry is nan. The box's value stays 1.
+    of the distribution are added without their values, with a factor of 0 or nan, so that their derivatives are nan also
+    where the log-prob masks its own derivative, as `where(x > 0, …, −inf)` does. Where a parameter itself is nan (a traced
+    row without a possible outcome), only the derivative in that entry is nan. The box's value stays 1.
 
     Args:
       log_prob: log p of the estimator's own draw, shape ().
@@ -49,9 +49,7 @@ def nan_unless_finite(log_prob: Array, dist: Any) -> Array:
     nothing = jnp.where(finite, jnp.zeros((), log_prob.dtype), jnp.nan)
     marked = one * log_prob
     for leaf in leaves:
-        mark = stop(jnp.where(jnp.isnan(leaf), jnp.nan, nothing)).astype(leaf.dtype)
-        # the `where` keeps an infinite parameter times 0 from being nan
-        marked = marked + jnp.sum(jnp.where(mark == 0, 0, leaf * mark), dtype=log_prob.dtype)
+        marked = marked + nothing * zero_of(leaf).astype(log_prob.dtype)
     return marked
 
 

@@ -38,7 +38,6 @@ The gradient of every sample, in place of their mean:
   (5,)
 """
 
-from logtrick.expectations._aux import Aux as Aux
-from logtrick.expectations._expect import expect as expect, expect_program as expect_program
-from logtrick.expectations._expect_tree import expect_tree as expect_tree
-from logtrick.expectations._given import GivenAux as GivenAux, expect_given as expect_given
+from logtrick import _lazy
+
+__getattr__, __dir__, __all__ = _lazy.names_of_stub(__name__)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from logtrick import programs
 from logtrick._core import meter
 from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
@@ -36,7 +37,6 @@ from logtrick.programs import (
     host_errors_surface,
     key_info,
     run_all,
-    separable_sites,
     site_info,
     start,
     structure_of,
@@ -281,7 +281,7 @@ def expectation(
     )
     # of a single site the credit is known, and its structure was made without an abstract run, which the hints need
     whole = lambda: structure_of(begin, together) if structure.credit is None else structure
-    meter.report_hints(lambda: separable_sites(whole()))
+    meter.report_hints(lambda: programs.separable_sites(whole()))
     random = structure.random
     count, chunk = (num_samples, chunk_size) if random else (1, None)
     if random and chunk is None:

@@ -1,4 +1,5 @@
 """Sampling plans: how the draws of the samples depend on each other."""
 
-from logtrick.plans._plans import IID as IID, Antithetic as Antithetic, Plan as Plan
-from logtrick.plans._quasi_random import Sobol as Sobol, Stratified as Stratified
+from logtrick import _lazy
+
+__getattr__, __dir__, __all__ = _lazy.names_of_stub(__name__)

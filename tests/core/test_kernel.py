@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 
 import logtrick as lt
-from logtrick._core.kernel import first_order, refuse, sample_sum
+from logtrick._core.kernel import first_order, refuse, sample_sum, zero_of
 from logtrick._core.samples import SampleAxis
 
 stop = lax.stop_gradient
@@ -161,6 +161,24 @@ def test_first_order_refuses_a_second_derivative(f, second):
 
 
 AXIS, INNER = SampleAxis(), SampleAxis()
+
+
+def test_zero_of_has_a_derivative_and_no_value():
+    x = jnp.array([1.0, jnp.inf, -jnp.inf, jnp.nan, 3e38])
+    term = lambda x: 5.0 * zero_of(x)
+    assert term(x) == 0 and jax.jit(term)(x) == 0
+    for grad in (jax.grad(term), jax.jit(jax.grad(term))):
+        assert jnp.array_equal(grad(x), jnp.array([5.0, 5.0, 5.0, jnp.nan, 5.0]), equal_nan=True)
+    assert (jax.jacfwd(term)(x[:3]) == 5).all() and (jax.hessian(term)(x[:3]) == 0).all()
+    assert zero_of(jnp.ones(2, jnp.bfloat16)).dtype == jnp.bfloat16
+
+
+def test_zero_of_is_not_computed_for_each_element_of_a_batch():
+    """The gradient of 64 terms in 300 numbers holds nothing of 64 × 300."""
+    term = lambda x: jax.vmap(lambda c: c * zero_of(x))(jnp.ones(64)).sum()
+    assert (jax.grad(term)(jnp.ones(300)) == 64).all()
+    text = jax.jit(jax.grad(term)).lower(jnp.ones(300)).as_text()
+    assert "300" in text and "64x300" not in text and "300x64" not in text
 
 
 def test_sample_sum_sums_over_the_runs_only():

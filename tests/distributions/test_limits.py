@@ -151,7 +151,7 @@ def test_padded_rankings() -> None:
 
 @pytest.mark.parametrize("length", [None, 2])
 def test_rankings_that_were_drawn_are_not_checked_again(length: int | None) -> None:
-    """They are legal, unless they were drawn where other items are masked."""
+    """Their items are different; whether they are possible where other items are masked is said as of any ranking."""
     logits = jnp.array([0.4, -INF, 1.0, 0.2])
     dist = lt.PlackettLuce(logits, length=length)
     other = lt.PlackettLuce(jnp.array([0.4, 0.0, -INF, 0.2]), length=length)
@@ -163,12 +163,16 @@ def test_rankings_that_were_drawn_are_not_checked_again(length: int | None) -> N
         draw, either = (d.draw(d.noise(key)) for d in (dist, mixture))
         score = lambda x: jax.grad(lambda l: lt.PlackettLuce(l, length=length).log_prob(x))(logits)
         of = lambda x, y: (score(x), dist.log_prob(x), mixture.log_prob(y))
-        return of(draw, either), of(value_of(draw), value_of(either)), other.log_prob(draw)
+        return (*of(draw, either), other.log_prob(draw)), (
+            *of(*map(value_of, (draw, either))),
+            other.log_prob(value_of(draw)),
+        )
 
-    unchecked, checked, elsewhere = of_draws(jax.random.split(KEY, 6))
+    unchecked, checked = of_draws(jax.random.split(KEY, 20))
     for got, want in zip(unchecked, checked):
         np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-7)
-    assert np.isnan(elsewhere).all()
+    impossible = np.isneginf(unchecked[-1])
+    assert impossible.any() and (length is None) == impossible.all()
 
 
 @pytest.mark.parametrize("length", [None, 1, 2])
