@@ -5,6 +5,7 @@ the fast way, in half the time: no optimization by LLVM, loops emitted as LLVM c
 for a program. Benchmarks and the gate run at the default settings.
 """
 
+import gc
 import os
 import pathlib
 import sys
@@ -34,6 +35,10 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         "jax_compilation_cache_dir", str(pathlib.Path(__file__).parents[1] / ".jax_cache")
     )
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+# A pass of Python's garbage collector walks what JAX keeps of all programs so far: by default passes are so frequent that
+# they take a tenth of the time of all tests.
+gc.set_threshold(20_000, 20, 100)
 
 QUICK = (
     "tests/core",

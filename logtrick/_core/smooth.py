@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 Array = jax.Array
 
@@ -25,3 +26,13 @@ def log_sigmoid(x: Any) -> Array:
 def softplus(x: Any) -> Array:
     """log(1 + eˣ) = −log σ(−x)."""
     return -log_sigmoid(-x)
+
+
+def at_most(x: Array, bound: float) -> Array:
+    """min(x, bound), nan where x is. Its derivative is a select; that of `jnp.minimum` shares ties, by a division."""
+    return lax.select(x > bound, lax.full_like(x, bound), x)
+
+
+def at_least(x: Array, bound: float) -> Array:
+    """max(x, bound), nan where x is; see `at_most`."""
+    return lax.select(x < bound, lax.full_like(x, bound), x)

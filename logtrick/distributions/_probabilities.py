@@ -13,7 +13,7 @@ import numpy as np
 from logtrick._core import checks
 from logtrick._core.kernel import stop
 from logtrick._core.module import assign
-from logtrick._core.smooth import log_sigmoid
+from logtrick._core.smooth import at_least, at_most, log_sigmoid
 from logtrick.distributions._parameters import Array, broadcasting, parameters
 
 _LOG_ZERO = -1e30
@@ -146,4 +146,4 @@ def _short(value: Any) -> str:
 
 def _finite(logits: Array) -> Array:
     """Logits whose sigmoid is 0 or 1 instead of infinite ones."""
-    return jnp.clip(logits, _LOG_ZERO, -_LOG_ZERO)
+    return at_least(at_most(logits, -_LOG_ZERO), _LOG_ZERO)
