@@ -54,7 +54,9 @@ def public_names(package: ModuleType) -> list[str]:
         return list(OF_PROGRAMS)
     return [
         name
-        for name in getattr(package, "__all__", vars(package))  # two packages import on first use
+        for name in getattr(
+            package, "__all__", vars(package)
+        )  # of packages that import on first use
         if not name.startswith("_")
         and not isinstance(value := getattr(package, name), ModuleType)
         and getattr(value, "__module__", package.__name__).startswith("logtrick")

@@ -1,4 +1,4 @@
-"""Public names that are imported on first use, so that `import logtrick` costs next to nothing (PEP 562)."""
+"""Public names that are imported on first use, so that a program imports what it uses (PEP 562)."""
 
 import ast
 import difflib
@@ -13,8 +13,8 @@ def names_of_stub(package: str) -> tuple[Callable[[str], Any], Callable[[], list
     """`__getattr__`, `__dir__` and `__all__` of a package, from the imports in its stub file.
 
     The stub is what type checkers read: one list of the names serves both. A name found once is kept in the
-    package, so that the second look costs what an attribute costs. Beside the package itself, the two that hold dozens of
-    interchangeable parts have stubs: the first `lt.expect` would otherwise import every family and every estimator.
+    package, so that the second look costs what an attribute costs. Packages of interchangeable parts have stubs, as the package
+    itself has: `lt.expect` would otherwise import every family, every estimator and every baseline.
     """
     stub = ast.parse(pkgutil.get_data(package, "__init__.pyi") or b"")
     lines = [s for s in stub.body if isinstance(s, ast.ImportFrom)]
