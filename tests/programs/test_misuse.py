@@ -109,8 +109,9 @@ def test_items_of_an_inner_program_are_its_own():
     [
         (jnp.ones(3), ValueError, r"lt.cost needs a scalar for one draw; got shape \(3,\)"),
         (jnp.ones(1), ValueError, r"got shape \(1,\)"),
-        (None, ValueError, "lt.cost needs a scalar or a tuple of scalars; got None"),
-        ((1.0, 2.0), ValueError, "got tuple"),
+        (None, ValueError, "lt.cost needs a scalar; got None. Return a number"),
+        ((1.0, 2.0), ValueError, "lt.cost needs a scalar; got tuple. Yield an lt.cost for each"),
+        (jax.random.key(0), TypeError, "lt.cost: the cost must be a number; got a PRNG key"),
         (1j, TypeError, "must be real; got complex"),
     ],
 )
