@@ -269,7 +269,7 @@ def expectation(
 ) -> Any:
     """The expectation of a program whose structure is `structure_for(samples in the smallest chunk)`."""
     key = own_key(as_key(key))
-    check_counts(where, num_samples, chunk_size)
+    num_samples, chunk_size = check_counts(where, num_samples, chunk_size)
     mesh = automatic_mesh(where, mesh)
     together = min(block_sizes(num_samples, chunk_size))
     structure = structure_for(together)

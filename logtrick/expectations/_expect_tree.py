@@ -94,7 +94,7 @@ def expect_tree(
     name = type(estimator).__name__
     _check(f, dist, estimator)
     key = own_key(as_key(key))
-    check_counts(_WHERE, num_samples, chunk_size)
+    num_samples, chunk_size = check_counts(_WHERE, num_samples, chunk_size)
     least = min(block_sizes(num_samples, chunk_size))
     structure = Structure((site_info(Sample(dist, estimator, None), 0, least),))
     check_blocks(_WHERE, structure, num_samples, chunk_size)

@@ -112,7 +112,7 @@ def diagnose(key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int
       >>> report.verdict, report.khat, round(report.gap, 3)
       ('good', -inf, 0.0)
     """
-    checks.positive_int("vi.diagnose", "num_draws", num_draws)
+    num_draws = checks.positive_int("vi.diagnose", "num_draws", num_draws)
     if num_draws < 100:
         raise ValueError(
             f"vi.diagnose(num_draws=…) needs at least 100 draws; got {num_draws}. Pass 4096, say."

@@ -95,7 +95,7 @@ def fit(
     key = as_key(key)
     check_rule(stop)
     if budget is not None:
-        checks.positive_int("vi.fit", "budget", budget)
+        budget = checks.positive_int("vi.fit", "budget", budget)
     traced = is_traced(key, q0, log_density)
     settings = Settings(
         objective,
