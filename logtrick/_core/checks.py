@@ -30,12 +30,13 @@ def positive_int(where: str, name: str, value: Any, least: int = 1) -> int:
 def numbers(where: str, name: str, value: Any) -> Array:
     """A number or an array of numbers, as floats; what is a float already keeps its dtype."""
     try:
-        return as_inexact(_no_text(value))
+        found = as_inexact(_no_text(value))
     except (TypeError, ValueError):
         advice = " Call it, and pass what it returns." if callable(value) else ""
         raise TypeError(
             f"{where}({name}=…) needs a number or an array of numbers; got {described(value)}.{advice}"
         ) from None
+    return real(where, name, found)
 
 
 def number(where: str, name: str, value: Any) -> Array:
@@ -48,7 +49,7 @@ def number(where: str, name: str, value: Any) -> Array:
     Returns:
       The number, of its own float dtype, or of JAX's where it was a whole number.
     Raises:
-      TypeError: `value` is no number.
+      TypeError: `value` is no number, or a complex one.
     Example:
       >>> import logtrick as lt
       >>> lt.estimators.number("MovingAverage", "average", 3).item()
@@ -56,7 +57,7 @@ def number(where: str, name: str, value: Any) -> Array:
     """
     if not is_array(value):
         raise TypeError(f"{where}({name}=…) needs a number; got {described(value)}. Pass 0.0, say.")
-    return as_inexact(value)
+    return real(where, name, as_inexact(value))
 
 
 def _no_text(value: Any) -> Any:

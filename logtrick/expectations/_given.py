@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from logtrick._core import checks
 from logtrick._core.calls import described, in_words
-from logtrick._core.kernel import as_inexact, detached, first_order, magic_box, stop, wide
+from logtrick._core.kernel import detached, first_order, magic_box, stop, wide
 from logtrick._core.module import Module
 from logtrick._core.samples import Runs, over_elements, over_samples
 from logtrick.baselines import LeaveOneOut, ScalarBaseline
@@ -128,7 +128,11 @@ def expect_given(
         return sum(costs[1:], costs[0]), nan_unless_finite(jnp.where(absent, 0.0, lp), parameters)
 
     shape = jax.tree.leaves(blocks)[0].shape[:2]
-    given = None if log_weights is None else stop(_wide(as_inexact(log_weights))).reshape(shape)
+    given = (
+        None
+        if log_weights is None
+        else stop(_wide(checks.numbers(_WHERE, "log_weights", log_weights))).reshape(shape)
+    )
     absent = jnp.zeros(shape, bool) if given is None else given == -jnp.inf
     of_block = lambda draws, absent: over_elements(one, draws, absent)
     results: list[Any] = []

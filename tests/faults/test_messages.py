@@ -284,3 +284,24 @@ def test_statements_say_what_they_are():
 def test_42_counts_of_numpy_are_counts(call, integer):
     """`np.prod(shape)` is one: chunks raised "can't multiply sequence"; int8 wraps around at 127."""
     assert call(integer(30)) == call(30)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda c: lt.Normal(c, 1.0),
+        lambda c: lt.bijectors.Affine(c, 1.0),
+        lambda c: lt.bijectors.Affine(0.0, c),
+        lambda c: lt.bijectors.Interval(0.0, c),
+        lt.ConstantBaseline,
+        lt.GumbelSoftmax,
+        lt.REBAR,
+        lambda c: lt.MovingAverage(0.9, c, 1.0),
+        lambda c: lt.Combination((lt.ScoreFunction(), lt.DisARM()), (c, 1.0 - c)),
+        lambda c: lt.expect_given(jnp.zeros(2), square, DIST, log_weights=jnp.stack([c, c])),
+    ],
+)
+def test_37_complex_numbers_are_refused(make):
+    """A pathwise gradient in a complex location was one of its real part, with no word."""
+    with pytest.raises(TypeError, match=r"must be real; got complex64. Take .real"):
+        make(jnp.asarray(0.5 + 0.2j))
