@@ -73,7 +73,9 @@ class Combination(Estimator):
                 f"Combination(weights=…) needs one weight an estimator; got {len(self.weights)} for "
                 f"{len(self.estimators)}. Pass two tuples of one length."
             )
-        known = [checks.concrete(checks.numbers("Combination", "weights", w)) for w in self.weights]
+        for weight in self.weights:
+            checks.numbers("Combination", "weights", weight)
+        known = [checks.concrete(w) for w in self.weights]
         if all(w is not None for w in known):
             values = np.array(known, np.float64)
             if not (np.all(values >= 0) and abs(values.sum() - 1) < 1e-5):

@@ -158,8 +158,9 @@ def expect(
         cost = CostInfo(0)
         return Structure((site, key_info(1), cost) if wants_key else (site, cost))
 
-    begin = start(program, ())
-    result = expectation("lt.expect", key, begin, structure, num_samples, chunk_size, has_aux, mesh)
+    result = expectation(
+        "lt.expect", key, program, structure, num_samples, chunk_size, has_aux, mesh
+    )
     if not has_aux:
         return result
     value, aux = result
