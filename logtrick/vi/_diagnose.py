@@ -13,6 +13,7 @@ from logtrick._core import checks
 from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import replace
+from logtrick.programs import host_errors_surface
 from logtrick.vi._engines._density import Density
 from logtrick.vi._families._wrapped import as_guide
 from logtrick.vi._flat import Layout
@@ -71,6 +72,7 @@ class Weighed(NamedTuple):
 
 
 @in_words("vi.diagnose")
+@host_errors_surface([])
 def diagnose(key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int = 4096) -> Report:
     """Say what a fit is worth, from draws of it and their importance weights w = p/q.
 

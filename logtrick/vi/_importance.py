@@ -10,6 +10,7 @@ from logtrick._core import checks
 from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, static
+from logtrick.programs import host_errors_surface
 from logtrick.vi._diagnose import tail_of, weigh
 from logtrick.vi._families._wrapped import as_guide
 
@@ -78,6 +79,7 @@ def _floating(x: Array) -> Array:
 
 
 @in_words("vi.importance_sample")
+@host_errors_surface([])
 def importance_sample(
     key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int = 4096
 ) -> ImportanceSample:
