@@ -169,6 +169,12 @@ def check_objectives(where: str, objectives: Any) -> None:
         )
     if not objectives:
         raise ValueError(f"{where}(objectives=…) needs at least one objective; got none.")
+    for name in objectives:
+        if not isinstance(name, str):
+            raise TypeError(
+                f"{where}(objectives=…) needs names that are strings; got {described(name)}. Pass "
+                '{"mine": objective}.'
+            )
 
 
 def _contenders(
