@@ -87,7 +87,6 @@ def test_a_comparison_without_numbers_draws(kind, tmp_path):
 def test_long_names_and_many_of_them_keep_their_place():
     """Titles of two panels ran into each other; legends and labels reached beyond the figure and over the dots."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     from matplotlib.text import Text
 
     long = "leave-one-out, by the long name of an estimator"
