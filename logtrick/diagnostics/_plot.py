@@ -56,8 +56,9 @@ def figure(comparison: Any, kind: str, ax: Any) -> Any:
 
 def _size(kind: str, comparison: Any, timed: bool) -> tuple[float, float]:
     """Width and height in inches, with room for long names and for many of them."""
-    rows = len(comparison.measurements)
-    wider = WIDTH_OF_A_LETTER * max(0, max(len(m.name) for m in comparison.measurements) - 20)
+    names = [m.name for m in comparison.measurements]  # none after Ctrl-C
+    rows, letters = len(names), max(map(len, names), default=0)
+    wider = WIDTH_OF_A_LETTER * max(0, letters - 20)
     if kind == "cost":
         return (9.6 if timed else 5.6) + wider, 1.0 + 0.34 * rows
     if kind == "coordinates":

@@ -82,6 +82,8 @@ def test_a_comparison_without_numbers_draws(kind, tmp_path):
         KEY, {"pathwise": objective(lt.Pathwise())}, LOGITS, num_replicates=2, num_timings=0
     )
     refused.plot(kind).savefig(tmp_path / "a.png")
+    interrupted = lt.diagnostics.Comparison((), 2, interrupted=True)
+    interrupted.plot(kind).savefig(tmp_path / "b.png")
 
 
 def test_long_names_and_many_of_them_keep_their_place():
