@@ -273,12 +273,16 @@ def _aux(
     size = weights.size
     mean = jnp.sum(weights * costs) / size
     terms = weights * costs if normalized else weights * (costs - mean)
+    terms = terms - jnp.mean(terms)
+    largest = jnp.max(jnp.abs(terms))  # squares of numbers like 1e20 are out of float32's range
+    largest = jnp.where(largest == 0, 1.0, largest)
+    terms = terms / largest
     if terms.shape[1] == 1:  # independent draws, or chains of a single draw
         tau = jnp.ones(())
         spread = jnp.sum((terms - jnp.mean(terms)) ** 2) / (size - 1)  # nan for a single draw
     else:
         tau, spread = _autocorrelation(terms)
-    error = jnp.sqrt(spread * tau / size)
+    error = largest * jnp.sqrt(spread * tau / size)
     effective = 1 / jnp.sum(shares**2) / tau
     return GivenAux(error, effective, tau, clipped, costs.reshape(lead))
 

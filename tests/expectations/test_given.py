@@ -337,3 +337,16 @@ def test_half_precision_is_summed_in_single(dtype, how):
     np.testing.assert_allclose(found, exact, rtol=2e-3)  # 30,000 is rounded to bfloat16
     slope = jax.grad(lambda logit: value(draws, log_weights, logit)[0])(logit)
     np.testing.assert_allclose(slope.astype(float), gradient, rtol=1e-2)
+
+
+@pytest.mark.parametrize("how", [{}, {"normalized": False}, {"num_chains": 4}])
+def test_standard_errors_of_large_costs(how):
+    """At f = 10²⁰ x they were infinite in float32."""
+    x = jax.random.normal(jax.random.key(0), (4, 25) if "num_chains" in how else (100,))
+
+    def auxiliary(scale):
+        return lt.expect_given(x, lambda x: scale * x, NORMAL, has_aux=True, **how)[1]
+
+    large, small = auxiliary(1e20), auxiliary(1.0)
+    np.testing.assert_allclose(large.standard_error / 1e20, small.standard_error, rtol=1e-4)
+    np.testing.assert_allclose(large.effective_sample_size, small.effective_sample_size, rtol=1e-4)
