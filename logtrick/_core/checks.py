@@ -30,12 +30,13 @@ def positive_int(where: str, name: str, value: Any, least: int = 1) -> int:
 def numbers(where: str, name: str, value: Any) -> Array:
     """A number or an array of numbers, as floats; what is a float already keeps its dtype."""
     try:
-        return as_inexact(_no_text(value))
+        found = as_inexact(_no_text(value))
     except (TypeError, ValueError):
         advice = " Call it, and pass what it returns." if callable(value) else ""
         raise TypeError(
             f"{where}({name}=…) needs a number or an array of numbers; got {described(value)}.{advice}"
         ) from None
+    return real(where, name, found)
 
 
 def number(where: str, name: str, value: Any) -> Array:
@@ -48,7 +49,7 @@ def number(where: str, name: str, value: Any) -> Array:
     Returns:
       The number, of its own float dtype, or of JAX's where it was a whole number.
     Raises:
-      TypeError: `value` is no number.
+      TypeError: `value` is no number, or a complex one.
     Example:
       >>> import logtrick as lt
       >>> lt.estimators.number("MovingAverage", "average", 3).item()
@@ -56,7 +57,7 @@ def number(where: str, name: str, value: Any) -> Array:
     """
     if not is_array(value):
         raise TypeError(f"{where}({name}=…) needs a number; got {described(value)}. Pass 0.0, say.")
-    return as_inexact(value)
+    return real(where, name, as_inexact(value))
 
 
 def _no_text(value: Any) -> Any:
@@ -122,12 +123,9 @@ def scalar_cost(where: str, value: Any) -> Array:
     """
     returns = "needs" if where == "lt.cost" else "must return"
     if value is None or not is_array(value):
-        called = getattr(type(value), "called", None)  # a statement of a program, not yielded
-        advice = f"Write `x = yield lt.{called}(…)`" if called else "Return a number"
-        if isinstance(value, dict | list | tuple):
-            advice += ", or use lt.expect_tree for the expectations of several"
+        kinds = "a scalar or a tuple of scalars" if where == "f" else "a scalar"
         raise ValueError(
-            f"{where} {returns} a scalar or a tuple of scalars; got {described(value)}. {advice}."
+            f"{where} {returns} {kinds}; got {described(value)}. {_instead(where, value)}."
         )
     shape = np.shape(value)
     if shape:
@@ -138,10 +136,25 @@ def scalar_cost(where: str, value: Any) -> Array:
     return real(where, "the cost", value)
 
 
+def _instead(where: str, value: Any) -> str:
+    """What to do where `value` is no cost."""
+    called = getattr(type(value), "called", None)  # a statement of a program, not yielded
+    if called:
+        return f"Write `x = yield lt.{called}(…)`"
+    several = isinstance(value, dict | list | tuple)
+    if several and where == "lt.cost":
+        return "Yield an lt.cost for each number"
+    if several:
+        return "Return a number, or use lt.expect_tree for the expectations of several"
+    return "Return a number"
+
+
 def real(where: str, name: str, value: Any) -> Array:
     """A real array; ints become floats."""
     value = array(where, name, value)
     dtype = jnp.result_type(value)
+    if jnp.issubdtype(dtype, jax.dtypes.extended):  # keys, which are arrays without numbers
+        raise TypeError(f"{where}: {name} must be a number; got {described(value)}.")
     if jnp.issubdtype(dtype, jnp.complexfloating):
         raise TypeError(
             f"{where}: {name} must be real; got {dtype}. Take .real, or split into real and imaginary parts."

@@ -118,7 +118,7 @@ def from_flowjax(
     instance(_WHERE, dist, distributions.AbstractDistribution)
     shape = tuple(dist.shape)
     if event_ndims is not None:
-        checks.positive_int(_WHERE, "event_ndims", event_ndims, 0)
+        event_ndims = checks.positive_int(_WHERE, "event_ndims", event_ndims, 0)
         if event_ndims != len(shape):
             raise ValueError(
                 f"{_WHERE}(event_ndims=…) needs all dimensions of a draw, shape {shape}; got {event_ndims}. Leave it out: "

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from logtrick._core import checks
-from logtrick._core.kernel import as_inexact
 from logtrick._core.module import assign
 from logtrick._core.smooth import log_sigmoid, softplus
 from logtrick.bijectors._base import Array, Bijector
@@ -128,8 +127,8 @@ class Interval(Bijector):
     high: Any
 
     def __post_init__(self) -> None:
-        low = as_inexact(self.low)
-        high = as_inexact(self.high)
+        low = checks.numbers("Interval", "low", self.low)
+        high = checks.numbers("Interval", "high", self.high)
         legal = lambda w: (w > 0) & (w < jnp.inf)
         need = "high above low, by a finite number"
         width = checks.require("Interval", "high - low", high - low, legal, need)
@@ -178,10 +177,9 @@ class Affine(Bijector):
 
     def __post_init__(self) -> None:
         legal = lambda s: (abs(s) > 0) & (abs(s) < jnp.inf)
-        scale = checks.require(
-            "Affine", "scale", as_inexact(self.scale), legal, "finite numbers that are not 0"
-        )
-        assign(self, loc=as_inexact(self.loc), scale=scale)
+        scale = checks.numbers("Affine", "scale", self.scale)
+        scale = checks.require("Affine", "scale", scale, legal, "finite numbers that are not 0")
+        assign(self, loc=checks.numbers("Affine", "loc", self.loc), scale=scale)
 
     def forward(self, x: Array) -> Array:
         return self.loc + self.scale * x

@@ -122,7 +122,7 @@ def autoselect(
       'DisARM'
     """
     where = "lt.autoselect"
-    checks.positive_int(where, "num_replicates", num_replicates, 2)
+    num_replicates = checks.positive_int(where, "num_replicates", num_replicates, 2)
     key = as_key(key)
     check_objectives(where, objectives)
     checks.function(where, "rank", rank, "rank(measurement)")

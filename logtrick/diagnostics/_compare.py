@@ -130,13 +130,15 @@ def compare_estimators(
     where = "lt.compare_estimators"
     check_swapped(where, key, params)
     check_objectives(where, objectives)
-    key, params = prepared(where, key, params, num_replicates)
-    checks.positive_int(where, "num_timings", num_timings, 0)
+    key, params, num_replicates = prepared(where, key, params, num_replicates)
+    num_timings = checks.positive_int(where, "num_timings", num_timings, 0)
     if block_size is not None:
-        checks.positive_int(where, "block_size", block_size)
+        block_size = checks.positive_int(where, "block_size", block_size)
     if reference_replicates is None:
         reference_replicates = 4 * num_replicates
-    checks.positive_int(where, "reference_replicates", reference_replicates, 0)
+    reference_replicates = checks.positive_int(
+        where, "reference_replicates", reference_replicates, 0
+    )
     contenders = list(_contenders(where, objectives, params, data is not None, num_samples))
     judged = given(where, reference, params)
     arguments = (params, key, as_data(data))
@@ -167,6 +169,12 @@ def check_objectives(where: str, objectives: Any) -> None:
         )
     if not objectives:
         raise ValueError(f"{where}(objectives=…) needs at least one objective; got none.")
+    for name in objectives:
+        if not isinstance(name, str):
+            raise TypeError(
+                f"{where}(objectives=…) needs names that are strings; got {described(name)}. Pass "
+                '{"mine": objective}.'
+            )
 
 
 def _contenders(

@@ -5,6 +5,7 @@ from typing import Any
 
 from logtrick.diagnostics._plot_cost import draw_cost
 from logtrick.diagnostics._plot_curves import draw_coordinates, draw_samples
+from logtrick.diagnostics._plot_marks import HEIGHT_OF_A_LINE, WIDTH_OF_A_LETTER
 from logtrick.diagnostics._plot_pareto import draw_pareto
 
 _STYLE: Any = {
@@ -41,11 +42,8 @@ def figure(comparison: Any, kind: str, ax: Any) -> Any:
         if ax is not None:
             draw(ax, comparison, measured)
             return ax.figure
-        width, height = 5.6, 3.8
         timed = any(m.seconds is not None for m in measured)
-        if kind == "cost":
-            width = 9.6 if timed else 5.6
-            height = 1.0 + 0.34 * len(comparison.measurements)
+        width, height = _size(kind, comparison, timed)
         result = Figure(figsize=(width, height), layout="constrained", facecolor="white")
         if kind == "cost" and timed:
             left, right = result.subplots(1, 2, sharey=True)
@@ -54,6 +52,22 @@ def figure(comparison: Any, kind: str, ax: Any) -> Any:
         else:
             draw(result.subplots(), comparison, measured)
     return result
+
+
+def _size(kind: str, comparison: Any, timed: bool) -> tuple[float, float]:
+    """Width and height in inches, with room for long names and for many of them."""
+    names = [m.name for m in comparison.measurements]  # none after Ctrl-C
+    rows, letters = len(names), max(map(len, names), default=0)
+    wider = WIDTH_OF_A_LETTER * max(0, letters - 20)
+    if kind == "cost":
+        return (9.6 if timed else 5.6) + wider, 1.0 + 0.34 * rows
+    if kind == "coordinates":
+        return 5.6 + wider, 3.8 + HEIGHT_OF_A_LINE * max(0, rows - 6)
+    if kind == "pareto":
+        if comparison.slopes:  # the names are in a legend
+            return 5.6, 3.8 + HEIGHT_OF_A_LINE * len(comparison.slopes)
+        return 5.6 + wider, 3.8
+    return 5.6, 3.8
 
 
 _KINDS: dict[str, Callable[[Any, Any, list[Any]], None]] = {

@@ -1,12 +1,11 @@
 """Variance against the number of samples, and coordinate by coordinate."""
 
-import math
 from typing import Any
 
 import jax
 import numpy as np
 
-from logtrick.diagnostics._plot_marks import GRID, PALE, color_of
+from logtrick.diagnostics._plot_marks import GRID, PALE, color_of, legend_above
 
 
 def draw_samples(axes: Any, comparison: Any, measured: list[Any]) -> None:
@@ -38,7 +37,11 @@ def draw_coordinates(axes: Any, comparison: Any, measured: list[Any]) -> None:
         variance = np.concatenate([np.ravel(v) for v in jax.tree.leaves(m.statistics.variance)])
         where = np.arange(len(variance)) + 0.5 * (i - (len(measured) - 1) / 2) / len(measured)
         positive = (variance > 0) & (not m.constant)
-        label = m.name if positive.any() else f"{m.name}: variance 0"
+        label = m.name
+        if not np.isfinite(variance).all():
+            label += ": not finite"
+        elif not positive.any():
+            label += ": variance 0"
         color = color_of(comparison, m.base_name)
         axes.plot(where[positive], variance[positive], "o", color=color, ms=4, label=label)
     ends = [0]
@@ -53,7 +56,5 @@ def draw_coordinates(axes: Any, comparison: Any, measured: list[Any]) -> None:
     axes.set_title("Variance of each coordinate")
     axes.grid(axis="y", color=GRID, lw=0.8)
     axes.set_axisbelow(True)
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high * (high / low) ** (0.07 * math.ceil(len(measured) / 2) + 0.03))
     if measured:
-        axes.legend(loc="upper right", fontsize=8, ncols=2)
+        legend_above(axes, [m.name for m in measured])

@@ -7,11 +7,14 @@ from logtrick.diagnostics._plot_marks import (
     GRID,
     INK,
     PALE,
+    WIDTH_OF_A_LETTER,
     biased,
     color_of,
     cost_of,
     decades_of,
     dot,
+    extent,
+    legend_above,
 )
 
 
@@ -41,29 +44,37 @@ def draw_pareto(axes: Any, comparison: Any, measured: list[Any]) -> None:
     for c, v, m in drawn:
         color = color_of(comparison, m.base_name)
         dot(axes, c, v, m, color, "D" if v == floor else "o")
-    _labels(axes, drawn, best, floor)
+    swept = any(m.num_samples for m in measured)
+    if swept:  # a color for each name, and the number of samples beside each dot
+        for name in dict.fromkeys(m.base_name for _, _, m in drawn):
+            axes.plot([], [], "o", color=color_of(comparison, name), label=name)
+        legend_above(axes, [m.base_name for _, _, m in drawn])
+    _labels(axes, drawn, best, floor, swept)
 
 
 def _labels(
-    axes: Any, points: list[tuple[float, float, Any]], best: set[str], floor: float
+    axes: Any, points: list[tuple[float, float, Any]], best: set[str], floor: float, swept: bool
 ) -> None:
     """Names beside the dots, to the left where the axes end, moved up where they would touch."""
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    letter = WIDTH_OF_A_LETTER / extent(axes)[0]
     taken: list[tuple[float, float, float]] = []  # left end, right end, height, in axes' fractions
     for x, y, m in sorted(points, key=lambda p: p[1]):
-        word = " (biased)" if biased(m) else ""
+        label = f"n = {m.num_samples}" if swept else m.name
         if y == floor:
-            word = " (variance 0)"
+            label += " (variance 0)"
+        elif biased(m) and not swept:
+            label += " (biased)"
         at = math.log(x / left) / math.log(right / left)
         height = math.log(y / low) / math.log(high / low)
-        width = 0.018 * len(m.name + word)
-        beyond = at + width > 0.97
+        width = letter * len(label)
+        beyond = at + width > 0.97 and at > 0.5
         span = (at - width, at) if beyond else (at, at + width)
         while any(abs(height - h) < 0.05 and span[0] < b and a < span[1] for a, b, h in taken):
             height += 0.01
         taken.append((*span, height))
         axes.annotate(
-            m.name + word,
+            label,
             (x, low * (high / low) ** height),
             xytext=(-6 if beyond else 6, 6),  # above the line of the front
             textcoords="offset points",

@@ -196,21 +196,22 @@ def gradient_statistics(
     """
     where = "lt.gradient_statistics"
     check_swapped(where, key, params)
-    key, params = prepared(where, key, params, num_replicates)
+    key, params, num_replicates = prepared(where, key, params, num_replicates)
     if block_size is not None:
-        checks.positive_int(where, "block_size", block_size)
+        block_size = checks.positive_int(where, "block_size", block_size)
     work = replicator(where, objective, data is not None, params)
     judged = given(where, reference, params)
     found = replicates(work, key, params, as_data(data), num_replicates, block_size)
     return statistics(found, params, judged)
 
 
-def prepared(where: str, key: Any, params: Any, num_replicates: int) -> tuple[Any, Any]:
-    """The arguments, checked: a typed key, and parameters as arrays without weak types."""
+def prepared(where: str, key: Any, params: Any, num_replicates: Any) -> tuple[Any, Any, int]:
+    """The arguments, checked: a typed key, parameters as arrays without weak types, and a Python int."""
     key = as_key(key)
-    checks.positive_int(where, "num_replicates", num_replicates, 2)
+    num_replicates = checks.positive_int(where, "num_replicates", num_replicates, 2)
     checks.differentiable(where, partition(params)[0])
-    return key, jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), params)
+    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), params)
+    return key, params, num_replicates
 
 
 def as_data(data: Any) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from jax import lax
 
 from logtrick._core import checks
 from logtrick._core.mesh import scan_varying
-from logtrick._core.module import static
+from logtrick._core.module import assign, static
 from logtrick.bijectors import Bijector
 from logtrick.distributions._base import Distribution
 from logtrick.distributions._capabilities import Enumeration
@@ -81,7 +81,7 @@ class PlackettLuce(Distribution):
             )
         check_known_logits(self)
         if self.length is not None:
-            checks.positive_int("PlackettLuce", "length", self.length)
+            assign(self, length=checks.positive_int("PlackettLuce", "length", self.length))
             if self.length > self.logits.shape[0]:
                 raise ValueError(
                     f"PlackettLuce(length=…) needs at most the {self.logits.shape[0]} items; got {self.length}. Pass "

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from logtrick._core import checks
 from logtrick._core.kernel import stop
-from logtrick._core.module import static
+from logtrick._core.module import assign, static
 from logtrick._core.samples import Runs
 from logtrick._core.smooth import log_sigmoid
 from logtrick.distributions import Distribution
@@ -61,7 +61,7 @@ class ARMS(Estimator):
     )
 
     def __post_init__(self) -> None:
-        checks.positive_int("ARMS", "num_draws", self.num_draws, 2)
+        assign(self, num_draws=checks.positive_int("ARMS", "num_draws", self.num_draws, 2))
 
     @property
     def evaluations(self) -> int:  # type: ignore[override]  # as many as it draws

@@ -73,6 +73,8 @@ class Combination(Estimator):
                 f"Combination(weights=…) needs one weight an estimator; got {len(self.weights)} for "
                 f"{len(self.estimators)}. Pass two tuples of one length."
             )
+        for weight in self.weights:
+            checks.numbers("Combination", "weights", weight)
         known = [checks.concrete(w) for w in self.weights]
         if all(w is not None for w in known):
             values = np.array(known, np.float64)

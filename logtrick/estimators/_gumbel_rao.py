@@ -62,7 +62,7 @@ class GumbelRao(Estimator):
     )
 
     def __post_init__(self) -> None:
-        checks.positive_int("GumbelRao", "num_draws", self.num_draws)
+        assign(self, num_draws=checks.positive_int("GumbelRao", "num_draws", self.num_draws))
         assign(self, temperature=positive_scalar("GumbelRao", "temperature", self.temperature))
 
     def noise(self, dist: Distribution) -> Uniform:

@@ -8,7 +8,7 @@ from jax import lax
 
 from logtrick._core import checks
 from logtrick._core.kernel import magic_box, stop
-from logtrick._core.module import static
+from logtrick._core.module import assign, static
 from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator
@@ -71,7 +71,7 @@ class SumAndSample(Estimator):
     )
 
     def __post_init__(self) -> None:
-        checks.positive_int("SumAndSample", "num_draws", self.num_draws)
+        assign(self, num_draws=checks.positive_int("SumAndSample", "num_draws", self.num_draws))
 
     @property
     def evaluations(self) -> int:  # type: ignore[override]  # as many as it draws

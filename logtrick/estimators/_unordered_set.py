@@ -9,7 +9,7 @@ from jax import lax
 
 from logtrick._core import checks
 from logtrick._core.kernel import magic_box, stop
-from logtrick._core.module import static
+from logtrick._core.module import assign, static
 from logtrick._core.samples import Runs
 from logtrick.distributions import Distribution
 from logtrick.estimators._base import Estimator
@@ -77,7 +77,7 @@ class UnorderedSet(Estimator):
     )
 
     def __post_init__(self) -> None:
-        checks.positive_int("UnorderedSet", "num_draws", self.num_draws)
+        assign(self, num_draws=checks.positive_int("UnorderedSet", "num_draws", self.num_draws))
         if self.num_draws > _MOST:
             raise ValueError(
                 f"UnorderedSet(num_draws=…) needs at most {_MOST} draws, since it sums over their subsets; "

@@ -45,15 +45,16 @@ def takes_key(where: str, f: Any) -> bool:
     return wants_key
 
 
-def check_counts(where: str, num_samples: Any, chunk_size: Any) -> None:
-    """Check the number of samples, and the number of samples in a chunk."""
-    checks.positive_int(where, "num_samples", num_samples)
+def check_counts(where: str, num_samples: Any, chunk_size: Any) -> tuple[int, int | None]:
+    """The number of samples, and the number of samples in a chunk, checked."""
+    num_samples = checks.positive_int(where, "num_samples", num_samples)
     if num_samples >= 2**32:
         raise ValueError(
             f"{where}(num_samples=…) needs fewer than 2**32 samples; got {num_samples}. Average several keys."
         )
     if chunk_size is not None:
-        checks.positive_int(where, "chunk_size", chunk_size)
+        chunk_size = checks.positive_int(where, "chunk_size", chunk_size)
+    return num_samples, chunk_size
 
 
 def check_blocks(

@@ -158,8 +158,9 @@ def expect(
         cost = CostInfo(0)
         return Structure((site, key_info(1), cost) if wants_key else (site, cost))
 
-    begin = start(program, ())
-    result = expectation("lt.expect", key, begin, structure, num_samples, chunk_size, has_aux, mesh)
+    result = expectation(
+        "lt.expect", key, program, structure, num_samples, chunk_size, has_aux, mesh
+    )
     if not has_aux:
         return result
     value, aux = result
@@ -269,7 +270,7 @@ def expectation(
 ) -> Any:
     """The expectation of a program whose structure is `structure_for(samples in the smallest chunk)`."""
     key = own_key(as_key(key))
-    check_counts(where, num_samples, chunk_size)
+    num_samples, chunk_size = check_counts(where, num_samples, chunk_size)
     mesh = automatic_mesh(where, mesh)
     together = min(block_sizes(num_samples, chunk_size))
     structure = structure_for(together)

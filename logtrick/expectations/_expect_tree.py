@@ -11,6 +11,7 @@ from logtrick._core import checks, keys, meter
 from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.samples import Runs, over_samples, own_key
+from logtrick._core.watch import note_precision
 from logtrick.distributions import Distribution, value_of
 from logtrick.estimators import (
     Costs,
@@ -94,7 +95,7 @@ def expect_tree(
     name = type(estimator).__name__
     _check(f, dist, estimator)
     key = own_key(as_key(key))
-    check_counts(_WHERE, num_samples, chunk_size)
+    num_samples, chunk_size = check_counts(_WHERE, num_samples, chunk_size)
     least = min(block_sizes(num_samples, chunk_size))
     structure = Structure((site_info(Sample(dist, estimator, None), 0, least),))
     check_blocks(_WHERE, structure, num_samples, chunk_size)
@@ -161,6 +162,8 @@ def _flat(tree: Any, trees: list[Any]) -> Array:
     """The entries of f's return in one vector, shape (entries,); the structure and shapes of its leaves go into `trees`."""
     leaves, structure = jax.tree.flatten(tree)
     leaves = [checks.array(_WHERE, "what f returns", leaf) for leaf in leaves]
+    for leaf in leaves:
+        note_precision(leaf.dtype)
     arrays = [checks.real(_WHERE + "(f=…)", "each leaf", leaf) for leaf in leaves]
     if not arrays:
         raise TypeError(f"{_WHERE}(f=…) must return arrays; got {tree!r}. Return the array.")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from logtrick._core import checks
 from logtrick._core.calls import described, in_words
-from logtrick._core.kernel import detached, first_order, magic_box, stop
+from logtrick._core.kernel import detached, first_order, magic_box, stop, wide
 from logtrick._core.module import Module
 from logtrick._core.samples import Runs, over_elements, over_samples
 from logtrick.baselines import LeaveOneOut, ScalarBaseline
@@ -121,14 +121,18 @@ def expect_given(
     def one(x: Any, absent: Array) -> tuple[Array, Array]:
         value = f(x)
         parts = value if isinstance(value, tuple) and value else (value,)
-        costs = [checks.scalar_cost("f", part) for part in parts]
+        costs = [_wide(checks.scalar_cost("f", part)) for part in parts]
         lp, parameters = log_prob(x)
-        lp = checks.scalar_log_prob(_WHERE, lp)
+        lp = _wide(checks.scalar_log_prob(_WHERE, lp))
         # Weight 0 means p_θ(x) = 0, where ∇p = p ∇log p is 0. A draw of positive weight that p_θ cannot make is a mistake.
         return sum(costs[1:], costs[0]), nan_unless_finite(jnp.where(absent, 0.0, lp), parameters)
 
     shape = jax.tree.leaves(blocks)[0].shape[:2]
-    given = None if log_weights is None else stop(jnp.asarray(log_weights)).reshape(shape)
+    given = (
+        None
+        if log_weights is None
+        else stop(_wide(checks.numbers(_WHERE, "log_weights", log_weights))).reshape(shape)
+    )
     absent = jnp.zeros(shape, bool) if given is None else given == -jnp.inf
     of_block = lambda draws, absent: over_elements(one, draws, absent)
     results: list[Any] = []
@@ -150,6 +154,11 @@ def expect_given(
     if not has_aux:
         return value
     return value, detached(_aux(weights, shares, costs, normalized, clipped, lead))
+
+
+def _wide(x: Array) -> Array:
+    """Costs, log-probs and weights are summed in at least float32."""
+    return x.astype(wide(x.dtype))
 
 
 def _log_prob_of(dist: Any) -> Callable[[Any], tuple[Any, Any]]:
@@ -264,12 +273,16 @@ def _aux(
     size = weights.size
     mean = jnp.sum(weights * costs) / size
     terms = weights * costs if normalized else weights * (costs - mean)
+    terms = terms - jnp.mean(terms)
+    largest = jnp.max(jnp.abs(terms))  # squares of numbers like 1e20 are out of float32's range
+    largest = jnp.where(largest == 0, 1.0, largest)
+    terms = terms / largest
     if terms.shape[1] == 1:  # independent draws, or chains of a single draw
         tau = jnp.ones(())
         spread = jnp.sum((terms - jnp.mean(terms)) ** 2) / (size - 1)  # nan for a single draw
     else:
         tau, spread = _autocorrelation(terms)
-    error = jnp.sqrt(spread * tau / size)
+    error = largest * jnp.sqrt(spread * tau / size)
     effective = 1 / jnp.sum(shares**2) / tau
     return GivenAux(error, effective, tau, clipped, costs.reshape(lead))
 

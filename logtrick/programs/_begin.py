@@ -35,10 +35,10 @@ def start(program: Any, args: tuple[Any, ...]) -> Begin:
         raise TypeError(
             f"a program is a generator function; got {type(program).__name__}. Write `def program(): yield …`."
         )
-
-    check_sub_programs(program)
+    checked = False
 
     def begin() -> Generator[Any, Any, Any]:
+        nonlocal checked
         running = program(*args)
         if not inspect.isgenerator(running):
             raise TypeError(
@@ -50,6 +50,9 @@ def start(program: Any, args: tuple[Any, ...]) -> Begin:
                 "a program is run several times; got one that returned a generator already begun. Return a new one each "
                 "time: pass the generator function itself."
             )
+        if not checked:
+            check_sub_programs(running)
+            checked = True
         return running
 
     return begin

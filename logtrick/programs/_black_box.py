@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -30,6 +31,9 @@ class _Caller(NamedTuple):
 _CALLER: contextvars.ContextVar[_Caller | None] = contextvars.ContextVar(
     "logtrick_caller", default=None
 )
+
+
+_FAILED: list["weakref.ref[BlackBox]"] = []  # the box whose host function failed last
 
 
 class BlackBox:
@@ -75,6 +79,7 @@ class BlackBox:
                 return self._on_host(tree, ranks, [np.asarray(leaf) for leaf in leaves], dtype)
             except BlackBoxError as error:
                 self.last_error = failure = error
+                _FAILED[:] = [weakref.ref(self)]
             # JAX passes on the text of this exception alone, without its cause: f's own exception says where in f it was
             # raised.
             raise failure.__cause__ or failure
@@ -153,8 +158,10 @@ def host_errors_surface(
 
     `differentiating` names the estimators that need a derivative of f, for the message where a
     black box has none. `boxes` are those that compiled code is known to call; those that are called
-    while it is traced are added.
+    while it is traced are added. Code that was compiled before calls boxes without being traced: of
+    these the one that has failed meanwhile is found.
     """
+    earlier = _last_failure()
     outer = _CALLER.get()
     called: list[BlackBox] = [] if boxes is None else boxes
     token = _CALLER.set(_Caller(called, differentiating))
@@ -167,11 +174,20 @@ def host_errors_surface(
         for box in called:
             if box.last_error is not None:
                 raise box.last_error from box.last_error.__cause__
+        latest = _last_failure()
+        if latest is not None and latest is not earlier:
+            raise latest from latest.__cause__
         raise
     finally:
         _CALLER.reset(token)
         if outer is not None:
             outer.boxes.extend(box for box in called if box not in outer.boxes)
+
+
+def _last_failure() -> BlackBoxError | None:
+    """What the host function that failed last raised, where its black box is still there."""
+    box = _FAILED[0]() if _FAILED else None
+    return None if box is None else box.last_error
 
 
 @in_words("lt.black_box")

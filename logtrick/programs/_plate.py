@@ -89,7 +89,9 @@ def plate(
         )
     check_name("lt.plate", name)
     count = common_length("lt.plate", "elements", xs, length, least=1)
-    if subsample is not None and checks.positive_int("lt.plate", "subsample", subsample) > count:
+    if subsample is not None:
+        subsample = checks.positive_int("lt.plate", "subsample", subsample)
+    if subsample is not None and subsample > count:
         raise ValueError(
             f"lt.plate(subsample=…) needs at most as many as there are elements, {count}; got {subsample}. Leave it out."
         )

@@ -146,7 +146,7 @@ def scores(
     """
     checks.differentiable("lt.scores", params)
     if chunk_size is not None:
-        checks.positive_int("lt.scores", "chunk_size", chunk_size)
+        chunk_size = checks.positive_int("lt.scores", "chunk_size", chunk_size)
     samples = jax.tree.map(jnp.asarray, samples)
     sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(samples)}
     if len(sizes) != 1 or sizes & {(), (0,)}:

@@ -10,7 +10,7 @@ from logtrick._core import checks
 from logtrick._core.calls import in_words
 from logtrick._core.kernel import stop
 from logtrick.distributions import Distribution, value_of
-from logtrick.programs import check_distribution
+from logtrick.programs import check_distribution, host_errors_surface
 from logtrick.testing._atoms import weighted_atoms
 from logtrick.testing._nodes import is_normal, normal_rule, size_of, spread, unsupported
 
@@ -19,6 +19,7 @@ _POINTS = 2**20
 
 
 @in_words("lt.testing.exact_expectation")
+@host_errors_surface([])
 def exact_expectation(
     f: Callable[[Any], Any], dist: Distribution, *, order: int | None = None
 ) -> Array:
@@ -72,6 +73,7 @@ def exact_expectation(
 
 
 @in_words("lt.testing.exact_gradient")
+@host_errors_surface([])
 def exact_gradient(
     f: Callable[[Any, Any], Any],
     family: Callable[[Any], Distribution],

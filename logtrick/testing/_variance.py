@@ -13,6 +13,7 @@ from logtrick.distributions import Distribution
 from logtrick.estimators import Estimator, ScoreFunction
 from logtrick.expectations import expect
 from logtrick.noise import NoNoise, Uniform, injected
+from logtrick.programs import host_errors_surface
 from logtrick.testing._atoms import weighted_atoms
 from logtrick.testing._given_draws import GivenDraws
 from logtrick.testing._nodes import (
@@ -44,6 +45,7 @@ class EstimatorMoments(NamedTuple):
 
 
 @in_words("lt.testing.exact_estimator_variance")
+@host_errors_surface([])
 def exact_estimator_variance(
     f: Callable[[Any, Any], Any],
     family: Callable[[Any], Distribution],

@@ -37,16 +37,17 @@ def checked_call(
     )
 
 
-def check_counts(where: str, num_steps: Any, chunk: Any, average: Any) -> None:
-    """Check positive ints, of at most 32 bits, and an average that begins before the last step."""
-    checks.positive_int(where, "num_steps", num_steps)
+def check_counts(where: str, num_steps: Any, chunk: Any, average: Any) -> tuple[int, int]:
+    """The numbers of steps, of all and of a chunk, checked: of at most 32 bits; an average begins before the last step."""
+    num_steps = checks.positive_int(where, "num_steps", num_steps)
     if num_steps > _MOST_STEPS:
         raise ValueError(
             f"{where}(num_steps=…) needs at most {_MOST_STEPS} steps; got {num_steps}. Pass fewer, and go on from "
             "`result.params` in a second fit."
         )
-    checks.positive_int(where, "chunk", chunk)
+    chunk = checks.positive_int(where, "chunk", chunk)
     _check_average(where, average, num_steps)
+    return num_steps, chunk
 
 
 def check_functions(where: str, objective: Any, optimizer: Any) -> None:

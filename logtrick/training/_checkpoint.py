@@ -64,7 +64,7 @@ class Checkpoint(Listener):
         strict: bool = True,
     ) -> None:
         if every is not None:
-            checks.positive_int("lt.training.Checkpoint", "every", every)
+            every = checks.positive_int("lt.training.Checkpoint", "every", every)
         if not seconds > 0:
             raise ValueError(
                 f"lt.training.Checkpoint(seconds=…) needs a positive number; got {seconds}. Pass 60, say."

@@ -103,7 +103,7 @@ def compare_checkpoints(
     """
     where = "lt.training.compare_checkpoints"
     key = as_key(key)
-    checks.positive_int(where, "num_replicates", num_replicates, 2)
+    num_replicates = checks.positive_int(where, "num_replicates", num_replicates, 2)
     given = _parameters(where, checkpoints, like)
     extra = () if data is None else (jax.tree.map(jnp.asarray, data),)
     base = jax.random.fold_in(key, keys.REPLICATE)

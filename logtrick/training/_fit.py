@@ -39,7 +39,9 @@ def fit(where: str, sign: int, call: SimpleNamespace) -> FitResult[Any]:
     """
     check_swapped(where, call.key, call.params)
     key = as_key(call.key)
-    arguments.check_counts(where, call.num_steps, call.chunk, call.average)
+    call.num_steps, call.chunk = arguments.check_counts(
+        where, call.num_steps, call.chunk, call.average
+    )
     arguments.check_functions(where, call.objective, call.optimizer)
     arguments.check_options(
         where, call.freeze_guard, callback=call.callback, evaluate=call.evaluate

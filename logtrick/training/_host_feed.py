@@ -68,7 +68,7 @@ class HostFeed:
           ValueError: a batch, or the number of batches of an epoch, is not what was declared or seen before. Exceptions of
             the user's function and its iterators are raised too.
         """
-        checks.positive_int(self._where, "n", n)
+        n = checks.positive_int(self._where, "n", n)
         length = n if pad_to is None else pad_to
         if length < n:
             raise ValueError(f"{self._where}: pad_to needs at least n = {n}; got {pad_to}.")

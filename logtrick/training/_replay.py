@@ -72,7 +72,7 @@ def replay(
     where = "lt.training.replay"
     key = as_key(key)
     step = step.item() if isinstance(step, jax.Array) else step
-    checks.positive_int(where, "step", step, least=0)
+    step = checks.positive_int(where, "step", step, least=0)
     feed, data, host = placed(where, data, batch_size, key, None)
     if host is not None:
         raise ValueError(

@@ -43,7 +43,7 @@ def to_arviz(key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int
       {'sample': 1000}
     """
     q = as_guide("vi.to_arviz", q)
-    checks.positive_int("vi.to_arviz", "num_draws", num_draws)
+    num_draws = checks.positive_int("vi.to_arviz", "num_draws", num_draws)
     try:
         import arviz_base
     except ImportError as error:
@@ -111,8 +111,8 @@ def mcmc_start(
         raise ValueError(
             f"vi.mcmc_start(q=…) needs continuous variables; {type(q).__name__} has discrete ones. Sum these out first."
         )
-    checks.positive_int("vi.mcmc_start", "num_chains", num_chains)
-    checks.positive_int("vi.mcmc_start", "num_draws", num_draws, 2)
+    num_chains = checks.positive_int("vi.mcmc_start", "num_chains", num_chains)
+    num_draws = checks.positive_int("vi.mcmc_start", "num_draws", num_draws, 2)
     u, _ = q.flat_draws(as_key(key), max(num_draws, num_chains))
     covariance = jnp.atleast_2d(jnp.cov(u, rowvar=False))
     target = Target(log_density, q)
@@ -153,8 +153,8 @@ def predict(
     """
     key, q = as_key(key), as_guide("vi.predict", q)
     checks.function("vi.predict", "simulate", simulate, "simulate(key, z)")
-    checks.positive_int("vi.predict", "num_draws", num_draws)
-    checks.positive_int("vi.predict", "chunk_size", chunk_size)
+    num_draws = checks.positive_int("vi.predict", "num_draws", num_draws)
+    chunk_size = checks.positive_int("vi.predict", "chunk_size", chunk_size)
     return _PREDICTORS.find(simulate, chunk_size)(q, jax.random.split(key, num_draws))
 
 

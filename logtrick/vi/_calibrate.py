@@ -12,6 +12,7 @@ from logtrick._core import checks
 from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, static
+from logtrick.programs import host_errors_surface
 from logtrick.vi._conditioned import Conditioned
 from logtrick.vi._families._wrapped import as_guide
 from logtrick.vi._fit import fit
@@ -51,6 +52,7 @@ class Calibration(Module):
 
 
 @in_words("vi.calibrate")
+@host_errors_surface([])
 def calibrate(
     key: Any,
     simulate: Callable[[Any], tuple[Any, Any]],

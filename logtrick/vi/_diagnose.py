@@ -13,6 +13,7 @@ from logtrick._core import checks
 from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import replace
+from logtrick.programs import host_errors_surface
 from logtrick.vi._engines._density import Density
 from logtrick.vi._families._wrapped import as_guide
 from logtrick.vi._flat import Layout
@@ -71,6 +72,7 @@ class Weighed(NamedTuple):
 
 
 @in_words("vi.diagnose")
+@host_errors_surface([])
 def diagnose(key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int = 4096) -> Report:
     """Say what a fit is worth, from draws of it and their importance weights w = p/q.
 
@@ -112,7 +114,7 @@ def diagnose(key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int
       >>> report.verdict, report.khat, round(report.gap, 3)
       ('good', -inf, 0.0)
     """
-    checks.positive_int("vi.diagnose", "num_draws", num_draws)
+    num_draws = checks.positive_int("vi.diagnose", "num_draws", num_draws)
     if num_draws < 100:
         raise ValueError(
             f"vi.diagnose(num_draws=…) needs at least 100 draws; got {num_draws}. Pass 4096, say."

@@ -10,6 +10,7 @@ from logtrick._core import checks
 from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import replace
+from logtrick.programs import host_errors_surface
 from logtrick.vi._amortized import Amortized
 from logtrick.vi._auto import resolve
 from logtrick.vi._by_engine import by_engine, default_engine, normal_of
@@ -32,6 +33,7 @@ ENGINE, TRAIN, REFINE, START = 1, 2, 3, 4  # purposes of the key
 
 
 @in_words("vi.fit")
+@host_errors_surface([])
 def fit(
     key: Any,
     log_density: Callable[[Any], Any],
@@ -95,7 +97,7 @@ def fit(
     key = as_key(key)
     check_rule(stop)
     if budget is not None:
-        checks.positive_int("vi.fit", "budget", budget)
+        budget = checks.positive_int("vi.fit", "budget", budget)
     traced = is_traced(key, q0, log_density)
     settings = Settings(
         objective,

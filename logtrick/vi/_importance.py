@@ -10,6 +10,7 @@ from logtrick._core import checks
 from logtrick._core.calls import in_words
 from logtrick._core.keys import as_key
 from logtrick._core.module import Module, static
+from logtrick.programs import host_errors_surface
 from logtrick.vi._diagnose import tail_of, weigh
 from logtrick.vi._families._wrapped import as_guide
 
@@ -64,7 +65,7 @@ class ImportanceSample(Module):
         Returns:
           A pytree like `draws` with a leading axis of `num_draws`, in random order.
         """
-        checks.positive_int("ImportanceSample.resample", "num_draws", num_draws)
+        num_draws = checks.positive_int("ImportanceSample.resample", "num_draws", num_draws)
         at_key, order_key = jax.random.split(as_key(key))
         total = jnp.cumsum(jnp.exp(self.log_weights))
         at = (jnp.arange(num_draws) + jax.random.uniform(at_key)) / num_draws * total[-1]
@@ -78,6 +79,7 @@ def _floating(x: Array) -> Array:
 
 
 @in_words("vi.importance_sample")
+@host_errors_surface([])
 def importance_sample(
     key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int = 4096
 ) -> ImportanceSample:
@@ -105,7 +107,7 @@ def importance_sample(
       >>> sample.mean().round(1).item(), sample.stddev().round(1).item()
       (1.0, 1.0)
     """
-    checks.positive_int("vi.importance_sample", "num_draws", num_draws)
+    num_draws = checks.positive_int("vi.importance_sample", "num_draws", num_draws)
     if num_draws < 25:
         raise ValueError(
             f"vi.importance_sample(num_draws=…) needs at least 25 draws; got {num_draws}. Pass 4096, say."

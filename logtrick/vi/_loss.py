@@ -72,7 +72,7 @@ def loss(
     """
     key = as_key(key)
     q = as_guide("vi.loss", q)
-    checks.positive_int("vi.loss", "num_samples", num_samples)
+    num_samples = checks.positive_int("vi.loss", "num_samples", num_samples)
     check_objective("vi.loss", objective)
     estimator = resolve("vi.loss", objective, q, estimator, lambda x: log_density(q.constrain(x)))
     checked = lambda z: checks.scalar_log_prob("vi: log_density", log_density(z))

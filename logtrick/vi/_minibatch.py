@@ -117,7 +117,7 @@ def minibatch(
       >>> density(0.0).item() == density.on(0.0, y).item(), round(density.on(0.0, y[:10]).item(), 4)
       (True, -0.1425)
     """
-    checks.positive_int("vi.minibatch", "batch_size", batch_size)
+    batch_size = checks.positive_int("vi.minibatch", "batch_size", batch_size)
     checks.function("vi.minibatch", "log_prior", log_prior, "log_prior(z)")
     checks.function("vi.minibatch", "log_lik", log_lik, "log_lik(z, rows)")
     return Minibatch(log_prior, log_lik, checked_rows("vi.minibatch", data, batch_size), batch_size)
@@ -133,7 +133,7 @@ def checked_rows(where: str, data: Any, batch_size: int | None) -> Any:
             f"{where}(data=…) needs arrays with one leading axis of rows in common; got {shapes}."
         )
     if batch_size is not None:
-        checks.positive_int(where, "batch_size", batch_size)
+        batch_size = checks.positive_int(where, "batch_size", batch_size)
         if batch_size > min(rows)[0]:
             raise ValueError(
                 f"{where}(batch_size=…) needs at most the {min(rows)[0]} rows of data; got {batch_size}."

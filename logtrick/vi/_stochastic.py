@@ -67,7 +67,7 @@ def _fitted(
 ) -> Fit:
     """One stochastic fit on `density`: the caller's own (`given`), or with a floor, since `impossible` draws have none."""
     count = default_samples(q) if settings.num_samples is None else settings.num_samples
-    checks.positive_int("vi.fit", "num_samples", count)
+    count = checks.positive_int("vi.fit", "num_samples", count)
     groups, size = grouping("vi.fit", settings.objective, count)
     estimator, reason = _estimator(key, density, q, settings, count, impossible)
     each = groups * size * evaluations_of(estimator, q)
@@ -146,7 +146,7 @@ def fit_amortized(key: Any, density: PerRow, q: Amortized, settings: Settings) -
     count = settings.num_samples
     if count is None:
         count = 2 if objective.num_draws is None else 1
-    checks.positive_int("vi.fit", "num_samples", count)
+    count = checks.positive_int("vi.fit", "num_samples", count)
     groups, size = grouping("vi.fit", objective, count)
     rows = density.batch_size or density.num_rows
     each = groups * size * rows * evaluations_of(estimator, guide)
@@ -220,7 +220,7 @@ def check_rule(stop: Any) -> None:
 def steps_of(settings: Settings, evaluations: int) -> int:
     """The steps at most, within the budget of evaluations of the log density, of which a step takes `evaluations`."""
     steps = _STEPS if settings.max_steps is None else settings.max_steps
-    checks.positive_int("vi.fit", "max_steps", steps)
+    steps = checks.positive_int("vi.fit", "max_steps", steps)
     if settings.budget is None:
         return steps
     return max(1, min(steps, settings.budget // evaluations))

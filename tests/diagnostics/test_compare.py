@@ -338,6 +338,11 @@ def test_a_second_race_traces_nothing():
     [
         ({"objectives": {}}, ValueError, "at least one objective"),
         ({"objectives": OBJECTIVES["by hand"]}, TypeError, "needs a dict of functions by name"),
+        (
+            {"objectives": {3: OBJECTIVES["by hand"]}},
+            TypeError,
+            "needs names that are strings; got int 3",
+        ),
         ({"objectives": {"a": 1}}, TypeError, "needs a function"),
         ({"num_replicates": 1}, ValueError, "at least 2"),
         ({"num_timings": -1}, ValueError, "num_timings=…"),

@@ -1,5 +1,6 @@
 """`Comparison.plot`: every kind draws, labels lie inside the axes, and matplotlib is an extra."""
 
+import itertools
 import sys
 
 import jax
@@ -81,6 +82,46 @@ def test_a_comparison_without_numbers_draws(kind, tmp_path):
         KEY, {"pathwise": objective(lt.Pathwise())}, LOGITS, num_replicates=2, num_timings=0
     )
     refused.plot(kind).savefig(tmp_path / "a.png")
+    interrupted = lt.diagnostics.Comparison((), 2, interrupted=True)
+    interrupted.plot(kind).savefig(tmp_path / "b.png")
+
+
+def test_long_names_and_many_of_them_keep_their_place():
+    """Titles of two panels ran into each other; legends and labels reached beyond the figure and over the dots."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    long = "leave-one-out, by the long name of an estimator"
+    names = [long, "none", "disarm", "enumerate", "nothing finite"]
+    estimators = [
+        lt.ScoreFunction(),
+        lt.ScoreFunction(lt.NoBaseline()),
+        lt.DisARM(),
+        lt.Enumerate(),
+    ]
+    found = dict(zip(names, map(objective, estimators)))
+    found[names[-1]] = lambda logits, key, num_samples: jnp.nan * logits.sum()
+    how = {"num_replicates": 20, "num_samples": (2, 4, 8)}
+    comparison = lt.compare_estimators(KEY, found, LOGITS, num_timings=1, **how)
+    for kind in ("cost", "pareto", "coordinates"):
+        figure = comparison.plot(kind)
+        FigureCanvasAgg(figure)
+        assert outside(figure) == []
+        renderer = figure.canvas.get_renderer()
+        texts = [(axes, t) for axes in figure.axes for t in axes.findobj(Text)]
+        titles = [t for axes, t in texts if t.get_text() == axes.get_title(loc="left")]
+        boxes = [t.get_window_extent(renderer) for t in titles]
+        assert boxes and not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
+        for axes in figure.axes:
+            legend = axes.get_legend()
+            if legend is None:
+                continue
+            frame, box = (a.get_window_extent(renderer) for a in (axes, legend))
+            assert frame.x0 <= box.x0 and box.x1 <= frame.x1 and box.y1 <= frame.y1
+            dots = [p for line in axes.lines for p in axes.transData.transform(line.get_xydata())]
+            assert not any(box.contains(*p) for p in dots)
+    words = [t.get_text() for t in figure.axes[0].get_legend().get_texts()]
+    assert words[-1] == "nothing finite, n = 8: not finite"
 
 
 def test_what_the_cost_panels_say(comparison):

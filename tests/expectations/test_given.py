@@ -309,3 +309,44 @@ def test_what_the_host_raises():
         lt.BlackBoxError, match=r"lt.black_box\(simulator\): the host function raised"
     ):
         lt.expect_given(jnp.zeros(3), lt.black_box(simulator), NORMAL)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("how", [{}, {"normalized": False}, {"num_chains": 2}])
+def test_half_precision_is_summed_in_single(dtype, how):
+    """Costs whose sum float16 does not hold, weights that bfloat16 rounds; chains raised an error of JAX's FFT."""
+    draws = jnp.array([0.0, 1.0, 1.0, 0.0, 1.0, 1.0], dtype)
+    log_weights = jnp.array([0.1, -0.3, 0.2, 0.05, -0.15, 0.3], dtype)
+    if "num_chains" in how:
+        draws, log_weights = draws.reshape(2, 3), log_weights.reshape(2, 3)
+
+    def value(draws, log_weights, logit):
+        cost = lambda x: (30_000 + 8_192 * x, 4_096 * x)
+        dist = lt.Bernoulli(logit)
+        return lt.expect_given(draws, cost, dist, log_weights=log_weights, has_aux=True, **how)
+
+    @jax.value_and_grad
+    def wanted(logit):
+        single = jnp.float32
+        return value(draws.astype(single), log_weights.astype(single), logit)[0]
+
+    logit = jnp.asarray(0.25, dtype)
+    exact, gradient = wanted(jnp.float32(0.25))
+    found, aux = value(draws, log_weights, logit)
+    assert found.dtype == jnp.float32 and jnp.isfinite(aux.standard_error)
+    np.testing.assert_allclose(found, exact, rtol=2e-3)  # 30,000 is rounded to bfloat16
+    slope = jax.grad(lambda logit: value(draws, log_weights, logit)[0])(logit)
+    np.testing.assert_allclose(slope.astype(float), gradient, rtol=1e-2)
+
+
+@pytest.mark.parametrize("how", [{}, {"normalized": False}, {"num_chains": 4}])
+def test_standard_errors_of_large_costs(how):
+    """At f = 10²⁰ x they were infinite in float32."""
+    x = jax.random.normal(jax.random.key(0), (4, 25) if "num_chains" in how else (100,))
+
+    def auxiliary(scale):
+        return lt.expect_given(x, lambda x: scale * x, NORMAL, has_aux=True, **how)[1]
+
+    large, small = auxiliary(1e20), auxiliary(1.0)
+    np.testing.assert_allclose(large.standard_error / 1e20, small.standard_error, rtol=1e-4)
+    np.testing.assert_allclose(large.effective_sample_size, small.effective_sample_size, rtol=1e-4)

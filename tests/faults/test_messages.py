@@ -266,3 +266,42 @@ def test_statements_say_what_they_are():
         "lt.sample(dist=Normal(loc=0.0, scale=1.0), estimator=Pathwise(plan=IID()), name='z')"
     )
     assert repr(lt.cost(1.0)) == "lt.cost(value=1.0)"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda n: lt.expect(KEY, square, DIST, num_samples=40, chunk_size=n),
+        lambda n: lt.expect(KEY, square, DIST, num_samples=n, chunk_size=n),
+        lambda n: lt.expect_tree(KEY, square, DIST, num_samples=n, chunk_size=n),
+        lambda n: lt.expect(KEY, jnp.sum, lt.PlackettLuce(jnp.zeros(40), length=n)),
+        lambda n: lt.expect(KEY, jnp.sum, lt.Bernoulli(jnp.zeros(9)), estimator=lt.ARMS(n)),
+        lambda n: lt.gradient_statistics(KEY, objective, 1.0, num_replicates=n).mean,
+        lambda n: lt.minimize(KEY, objective, 1.0, SGD, num_steps=n, chunk=n).params,
+    ],
+)
+@pytest.mark.parametrize("integer", [np.int64, np.int8])
+def test_42_counts_of_numpy_are_counts(call, integer):
+    """`np.prod(shape)` is one: chunks raised "can't multiply sequence"; int8 wraps around at 127."""
+    assert call(integer(30)) == call(30)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda c: lt.Normal(c, 1.0),
+        lambda c: lt.bijectors.Affine(c, 1.0),
+        lambda c: lt.bijectors.Affine(0.0, c),
+        lambda c: lt.bijectors.Interval(0.0, c),
+        lt.ConstantBaseline,
+        lt.GumbelSoftmax,
+        lt.REBAR,
+        lambda c: lt.MovingAverage(0.9, c, 1.0),
+        lambda c: lt.Combination((lt.ScoreFunction(), lt.DisARM()), (c, 1.0 - c)),
+        lambda c: lt.expect_given(jnp.zeros(2), square, DIST, log_weights=jnp.stack([c, c])),
+    ],
+)
+def test_37_complex_numbers_are_refused(make):
+    """A pathwise gradient in a complex location was one of its real part, with no word."""
+    with pytest.raises(TypeError, match=r"must be real; got complex64. Take .real"):
+        make(jnp.asarray(0.5 + 0.2j))

@@ -42,6 +42,15 @@ def test_32_a_cost_in_16_bits_inside_of_an_objective():
         lt.minimize(KEY, objective, jnp.zeros(2), SGD, num_steps=1)
 
 
+def test_32_entries_in_16_bits():
+    def objective(p, key):
+        half = lambda x: x.astype(jnp.bfloat16)
+        return lt.expect_tree(key, half, lt.Normal(p, 1.0), num_samples=4).sum()
+
+    with pytest.warns(UserWarning, match="in it, is computed in bfloat16"):
+        lt.minimize(KEY, objective, jnp.zeros(2), SGD, num_steps=1)
+
+
 def test_33_one_line_about_double_precision(caplog):
     objective = lambda p, key, batch: jnp.mean((p - batch) ** 2)
     with caplog.at_level(logging.INFO, logger="logtrick"):

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import logtrick as lt
+from logtrick import vi
 
 KEY = jax.random.key(0)
 COIN = lt.Bernoulli(jnp.zeros(3))
@@ -254,3 +255,23 @@ def test_wrong_arguments_are_refused():
         lt.black_box(len, result_shape=(2.0,))
     vector = lt.black_box(lambda x: np.array([x, 2 * x]), result_shape=(2,))
     np.testing.assert_array_equal(jax.vmap(vector)(jnp.arange(2.0)), [[0, 0], [1, 2]])
+
+
+def test_everywhere_the_hosts_own_exception_also_from_code_compiled_before():
+    """JAX's internal error came from `vi`, from `lt.testing`, and from compiled code that is called again."""
+
+    def simulator(x):
+        raise KeyError("no such state")
+
+    box, q = lt.black_box(simulator), vi.MeanFieldNormal(like=jnp.zeros(2))
+    density = lambda z: box(z)
+    sgd = {"estimator": lt.ScoreFunction(), "optimizer": optax.sgd(0.1), "max_steps": 2}
+    calls = [
+        lambda: vi.fit(KEY, density, q, **sgd),
+        lambda: vi.diagnose(KEY, density, q),
+        lambda: vi.importance_sample(KEY, density, q),
+        lambda: lt.testing.exact_expectation(box, lt.Bernoulli(0.3)),
+    ]
+    for call in [*calls, *calls]:
+        with pytest.raises(lt.BlackBoxError, match="the host function raised KeyError"):
+            call()

@@ -1,5 +1,7 @@
 """Misuse of programs is an error that says what to do."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -109,8 +111,9 @@ def test_items_of_an_inner_program_are_its_own():
     [
         (jnp.ones(3), ValueError, r"lt.cost needs a scalar for one draw; got shape \(3,\)"),
         (jnp.ones(1), ValueError, r"got shape \(1,\)"),
-        (None, ValueError, "lt.cost needs a scalar or a tuple of scalars; got None"),
-        ((1.0, 2.0), ValueError, "got tuple"),
+        (None, ValueError, "lt.cost needs a scalar; got None. Return a number"),
+        ((1.0, 2.0), ValueError, "lt.cost needs a scalar; got tuple. Yield an lt.cost for each"),
+        (jax.random.key(0), TypeError, "lt.cost: the cost must be a number; got a PRNG key"),
         (1j, TypeError, "must be real; got complex"),
     ],
 )
@@ -369,3 +372,126 @@ def test_fault_52_keys(key, error, match):
 def test_fault_52_raw_keys_are_wrapped():
     of = lambda key: lt.expect(key, lambda x: x, lt.Normal(0.0, 1.0), num_samples=8)
     assert of(jax.random.key_data(KEY)) == of(KEY)
+
+
+def leaf():
+    x = yield lt.sample(COIN)
+    yield lt.cost(x)
+    return x
+
+
+class Model:
+    """Sub-programs that are methods."""
+
+    def leaf(self):
+        yield from leaf()
+
+    @staticmethod
+    def static():
+        yield from leaf()
+
+    def program(self):
+        self.leaf()
+        yield lt.cost(1.0)
+
+
+MODEL, PARTIAL = Model(), functools.partial(leaf)
+
+
+def dropped_two_levels_down():
+    leaf()
+    yield lt.cost(1.0)
+
+
+def drops_its_own():
+    def inner():
+        yield from leaf()
+
+    inner()
+    yield lt.cost(1.0)
+
+
+def drops_a_method():
+    MODEL.leaf()
+    yield lt.cost(1.0)
+
+
+def drops_a_static_method():
+    Model.static()
+    yield lt.cost(1.0)
+
+
+def drops_a_partial():
+    PARTIAL()
+    yield lt.cost(1.0)
+
+
+def drops_an_argument(sub=leaf):
+    sub()
+    yield lt.cost(1.0)
+
+
+def gives_it_a_name():
+    _ = leaf()
+    yield lt.cost(1.0)
+
+
+def drops_a_list():
+    [leaf() for _ in range(3)]
+    yield lt.cost(1.0)
+
+
+def in_an_element():
+    def step(x):
+        yield from dropped_two_levels_down()
+
+    yield lt.plate(step, jnp.arange(2.0))
+
+
+@pytest.mark.parametrize(
+    "program, name",
+    [
+        (dropped_two_levels_down, "leaf"),
+        (lambda: dropped_two_levels_down(), "leaf"),
+        (drops_its_own, "inner"),
+        (drops_a_method, "MODEL.leaf"),
+        (drops_a_static_method, "Model.static"),
+        (MODEL.program, "self.leaf"),
+        (drops_a_partial, "PARTIAL"),
+        (drops_an_argument, "sub"),
+        (gives_it_a_name, "leaf"),
+        (drops_a_list, "leaf"),
+        (in_an_element, "leaf"),
+    ],
+)
+def test_a_sub_program_without_yield_from(program, name):
+    """All but the first two kinds of names were lost silently: the value was 1."""
+    with pytest.raises(TypeError, match=rf"sub-program {name}\(…\) is called and not yielded"):
+        run(program)
+
+
+def uses_it_later():
+    first, others = leaf(), [leaf() for _ in range(2)]
+    again = first
+    yield from again
+    for other in others:
+        yield from other
+
+
+def has_a_function_of_that_name():
+    leaf = lambda: 3.0
+    leaf()
+    yield lt.cost(1.0)
+
+
+def calls_an_argument(leaf):
+    leaf()
+    yield lt.cost(1.0)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [uses_it_later, has_a_function_of_that_name, lambda: calls_an_argument(lambda: 3.0)],
+)
+def test_calls_that_are_no_lost_sub_programs(program):
+    assert np.isfinite(run(program))

@@ -55,8 +55,8 @@ class CouplingFlow(Framed):
         scale: Any = 1.0,
         key: Any = None,
     ) -> None:
-        checks.positive_int("CouplingFlow", "num_couplings", num_couplings)
-        checks.positive_int("CouplingFlow", "width", width)
+        num_couplings = checks.positive_int("CouplingFlow", "num_couplings", num_couplings)
+        width = checks.positive_int("CouplingFlow", "width", width)
         layout = layout_of("CouplingFlow", like, support)
         key = jax.random.key(0) if key is None else as_key(key)
         couplings = tuple(

@@ -49,7 +49,7 @@ class LowRankNormal(Framed):
     factor: Any
 
     def __init__(self, rank: int, like: Any, support: Any = None, *, scale: Any = 1.0) -> None:
-        checks.positive_int("LowRankNormal", "rank", rank)
+        rank = checks.positive_int("LowRankNormal", "rank", rank)
         layout = layout_of("LowRankNormal", like, support)
         zeros = jnp.zeros((layout.dim,), layout.dtype)
         # Not W = 0, where the derivative in W is 0 for a symmetric posterior: small columns of alternating signs.

@@ -49,7 +49,7 @@ class MixtureOf(Framed):
     factors: Any
 
     def __init__(self, k: int, like: Any, support: Any = None, *, scale: Any = 1.0) -> None:
-        checks.positive_int("MixtureOf", "k", k)
+        k = checks.positive_int("MixtureOf", "k", k)
         layout = layout_of("MixtureOf", like, support)
         spread = jax.random.normal(jax.random.key(0), (k, layout.dim), layout.dtype)
         spread = spread - jnp.mean(spread, axis=0, keepdims=True)

@@ -100,7 +100,7 @@ class CategoricalProduct(Guide):
     logits: Any
 
     def __init__(self, like: Any, num_states: int, *, logits: Any = None) -> None:
-        checks.positive_int("CategoricalProduct", "num_states", num_states)
+        num_states = checks.positive_int("CategoricalProduct", "num_states", num_states)
         layout = plain_layout("CategoricalProduct", like, jnp.int32)
         logits = jnp.zeros((num_states,)) if logits is None else jnp.asarray(logits)
         logits = logits.astype(jnp.result_type(float, logits))

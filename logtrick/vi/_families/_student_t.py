@@ -48,7 +48,7 @@ class StudentT(Framed):
     df: int = static()
 
     def __init__(self, like: Any, support: Any = None, *, df: int = 5, scale: Any = 1.0) -> None:
-        checks.positive_int("StudentT", "df", df)
+        df = checks.positive_int("StudentT", "df", df)
         layout = layout_of("StudentT", like, support)
         assign(
             self,

@@ -34,7 +34,7 @@ class IWELBO(Objective):
     )
 
     def __post_init__(self) -> None:
-        checks.positive_int("vi.IWELBO", "k", self.k)
+        assign(self, k=checks.positive_int("vi.IWELBO", "k", self.k))
 
     @property
     def num_draws(self) -> int:
@@ -80,7 +80,7 @@ class Renyi(Objective):
             )
         if self.alpha == 1:
             raise ValueError("vi.Renyi(alpha=…) needs α other than 1; got 1. Use vi.ELBO().")
-        checks.positive_int("vi.Renyi", "k", self.k, 2)
+        assign(self, k=checks.positive_int("vi.Renyi", "k", self.k, 2))
         assign(self, alpha=float(self.alpha))
 
     @property
