@@ -72,6 +72,29 @@ def agree(a, b):
     np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
 
 
+# each way in which the rest of a program is differentiated by the estimator itself
+THAT_DIFFERENTIATE = {"DoubleCV", "RODEO", "ScoreFunction, MuProp", "REBAR, coupled and learned"}
+
+
+@covering(THAT_DIFFERENTIATE)
+def test_several_costs_of_a_site_are_those_of_their_sum(name, problem):
+    """DoubleCV, RODEO and expansions around a mean raised a KeyError where costs are added up."""
+    entry, p = REGISTRY[name], PROBLEMS[problem]
+
+    def value(params, parts):
+        def program():
+            x = yield lt.sample(p.dist(params), entry.estimator)
+            for part in parts:
+                yield lt.cost(part * p.cost(params, x))
+
+        key = jax.random.key(3)
+        return lt.expect_program(key, program, num_samples=RUNS, has_aux=True)[0]
+
+    gradient = jax.jit(jax.grad(value), static_argnums=1)
+    params = params_of(problem)
+    agree(gradient(params, (0.2, 0.5, 0.3)), gradient(params, (1.0,)))
+
+
 @cases
 def test_unbiased(name, problem):
     """The value always (but of relaxed draws); the gradient where it is not declared biased."""
