@@ -146,11 +146,11 @@ def as_inexact(x: Any) -> Array:
 
 def _once_jvp(primals: Any, tangents: Any, *, error: Any) -> Any:
     if all(isinstance(t, ad.Zero) for t in tangents):
-        return _once_p.bind(*primals, error=error), tangents[0]
+        return once_p.bind(*primals, error=error), tangents[0]
     raise error[0](error[1])
 
 
-_once_p = _elementwise("once", lambda x, *_: x, _once_jvp)
+once_p = _elementwise("once", lambda x, *_: x, _once_jvp)
 
 
 def refuse(tree: Any, message: str, kind: type[Exception] = UnaccountedRandomnessError) -> Any:
@@ -159,7 +159,7 @@ def refuse(tree: Any, message: str, kind: type[Exception] = UnaccountedRandomnes
     def guard(x: Any) -> Any:
         if not is_array(x) or not jnp.issubdtype(jnp.result_type(x), jnp.inexact):
             return x
-        return _once_p.bind(jnp.asarray(x), error=(kind, message))
+        return once_p.bind(jnp.asarray(x), error=(kind, message))
 
     return jax.tree.map(guard, tree)
 
@@ -204,7 +204,7 @@ def _first_order_jvp(primals: Any, tangents: Any, *, error: Any) -> Any:
     (c, x), (dc, dx) = primals, tangents
     parts = []
     if not isinstance(dx, ad.Zero):
-        parts.append(_once_p.bind(*alike(c, x), error=error) * dx)
+        parts.append(once_p.bind(*alike(c, x), error=error) * dx)
     if not isinstance(dc, ad.Zero):
         # dc (x − x) is zero, and keeps the legal derivatives in x of a derivative in c. An infinite logit has no derivative,
         # and ∞ − ∞ is nan, so 0 stands in its place.
@@ -258,7 +258,7 @@ def _limited_jvp(primals: Any, tangents: Any, *, error: Any) -> Any:
     if isinstance(change, ad.Zero):
         return out, change
     # `once` has the value of its first operand, 1; its own derivative in `watched` raises
-    once = _once_p.bind(*alike(jnp.ones_like(value), watched), error=error)
+    once = once_p.bind(*alike(jnp.ones_like(value), watched), error=error)
     return out, once * change
 
 

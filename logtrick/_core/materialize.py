@@ -61,7 +61,7 @@ def _divided_by_one(x: Array) -> Array:
     return x / jnp.where(_true(word), 1.0, 2.0).astype(x.dtype)
 
 
-_once_p = Primitive("logtrick_once")
+_once_p = Primitive("logtrick_computed_once")
 _once_p.def_impl(lambda x: x)
 _once_p.def_abstract_eval(lambda x: x)
 mlir.register_lowering(_once_p, mlir.lower_fun(_divided_by_one, multiple_results=False))

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 from jax.extend import core
 
 from logtrick._core.compat import scan_sizes
+from logtrick._core.kernel import once_p
 
 Numbers = frozenset[int]
 _NONE: Numbers = frozenset()
-_GUARD = "logtrick_once"  # the primitive of `kernel.refuse`
 _HOST = frozenset({"pure_callback", "io_callback", "ffi_call"})  # without a derivative of their own
 _FLAT = frozenset({"stop_gradient", "floor", "ceil", "round", "sign"})  # the derivative is zero
 _BODIES = ("jaxpr", "call_jaxpr")  # parameters that hold a jaxpr with the equation's own inputs
@@ -72,7 +72,7 @@ def _of_floats(var: Any, numbers: Numbers) -> Numbers:
 
 def _refusal(eqn: Any) -> Refusal | None:
     name = eqn.primitive.name
-    if name == _GUARD:
+    if eqn.primitive is once_p:
         return Refusal(*eqn.params["error"])
     if name in _HOST:
         return Refusal(

@@ -80,10 +80,12 @@ class DoubleCV(Estimator):
         f, s = stop(costs.total), stop(score(dist, x.astype(logits.dtype)))
         p, slope = jax.nn.sigmoid(logits), slope.astype(logits.dtype)
         # This sample's share of the sum: the others' −h in this sample's bracket go to the samples
-        # that they come from.
-        linear = jnp.sum(s * runs.leave_one_out(slope)) * (
-            s - runs.leave_one_out(s)
-        ) - slope * p * (1 - p)
+        # that they come from. The expectation of the linear term is taken with the others' slope: this sample's own
+        # has the same sum over the samples where all have one distribution, but is correlated with p(1 − p) where
+        # p depends on an earlier draw.
+        others_slope = runs.leave_one_out(slope)
+        linear = jnp.sum(s * others_slope) * (s - runs.leave_one_out(s))
+        linear = linear - others_slope * p * (1 - p)
         share = (f - runs.leave_one_out(f)) * s + self.alpha * linear
         coefficient = stop(share) + (costs.total - f) * s
         adaptive = squared_mean(share, runs) if self.learn else None

@@ -10,7 +10,7 @@ from logtrick._core import checks, meter
 from logtrick._core.calls import in_words
 from logtrick._core.kernel import first_order, limited
 from logtrick._core.keys import as_key
-from logtrick._core.samples import over_elements
+from logtrick._core.samples import over_elements, own_key
 from logtrick.estimators import Estimator
 from logtrick.expectations import expect, expect_program
 from logtrick.programs import cost
@@ -46,7 +46,7 @@ def loss(
     where the randomness is local: for amortized guides `jax.vmap` it over data points, each with its own key.
 
     Args:
-      key: a typed key.
+      key: a typed key. Inside of an expectation every outer sample has noise of its own here, as in `lt.expect`.
       log_density: `log_density(z) -> scalar` of one pytree of variables in the constrained space; need not be normalized.
       q: a guide, or an `lt.Distribution`.
       objective: `vi.ELBO()`, `vi.IWELBO(k)`, `vi.Renyi(alpha)`, `vi.InclusiveKL()`, `vi.LogVariance()`, or a user's.
@@ -81,7 +81,7 @@ def loss(
     groups, size = grouping("vi.loss", objective, num_samples)
     if isinstance(estimator, WeightEstimator) and not _is_site(objective, estimator):
         _check_needs(f"vi.{type(estimator).__name__}", estimator, q)
-        noise = problem.noise(key, groups, size)
+        noise = problem.noise(own_key(key), groups, size)
         values = over_elements(lambda n: estimator.surrogate(problem, n), noise)
         # a second derivative in a parameter of the guide and one of the model would be wrong, silently
         value = limited(f"vi.{type(estimator).__name__}", sign * jnp.mean(values), values)

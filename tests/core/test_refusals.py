@@ -7,6 +7,7 @@ import pytest
 
 import logtrick as lt
 from logtrick._core.kernel import first_order, refuse, stop
+from logtrick._core.materialize import computed_once
 from logtrick._core.refusals import refusals
 
 guard = lambda x: refuse(x, "not this one", ValueError)
@@ -46,6 +47,8 @@ CASES = {
     "none": (lambda x, y: x * y, set()),
     "a guard": (lambda x, y: x + guard(y), {1}),
     "of both": (lambda x, y: guard(x * y), {0, 1}),
+    "a sum computed once": (lambda x, y: computed_once(x * y * jnp.ones(())), set()),
+    "a guard after one": (lambda x, y: x + guard(computed_once(y * jnp.ones(()))), {1}),
     "stopped": (lambda x, y: x + guard(stop(y)), set()),
     "steps": (lambda x, y: x + guard(jnp.floor(y)), set()),
     "an integer": (lambda x, y: x * guard(1.0 * (y > 0.0)), set()),

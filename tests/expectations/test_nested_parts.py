@@ -192,3 +192,19 @@ def test_given_draws_and_weights_of_a_bound():
     for estimator in (vi.VIMCO(), lt.Pathwise()):
         loss = functools.partial(vi.loss, KEY, noisy, objective=Spread(), estimator=estimator)
         assert abs(jax.jit(functools.partial(loss, num_samples=2))(q)) > 0.1
+
+
+@pytest.mark.parametrize("objective", [vi.ELBO(), vi.IWELBO(3), vi.Renyi(0.5, 3), vi.LogVariance()])
+def test_a_loss_of_variational_inference(objective):
+    """Those of several draws had the same noise in all outer samples: a standard error of 0."""
+    q = vi.MeanFieldNormal(like=0.0)
+    loss = lambda: vi.loss(KEY, lambda z: z - 0.5 * z**2, q, objective=objective, num_samples=2)
+
+    def program():
+        yield lt.cost(loss(), name="before")
+        yield in_plate(loss)
+        yield in_loop(loss)
+
+    costs = costs_of(program)
+    each = {"before": N, "plate.here": N * K, "loop.here": N * T}
+    assert {name: distinct(values) for name, values in costs.items()} == each
