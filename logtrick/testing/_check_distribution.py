@@ -11,6 +11,7 @@ import numpy as np
 from logtrick._core import checks
 from logtrick._core.calls import described, in_words
 from logtrick._core.keys import as_key, fold_in
+from logtrick._core.watch import costs_watched
 from logtrick.distributions import Distribution, value_of
 from logtrick.testing._atoms import atoms
 
@@ -20,6 +21,7 @@ _STEP = 1e-2  # of the parameters, relative
 _TRIALS = 6
 _BINS = 48
 _MOST_POINTS = 2**12
+_WATCHED = 64  # draws of another library
 
 
 class DistributionReport(NamedTuple):
@@ -112,9 +114,10 @@ def check_distribution(
         return draw, *jax.value_and_grad(log_prob)(params)
 
     draw_key, step_key = (fold_in(as_key(key), i) for i in range(2))
-    draws, log_p, score = jax.jit(jax.vmap(one))(jax.random.split(draw_key, n))
+    keys = jax.random.split(draw_key, n)
+    draws, log_p, score = jax.jit(jax.vmap(one))(keys)
     x = value_of(draws)
-    if not _finite(found, dist, x, np.asarray(log_p)):
+    if not _finite(found, dist, x, np.asarray(log_p), _excluded(dist, keys[:_WATCHED])):
         _end(found, dist)
     _score_is_zero(found, dist, score, false_alarm)
     _support_stands_still(found, dist, family, params, draws, step_key)
@@ -130,8 +133,21 @@ def _end(found: _Findings, dist: Distribution) -> DistributionReport:
     return DistributionReport(tuple(found.checked), tuple(found.not_checked))
 
 
-def _finite(found: _Findings, dist: Distribution, x: Any, log_p: np.ndarray) -> bool:
-    """Whether draws and their log-probs are finite, and in the support."""
+def _excluded(dist: Distribution, keys: Array) -> str | None:
+    """Which draw of another library its own support or log-prob excludes, in words; None for none."""
+    if not dist.checks_draws:
+        return None
+    noted: dict[str, str] = {}
+    with costs_watched(noted):
+        jax.block_until_ready(jax.vmap(lambda key: value_of(dist.draw(dist.noise(key))))(keys))
+        jax.effects_barrier()  # what is noted has arrived
+    return noted.get("draw")
+
+
+def _finite(
+    found: _Findings, dist: Distribution, x: Any, log_p: np.ndarray, excluded: str | None
+) -> bool:
+    """Whether draws and their log-probs are finite, and in the support; `excluded` says of a foreign one that it is not."""
     prop = "draws and their log-probs are finite and in the support"
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(x)]
     bad_draws = sum(
@@ -140,8 +156,9 @@ def _finite(found: _Findings, dist: Distribution, x: Any, log_p: np.ndarray) -> 
         if np.issubdtype(leaf.dtype, np.inexact)
     )
     bad = int(np.count_nonzero(bad_draws))
-    if bad:
-        found.note(prop, f"{bad} of {len(log_p)} draws are nan or infinite")
+    if bad or excluded is not None:
+        infinite = f"{bad} of {len(log_p)} draws are nan or infinite"
+        found.note(prop, infinite if excluded is None else excluded)
         return False
     wrong = ~np.isfinite(log_p)
     if wrong.any():
