@@ -19,8 +19,8 @@ class _Watched(NamedTuple):
 
     Attributes:
       half_precision: the 16-bit dtypes among the costs.
-      nonfinite: by "log_prob" and "cost" the first one that was not finite, in words; None where
-        draws are not looked at.
+      nonfinite: by "log_prob" and "cost" the first one that was not finite, in words; by "draw" the
+        first one that a foreign sampler should not have made; None where draws are not looked at.
     """
 
     half_precision: list[str]
@@ -42,7 +42,8 @@ def costs_watched(nonfinite: dict[str, str] | None = None) -> Iterator[list[str]
 
     Args:
       nonfinite: where the first log-prob ("log_prob") and the first cost ("cost") that is not
-        finite is noted, in words, when what is traced inside runs; None leaves nothing in it.
+        finite, and the first impossible draw of another library ("draw"), is noted, in words, when
+        what is traced inside runs; None leaves nothing in it.
     Returns:
       The dtypes.
     """
@@ -89,6 +90,30 @@ def watch(what: str, number: Any, x: Any, dist: Any = None) -> None:
             found.setdefault(what, f"{float(number)} at the draw {draws}{family}")
 
     jax.debug.callback(note, number, *jax.tree.leaves(x))
+
+
+def watch_draw(possible: Any, x: Any, family: type) -> None:
+    """Called for every draw of another library.
+
+    Args:
+      possible: whether the draw is in the support of its distribution, shape ().
+      x: the draw.
+      family: its class there.
+    """
+    watched = _WATCHED.get()
+    if watched is None or watched.nonfinite is None:
+        return
+    found = watched.nonfinite
+    library = family.__module__.split(".")[0]
+
+    def note(possible: Any, x: Any) -> None:
+        if not possible:
+            found.setdefault(
+                "draw",
+                f"{family.__name__} of {library} drew {_short(np.asarray(x))}, which its support or log_prob excludes",
+            )
+
+    jax.debug.callback(note, possible, x)
 
 
 def _short(x: np.ndarray) -> str:

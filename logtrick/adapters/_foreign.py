@@ -11,8 +11,9 @@ import numpy as np
 
 from logtrick._core import checks
 from logtrick._core.compat import is_tracer
-from logtrick._core.kernel import refuse
+from logtrick._core.kernel import refuse, stop
 from logtrick._core.module import replace, static
+from logtrick._core.watch import watch_draw, watching_draws
 from logtrick.adapters._pushed import Pushed, is_parameter, together
 from logtrick.distributions import (
     Distribution,
@@ -26,6 +27,9 @@ from logtrick.noise import KeyPerRun
 from logtrick.supports import Boolean, IntegerBelow, OneHot, Positive, Support, UnitInterval, grid
 
 Array = jax.Array
+ENOUGH_VALUES = (
+    256  # that a sampler can draw; with fewer it is of another distribution than its log-prob
+)
 
 
 class Foreign(Distribution, abstract=True):
@@ -117,7 +121,15 @@ class Foreign(Distribution, abstract=True):
         with jax.numpy_rank_promotion("allow"):
             inside = self.support.contains(x)
             inside = inside if low is None else inside & jnp.all(x >= low)
-            return inside if high is None else inside & jnp.all(x <= high)
+            inside = inside if high is None else inside & jnp.all(x <= high)
+            if jnp.issubdtype(jnp.result_type(x), jnp.integer):
+                # a count that its dtype cannot hold, as of a Poisson of rate 1e10, is the largest that it can
+                inside = inside & jnp.all(x < jnp.iinfo(jnp.result_type(x)).max)
+            return inside & self._resolved(x)
+
+    def _resolved(self, x: Any) -> Array | bool:
+        """Whether the foreign sampler tells the values of its support apart in this dtype."""
+        return True
 
     def _rounded_inside(self, x: Any) -> Array | bool:
         """Whether a draw lies where libraries move those that round to an open end: its score would be another's."""
@@ -140,24 +152,51 @@ class Foreign(Distribution, abstract=True):
         first = None if pushed is None else pushed.first_undone(self.fixed)
         return None if pushed is None or first is None else (pushed.chart(first), None)
 
+    @property
+    def checks_draws(self) -> bool:
+        return True
+
     def _transform(self, noise: Any) -> Any:
         pushed = self._pushed()
         first = None if pushed is None else pushed.first_undone(self.fixed)
         # foreign code promotes ranks, also where the caller forbids it
         with jax.numpy_rank_promotion("allow"):
-            if pushed is None or first is None:
-                return self._refused_outside(self._sample(noise))
-            coordinates = pushed.forward(pushed.sample(noise), 0, first)
+            if pushed is None:
+                return self._checked(self._sample(noise))
+            if first is None:
+                # not by the log-prob: it inverts the bijectors, which may take as many passes as there are coordinates
+                value = jnp.asarray(self._sample(noise))
+                return self._refused_unless(self.inside(stop(value)), value)
+            base = pushed.sample(noise)
+            possible = jnp.sum(pushed.log_prob(stop(base))) > -jnp.inf
+            coordinates = pushed.forward(base, 0, first)
             value = pushed.forward(coordinates, first, len(pushed.steps))
-        return Draw(self._refused_outside(value), coordinates, pushed.chart(first))
+            possible = possible & self.inside(stop(value))
+        return Draw(self._refused_unless(possible, value), coordinates, pushed.chart(first))
 
-    def _refused_outside(self, x: Array) -> Array:
-        """`x`, nan where it is outside of the support: a foreign sampler is not believed blindly."""
+    def _checked(self, x: Any) -> Array:
+        """`x`, nan where it is outside of the support, or impossible by the log-prob."""
         x = jnp.asarray(x)  # NumPyro's Delta draws the Python number that it was made of
+        inexact = jnp.issubdtype(x.dtype, jnp.inexact)
+        if not inexact and not watching_draws():
+            return x  # a whole number cannot be nan: its costs are (`checks_draws`)
+        held = stop(x)
+        possible = jnp.sum(self._foreign_log_prob(held)) > -jnp.inf
+        if inexact and self.support.whole_space:
+            possible = possible | jnp.any(
+                jnp.isinf(held)
+            )  # of heavy tails, and too large for its dtype
+        return self._refused_unless(possible & self.inside(held), x)
+
+    def _refused_unless(self, possible: Array, x: Array) -> Array:
+        """`x`, nan where it is not possible: a foreign sampler is not believed blindly."""
+        possible = stop(possible)
+        if watching_draws():
+            watch_draw(possible, stop(x), type(self.foreign))
         if not jnp.issubdtype(x.dtype, jnp.inexact):
             return x
         # By a divisor: a `where` would make the derivative of a draw outside of the support 0, and not nan.
-        return x / jnp.where(jax.lax.stop_gradient(self.inside(x)), 1, jnp.nan).astype(x.dtype)
+        return x / jnp.where(possible, 1, jnp.nan).astype(x.dtype)
 
     def _draw_with(self, change: Callable[[Any], Any], noise: Any) -> Any:
         # The object may hold parameters where its tree does not show them: closure_convert brings every differentiable
@@ -179,7 +218,8 @@ class Foreign(Distribution, abstract=True):
         if self.guard is None:
             return log_p
         if not is_draw(x):
-            log_p = jnp.where(self._rounded_inside(value), jnp.nan, log_p)
+            wrong = self._rounded_inside(value) | ~self.inside(value)
+            log_p = jnp.where(wrong, jnp.nan, log_p)
         held = self.guard(self._moving_message(), self._moving())
         return log_p + sum(jnp.sum(jnp.where(b == b, 0.0, 0.0)).astype(log_p.dtype) for b in held)
 

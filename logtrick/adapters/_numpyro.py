@@ -8,7 +8,9 @@ import jax.numpy as jnp
 
 from logtrick import supports
 from logtrick._core.calls import in_words
+from logtrick._core.kernel import stop
 from logtrick.adapters._foreign import (
+    ENOUGH_VALUES,
     Foreign,
     instance,
     load,
@@ -66,6 +68,22 @@ class _NumPyro(Foreign):
         while hasattr(constraint, "base_constraint"):
             constraint = constraint.base_constraint
         return getattr(constraint, "lower_bound", None), getattr(constraint, "upper_bound", None)
+
+    def inside(self, x: Any) -> Array:
+        inside = super().inside(x)
+        c = load(_WHERE, "numpyro", "numpyro.distributions.constraints")
+        constraint = self.foreign.support
+        if not _is_discrete(constraint, c):
+            return inside
+        with jax.numpy_rank_promotion("allow"):
+            return inside & jnp.all(constraint(x))
+
+    def _resolved(self, x: Any) -> Array | bool:
+        # Far out in a tail most distribution functions, which NumPyro inverts between the ends, are constant to rounding.
+        nd = load(_WHERE, "numpyro", "numpyro.distributions")
+        counts = [_count_of_values(part) for part in parts_of(self.foreign, nd.Distribution)]
+        enough = [jnp.all(count > ENOUGH_VALUES) for count in counts if count is not None]
+        return stop(jnp.stack(enough).all()) if enough else True
 
     def _bounds(self) -> Any:
         return _moving(self.foreign)
@@ -166,6 +184,25 @@ def _logits_log_prob(base: Any) -> Callable[[Any], Array] | None:
     else:
         return None
     return lambda x: family(jnp.broadcast_to(base.logits, jnp.shape(x))).log_prob(x)
+
+
+def _count_of_values(dist: Any) -> Array | None:
+    """About how many values NumPyro's sampler of a truncated distribution can draw; None for all others.
+
+    None also for those whose distribution function is accurate in the lower tail, on which NumPyro reflects the upper one.
+    """
+    nd = load(_WHERE, "numpyro", "numpyro.distributions")
+    truncated = (
+        nd.LeftTruncatedDistribution,
+        nd.RightTruncatedDistribution,
+        nd.TwoSidedTruncatedDistribution,
+    )
+    if not isinstance(dist, truncated) or type(dist.base_dist) in (nd.Normal, nd.Logistic):
+        return None
+    low, high = getattr(dist, "low", -jnp.inf), getattr(dist, "high", jnp.inf)
+    mode = jnp.clip(dist.base_dist.loc, low, high)
+    mass = jnp.exp(dist.base_dist.log_prob(mode) - dist.log_prob(mode))
+    return mass / jnp.finfo(mass.dtype).eps
 
 
 def _lists(dist: Any) -> bool:

@@ -117,6 +117,11 @@ class Distribution(Module, abstract=True):
         return not is_ours(self)
 
     @property
+    def checks_draws(self) -> bool:
+        """Whether its draws are another library's, and may be where nothing can be: a cost of such a draw is nan."""
+        return False
+
+    @property
     def charts(self) -> Any:
         """The bijectors from the coordinates of its draws to their values, as `charts_of` gives them."""
         return None

@@ -64,6 +64,10 @@ class Joint(Distribution):
         return any(part.may_hide_parameters for part in self._leaves)
 
     @property
+    def checks_draws(self) -> bool:
+        return any(part.checks_draws for part in self._leaves)
+
+    @property
     def closed_forms(self) -> ClosedForms:
         each = [part.closed_forms for part in self._leaves]
         own: dict[str, Any] = {

@@ -152,6 +152,10 @@ class Mixture(Distribution):
         return any(part.may_hide_parameters for part in self._list)
 
     @property
+    def checks_draws(self) -> bool:
+        return any(part.checks_draws for part in self._list)
+
+    @property
     def closed_forms(self) -> ClosedForms:
         each = [part.closed_forms for part in self._list]
         with_mean = all(forms.mean for forms in each)

@@ -69,6 +69,10 @@ class Transformed(Distribution):
         steps = steps_of(self.bijector)
         return self.base.may_hide_parameters or not all(is_ours(step) for step in steps)
 
+    @property
+    def checks_draws(self) -> bool:
+        return self.base.checks_draws
+
     def _with_support(self, change: Callable[[str, Any], Any]) -> Distribution:
         if not self.moving_support:
             return self

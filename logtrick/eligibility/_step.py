@@ -20,7 +20,7 @@ from logtrick._core.kernel import stop
 from logtrick._core.mesh import varying
 from logtrick._core.samples import Runs, depends_on_step, in_abstract_step
 from logtrick.baselines import NoBaseline, ScalarBaseline
-from logtrick.distributions import Distribution, value_of
+from logtrick.distributions import value_of
 from logtrick.estimators import Costs, Points, draw as draw_points
 from logtrick.programs import (
     Cost,
@@ -85,10 +85,10 @@ class _Ledger:
         self.baselines: list[ScalarBaseline] = []
         self.scores: list[Any] = []
 
-    def drawn(self, dist: Distribution) -> None:
-        illegal = dist.nan_unless_legal()
-        if illegal is not None:
-            self.illegal = self.illegal + jnp.where(self.alive, illegal, 0.0)
+    def drawn(self, points: Points) -> None:
+        for illegal in (points.dist.nan_unless_legal(), points.nan_unless_possible()):
+            if illegal is not None:
+                self.illegal = self.illegal + jnp.where(self.alive, illegal, 0.0)
 
     def cost(self, value: Any) -> None:
         c = wide(checks.scalar_cost("lt.cost", value))
@@ -147,7 +147,7 @@ class _StepReader(Reader):
     def sample(self, statement: Sample) -> Any:
         points = self.draw(statement, self.index)
         self.index += 1
-        self.ledger.drawn(points.dist)
+        self.ledger.drawn(points)
         scored = _score_of(statement.estimator, points, self.runs)
         if scored is not None:
             self.ledger.scored(*scored)

@@ -142,6 +142,11 @@ def close(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:
 
 
 def _close(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:
+    illegal = points.nan_unless_possible()
+    if illegal is not None:
+        # The factor makes the derivatives nan. Not the value: XLA computes 0 for nan times a comparison that is false.
+        spoiled = lambda c: (1 + illegal).astype(c.dtype) * c + illegal.astype(c.dtype)
+        found = dataclasses.replace(found, credited=jax.tree.map(spoiled, found.credited))
     closed = estimator.close(found, points, runs)
     if not isinstance(closed, Costs):
         raise TypeError(

@@ -4,8 +4,10 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from logtrick.distributions import Distribution
+from logtrick._core.kernel import Array, detached, stop
+from logtrick.distributions import Distribution, value_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +44,23 @@ class Points:
     def count(self) -> int:
         """How many points there are."""
         return jax.tree.leaves(self.x)[0].shape[0] if self.stacked else 1
+
+    def nan_unless_possible(self) -> Array | None:
+        """0, or nan where the one point is a draw that its distribution excludes; None where draws are not in doubt.
+
+        In doubt are those of other libraries. A draw of floats that is excluded is nan, but f may compare it with something;
+        whole numbers cannot be nan.
+        """
+        if self.stacked or not self.dist.checks_draws:
+            return None
+        leaves = [stop(leaf) for leaf in jax.tree.leaves(value_of(self.x))]
+        inexact = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+        possible = [~jnp.any(jnp.isnan(leaf)) for leaf in inexact]
+        if len(inexact) < len(leaves):
+            # a fixed support also says that the draw is the distribution's own
+            dist = detached(self.dist).fixed_support()
+            possible.append(jnp.isfinite(dist.log_prob(detached(self.x))))
+        return jnp.where(jnp.stack(possible).all(), 0.0, jnp.nan)
 
     @property
     def parameters(self) -> tuple[Any, ...]:

@@ -44,7 +44,8 @@ def nan_unless_finite(log_prob: Array, dist: Any) -> Array:
         if is_array(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
     ]
     illegal = sum((jnp.any(jnp.isnan(leaf)) for leaf in leaves), jnp.zeros((), bool))
-    finite = stop(jnp.isfinite(log_prob) | illegal)
+    # a nan parameter accounts for a log-prob of nan, in its own entry alone; not for one that is infinite
+    finite = stop(jnp.isfinite(log_prob) | (illegal & jnp.isnan(log_prob)))
     one = jnp.where(finite, jnp.ones((), log_prob.dtype), jnp.nan)
     nothing = jnp.where(finite, jnp.zeros((), log_prob.dtype), jnp.nan)
     marked = one * log_prob

@@ -11,6 +11,7 @@ import numpy as np
 from logtrick._core import checks
 from logtrick._core.calls import described, in_words
 from logtrick._core.keys import as_key, fold_in
+from logtrick._core.watch import costs_watched
 from logtrick.distributions import Distribution, value_of
 from logtrick.testing._atoms import atoms
 
@@ -20,6 +21,7 @@ _STEP = 1e-2  # of the parameters, relative
 _TRIALS = 6
 _BINS = 48
 _MOST_POINTS = 2**12
+_WATCHED = 64  # draws of another library
 
 
 class DistributionReport(NamedTuple):
@@ -112,11 +114,12 @@ def check_distribution(
         return draw, *jax.value_and_grad(log_prob)(params)
 
     draw_key, step_key = (fold_in(as_key(key), i) for i in range(2))
-    draws, log_p, score = jax.jit(jax.vmap(one))(jax.random.split(draw_key, n))
+    keys = jax.random.split(draw_key, n)
+    draws, log_p, score = jax.jit(jax.vmap(one))(keys)
     x = value_of(draws)
-    if not _finite(found, dist, x, np.asarray(log_p)):
+    if not _finite(found, dist, x, np.asarray(log_p), _excluded(dist, keys[:_WATCHED])):
         _end(found, dist)
-    _score_is_zero(found, dist, score, false_alarm)
+    _score_is_zero(found, dist, score, _largest(dist, family, params, draws), false_alarm)
     _support_stands_still(found, dist, family, params, draws, step_key)
     _law(found, dist, x, false_alarm)
     return _end(found, dist)
@@ -130,8 +133,21 @@ def _end(found: _Findings, dist: Distribution) -> DistributionReport:
     return DistributionReport(tuple(found.checked), tuple(found.not_checked))
 
 
-def _finite(found: _Findings, dist: Distribution, x: Any, log_p: np.ndarray) -> bool:
-    """Whether draws and their log-probs are finite, and in the support."""
+def _excluded(dist: Distribution, keys: Array) -> str | None:
+    """Which draw of another library its own support or log-prob excludes, in words; None for none."""
+    if not dist.checks_draws:
+        return None
+    noted: dict[str, str] = {}
+    with costs_watched(noted):
+        jax.block_until_ready(jax.vmap(lambda key: value_of(dist.draw(dist.noise(key))))(keys))
+        jax.effects_barrier()  # what is noted has arrived
+    return noted.get("draw")
+
+
+def _finite(
+    found: _Findings, dist: Distribution, x: Any, log_p: np.ndarray, excluded: str | None
+) -> bool:
+    """Whether draws and their log-probs are finite, and in the support; `excluded` says of a foreign one that it is not."""
     prop = "draws and their log-probs are finite and in the support"
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(x)]
     bad_draws = sum(
@@ -140,8 +156,9 @@ def _finite(found: _Findings, dist: Distribution, x: Any, log_p: np.ndarray) -> 
         if np.issubdtype(leaf.dtype, np.inexact)
     )
     bad = int(np.count_nonzero(bad_draws))
-    if bad:
-        found.note(prop, f"{bad} of {len(log_p)} draws are nan or infinite")
+    if bad or excluded is not None:
+        infinite = f"{bad} of {len(log_p)} draws are nan or infinite"
+        found.note(prop, infinite if excluded is None else excluded)
         return False
     wrong = ~np.isfinite(log_p)
     if wrong.any():
@@ -162,7 +179,44 @@ def _finite(found: _Findings, dist: Distribution, x: Any, log_p: np.ndarray) -> 
     return True
 
 
-def _score_is_zero(found: _Findings, dist: Distribution, score: Any, false_alarm: float) -> None:
+def _largest(dist: Distribution, family: Any, params: Any, draws: Any) -> Any:
+    """The largest score, in each coordinate, at outcomes beside those drawn: some may be too rare to have been drawn.
+
+    Looked at are all points of a finite support, and else what is next to a few draws of whole numbers; 0 where all draws
+    are of floats, whose scores differ from draw to draw.
+    """
+    x = value_of(draws)
+    if dist.support.finite:
+        points = atoms(_WHERE, dist)
+        if len(jax.tree.leaves(points)[0]) > _MOST_POINTS:
+            points = jax.tree.map(lambda a: a[:_MOST_POINTS], points)
+    else:
+        points = _neighbors(x)
+
+    def size(x: Any) -> Any:
+        log_p, slope = jax.value_and_grad(lambda p: family(p).log_prob(x))(params)
+        return jax.tree.map(lambda s: jnp.where(jnp.isfinite(log_p), jnp.abs(s), 0.0), slope)
+
+    sizes = jax.jit(jax.vmap(size))(points)
+    return jax.tree.map(lambda s: jnp.max(jnp.where(jnp.isfinite(s), s, 0.0), axis=0), sizes)
+
+
+def _neighbors(x: Any) -> Any:
+    """The first draws, with 1 added to and subtracted from what is whole in all draws, and one-hot rows rolled."""
+
+    def moved(a: Array) -> Array:
+        few = a[:_WATCHED]
+        if not np.all(np.asarray(a) == np.floor(np.asarray(a))):
+            return jnp.concatenate([few] * 3)
+        rolled = jnp.roll(few, 1, axis=-1) if a.ndim > 1 else few
+        return jnp.concatenate([few + 1, few - 1, rolled]).astype(a.dtype)
+
+    return jax.tree.map(moved, x)
+
+
+def _score_is_zero(
+    found: _Findings, dist: Distribution, score: Any, largest: Any, false_alarm: float
+) -> None:
     prop = "the expected score is 0"
     if dist.moving_support:
         moved = ", ".join(dist.moving_support)
@@ -172,9 +226,11 @@ def _score_is_zero(found: _Findings, dist: Distribution, score: Any, false_alarm
     count = sum(np.asarray(leaf)[0].size for _, leaf in paths)
     limit = -NormalDist().inv_cdf(-np.expm1(np.log1p(-false_alarm) / count) / 2)
     worst, where, mean = 0.0, "", 0.0
-    for path, leaf in paths:
+    for (path, leaf), size in zip(paths, jax.tree.leaves(largest)):
         s = np.asarray(leaf, np.float64).reshape(len(leaf), -1)
-        error = s.std(0, ddof=1) / len(s) ** 0.5 + 8 * np.finfo(leaf.dtype).eps * np.abs(s).max(0)
+        error = s.std(0, ddof=1) / len(s) ** 0.5 + 8 * jnp.finfo(leaf.dtype).eps * np.abs(s).max(0)
+        # Bernstein's bound, for what is rare: of an outcome that no draw shows, the deviation shows nothing
+        error = error + limit / 6 / len(s) * np.asarray(size, np.float64).ravel()
         z = np.where(error > 0, s.mean(0) / np.where(error > 0, error, 1.0), 0.0)
         z = np.where(np.isfinite(s).all(0), z, np.inf)
         k = int(np.argmax(np.abs(z)))
@@ -296,7 +352,8 @@ def _intervals(x: np.ndarray, log_prob: Any, false_alarm: float) -> str | None:
     """What is wrong with sorted draws: the mass that the density has between their quantiles.
 
     Between order statistics that are k apart the mass of n draws is Beta(k, n + 1 − k), whatever the law. It is integrated
-    by Gauss–Legendre with two numbers of nodes; intervals on which these differ are left out.
+    by Gauss–Legendre with two numbers of nodes; intervals on which these differ are left out, and those that are too short
+    for their nodes to be told apart.
     """
     n = len(x)
     places = np.linspace(0, n - 1, _BINS + 1).astype(int)
@@ -307,9 +364,12 @@ def _intervals(x: np.ndarray, log_prob: Any, false_alarm: float) -> str | None:
         half = (high - low).astype(np.float64)[:, None] / 2
         at = low[:, None] + half * (nodes + 1)
         density = np.exp(np.asarray(log_prob(jnp.asarray(at.ravel(), x.dtype)), np.float64))
-        masses.append((density.reshape(at.shape) * weights * half).sum(1))
+        with np.errstate(over="ignore", invalid="ignore"):  # a density may be infinite at an end
+            masses.append((density.reshape(at.shape) * weights * half).sum(1))
     coarse, mass = masses
-    kept = np.abs(mass - coarse) <= 1e-3 * np.abs(mass) + 1e-9
+    with np.errstate(invalid="ignore"):
+        kept = np.abs(mass - coarse) <= 1e-3 * np.abs(mass) + 1e-9
+    kept &= high - low >= 1024 * np.spacing(np.maximum(np.abs(low), np.abs(high)))
     z = (mass - share) / np.sqrt(share * (1 - share) / (n + 2))
     statistic, limit = float((z[kept] ** 2).sum()), _chi_square_limit(int(kept.sum()), false_alarm)
     if statistic <= limit:

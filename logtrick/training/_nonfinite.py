@@ -37,7 +37,9 @@ def explanation(task: Task, state: FitState, data: Any, records: list[Records], 
     step = _again(task, state, data, index, index - before, found)
     what = []
     if bits & VALUE:
-        where = f" (a cost was {found['cost']})" if "cost" in found else ""
+        reasons = [f"a cost was {found['cost']}"] if "cost" in found else []
+        reasons += [found["draw"]] if "draw" in found else []
+        where = f" ({'; '.join(reasons)})" if reasons else ""
         what.append(f"the value was {float(step.value)}{_cost(step.aux)}{where}")
     if bits & GRADIENT:
         leaves = tree_flatten_with_path(step.grads)[0]

@@ -131,6 +131,19 @@ def test_two_numbers_of_an_objective():
     assert lt.minimize(KEY, recorded, 0.0, SGD, num_steps=2).history.metrics["far"].shape == (2,)
 
 
+@pytest.mark.parametrize("beside", [1.0, np.nan])
+def test_a_masked_draw_beside_a_parameter_that_is_nan(beside):
+    """A nan among the parameters, of missing data say, accounts for a log-prob of nan and not for one of −inf."""
+    family = lt.distribution(
+        lambda p, x: jnp.where(x > 0, jnp.log(p["rate"]) - p["rate"] * x, -jnp.inf),
+        lambda key, p: jnp.where(jax.random.bernoulli(key), 1.0, -1.0),
+    )
+    value = lambda rate: lt.expect(
+        KEY, lambda x: x, family({"rate": rate, "data": jnp.array([beside])}), num_samples=8
+    )
+    assert np.isnan(jax.grad(value)(2.0))
+
+
 @pytest.mark.parametrize("draws", [[0.5, 0.2], [0.5, -1.0, 0.2]])
 def test_given_draws_that_a_plain_log_prob_masks(draws):
     """A draw that counts and that p cannot make is a mistake: nan, though `where` masks the derivative; else exact."""

@@ -77,3 +77,37 @@ def test_a_declared_moving_support_is_not_held_against_it() -> None:
 def test_too_few_samples_are_refused() -> None:
     with pytest.raises(ValueError, match=r"num_samples=…\) needs an int of at least 1000; got 10"):
         check(KEY, lt.Poisson, jnp.array(1.0), num_samples=10)
+
+
+RARE = {
+    "a peaked row": (lt.Categorical, jnp.array([10.0, 0.0, -8.0])),
+    "bits that never change": (lt.Bernoulli, jnp.array([-9.0, 12.0, 0.0])),
+    "a count that is 0": (lt.Poisson, jnp.array([1e-5, 3.0])),
+    "a row beside a number": (
+        lambda p: lt.Joint((lt.Normal(p[0], 1.0), lt.OneHotCategorical(p[1:]))),
+        jnp.array([0.3, 9.0, 0.0]),
+    ),
+    "a user's whole number": (
+        lt.distribution(
+            lambda p, x: jnp.where(x == 1, jnp.log(p), jnp.log1p(-p)),
+            lambda key, p: (jax.random.uniform(key) < p).astype(jnp.int32),
+        ),
+        jnp.array(1e-5),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RARE)
+def test_an_outcome_too_rare_to_be_drawn_is_no_fault(name):
+    """All draws are the same then, and so are their scores, whose mean is not 0."""
+    family, params = RARE[name]
+    lt.testing.check_distribution(KEY, family, params)
+
+
+def test_numbers_that_their_dtype_hardly_tells_apart_are_no_fault():
+    family = lambda p: lt.Normal(p[0], p[1])
+    lt.testing.check_distribution(KEY, family, jnp.array([1e4, 1e-2]))
+
+
+def test_parameters_in_half_precision():
+    lt.testing.check_distribution(KEY, lt.Bernoulli, jnp.array([0.3, -2.0], jnp.bfloat16))
