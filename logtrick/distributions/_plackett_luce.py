@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from logtrick._core import checks
+from logtrick._core.kernel import zero_of
 from logtrick._core.mesh import scan_varying
 from logtrick._core.module import assign, static
 from logtrick.bijectors import Bijector
@@ -136,7 +137,10 @@ class PlackettLuce(Distribution):
     def _log_prob(self, x: Any) -> Array:
         illegal = self.nan_unless_legal()
         log_p = self._log_prob_of_possible(x)
-        return log_p if illegal is None else log_p / (1.0 + illegal).astype(log_p.dtype)
+        if illegal is None:
+            return log_p
+        # Added with a derivative in the logits: where all of them are −inf, no other term of log p has one.
+        return log_p + illegal.astype(log_p.dtype) * zero_of(self.logits)
 
     def _log_prob_of_possible(self, x: Any) -> Array:
         """log p under legal logits."""

@@ -240,8 +240,9 @@ def _moved(name: str, held: Costs, moved: Costs, refused: list[Array]) -> Costs:
     """`held` with the derivative of `moved`, of whose value nothing is taken: it is nan where a derivative is infinite."""
     guard = sum((jnp.sum(r) for r in refused), jnp.zeros(()))
 
-    def one(value: Array, change: Array) -> Array:
-        value = straight_through(name, value, change)
+    def one(value: Any, change: Any) -> Array:
+        # a cost that is a number of the traced rest, as `f = lambda x: 1.0` has, is no array
+        value = straight_through(name, jnp.asarray(value), jnp.asarray(change))
         if not refused:
             return value
         return straight_through(name, value, jnp.broadcast_to(guard, value.shape))

@@ -2,13 +2,14 @@
 
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 
 from logtrick._core.kernel import magic_box, stop
 from logtrick._core.samples import Runs
 from logtrick.baselines import LeaveOneOut, ScalarBaseline
-from logtrick.bijectors import bijector_to
-from logtrick.distributions import Distribution, value_of, widened
+from logtrick.bijectors import Bijector, bijector_to
+from logtrick.distributions import Distribution, Draw, is_draw, value_of, widened
 from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Costs
 from logtrick.estimators._needs import DifferentiableCost, Need, check_needs
@@ -87,14 +88,11 @@ class GeneralizedReparameterization(Estimator):
             )
 
     def draw(self, noise: Any, dist: Distribution) -> Points:
-        x, to_support = value_of(dist.draw(noise)), bijector_to(dist.support)
+        drawn, to_support = dist.draw(noise), bijector_to(dist.support)
         mean, deviation = widened(dist).closed_forms.standardization()
-        standard = stop((to_support.inverse(x) - mean) / deviation)
+        standard = stop((_unconstrained(drawn, to_support) - mean) / deviation)
         free = mean + deviation * standard
-        moved = to_support.forward(free)
-        x = x + (
-            moved - stop(moved)
-        )  # the value is the draw itself, without the rounding of g and g⁻¹
+        x = _moved(drawn, free, to_support)
         log_prob = (
             dist.log_prob(x)
             + to_support.log_det(free)
@@ -106,3 +104,25 @@ class GeneralizedReparameterization(Estimator):
         box, b = magic_box(points.kept), self.baseline.value(stop(costs.total), runs)
         closed = costs.scored(box)
         return closed if b is None else closed.plus(stop(b).astype(box.dtype) * (1 - box))
+
+
+def _made_by(drawn: Any, to_support: Bijector) -> bool:
+    """Whether the draw carries its unconstrained coordinates."""
+    return is_draw(drawn) and jax.tree.structure(drawn.chart) == jax.tree.structure(to_support)
+
+
+def _unconstrained(drawn: Any, to_support: Bijector) -> jax.Array:
+    """g⁻¹ of the draw; not from a value that may have rounded onto the edge of the support, where g⁻¹ is infinite."""
+    if _made_by(drawn, to_support):
+        return jnp.asarray(drawn.coordinates)
+    return to_support.inverse(value_of(drawn))
+
+
+def _moved(drawn: Any, free: jax.Array, to_support: Bijector) -> Any:
+    """The draw itself, without the rounding of g and g⁻¹, and with the derivative of g(free)."""
+    moved = to_support.forward(free)
+    value = value_of(drawn)
+    value = value + (moved - stop(moved)).astype(value.dtype)
+    if not _made_by(drawn, to_support):
+        return value
+    return Draw(value, drawn.coordinates + (free - stop(free)), drawn.chart)

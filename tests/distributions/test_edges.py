@@ -188,6 +188,21 @@ def test_through_expect(name: str) -> None:
     assert (np.abs(slopes.mean(0) - want.mean(0)) < 5 * error).all()
 
 
+@pytest.mark.parametrize("name", ["Gamma", "Beta"])
+def test_through_generalized_reparameterization(name: str) -> None:
+    """Its standardized draw is computed from the coordinates: the logarithm of a draw that underflowed is infinite."""
+    make, params = EDGES[name]
+    estimator = lt.GeneralizedReparameterization()
+    value = lambda p, key: lt.expect(key, cost, make(p), estimator=estimator, num_samples=64)
+    slopes = jax.jit(jax.vmap(jax.grad(value), (None, 0)))(
+        params.astype("float32"), jax.random.split(jax.random.key(1), 200)
+    )
+    assert np.isfinite(slopes).all()
+    want = terms(name, "float32")[0]
+    error = np.sqrt(want.var(0) / KEYS + slopes.var(0) / len(slopes))
+    assert (np.abs(slopes.mean(0) - want.mean(0)) < 5 * error).all()
+
+
 def test_the_best_baseline_of_a_squashed_policy_is_that_of_its_normal() -> None:
     """Its scores are taken in all leaves of the distribution, among them the ends of the interval, which are constants."""
     estimator, key = lt.ScoreFunction(lt.OptimalBaseline()), jax.random.key(2)

@@ -382,6 +382,31 @@ def test_an_illegal_traced_parameter_is_seen_whatever_f_makes_of_the_draw(name: 
         assert np.isfinite(got) and np.isfinite(slope).all()
 
 
+@pytest.mark.parametrize("length", [None, 1, 2])
+@pytest.mark.parametrize("first", [-INF, INF, jnp.nan])
+def test_rankings_of_illegal_traced_logits_are_nan_and_so_is_their_score(first, length) -> None:
+    """Also where all items are masked, and no term of the log-prob has a derivative; other rows are as they were."""
+    rest = -INF if first < 0 else 0.0
+    rows = jnp.array([[0.1, -INF, 0.3], [first, rest, rest], [0.5, 0.1, -0.2]])
+    f = lambda x: 1.0 * x[0]
+
+    def exact(logits: jax.Array) -> jax.Array:
+        dist = lt.PlackettLuce(logits, length=length)
+        return lt.expect(KEY, f, dist, estimator=lt.Enumerate())
+
+    def of_one(logits: jax.Array) -> jax.Array:
+        x = jnp.array([0, 2, 1])[:length]
+        return lt.PlackettLuce(logits, length=length).log_prob(x)
+
+    for function in (exact, of_one):
+        both = jax.jit(jax.vmap(jax.value_and_grad(function)))
+        values, slopes = both(rows)
+        alive = both(rows.at[1].set(0.3))
+        assert np.isnan(values[1]) and np.isnan(slopes[1]).all()
+        np.testing.assert_array_equal(values[::2], alive[0][::2])
+        np.testing.assert_array_equal(slopes[::2], alive[1][::2])
+
+
 @pytest.mark.parametrize(
     "make",
     [

@@ -129,3 +129,25 @@ def test_refuses_one_run():
 def test_learning_without_aux_is_refused():
     with pytest.raises(ValueError, match="learns, and without has_aux=True it never would"):
         lt.expect(jax.random.key(0), jnp.sum, lt.Bernoulli(0.0), estimator=lt.DoubleCV(learn=True))
+
+
+@pytest.mark.parametrize("learn", [False, True])
+def test_a_cost_that_is_a_plain_number(learn):
+    """It is a number in the traced rest too, and no array."""
+
+    def value(logits):
+        estimator, key = lt.DoubleCV(0.3, learn=learn), jax.random.key(0)
+        f = lambda x: (2.0, jnp.sum(x))
+        dist = lt.Bernoulli(logits)
+        return lt.expect(key, f, dist, estimator=estimator, num_samples=4, has_aux=True)[0]
+
+    def constant(logits):
+        dist = lt.Bernoulli(logits)
+        return lt.expect(
+            jax.random.key(0), lambda x: 3.0, dist, estimator=lt.DoubleCV(0.3), num_samples=2
+        )
+
+    got, slope = jax.jit(jax.value_and_grad(value))(jnp.zeros(2))
+    assert 2 <= got <= 4 and np.isfinite(slope).all()
+    got, slope = jax.jit(jax.value_and_grad(constant))(jnp.zeros(2))
+    assert got == 3 and (slope == 0).all()
