@@ -7,7 +7,9 @@ result is dropped, and what they call is looked up where the program would look 
 import ast
 import functools
 import inspect
+import linecache
 import textwrap
+import tokenize
 from collections.abc import Iterator, Mapping
 from types import CodeType, FunctionType, GeneratorType, ModuleType
 from typing import Any, NamedTuple
@@ -106,9 +108,11 @@ class _Source(NamedTuple):
 
 @functools.lru_cache(maxsize=256)
 def _source(code: CodeType) -> _Source:
+    # not by `inspect.getsource`, which looks through all modules for the one that the code is of
+    lines = linecache.getlines(code.co_filename)[code.co_firstlineno - 1 :]
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(code)))
-    except (OSError, TypeError, SyntaxError):  # no source, or a lambda in the middle of a line
+        tree = ast.parse(textwrap.dedent("".join(inspect.getblock(lines))))
+    except (SyntaxError, tokenize.TokenError):  # a lambda in the middle of a line
         return _Source()
     nodes = list(ast.walk(tree))
     functions = {n.name for n in nodes if isinstance(n, ast.FunctionDef)} - {code.co_name}
