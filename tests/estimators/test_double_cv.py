@@ -64,6 +64,14 @@ def test_unbiased_where_the_samples_have_different_distributions(x64, runs, alph
     for one, other in zip(got, want):
         np.testing.assert_allclose(one, other, atol=1e-12)
 
+    def mixed(f):
+        """Its derivative in the parameter of the earlier draw, of its derivative in that of the site."""
+        of_site = lambda first: jax.grad(lambda second: f((first, second)))(theta[1])
+        return jax.grad(of_site)(theta[0])
+
+    second = lambda noise: mixed(lambda t: estimate(lambda: program(t), noise, runs))
+    np.testing.assert_allclose(expected(second, noises, weights), mixed(truth), atol=1e-12)
+
 
 def best_alpha(row):
     return float(re.search(r"alpha\*=([-\d.e]+)", row["notes"])[1])
