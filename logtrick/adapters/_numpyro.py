@@ -104,7 +104,8 @@ def from_numpyro(
     NumPyro's log-prob of Bernoulli and Binomial by logits has a wrong derivative at logits of exactly 0 (scores 0 and 1 for
     ∓½); these two go by logtrick's own formula. NumPyro rounds draws of Beta, Gamma and Dirichlet that are too close to an
     end of their support to a number inside, which has another score; these are logtrick's own families here. Of other
-    draws on the unit interval or the positive half-line, those that are so rounded have the score nan.
+    draws on the unit interval or the positive half-line, those that are so rounded have the score nan. The costs of a draw
+    that its own support or log-prob excludes are nan, as are those of a truncated distribution too far out in a tail.
 
     Args:
       dist: a `numpyro.distributions.Distribution`; build it inside the differentiated function.
