@@ -15,7 +15,7 @@ from logtrick.baselines import regression
 from logtrick.distributions import Distribution, value_of
 from logtrick.estimators._base import Estimator
 from logtrick.estimators._costs import Costs
-from logtrick.estimators._needs import Need
+from logtrick.estimators._needs import DifferentiableCost, Need
 from logtrick.estimators._points import Points
 
 _OWN = (0,)  # the group of the control variate, which no other site is credited with
@@ -35,13 +35,15 @@ class WithControlVariate(Estimator):
 
     Args:
       estimator: the estimator.
-      h: `h(x) -> scalar`; only its dependence on x counts. A Taylor expansion of f, say.
+      h: `h(x) -> scalar`; only its dependence on x counts. A Taylor expansion of f, say. With an estimator that
+        differentiates f, such as `Pathwise`, h must be differentiable too: a step in it makes the gradient biased.
       expected_h: `expected_h(dist) -> scalar`, E h(x) in closed form, differentiable in dist as
         often as is asked.
     Raises:
       TypeError: no estimator, no functions.
       ValueError: an estimator that learns or differentiates f by itself; fewer than three
-        independent samples; h or expected_h gives no scalar.
+        independent samples; h or expected_h gives no scalar; an h of whole numbers where it is
+        differentiated.
     References:
       Paisley, Blei & Jordan (2012), "Variational Bayesian Inference with Stochastic Search"; Mohamed, Rosca, Figurnov
       & Mnih (2020), "Monte Carlo Gradient Estimation in Machine Learning", section 7.4; Miller, Foti, D'Amour & Adams
@@ -129,14 +131,26 @@ class WithControlVariate(Estimator):
         x = value_of(inner.x)
         first = jax.tree.map(lambda a: a[0], x) if inner.stacked else x
         converted, outside = jax.closure_convert(self.h, first)
-        of_one = lambda x: checks.scalar_cost(
-            "WithControlVariate: h", converted(x, *detached(outside))
-        )
+
+        def of_one(x: Any) -> Any:
+            value = converted(x, *detached(outside))
+            self._check_differentiable(value)
+            return checks.scalar_cost("WithControlVariate: h", value)
+
         h = jax.vmap(of_one)(x) if inner.stacked else of_one(x)
         converted_mean, around = jax.closure_convert(self.expected_h, dist)
         mean = converted_mean(dist, *detached(around))
         mean = checks.scalar_cost("WithControlVariate: expected_h", mean)
         return Points(inner.x, dist, inner.stacked, (inner, h, mean), inner.centers)
+
+    def _check_differentiable(self, value: Any) -> None:
+        """Refuse an h of whole numbers where the estimator differentiates h: ĝ(h) would be 0, and ∇E h is not."""
+        whole = not jnp.issubdtype(jnp.result_type(value), jnp.inexact)
+        if whole and DifferentiableCost in self.estimator.needs:
+            raise ValueError(
+                f"WithControlVariate(h=…) needs an h that is differentiable in x, since {type(self.estimator).__name__} "
+                f"differentiates it; got {jnp.result_type(value)}. Use a smooth h, or lt.ScoreFunction()."
+            )
 
     def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
         inner, h, mean = points.kept

@@ -111,7 +111,9 @@ def expect_tree(
         nonlocal evaluations
         points = draw(estimator, noise, dist)
         if points.centers:
-            raise ValueError(f"{_WHERE}: {name} needs derivatives of f. Use ScoreFunction().")
+            raise ValueError(
+                f"{_WHERE}: {estimator!r} needs derivatives of f. Use ScoreFunction() with its own baseline."
+            )
         entries = lambda x: _flat(f(x), trees)
         x = value_of(points.x)
         values = jax.vmap(entries)(x) if points.stacked else entries(x)
@@ -154,7 +156,7 @@ def _check(f: Any, dist: Any, estimator: Any) -> None:
     if estimator.adaptive or estimator.derivatives_of_rest:
         raise ValueError(
             f"{_WHERE}(estimator=…) needs one that neither learns nor differentiates f by itself; got "
-            f"{type(estimator).__name__}. Use ScoreFunction(), or lt.expect for each entry."
+            f"{estimator!r}. Use ScoreFunction() with its own baseline, or lt.expect for each entry."
         )
 
 

@@ -115,3 +115,17 @@ def test_refusals():
     )  # fmt: skip
     with pytest.raises(ValueError, match="needs at least 3 samples"):
         value()
+
+
+@pytest.mark.parametrize("estimator", [lt.Pathwise(), lt.GeneralizedReparameterization()])
+@pytest.mark.parametrize("h", [lambda x: x > 0, lambda x: jnp.floor(x).astype(int)])
+def test_a_step_as_control_variate_where_it_is_differentiated(estimator, h):
+    """The gradient of E h was subtracted, and nothing for it added: biased, by ten standard errors of 400 gradients."""
+    probability = lambda dist: jax.scipy.stats.norm.cdf(dist.loc)
+    controlled = lt.WithControlVariate(estimator, h, probability)
+    with pytest.raises(ValueError, match="needs an h that is differentiable in x, since"):
+        lt.expect(jax.random.key(0), SQUARE, lt.Normal(0.3, 1.0), estimator=controlled)
+    lt.expect(
+        jax.random.key(0), SQUARE, lt.Normal(0.3, 1.0),
+        estimator=lt.WithControlVariate(lt.MeasureValued(), h, probability),
+    )  # fmt: skip
