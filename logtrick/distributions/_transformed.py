@@ -8,12 +8,12 @@ import jax.numpy as jnp
 
 from logtrick._core.kernel import refuse
 from logtrick._core.module import is_ours, replace
-from logtrick.bijectors import Bijector, chained, steps_of
+from logtrick.bijectors import Bijector, Invert, chained, steps_of
 from logtrick.distributions._base import Distribution
 from logtrick.distributions._draw import Draw, is_draw, value_of
 from logtrick.distributions._parameters import Array, widened
 from logtrick.distributions._refusals import moving_support_message
-from logtrick.supports import Support
+from logtrick.supports import Real, Support
 
 
 class Transformed(Distribution):
@@ -102,11 +102,23 @@ class Transformed(Distribution):
 
     @property
     def charts(self) -> Any:
-        steps = steps_of(self.bijector)
+        base, steps = self._simplified
         first = self._first_undone
         if first == len(steps):
             return None
-        return chained(steps[first:]), self.base.charts if first == 0 else None
+        return chained(steps[first:]), base.charts if first == 0 else None
+
+    @property
+    def _simplified(self) -> tuple[Any, tuple[Bijector, ...]]:
+        """The base and the steps of T, without a first step that only undoes the chart in which the base makes its draws."""
+        steps = steps_of(self.bijector)
+        first, charts = steps[0], self.base.charts
+        if not isinstance(first, Invert) or jax.tree.leaves(first):
+            return self.base, steps
+        undone = jax.tree.structure(charts) == jax.tree.structure((first.base, None))
+        if not undone or not first.image(self.base.support).whole_space:
+            return self.base, steps
+        return _InCoordinates(self.base, first.base), steps[1:]
 
     @property
     def _first_undone(self) -> int:
@@ -115,8 +127,8 @@ class Transformed(Distribution):
         A step without parameters is undone by its argument; so is one whose parameters move the image, in which every
         derivative is refused. What comes before is inverted, since the derivative in its parameters is wanted.
         """
-        steps = steps_of(self.bijector)
-        support = self.base.support
+        base, steps = self._simplified
+        support = base.support
         undone = []
         for step in steps:
             undone.append(not jax.tree.leaves(step) or step.moves(support))
@@ -127,39 +139,80 @@ class Transformed(Distribution):
         return first
 
     def _transform(self, noise: Any) -> Any:
-        return self._through(self.bijector, self.base._transform(noise))
+        base, steps = self._simplified
+        return self._through(steps, base._transform(noise))
 
     def _draw_with(self, change: Callable[[Any], Any], noise: Any) -> Any:
-        return self._through(widened(change(self.bijector)), self.base._draw_with(change, noise))
+        base, steps = self._simplified
+        return self._through(widened(change(steps)), base._draw_with(change, noise))
 
-    def _through(self, bijector: Bijector, x: Any) -> Any:
+    def _through(self, steps: tuple[Bijector, ...], x: Any) -> Any:
         """T(x), as a `Draw` where there are steps that its coordinates undo."""
-        steps = steps_of(bijector)
         first = self._first_undone
         if first == len(steps):
-            return bijector.forward(value_of(x))
+            return chained(steps).forward(value_of(x))
         coordinates = chained(steps[:first]).forward(value_of(x)) if first else x
         last = chained(steps[first:])
         return Draw(last.forward(value_of(coordinates)), coordinates, last)
 
     def _log_prob(self, y: Any) -> Array:
+        base, steps = self._simplified
         if not is_draw(y):
-            return self._log_prob_of_value(self.bijector, y)
-        steps = steps_of(self.bijector)
+            return self._log_prob_of_value(chained(steps), y)
         first = self._first_undone
         last = refuse(chained(steps[first:]), moving_support_message(self), ValueError)
         log_det = last.log_det(value_of(y.coordinates))
         if not first:
-            return self.base.log_prob(y.coordinates) - log_det
+            return base.log_prob(y.coordinates) - log_det
         return self._log_prob_of_value(chained(steps[:first]), y.coordinates) - log_det
 
     def _log_prob_of_value(self, bijector: Bijector, y: Any) -> Array:
         """log p of T(x) = y for the given T, from the value of y."""
+        base, _ = self._simplified
         y = jnp.asarray(y)
         inside = bijector.inside(y)
-        if self.base.event_shape is not None:
+        if base.event_shape is not None:
             # an inner point takes the place of one outside, whose gradient is nan
-            inner = jnp.zeros(self.base.event_shape, y.dtype)
+            inner = jnp.zeros(base.event_shape, y.dtype)
             y = jnp.where(inside, y, jax.lax.stop_gradient(bijector.forward(inner)))
         x = bijector.inverse(y)
-        return jnp.where(inside, self.base.log_prob(x) - bijector.log_det(x), -jnp.inf)
+        return jnp.where(inside, base.log_prob(x) - bijector.log_det(x), -jnp.inf)
+
+
+class _InCoordinates(Distribution):
+    """The coordinates in which `base` makes its draws: log x of a gamma, the logit of a beta."""
+
+    base: Any
+    chart: Any
+
+    @property
+    def reparameterized(self) -> bool:
+        return bool(self.base.reparameterized)
+
+    @property
+    def event_shape(self) -> Any:
+        return self.base.event_shape
+
+    @property
+    def support(self) -> Support:
+        return Real()
+
+    @property
+    def noise_spec(self) -> Any:
+        return self.base.noise_spec
+
+    def _transform(self, noise: Any) -> Any:
+        made = self.base._transform(noise)
+        if is_draw(made):
+            return made.coordinates
+        return self.chart.inverse(
+            made
+        )  # of a reparameterized mixture, whose derivative is that of the value
+
+    def _draw_with(self, change: Callable[[Any], Any], noise: Any) -> Any:
+        return self.base._draw_with(change, noise).coordinates
+
+    def _log_prob(self, x: Any) -> Array:
+        x = jnp.asarray(x)
+        made = Draw(self.chart.forward(x), x, self.chart)
+        return self.base.log_prob(made) + self.chart.log_det(x)
