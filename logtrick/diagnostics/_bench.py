@@ -75,6 +75,9 @@ def _run(arguments: argparse.Namespace) -> int:
         return 2
     if comparison.interrupted:
         return 130
+    if all(m.error for m in comparison.measurements):
+        print("bench: every estimator was refused, so nothing was measured.", file=sys.stderr)
+        return 2
     if arguments.select:
         code = _select(problem, objectives, arguments)
         if code:
@@ -114,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if not names:
         raise argparse.ArgumentTypeError(
             f"needs names of --list, separated by commas; got {text!r}"
@@ -141,7 +144,7 @@ def _count(text: str) -> int:
 
 
 def _counts(text: str) -> list[int]:
-    return [_whole(part, 1) for part in text.split(",")]
+    return list(dict.fromkeys(_whole(part, 1) for part in text.split(",")))
 
 
 def _chosen(what: str, name: str | None, known: dict[str, Any]) -> Any:

@@ -96,8 +96,19 @@ def test_a_reader_that_leaves_is_no_error():
 
 
 def test_a_budget_that_does_not_divide_is_a_row(capsys):
-    assert main(["arms-toy", "--estimators", "disarm", "--samples", "3", *FAST]) == 0
+    assert main(["arms-toy", "--estimators", "disarm,enumerate", "--samples", "3", *FAST]) == 0
     assert "the budget must be a multiple of 2; got 3" in capsys.readouterr().out
+
+
+def test_nothing_measured_exits_with_2(capsys):
+    assert main(["arms-toy", "--estimators", "disarm", "--samples", "3", *FAST]) == 2
+    said = capsys.readouterr()
+    assert "the budget must be a multiple of 2" in said.out and "nothing was measured" in said.err
+
+
+def test_what_is_named_twice_is_measured_once(capsys):
+    assert main(["arms-toy", "--estimators", "loo,loo", "--samples", "2,2", *FAST]) == 0
+    assert capsys.readouterr().out.count("loo") == 1
 
 
 def test_an_undeclared_bias_exits_with_1(capsys, monkeypatch):
