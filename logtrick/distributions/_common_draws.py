@@ -14,7 +14,7 @@ import numpy as np
 
 from logtrick._core.module import Module
 from logtrick._core.smooth import log_sigmoid
-from logtrick.bijectors import Exp, Sigmoid, is_bijector
+from logtrick.bijectors import Exp, Interval, Sigmoid, is_bijector
 from logtrick.distributions._draw import Draw, charts_of, is_draw, same_charts, value_of
 
 Array = jax.Array
@@ -128,7 +128,29 @@ def _converted(draw: Any, chart: Any) -> Array:
             return log_value
         if isinstance(chart, Sigmoid):
             return log_value - jnp.log(-jnp.expm1(log_value))
+    ends = _ends(chart)
+    if is_draw(draw) and ends and (made_between := _ends(draw.chart)):
+        return _between_other_ends(draw, made_between, ends)
     return jnp.asarray(chart.inverse(value_of(draw)))
+
+
+def _ends(chart: Any) -> tuple[Any, Any] | None:
+    """The ends of the interval that is the chart's image; None where it is none."""
+    if isinstance(chart, Sigmoid):
+        return 0.0, 1.0
+    return (chart.low, chart.high) if isinstance(chart, Interval) else None
+
+
+def _between_other_ends(draw: Draw, made: tuple[Any, Any], ends: tuple[Any, Any]) -> Array:
+    """The logit of a draw between other `ends` than those between which it was `made`; nan outside of them.
+
+    The distance from an end that both have in common is that of the coordinates: the value may have rounded onto it.
+    """
+    x, value = value_of(draw.coordinates), draw.value
+    log_width = jnp.log(made[1] - made[0])
+    from_low = jnp.where(ends[0] == made[0], log_width + log_sigmoid(x), jnp.log(value - ends[0]))
+    from_high = jnp.where(ends[1] == made[1], log_width + log_sigmoid(-x), jnp.log(ends[1] - value))
+    return from_low - from_high
 
 
 def _draws(draw: Any) -> list[Any]:
