@@ -14,7 +14,7 @@ import numpy as np
 
 from logtrick._core.module import Module
 from logtrick._core.smooth import log_sigmoid
-from logtrick.bijectors import Exp, Interval, Sigmoid, is_bijector
+from logtrick.bijectors import Exp, Interval, Sigmoid, Softplus, is_bijector
 from logtrick.distributions._draw import Draw, charts_of, is_draw, same_charts, value_of
 
 Array = jax.Array
@@ -120,10 +120,12 @@ def _one_like(like: Any, draw: Any) -> Any:
 
 def _converted(draw: Any, chart: Any) -> Array:
     """The coordinates of a draw in `chart`; nan outside of its image."""
-    if is_draw(draw) and type(draw.chart) in (Exp, Sigmoid):
+    if is_draw(draw) and type(draw.chart) in (Exp, Sigmoid, Softplus):
         # from the logarithm: a value that rounds to 0 has none
-        made = value_of(draw.coordinates)
-        log_value = made if isinstance(draw.chart, Exp) else log_sigmoid(made)
+        log_value = _log_value(draw)
+        if isinstance(chart, Softplus):  # of a small y its inverse is log y
+            small = log_value < _SMALL
+            return jnp.where(small, log_value, chart.inverse(jnp.where(small, 1.0, draw.value)))
         if isinstance(chart, Exp):
             return log_value
         if isinstance(chart, Sigmoid):
@@ -132,6 +134,20 @@ def _converted(draw: Any, chart: Any) -> Array:
     if is_draw(draw) and ends and (made_between := _ends(draw.chart)):
         return _between_other_ends(draw, made_between, ends)
     return jnp.asarray(chart.inverse(value_of(draw)))
+
+
+_SMALL = -40.0  # log(1 + eˣ) is eˣ below, to rounding
+
+
+def _log_value(draw: Draw) -> Array:
+    """The logarithm of a draw that was made by Exp, Sigmoid or Softplus."""
+    made = value_of(draw.coordinates)
+    if isinstance(draw.chart, Exp):
+        return made
+    if isinstance(draw.chart, Sigmoid):
+        return log_sigmoid(made)
+    small = made < _SMALL
+    return jnp.where(small, made, jnp.log(jnp.where(small, 1.0, draw.value)))
 
 
 def _ends(chart: Any) -> tuple[Any, Any] | None:
