@@ -14,7 +14,7 @@ import numpy as np
 
 from logtrick._core.module import Module
 from logtrick._core.smooth import log_sigmoid
-from logtrick.bijectors import Exp, Sigmoid, is_bijector
+from logtrick.bijectors import Exp, Interval, Sigmoid, Softplus, is_bijector
 from logtrick.distributions._draw import Draw, charts_of, is_draw, same_charts, value_of
 
 Array = jax.Array
@@ -120,15 +120,53 @@ def _one_like(like: Any, draw: Any) -> Any:
 
 def _converted(draw: Any, chart: Any) -> Array:
     """The coordinates of a draw in `chart`; nan outside of its image."""
-    if is_draw(draw) and type(draw.chart) in (Exp, Sigmoid):
+    if is_draw(draw) and type(draw.chart) in (Exp, Sigmoid, Softplus):
         # from the logarithm: a value that rounds to 0 has none
-        made = value_of(draw.coordinates)
-        log_value = made if isinstance(draw.chart, Exp) else log_sigmoid(made)
+        log_value = _log_value(draw)
+        if isinstance(chart, Softplus):  # of a small y its inverse is log y
+            small = log_value < _SMALL
+            return jnp.where(small, log_value, chart.inverse(jnp.where(small, 1.0, draw.value)))
         if isinstance(chart, Exp):
             return log_value
         if isinstance(chart, Sigmoid):
             return log_value - jnp.log(-jnp.expm1(log_value))
+    ends = _ends(chart)
+    if is_draw(draw) and ends and (made_between := _ends(draw.chart)):
+        return _between_other_ends(draw, made_between, ends)
     return jnp.asarray(chart.inverse(value_of(draw)))
+
+
+_SMALL = -40.0  # log(1 + eˣ) is eˣ below, to rounding
+
+
+def _log_value(draw: Draw) -> Array:
+    """The logarithm of a draw that was made by Exp, Sigmoid or Softplus."""
+    made = value_of(draw.coordinates)
+    if isinstance(draw.chart, Exp):
+        return made
+    if isinstance(draw.chart, Sigmoid):
+        return log_sigmoid(made)
+    small = made < _SMALL
+    return jnp.where(small, made, jnp.log(jnp.where(small, 1.0, draw.value)))
+
+
+def _ends(chart: Any) -> tuple[Any, Any] | None:
+    """The ends of the interval that is the chart's image; None where it is none."""
+    if isinstance(chart, Sigmoid):
+        return 0.0, 1.0
+    return (chart.low, chart.high) if isinstance(chart, Interval) else None
+
+
+def _between_other_ends(draw: Draw, made: tuple[Any, Any], ends: tuple[Any, Any]) -> Array:
+    """The logit of a draw between other `ends` than those between which it was `made`; nan outside of them.
+
+    The distance from an end that both have in common is that of the coordinates: the value may have rounded onto it.
+    """
+    x, value = value_of(draw.coordinates), draw.value
+    log_width = jnp.log(made[1] - made[0])
+    from_low = jnp.where(ends[0] == made[0], log_width + log_sigmoid(x), jnp.log(value - ends[0]))
+    from_high = jnp.where(ends[1] == made[1], log_width + log_sigmoid(-x), jnp.log(ends[1] - value))
+    return from_low - from_high
 
 
 def _draws(draw: Any) -> list[Any]:

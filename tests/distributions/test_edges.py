@@ -70,6 +70,16 @@ EDGES: dict[str, tuple[Callable[[Any], lt.Distribution], np.ndarray]] = {
         lambda p: lt.Mixture(p[:2], (lt.Normal(p[2], 1.0), lt.Beta(0.5, p[3]))),
         a([0.3, 0.0, 0.5, 0.03]),
     ),
+    "a beta beside a squashed normal": (
+        lambda p: lt.Mixture(p[:2], (lt.Beta(p[2], 0.5), tanh(p[3], 5.0))),
+        a([0.3, 0.0, 0.02, 3.0]),
+    ),
+    "a gamma beside a softplus": (
+        lambda p: lt.Mixture(
+            p[:2], (lt.Gamma(p[2], 1.0), lt.Transformed(lt.Normal(p[3], 60.0), Softplus()))
+        ),
+        a([0.3, 0.0, 0.01, 3.0]),
+    ),
     "a mixture of three kinds, one within another": (
         lambda p: lt.Mixture(
             p[:2],
