@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 
 from logtrick._core import checks
-from logtrick._core.kernel import as_dtype, as_inexact, wide
+from logtrick._core.kernel import as_dtype, as_inexact, wide, zero_of
 from logtrick._core.module import assign
 
 Array = jax.Array
@@ -137,10 +137,16 @@ def _standardized_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
 
 
 def nan_where_any(tree: Any) -> Array | None:
-    """0, and nan where any traced number in `tree` is nan: illegal parameters are. None where all numbers are known."""
+    """0, and nan where any traced number in `tree` is nan: illegal parameters are. None where all numbers are known.
+
+    Its derivative in a number is 0, and nan where that is nan, whatever f makes of the draws.
+    """
     leaves = [leaf for leaf in jax.tree.leaves(tree) if is_inexact(leaf)]
     traced = [leaf for leaf in leaves if checks.concrete(leaf) is None]
     if not traced:
         return None
     illegal = [jnp.any(jnp.isnan(lax.stop_gradient(leaf))) for leaf in traced]
-    return jnp.where(jnp.stack(illegal).any(), jnp.nan, 0.0)
+    value = jnp.where(jnp.stack(illegal).any(), jnp.nan, 0.0)
+    for leaf in traced:
+        value = value + 0.0 * zero_of(leaf).astype(value.dtype)
+    return value

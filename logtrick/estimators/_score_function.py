@@ -44,8 +44,11 @@ def nan_unless_finite(log_prob: Array, dist: Any) -> Array:
         if is_array(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
     ]
     illegal = sum((jnp.any(jnp.isnan(leaf)) for leaf in leaves), jnp.zeros((), bool))
-    # a nan parameter accounts for a log-prob of nan, in its own entry alone; not for one that is infinite
-    finite = stop(jnp.isfinite(log_prob) | (illegal & jnp.isnan(log_prob)))
+    # A family of this package is illegal where a parameter is nan, and its draws there are anything. A user's may hold
+    # missing data: that accounts for a log-prob of nan, not for an infinite one.
+    if not isinstance(dist, Distribution) or dist.may_hide_parameters:
+        illegal = illegal & jnp.isnan(log_prob)
+    finite = stop(jnp.isfinite(log_prob) | illegal)
     one = jnp.where(finite, jnp.ones((), log_prob.dtype), jnp.nan)
     nothing = jnp.where(finite, jnp.zeros((), log_prob.dtype), jnp.nan)
     marked = one * log_prob

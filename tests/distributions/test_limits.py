@@ -425,3 +425,23 @@ def test_the_derivative_in_an_illegal_traced_parameter_is_nan(make) -> None:
     assert np.isnan(jax.jit(jax.value_and_grad(value))(-0.0)).all()
     x = jnp.full(make(2.0).event_shape, 0.5)
     assert np.isnan(jax.jit(lambda s: make(s).log_prob(x))(-0.0))
+
+
+RELAXED = (lt.StraightThrough(), lt.GumbelSoftmax(0.5), lt.StraightThroughGumbelSoftmax(0.5), lt.GumbelRao(0.5), lt.ReinMax())  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "estimator", [lt.ScoreFunction(), *RELAXED], ids=lambda e: type(e).__name__
+)
+def test_a_traced_row_without_an_outcome_has_a_nan_gradient_and_the_others_their_own(
+    estimator: Any,
+) -> None:
+    """Also where f is a comparison, or constant, which passes no derivative on."""
+    rows = jnp.array([[0.0, 1.0, 2.0], [-INF, -INF, -INF], [1.0, 0.0, 0.0]])
+    for f in (lambda x: jnp.sum(x[:, 0] > 0.5) * 1.0, lambda x: 1.0):
+        value = lambda rows: lt.expect(
+            KEY, f, lt.OneHotCategorical(rows), estimator=estimator, num_samples=8
+        )
+        mean, grad = jax.jit(jax.value_and_grad(value))(rows)
+        assert np.isnan(mean) and np.isnan(grad[1]).all()
+        assert np.isfinite(grad[0]).all() and np.isfinite(grad[2]).all()
