@@ -1,5 +1,7 @@
 """Degenerate parameters: impossible outcomes, closed ends of domains, rows without an outcome. One rule for all families."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -427,7 +429,8 @@ def test_the_derivative_in_an_illegal_traced_parameter_is_nan(make) -> None:
     assert np.isnan(jax.jit(lambda s: make(s).log_prob(x))(-0.0))
 
 
-RELAXED = (lt.StraightThrough(), lt.GumbelSoftmax(0.5), lt.StraightThroughGumbelSoftmax(0.5), lt.GumbelRao(0.5), lt.ReinMax())  # fmt: skip
+RELAXED = (lt.StraightThrough(), lt.GumbelSoftmax(0.5), lt.StraightThroughGumbelSoftmax(0.5), lt.GumbelRao(0.5),
+           lt.ReinMax())  # fmt: skip
 
 
 @pytest.mark.parametrize(
