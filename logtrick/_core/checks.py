@@ -123,7 +123,7 @@ def scalar_cost(where: str, value: Any) -> Array:
     """
     returns = "needs" if where == "lt.cost" else "must return"
     if value is None or not is_array(value):
-        kinds = "a scalar or a tuple of scalars" if where == "f" else "a scalar"
+        kinds = "a scalar" if where == "lt.cost" else "a scalar or a tuple of scalars"
         raise ValueError(
             f"{where} {returns} {kinds}; got {described(value)}. {_instead(where, value)}."
         )

@@ -18,8 +18,8 @@ Array = jax.Array
 _POINTS = 2**20
 
 
-@in_words("lt.testing.exact_expectation")
 @host_errors_surface([])
+@in_words("lt.testing.exact_expectation")
 def exact_expectation(
     f: Callable[[Any], Any], dist: Distribution, *, order: int | None = None
 ) -> Array:
@@ -72,8 +72,8 @@ def exact_expectation(
     return weights @ jax.vmap(total)(points).astype(weights.dtype)
 
 
-@in_words("lt.testing.exact_gradient")
 @host_errors_surface([])
+@in_words("lt.testing.exact_gradient")
 def exact_gradient(
     f: Callable[[Any, Any], Any],
     family: Callable[[Any], Distribution],

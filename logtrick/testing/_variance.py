@@ -44,8 +44,8 @@ class EstimatorMoments(NamedTuple):
     value: float
 
 
-@in_words("lt.testing.exact_estimator_variance")
 @host_errors_surface([])
+@in_words("lt.testing.exact_estimator_variance")
 def exact_estimator_variance(
     f: Callable[[Any, Any], Any],
     family: Callable[[Any], Distribution],

@@ -51,8 +51,8 @@ class Calibration(Module):
         return "\n".join(lines)
 
 
-@in_words("vi.calibrate")
 @host_errors_surface([])
+@in_words("vi.calibrate")
 def calibrate(
     key: Any,
     simulate: Callable[[Any], tuple[Any, Any]],

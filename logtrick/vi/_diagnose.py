@@ -71,8 +71,8 @@ class Weighed(NamedTuple):
         return self.log_weights - self.log_weights.max()
 
 
-@in_words("vi.diagnose")
 @host_errors_surface([])
+@in_words("vi.diagnose")
 def diagnose(key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int = 4096) -> Report:
     """Say what a fit is worth, from draws of it and their importance weights w = p/q.
 

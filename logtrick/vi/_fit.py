@@ -32,8 +32,8 @@ from logtrick.vi._train import Settings, is_traced
 ENGINE, TRAIN, REFINE, START = 1, 2, 3, 4  # purposes of the key
 
 
-@in_words("vi.fit")
 @host_errors_surface([])
+@in_words("vi.fit")
 def fit(
     key: Any,
     log_density: Callable[[Any], Any],

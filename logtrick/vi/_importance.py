@@ -78,8 +78,8 @@ def _floating(x: Array) -> Array:
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.result_type(float))
 
 
-@in_words("vi.importance_sample")
 @host_errors_surface([])
+@in_words("vi.importance_sample")
 def importance_sample(
     key: Any, log_density: Callable[[Any], Any], q: Any, num_draws: int = 4096
 ) -> ImportanceSample:
