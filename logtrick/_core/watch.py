@@ -116,6 +116,13 @@ def watch_draw(possible: Any, x: Any, family: type) -> None:
     jax.debug.callback(note, possible, x)
 
 
+def wait_until_noted() -> None:
+    """Return when everything that was watched in computations so far is noted."""
+    # JAX keeps the error of a computation that failed before, where it was raised, and would raise it here each time.
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
+        jax.effects_barrier()
+
+
 def _short(x: np.ndarray) -> str:
     if not x.ndim:
         return f"{x.item():.6g}"

@@ -148,5 +148,5 @@ def nan_where_any(tree: Any) -> Array | None:
     illegal = [jnp.any(jnp.isnan(lax.stop_gradient(leaf))) for leaf in traced]
     value = jnp.where(jnp.stack(illegal).any(), jnp.nan, 0.0)
     for leaf in traced:
-        value = value + 0.0 * zero_of(leaf).astype(value.dtype)
+        value = value + 0.0 * zero_of(leaf)
     return value

@@ -11,7 +11,7 @@ import numpy as np
 from logtrick._core import checks
 from logtrick._core.calls import described, in_words
 from logtrick._core.keys import as_key, fold_in
-from logtrick._core.watch import costs_watched
+from logtrick._core.watch import costs_watched, wait_until_noted
 from logtrick.distributions import Distribution, value_of
 from logtrick.testing._atoms import atoms
 
@@ -140,7 +140,7 @@ def _excluded(dist: Distribution, keys: Array) -> str | None:
     noted: dict[str, str] = {}
     with costs_watched(noted):
         jax.block_until_ready(jax.vmap(lambda key: value_of(dist.draw(dist.noise(key))))(keys))
-        jax.effects_barrier()  # what is noted has arrived
+        wait_until_noted()
     return noted.get("draw")
 
 

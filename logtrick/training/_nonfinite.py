@@ -9,6 +9,7 @@ from jax.tree_util import keystr, tree_flatten_with_path
 
 from logtrick._core.module import replace
 from logtrick._core.samples import SampleAxis, under_name
+from logtrick._core.watch import wait_until_noted
 from logtrick.training._program import CAPACITY, batch_of, step_key
 from logtrick.training._reductions import lost
 from logtrick.training._state import GRADIENT, UPDATE, VALUE, FitState, Records
@@ -99,7 +100,7 @@ def _again(
         return under_name(SampleAxis(), proposed)
 
     step = jax.block_until_ready(once(state, data))
-    jax.effects_barrier()  # what is noted in `found` has arrived
+    wait_until_noted()
     return step
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import logtrick as lt
 from logtrick._core.samples import SampleAxis, under_name
-from logtrick._core.watch import costs_watched
+from logtrick._core.watch import costs_watched, wait_until_noted
 
 KEY = jax.random.key(0)
 
@@ -39,3 +39,13 @@ def test_the_first_cost_that_is_not_finite_is_noted_and_nothing_is_left_afterwar
     assert found == {"cost": "-inf at the draw 0"}
     with costs_watched():
         assert "callback" not in str(jax.make_jaxpr(jitted)())
+
+
+def test_the_error_of_an_earlier_computation_is_not_raised_once_more(monkeypatch):
+    """JAX may keep the failed effects of a computation, and `jax.effects_barrier` then raises their error each time."""
+
+    def barrier():
+        raise jax.errors.JaxRuntimeError("INTERNAL: of an earlier computation")
+
+    monkeypatch.setattr(jax, "effects_barrier", barrier)
+    wait_until_noted()
