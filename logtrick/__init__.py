@@ -6,7 +6,7 @@ from logtrick import _lazy
 
 __getattr__, __dir__, __all__ = _lazy.names_of_stub(__name__)
 
-# What every expectation needs is imported now where JAX is there already: the first call is often traced, or timed. A command
-# that prints its help does without.
+# What every expectation needs is imported now where JAX is there already: the first call is often traced, or timed. Where it
+# is not, the package alone is imported, at no cost.
 if "jax" in sys.modules:
     __getattr__("expect")

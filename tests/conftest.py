@@ -36,8 +36,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     )
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
-# A pass of Python's garbage collector walks what JAX keeps of all programs so far: by default passes are so frequent that
-# they take a tenth of the time of all tests.
+# A pass of Python's garbage collector walks what JAX keeps of all programs so far, and by default thousands are made for a
+# large file of tests.
 gc.set_threshold(20_000, 20, 100)
 
 QUICK = (

@@ -27,9 +27,8 @@ from logtrick.noise import KeyPerRun
 from logtrick.supports import Boolean, IntegerBelow, OneHot, Positive, Support, UnitInterval, grid
 
 Array = jax.Array
-ENOUGH_VALUES = (
-    256  # that a sampler can draw; with fewer it is of another distribution than its log-prob
-)
+# Values that a sampler can draw: with fewer, its draws have another distribution than its log-prob says.
+_ENOUGH_VALUES = 256
 
 
 class Foreign(Distribution, abstract=True):
@@ -125,11 +124,12 @@ class Foreign(Distribution, abstract=True):
             if jnp.issubdtype(jnp.result_type(x), jnp.integer):
                 # a count that its dtype cannot hold, as of a Poisson of rate 1e10, is the largest that it can
                 inside = inside & jnp.all(x < jnp.iinfo(jnp.result_type(x)).max)
-            return inside & self._resolved(x)
+            enough = [jnp.all(count > _ENOUGH_VALUES) for count in self._counts_of_values()]
+            return inside & stop(jnp.stack(enough).all()) if enough else inside
 
-    def _resolved(self, x: Any) -> Array | bool:
-        """Whether the foreign sampler tells the values of its support apart in this dtype."""
-        return True
+    def _counts_of_values(self) -> list[Array]:
+        """About how many values the foreign sampler can draw, of each part of which it may be few."""
+        return []
 
     def _rounded_inside(self, x: Any) -> Array | bool:
         """Whether a draw lies where libraries move those that round to an open end: its score would be another's."""
@@ -183,16 +183,14 @@ class Foreign(Distribution, abstract=True):
         held = stop(x)
         possible = jnp.sum(self._foreign_log_prob(held)) > -jnp.inf
         if inexact and self.support.whole_space:
-            possible = possible | jnp.any(
-                jnp.isinf(held)
-            )  # of heavy tails, and too large for its dtype
+            # an infinite draw, of heavy tails, is only too large for its dtype
+            possible = possible | jnp.any(jnp.isinf(held))
         return self._refused_unless(possible & self.inside(held), x)
 
     def _refused_unless(self, possible: Array, x: Array) -> Array:
         """`x`, nan where it is not possible: a foreign sampler is not believed blindly."""
         possible = stop(possible)
-        if watching_draws():
-            watch_draw(possible, stop(x), type(self.foreign))
+        watch_draw(possible, stop(x), type(self.foreign))
         if not jnp.issubdtype(x.dtype, jnp.inexact):
             return x
         # By a divisor: a `where` would make the derivative of a draw outside of the support 0, and not nan.

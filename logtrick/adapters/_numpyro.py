@@ -8,9 +8,7 @@ import jax.numpy as jnp
 
 from logtrick import supports
 from logtrick._core.calls import in_words
-from logtrick._core.kernel import stop
 from logtrick.adapters._foreign import (
-    ENOUGH_VALUES,
     Foreign,
     instance,
     load,
@@ -78,12 +76,11 @@ class _NumPyro(Foreign):
         with jax.numpy_rank_promotion("allow"):
             return inside & jnp.all(constraint(x))
 
-    def _resolved(self, x: Any) -> Array | bool:
+    def _counts_of_values(self) -> list[Array]:
         # Far out in a tail most distribution functions, which NumPyro inverts between the ends, are constant to rounding.
         nd = load(_WHERE, "numpyro", "numpyro.distributions")
         counts = [_count_of_values(part) for part in parts_of(self.foreign, nd.Distribution)]
-        enough = [jnp.all(count > ENOUGH_VALUES) for count in counts if count is not None]
-        return stop(jnp.stack(enough).all()) if enough else True
+        return [count for count in counts if count is not None]
 
     def _bounds(self) -> Any:
         return _moving(self.foreign)

@@ -7,9 +7,7 @@ import jax.numpy as jnp
 
 from logtrick import supports
 from logtrick._core.calls import in_words
-from logtrick._core.kernel import stop
 from logtrick.adapters._foreign import (
-    ENOUGH_VALUES,
     Foreign,
     class_name,
     finite_support,
@@ -107,12 +105,11 @@ class _TFP(Foreign):
             return None, None
         return base.low, base.high
 
-    def _resolved(self, x: Any) -> Array | bool:
+    def _counts_of_values(self) -> list[Array]:
         # Far out in a tail TFP draws from both ends of the interval, or always one number, and scores it as any other.
         tfd = load(_WHERE, "tfp", _MODULE).distributions
         counts = [_count_of_values(part) for part in parts_of(self.foreign, tfd.Distribution)]
-        enough = [jnp.all(count > ENOUGH_VALUES) for count in counts if count is not None]
-        return stop(jnp.stack(enough).all()) if enough else True
+        return [count for count in counts if count is not None]
 
     def _bounds(self) -> Any:
         return _moving(self.foreign)
@@ -210,9 +207,8 @@ def _count_of_values(dist: Any) -> Array | None:
     if name not in ("TruncatedNormal", "TruncatedCauchy"):
         return None
     mode = jnp.clip(dist.loc, dist.low, dist.high)
-    if (
-        name == "TruncatedNormal"
-    ):  # it inverts the distribution function between its values at the ends
+    if name == "TruncatedNormal":
+        # it inverts the distribution function between its values at the ends
         whole = jax.scipy.stats.norm.logpdf(mode, dist.loc, dist.scale)
         return jnp.exp(whole - dist.log_prob(mode)) / jnp.finfo(mode.dtype).eps
     return (dist.high - dist.low) / jnp.spacing(jnp.abs(mode - dist.loc))

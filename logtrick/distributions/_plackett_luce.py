@@ -24,10 +24,7 @@ from logtrick.supports import Permutation, Support
 
 
 class Ranking(Bijector):
-    """y = x: the chart of rankings that `PlackettLuce` has drawn, whose items its log-prob need not check.
-
-    That they are different takes longer to check, when it is compiled, than the log-prob.
-    """
+    """y = x: the chart of rankings that `PlackettLuce` has drawn: their items are different, and not checked again."""
 
     def forward(self, x: Array) -> Array:
         return x
@@ -112,11 +109,10 @@ class PlackettLuce(Distribution):
     def nan_unless_legal(self) -> Array | None:
         if checks.concrete(self.logits) is not None:
             return None
-        # One number for the whole row: made nan entry by entry, the logits would take as long to compile as the log-prob.
+        # One number for the whole row: logits that are made nan entry by entry take kernels of their own, in reverse mode too.
         logits = lax.stop_gradient(self.logits)
-        highest = jnp.max(
-            logits
-        )  # which may overlook a nan: XLA on the CPU does not compare with it
+        # the maximum may overlook a nan: XLA on the CPU does not compare with it
+        highest = jnp.max(logits)
         legal = (highest > -jnp.inf) & (highest < jnp.inf) & ~jnp.any(jnp.isnan(logits))
         return jnp.where(legal, 0.0, jnp.nan)
 
@@ -169,11 +165,10 @@ class PlackettLuce(Distribution):
             left = _log_sums_from_here_on(jnp.append(ranked, others))[: self._places]
             last_too_early = masked[-1] & ~self._next_of_masked(index[-1], taken)
         terms = jnp.where(masked, 0.0, jnp.where(masked, 0.0, ranked) - left)
-        # added to the terms: a reduction of its own would take longer to compile than the log-prob
+        # added to the terms, so that one reduction serves both
         early = jnp.append(too_early, last_too_early)
-        log_p = jnp.sum(
-            terms + lax.stop_gradient(jnp.where(early, -jnp.inf, 0.0).astype(terms.dtype))
-        )
+        excluded = jnp.where(early, -jnp.inf, 0.0).astype(terms.dtype)
+        log_p = jnp.sum(terms + lax.stop_gradient(excluded))
         return where_inside(log_p != -jnp.inf, log_p)  # an impossible ranking has the score 0
 
     def _taken(self, index: Array) -> Array:

@@ -205,9 +205,8 @@ class _InCoordinates(Distribution):
         made = self.base._transform(noise)
         if is_draw(made):
             return made.coordinates
-        return self.chart.inverse(
-            made
-        )  # of a reparameterized mixture, whose derivative is that of the value
+        # of a reparameterized mixture, whose derivative is that of the value
+        return self.chart.inverse(made)
 
     def _draw_with(self, change: Callable[[Any], Any], noise: Any) -> Any:
         return self.base._draw_with(change, noise).coordinates
