@@ -199,19 +199,46 @@ def test_through_expect(name: str) -> None:
     assert (np.abs(slopes.mean(0) - want.mean(0)) < 5 * error).all()
 
 
-@pytest.mark.parametrize("name", ["Gamma", "Beta"])
+def _log_density_of_log_gamma(z: Any, p: Any) -> Any:
+    return p * z - jnp.exp(z) - jax.scipy.special.gammaln(p)
+
+
+def _log_density_of_logit_beta(z: Any, p: Any) -> Any:
+    log_p = p[0] * jax.nn.log_sigmoid(z) + p[1] * jax.nn.log_sigmoid(-z)
+    return log_p - jax.scipy.special.betaln(p[0], p[1])
+
+
+# the draw of a number on the whole line, and the log-density of that number
+ON_A_LINE = {
+    "Gamma": (jnp.exp, _log_density_of_log_gamma),
+    "Beta": (jax.nn.sigmoid, _log_density_of_logit_beta),
+}
+
+
+@pytest.mark.parametrize("name", ON_A_LINE)
 def test_through_generalized_reparameterization(name: str) -> None:
-    """Its standardized draw is computed from the coordinates: the logarithm of a draw that underflowed is infinite."""
+    """Its standardized draw is computed from the coordinates: the logarithm of a draw that underflowed is infinite.
+
+    The mean of 4,000 gradients against quadrature, within 5 standard errors (a false alarm in 10⁶), which are at most 4 %.
+    """
     make, params = EDGES[name]
+    draw, log_density = ON_A_LINE[name]
+
+    def integral(p: Any) -> Any:
+        z = jnp.linspace(-4000.0, 3000.0, 1_000_001)
+        return jnp.trapezoid(jax.vmap(cost)(draw(z)) * jnp.exp(log_density(z, p)), z)
+
+    with double_precision():
+        want = np.asarray(jax.jit(jax.grad(integral))(jnp.asarray(params, "float64")))
     estimator = lt.GeneralizedReparameterization()
     value = lambda p, key: lt.expect(key, cost, make(p), estimator=estimator, num_samples=64)
     slopes = jax.jit(jax.vmap(jax.grad(value), (None, 0)))(
-        params.astype("float32"), jax.random.split(jax.random.key(1), 200)
+        params.astype("float32"), jax.random.split(jax.random.key(1), KEYS)
     )
     assert np.isfinite(slopes).all()
-    want = terms(name, "float32")[0]
-    error = np.sqrt(want.var(0) / KEYS + slopes.var(0) / len(slopes))
-    assert (np.abs(slopes.mean(0) - want.mean(0)) < 5 * error).all()
+    error = slopes.std(0) / KEYS**0.5
+    assert (error < 0.04 * np.abs(want)).all()
+    assert (np.abs(slopes.mean(0) - want) < 5 * error).all()
 
 
 def test_the_best_baseline_of_a_squashed_policy_is_that_of_its_normal() -> None:
