@@ -197,6 +197,21 @@ def zero_of(x: Array) -> Array:
     return jnp.sum(_zero_of_p.bind(x))
 
 
+# --- derivative_only: value 0, derivative dx, at every order
+
+
+def _derivative_only_jvp(primals: Any, tangents: Any) -> Any:
+    return _derivative_only_p.bind(*primals), tangents[0]
+
+
+_derivative_only_p = _elementwise("derivative_only", jnp.zeros_like, _derivative_only_jvp)
+
+
+def derivative_only(x: Array) -> Array:
+    """0 with the derivatives of `x`, shaped like it, for terms whose value is 0 anyway: the compiler then need not compute it."""
+    return _derivative_only_p.bind(as_inexact(x))
+
+
 # --- first_order: value 0, derivative c dx; the second derivative raises
 
 

@@ -261,8 +261,12 @@ class Distribution(Module, abstract=True):
         """Whether a probability of 0 can have a derivative: where parameters are probabilities, and not logits."""
         return False
 
-    def nan_unless_legal(self) -> Array | None:
-        """0, or nan where traced parameters are illegal, to be added to the value; None where nothing is to be added."""
+    def nan_unless_legal(self, x: Any = None) -> Array | None:
+        """0, or nan where traced parameters are illegal, to be added to the value; None where nothing is to be added.
+
+        Args:
+          x: the one draw, where there is one: it may tell with fewer operations.
+        """
         return None
 
     def fixed_support(self) -> "Distribution":

@@ -39,6 +39,7 @@ class Bernoulli(Factorized):
 
     parameter: Any
     by_probs: bool = static(default=False)
+    draws_nan = True
     noisy_logits = NoisyBits()
     __repr__ = probabilities.shown
 
@@ -80,10 +81,8 @@ class Bernoulli(Factorized):
         return jnp.where(noise < p, 1.0, 0.0 * p).astype(p.dtype)  # nan where p is
 
     def _log_kernel(self, x: Any) -> Array:
-        # Linear in x: with x inside the log-sigmoid, or selecting one, XLA recomputes the chain of earlier sites for
-        # every consumer, and a chain of 100 sites compiles three times as long.
         x = jnp.asarray(x)
-        log_p = x * probabilities.log_success(self) + (1 - x) * probabilities.log_failure(self)
+        log_p = probabilities.log_of_trial(self, x)
         return where_inside((x == 0) | (x == 1), probabilities.log_of_outcome(log_p))
 
     @property

@@ -44,6 +44,7 @@ class Binomial(Factorized):
     parameter: Any
     by_probs: bool = static(default=False)
     static_count: int | None = static(default=None)
+    draws_nan = True
     __repr__ = probabilities.shown
 
     def __init__(self, total_count: Any, logits: Any = None, *, probs: Any = None) -> None:
@@ -169,6 +170,7 @@ class Geometric(Factorized):
 
     parameter: Any
     by_probs: bool = static(default=False)
+    draws_nan = True
     __repr__ = probabilities.shown
 
     def __init__(self, logits: Any = None, *, probs: Any = None) -> None:

@@ -1,7 +1,7 @@
 """Distributions of independent coordinates."""
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,12 @@ class Factorized(Distribution, abstract=True):
     Subclasses define `_log_kernel(x)`, and `_log_normalizer()` where log p = kernel − normalizer with terms of the
     parameters alone, which are then summed once and not for every draw. (Not where large terms cancel in each factor, nor
     where x can be outside of the support: there the derivative is 0.)
+
+    Attributes:
+      draws_nan: whether what `transform` makes is nan wherever a parameter of its coordinate is.
     """
+
+    draws_nan: ClassVar[bool] = False
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -31,9 +36,11 @@ class Factorized(Distribution, abstract=True):
     def independent_factors(self) -> Factors:
         return Factors(self._log_factors)
 
-    def nan_unless_legal(self) -> Array | None:
+    def nan_unless_legal(self, x: Any = None) -> Array | None:
         # Discrete draws do not show it: whole numbers cannot be nan, and f may compare a nan, or read one coordinate only.
-        return nan_where_any(self) if self.support.discrete else None
+        if not self.support.discrete:
+            return None
+        return nan_where_any(self, x if self.draws_nan else None)
 
     @abc.abstractmethod
     def _log_kernel(self, x: Any) -> Array:

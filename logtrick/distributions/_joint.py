@@ -129,7 +129,7 @@ class Joint(Distribution):
         each = jax.tree.leaves(self._map(probability, x))
         return functools.reduce(operator.mul, each)
 
-    def nan_unless_legal(self) -> Array | None:
+    def nan_unless_legal(self, x: Any = None) -> Array | None:
         each = [part.nan_unless_legal() for part in self._leaves]
         known = [one for one in each if one is not None]
         return _total(known) if known else None

@@ -251,7 +251,7 @@ class Mixture(Distribution):
     def _prob(self, x: Any) -> Array:
         return jax.nn.softmax(self.logits) @ self._each(lambda part: probability(part, x))
 
-    def nan_unless_legal(self) -> Array | None:
+    def nan_unless_legal(self, x: Any = None) -> Array | None:
         # components of one family stand in one distribution, whose leaves have a leading axis
         parts = (self.components,) if self._alike else self.components
         each = [part.nan_unless_legal() for part in parts]

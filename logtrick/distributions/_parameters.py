@@ -136,16 +136,21 @@ def _standardized_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     return z, (dx - dloc - z * dscale) / primals[2]
 
 
-def nan_where_any(tree: Any) -> Array | None:
+def nan_where_any(tree: Any, shown: Any = None) -> Array | None:
     """0, and nan where any traced number in `tree` is nan: illegal parameters are. None where all numbers are known.
 
     Its derivative in a number is 0, and nan where that is nan, whatever f makes of the draws.
+
+    Args:
+      tree: of numbers.
+      shown: numbers that are nan where those in `tree` are, and are computed already; None for those in `tree`.
     """
     leaves = [leaf for leaf in jax.tree.leaves(tree) if is_inexact(leaf)]
     traced = [leaf for leaf in leaves if checks.concrete(leaf) is None]
     if not traced:
         return None
-    illegal = [jnp.any(jnp.isnan(lax.stop_gradient(leaf))) for leaf in traced]
+    seen = traced if shown is None else [shown]
+    illegal = [jnp.any(jnp.isnan(lax.stop_gradient(leaf))) for leaf in seen]
     value = jnp.where(jnp.stack(illegal).any(), jnp.nan, 0.0)
     for leaf in traced:
         value = value + 0.0 * zero_of(leaf)

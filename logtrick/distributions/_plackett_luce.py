@@ -106,7 +106,7 @@ class PlackettLuce(Distribution):
     def enumeration(self) -> Enumeration:
         return Enumeration(self._points)
 
-    def nan_unless_legal(self) -> Array | None:
+    def nan_unless_legal(self, x: Any = None) -> Array | None:
         if checks.concrete(self.logits) is not None:
             return None
         # One number for the whole row: logits that are made nan entry by entry take kernels of their own, in reverse mode too.

@@ -34,6 +34,7 @@ class Poisson(Factorized):
     """
 
     rate: Any
+    draws_nan = True
 
     def __post_init__(self) -> None:
         broadcasting(self, rate=self.rate)

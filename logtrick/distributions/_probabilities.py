@@ -89,6 +89,21 @@ def log_failure(dist: Any) -> Array:
     return jnp.where(p == 1, _LOG_ZERO, jnp.log1p(-jnp.where(p == 1, 0.0, p)))
 
 
+def log_of_trial(dist: Any, x: Array) -> Array:
+    """x log p + (1 − x) log(1 − p), linear in x, −1e30 for log 0.
+
+    Of logits l it is x l − max(l, 0) − log(1 + e^−|l|), exact where x is 0 or 1, with one exponential and one logarithm.
+    With x inside of a log-sigmoid, or selecting one, XLA recomputes the chain of earlier sites for every consumer, and a
+    chain of 100 sites compiles three times as long; with two log-sigmoids a chain of 50 takes 1.15 times as long.
+    """
+    if dist.by_probs:
+        return x * log_success(dist) + (1 - x) * log_failure(dist)
+    logits = _finite(dist.parameter)
+    positive = logits > 0  # selects branches that are analytic at 0, as in `log_sigmoid`
+    odds = jnp.exp(jnp.where(positive, -logits, logits))
+    return x * logits - jnp.where(positive, logits, 0.0) - jnp.log1p(odds)
+
+
 def log_of_outcome(log_p: Array) -> Array:
     """−∞, with score 0, where log 0 is part of `log_p`."""
     return jnp.where(log_p < _LOG_ZERO / 10, -jnp.inf, log_p)

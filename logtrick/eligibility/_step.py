@@ -86,9 +86,9 @@ class _Ledger:
         self.scores: list[Any] = []
 
     def drawn(self, points: Points) -> None:
-        for illegal in (points.dist.nan_unless_legal(), points.nan_unless_possible()):
-            if illegal is not None:
-                self.illegal = self.illegal + jnp.where(self.alive, illegal, 0.0)
+        mark = points.nan_unless_valid()
+        if mark is not None:
+            self.illegal = self.illegal + jnp.where(self.alive, mark, 0.0)
 
     def cost(self, value: Any) -> None:
         c = wide(checks.scalar_cost("lt.cost", value))

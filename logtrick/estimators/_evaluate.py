@@ -142,11 +142,12 @@ def close(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:
 
 
 def _close(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:
-    illegal = points.nan_unless_possible()
-    if illegal is not None:
+    possible = points.nan_unless_possible()
+    if possible is not None:
         # The factor makes the derivatives nan. Not the value: XLA computes 0 for nan times a comparison that is false.
-        spoiled = lambda c: (1 + illegal).astype(c.dtype) * c + illegal.astype(c.dtype)
-        found = dataclasses.replace(found, credited=jax.tree.map(spoiled, found.credited))
+        factor = 1 + possible
+        credited = {k: factor.astype(c.dtype) * c for k, c in found.credited.items()}
+        found = dataclasses.replace(found, credited=credited)
     closed = estimator.close(found, points, runs)
     if not isinstance(closed, Costs):
         raise TypeError(
@@ -159,7 +160,11 @@ def _close(estimator: Any, found: Costs, points: Points, runs: Runs) -> Costs:
             f"{type(estimator).__name__}.close returned costs.centered(), which lack their mean. Return "
             "costs.centered().averaged(weights), which adds it back."
         )
-    return closed.plus(points.dist.nan_unless_legal())
+    mark = points.nan_unless_valid()
+    if mark is None:
+        return closed
+    credited = {k: c + mark.astype(c.dtype) for k, c in closed.credited.items()}
+    return dataclasses.replace(closed, credited=credited)
 
 
 _close_jitted = jax.jit(_close, inline=True)

@@ -23,6 +23,7 @@ class Points:
       centers: further single points at which only the derivatives of the rest are wanted, held
         constant (for expansions around a mean), each with the order of the derivatives: `((center,
         order), …)`.
+      sampled: `x` is what the sampler of `dist` makes of its noise, and not a number of the estimator's own.
       hidden: set by the engine: a number that depends on all parameters of `dist` which are not
         among its leaves (those that a user's log-prob closes over); None where there are none.
 
@@ -38,6 +39,7 @@ class Points:
     stacked: bool = False
     kept: Any = None
     centers: tuple[tuple[Any, int], ...] = ()
+    sampled: bool = False
     hidden: Any = None
 
     @property
@@ -62,6 +64,13 @@ class Points:
             possible.append(jnp.isfinite(dist.log_prob(detached(self.x))))
         return jnp.where(jnp.stack(possible).all(), 0.0, jnp.nan)
 
+    def nan_unless_valid(self) -> Array | None:
+        """0, or nan where traced parameters are illegal or the draw is one that is excluded; None where neither is in doubt."""
+        draw = value_of(self.x) if self.sampled else None
+        marks = (self.dist.nan_unless_legal(draw), self.nan_unless_possible())
+        known = [mark for mark in marks if mark is not None]
+        return sum(known[1:], known[0]) if known else None
+
     @property
     def parameters(self) -> tuple[Any, ...]:
         """Everything through which the site's own parameters reach what `close` makes of the costs."""
@@ -71,12 +80,12 @@ class Points:
 def _flatten(points: Points) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     centers, orders = zip(*points.centers) if points.centers else ((), ())
     children = (points.x, points.dist, points.kept, centers, points.hidden)
-    return children, (points.stacked, orders)
+    return children, (points.stacked, orders, points.sampled)
 
 
 def _unflatten(static: tuple[Any, ...], children: tuple[Any, ...]) -> Points:
-    (stacked, orders), (x, dist, kept, centers, hidden) = static, children
-    return Points(x, dist, stacked, kept, tuple(zip(centers, orders)), hidden)
+    (stacked, orders, sampled), (x, dist, kept, centers, hidden) = static, children
+    return Points(x, dist, stacked, kept, tuple(zip(centers, orders)), sampled, hidden)
 
 
 jax.tree_util.register_pytree_node(Points, _flatten, _unflatten)

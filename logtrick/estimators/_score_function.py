@@ -160,9 +160,8 @@ class ScoreFunction(Estimator):
         log_prob = checks.scalar_log_prob(name, dist.fixed_support().log_prob(x))
         kept = (nan_unless_finite(log_prob, dist), self.baseline.look(value_of(x), dist))
         order = self.baseline.expansion_order
-        if not order:
-            return Points(x, dist, kept=kept)
-        return Points(x, dist, kept=kept, centers=((stop(dist.mean()), order),))
+        centers = ((stop(dist.mean()), order),) if order else ()
+        return Points(x, dist, kept=kept, centers=centers, sampled=True)
 
     def close(self, costs: Costs, points: Points, runs: Runs) -> Costs:
         log_prob, seen = points.kept

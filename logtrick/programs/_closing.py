@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from logtrick._core.kernel import derivative_only
 from logtrick._core.materialize import computed_once
 from logtrick._core.samples import Runs
 from logtrick.distributions import value_of
@@ -133,7 +134,11 @@ def without_site(costs: Costs, site: int) -> Costs:
         # credited by every earlier site: without it the second derivative across sites is silently 0
         terms.append(((ZERO, *range(site)), costs.zero))
     for k, v in terms:
-        groups[k] = computed_once(groups[k] + v) if k in groups else v
+        if k[:1] == (ZERO,):  # a sum of zeros, which the compiler drops
+            v = derivative_only(v)
+            groups[k] = groups[k] + v if k in groups else v
+        else:
+            groups[k] = computed_once(groups[k] + v) if k in groups else v
     losses = costs.later_losses
     if costs.adaptive_loss is not None:
         losses = costs.adaptive_loss if losses is None else losses + costs.adaptive_loss

@@ -163,7 +163,8 @@ class OpenSite(Open):
     def settle(self, after: Array, runs: Runs) -> Settled:
         closed = close(self.estimator, Costs({_OWN: stop(after)}), self.points, runs)
         record = Record(self.points.x, observed=closed.observed)
-        return Settled(None, closed.zero, closed.weight, closed.adaptive_loss, record)
+        mark = self.points.nan_unless_valid()
+        return Settled(mark, closed.zero, closed.weight, closed.adaptive_loss, record)
 
     def close(self, costs: Costs, group: Group, runs: Runs) -> tuple[Costs, Record]:
         """What the estimator makes of the costs, its derivatives beyond the declared order refused."""

@@ -106,9 +106,9 @@ def limit(where: str, nonfinite: Any) -> int:
 
 
 def arrays(where: str, params: Any) -> Any:
-    """The parameters as arrays without weak types, for which a program would be compiled again."""
+    """The parameters as arrays; those of weak type lose it in the fit's first state, without a program of their own."""
     checks.differentiable(where, partition(params)[0])
-    return jax.tree.map(as_array, params)
+    return jax.tree.map(lambda x: x if isinstance(x, jax.Array) else as_array(x), params)
 
 
 def listeners(where: str, given: Any, stop: Any) -> list[Listener]:

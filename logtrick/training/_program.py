@@ -106,7 +106,7 @@ def _begin(
     task: Task, params: Any, key_data: Array, position: Any, key_impl: Any = None
 ) -> FitState:
     """The state before the first step, in memory of its own, which is donated: the user keeps the arrays that they passed."""
-    params = jax.tree.map(jnp.copy, params)
+    params = jax.tree.map(lambda x: _strong(jnp.copy(x)), params)
     opt_state = jax.tree.map(_strong, task.optimizer.init(partition(params)[0]))
     zero = jnp.zeros((), jnp.int32)
     average = None

@@ -100,6 +100,27 @@ def test_no_number_comes_out(name, cost):
         assert np.isnan(value) and np.isnan(slope)
 
 
+@pytest.mark.parametrize("where", ["scan", "plate"])
+def test_no_number_comes_out_of_a_loop_either(where):
+    """A Poisson of rate −1 draws −1, which a comparison makes a number of: in `lt.scan` its value was 0."""
+    require("numpyro")
+    import numpyro.distributions as nd
+
+    def element(carry, _):
+        x = yield lt.sample(numpyro(nd.Poisson(carry)))
+        yield lt.cost(1.0 * (x < 0.5))
+        return carry, None
+
+    def program(rate):
+        if where == "scan":
+            yield lt.scan(element, rate, jnp.arange(2.0))
+        else:
+            yield lt.plate(lambda x: element(rate, x), jnp.arange(2.0))
+
+    both = jax.jit(jax.value_and_grad(lambda rate: lt.expect_program(KEY, program, rate, num_samples=4)))
+    assert np.isnan(both(jnp.float32(-1.0))).all() and np.isfinite(both(jnp.float32(1.0))).all()
+
+
 def test_rows_without_an_outcome():
     """Distrax draws -1 from a row of which nothing is possible, NumPyro 0."""
     for library, adapt in (("numpyro.distributions", numpyro), ("distrax", distrax)):

@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 
 import logtrick as lt
-from logtrick._core.kernel import first_order, refuse, sample_sum, zero_of
+from logtrick._core.kernel import derivative_only, first_order, refuse, sample_sum, zero_of
 from logtrick._core.samples import SampleAxis
 
 stop = lax.stop_gradient
@@ -179,6 +179,19 @@ def test_zero_of_is_not_computed_for_each_element_of_a_batch():
     assert (jax.grad(term)(jnp.ones(300)) == 64).all()
     text = jax.jit(jax.grad(term)).lower(jnp.ones(300)).as_text()
     assert "300" in text and "64x300" not in text and "300x64" not in text
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit, jax.checkpoint], ids=["eager", "jit", "checkpoint"])
+def test_derivative_only_keeps_every_derivative_and_no_value(wrap):
+    x = jnp.array([0.5, -2.0])
+    term = wrap(lambda x: derivative_only(x**3).sum())
+    assert term(x) == 0 and term(jnp.array([jnp.nan, jnp.inf])) == 0
+    assert jnp.array_equal(jax.grad(term)(x), 3 * x**2)
+    for second in (jax.hessian(term), jax.jacfwd(jax.jacfwd(term)), jax.jacrev(jax.jacrev(term))):
+        assert jnp.array_equal(second(x), jnp.diag(6 * x))
+    assert jnp.array_equal(jax.vmap(jax.grad(lambda x: derivative_only(x**2)))(x), 2 * x)
+    assert jnp.issubdtype(derivative_only(2).dtype, jnp.floating)
+    assert derivative_only(jnp.ones(2, jnp.bfloat16)).dtype == jnp.bfloat16
 
 
 def test_sample_sum_sums_over_the_runs_only():

@@ -384,6 +384,23 @@ def test_an_illegal_traced_parameter_is_seen_whatever_f_makes_of_the_draw(name: 
         assert np.isfinite(got) and np.isfinite(slope).all()
 
 
+@pytest.mark.parametrize("name", [name for name in ILLEGAL if "Joint" not in name and "ixture" not in name])
+def test_draws_that_tell_of_illegal_parameters_are_nan_where_those_are(name: str) -> None:
+    """`draws_nan` saves looking at the parameters again; the draws of the legal coordinates are numbers."""
+    make, illegal, legal = ILLEGAL[name]
+    draws = jax.jit(jax.vmap(lambda key, p: make(p).sample(key), (0, None)))
+    keys = jax.random.split(KEY, 32)
+    if getattr(make(jnp.array(legal)), "draws_nan", False):
+        shown = np.isnan(draws(keys, jnp.array(illegal)))
+        assert shown.any(axis=-1).all() and (shown == shown[0]).all()
+    assert np.isfinite(1.0 * draws(keys, jnp.array(legal))).all()
+
+
+def test_four_families_have_draws_that_tell_of_illegal_parameters() -> None:
+    families = (lt.Bernoulli, lt.Binomial, lt.Geometric, lt.Poisson)
+    assert all(family.draws_nan for family in families)
+
+
 @pytest.mark.parametrize("length", [None, 1, 2])
 @pytest.mark.parametrize("first", [-INF, INF, jnp.nan])
 def test_rankings_of_illegal_traced_logits_are_nan_and_so_is_their_score(first, length) -> None:
