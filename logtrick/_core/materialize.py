@@ -44,7 +44,9 @@ def materialized(make: Callable[[], Any], *seeds: Array) -> Any:
     """`make()`: arrays that are computed once, from unsigned integers `seeds`, shape (), that the compiler cannot know."""
     if jax.default_backend() != "cpu":  # on other devices a branch has to wait for its predicate
         return make()
-    make = jax.jit(make, inline=True)  # traced once, though it is asked for its shapes and then for its numbers
+    make = jax.jit(
+        make, inline=True
+    )  # traced once, though it is asked for its shapes and then for its numbers
     shapes = jax.eval_shape(make)
 
     def nothing() -> Any:

@@ -117,7 +117,9 @@ def test_no_number_comes_out_of_a_loop_either(where):
         else:
             yield lt.plate(lambda x: element(rate, x), jnp.arange(2.0))
 
-    both = jax.jit(jax.value_and_grad(lambda rate: lt.expect_program(KEY, program, rate, num_samples=4)))
+    both = jax.jit(
+        jax.value_and_grad(lambda rate: lt.expect_program(KEY, program, rate, num_samples=4))
+    )
     assert np.isnan(both(jnp.float32(-1.0))).all() and np.isfinite(both(jnp.float32(1.0))).all()
 
 

@@ -181,7 +181,9 @@ def test_zero_of_is_not_computed_for_each_element_of_a_batch():
     assert "300" in text and "64x300" not in text and "300x64" not in text
 
 
-@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit, jax.checkpoint], ids=["eager", "jit", "checkpoint"])
+@pytest.mark.parametrize(
+    "wrap", [lambda f: f, jax.jit, jax.checkpoint], ids=["eager", "jit", "checkpoint"]
+)
 def test_derivative_only_keeps_every_derivative_and_no_value(wrap):
     x = jnp.array([0.5, -2.0])
     term = wrap(lambda x: derivative_only(x**3).sum())

@@ -384,7 +384,9 @@ def test_an_illegal_traced_parameter_is_seen_whatever_f_makes_of_the_draw(name: 
         assert np.isfinite(got) and np.isfinite(slope).all()
 
 
-@pytest.mark.parametrize("name", [name for name in ILLEGAL if "Joint" not in name and "ixture" not in name])
+@pytest.mark.parametrize(
+    "name", [name for name in ILLEGAL if "Joint" not in name and "ixture" not in name]
+)
 def test_draws_that_tell_of_illegal_parameters_are_nan_where_those_are(name: str) -> None:
     """`draws_nan` saves looking at the parameters again; the draws of the legal coordinates are numbers."""
     make, illegal, legal = ILLEGAL[name]
