@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from logtrick.diagnostics._plot_cost import draw_cost
-from logtrick.diagnostics._plot_curves import draw_coordinates, draw_samples
+from logtrick.diagnostics._plot_curves import coordinate_legend, draw_coordinates, draw_samples
 from logtrick.diagnostics._plot_marks import HEIGHT_OF_A_LINE, WIDTH_OF_A_LETTER
 from logtrick.diagnostics._plot_pareto import draw_pareto
 
@@ -62,7 +62,9 @@ def _size(kind: str, comparison: Any, timed: bool) -> tuple[float, float]:
     if kind == "cost":
         return (9.6 if timed else 5.6) + wider, 1.0 + 0.34 * rows
     if kind == "coordinates":
-        return 5.6 + wider, 3.8 + HEIGHT_OF_A_LINE * max(0, rows - 6)
+        measured = [m for m in comparison.measurements if m.statistics is not None]
+        entries = len(coordinate_legend(comparison, measured))
+        return 5.6 + wider, 3.8 + HEIGHT_OF_A_LINE * max(0, entries - 6)
     if kind == "pareto":
         if comparison.slopes:  # the names are in a legend
             return 5.6, 3.8 + HEIGHT_OF_A_LINE * len(comparison.slopes)

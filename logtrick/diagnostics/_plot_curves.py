@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from logtrick.diagnostics._plot_marks import GRID, PALE, color_of, legend_above
+from logtrick.diagnostics._plot_marks import GRID, INK, PALE, color_of, legend_above
 
 
 def draw_samples(axes: Any, comparison: Any, measured: list[Any]) -> None:
@@ -32,18 +32,40 @@ def draw_samples(axes: Any, comparison: Any, measured: list[Any]) -> None:
     axes.legend(loc="upper right", fontsize=8)
 
 
+def coordinate_legend(comparison: Any, measured: list[Any]) -> dict[str, str]:
+    """The legend of `draw_coordinates`, label to color: the objectives, then the numbers of samples where there are several."""
+    entries: dict[str, Any] = {}
+    for base in dict.fromkeys(m.base_name for m in measured):
+        of = [m for m in measured if m.base_name == base]
+        words = {m.name: _word(m) for m in of}
+        shared = len(of) > 1 and len(set(words.values())) == 1
+        names = {base: _word(of[0])} if shared else words
+        entries |= dict.fromkeys(map("".join, names.items()), color_of(comparison, base))
+    counts = sorted({m.num_samples for m in measured if m.num_samples})
+    if len(counts) > 1:
+        entries |= {f"{count} samples": _shaded(INK, counts, count) for count in counts}
+    return entries
+
+
+def _word(m: Any) -> str:
+    """What the legend adds to the name of an objective that has dots missing."""
+    variance = _variances(m)
+    if not np.isfinite(variance).all():
+        return ": not finite"
+    return ": variance 0" if m.constant or not (variance > 0).any() else ""
+
+
 def draw_coordinates(axes: Any, comparison: Any, measured: list[Any]) -> None:
+    counts = sorted({m.num_samples for m in measured if m.num_samples})
     for i, m in enumerate(measured):
-        variance = np.concatenate([np.ravel(v) for v in jax.tree.leaves(m.statistics.variance)])
+        variance = _variances(m)
         where = np.arange(len(variance)) + 0.5 * (i - (len(measured) - 1) / 2) / len(measured)
         positive = (variance > 0) & (not m.constant)
-        label = m.name
-        if not np.isfinite(variance).all():
-            label += ": not finite"
-        elif not positive.any():
-            label += ": variance 0"
-        color = color_of(comparison, m.base_name)
-        axes.plot(where[positive], variance[positive], "o", color=color, ms=4, label=label)
+        color = _shaded(color_of(comparison, m.base_name), counts, m.num_samples)
+        axes.plot(where[positive], variance[positive], "o", color=color, ms=4)
+    entries = coordinate_legend(comparison, measured)
+    for label, color in entries.items():
+        axes.plot([], [], "o", color=color, ms=4, label=label)
     ends = [0]
     for leaf in jax.tree.leaves(measured[0].statistics.variance) if measured else []:
         ends.append(ends[-1] + np.size(leaf))
@@ -56,5 +78,18 @@ def draw_coordinates(axes: Any, comparison: Any, measured: list[Any]) -> None:
     axes.set_title("Variance of each coordinate")
     axes.grid(axis="y", color=GRID, lw=0.8)
     axes.set_axisbelow(True)
-    if measured:
-        legend_above(axes, [m.name for m in measured])
+    legend_above(axes, list(entries))
+
+
+def _variances(m: Any) -> Any:
+    return np.concatenate([np.ravel(v) for v in jax.tree.leaves(m.statistics.variance)])
+
+
+def _shaded(color: str, counts: list[int], count: int | None) -> Any:
+    """`color`, the paler the fewer samples there are."""
+    if count is None or len(counts) < 2:
+        return color
+    from matplotlib.colors import to_rgb
+
+    strength = 0.35 + 0.65 * counts.index(count) / (len(counts) - 1)
+    return tuple(1 - strength * (1 - part) for part in to_rgb(color))

@@ -121,7 +121,13 @@ def test_long_names_and_many_of_them_keep_their_place():
             dots = [p for line in axes.lines for p in axes.transData.transform(line.get_xydata())]
             assert not any(box.contains(*p) for p in dots)
     words = [t.get_text() for t in figure.axes[0].get_legend().get_texts()]
-    assert words[-1] == "nothing finite, n = 8: not finite"
+    assert words == [
+        *names[:3], "enumerate: variance 0", "nothing finite: not finite", "2 samples", "4 samples", "8 samples",
+    ]  # fmt: skip
+    few, many = (figure.axes[0].lines[i].get_color() for i in (0, 2))
+    assert min(few) > max(many) or sum(few) > 1.5 * sum(
+        many
+    )  # of one objective, paler for fewer samples
 
 
 def test_what_the_cost_panels_say(comparison):
