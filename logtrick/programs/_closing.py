@@ -134,8 +134,9 @@ def without_site(costs: Costs, site: int) -> Costs:
         # credited by every earlier site: without it the second derivative across sites is silently 0
         terms.append(((ZERO, *range(site)), costs.zero))
     for k, v in terms:
-        if k[:1] == (ZERO,):  # a sum of zeros, which the compiler drops
-            v = derivative_only(v)
+        if k[:1] == (ZERO,):
+            if len(k) > 1:  # earlier sites will read it: a sum of zeros, which the compiler drops
+                v = derivative_only(v)
             groups[k] = groups[k] + v if k in groups else v
         else:
             groups[k] = computed_once(groups[k] + v) if k in groups else v
