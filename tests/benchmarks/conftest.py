@@ -4,10 +4,18 @@ import importlib.util
 import pathlib
 import sys
 
+import jax
 import pytest
 
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))  # as if one of them was run
+
+
+@pytest.fixture(autouse=True)
+def broadcasting():
+    """As in a script of a user's: the library's own code is held to stricter rules by the other tests."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -325,13 +325,14 @@ def test_a_bijector_that_undoes_the_chart_of_its_base(name: str, then: Any) -> N
     make, chart, inner, edge = UNDONE[name]
     bijector = Chain((Invert(chart), *then))
     pushed = lambda p: lt.Transformed(make(p), bijector)
+    compiled = functools.cache(lambda f: jax.jit(jax.value_and_grad(f)))
+    both = lambda f, p: compiled(f)(p.astype("float32"))
     for estimator in (lt.ScoreFunction(lt.NoBaseline()), lt.Pathwise()):
         kind = {"estimator": estimator, "num_samples": 64}
         whole = lambda p: lt.expect(jax.random.key(0), jnp.arctan, pushed(p), **kind)
         outside = lambda p: lt.expect(
             jax.random.key(0), lambda x: jnp.arctan(bijector.forward(x)), make(p), **kind
         )
-        both = lambda f, p: jax.jit(jax.value_and_grad(f))(p.astype("float32"))
         for got, want in zip(both(whole, inner), both(outside, inner)):
             np.testing.assert_allclose(got, want, rtol=2e-4, atol=2e-5)
         if "mixture" not in name:  # whose pathwise derivative divides by the density of the value

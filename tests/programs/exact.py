@@ -26,8 +26,8 @@ def all_runs(cells, probabilities, runs):
 
 
 def up_to(order, function):
-    """(value, gradient, Hessian, …) of a function of one vector."""
-    return lambda x: tuple(ORDERS[o](function)(x) for o in range(order + 1))
+    """(value, gradient, Hessian, …) of a function of one vector, compiled as one."""
+    return jax.jit(lambda x: tuple(ORDERS[o](function)(x) for o in range(order + 1)))
 
 
 def expected(function, noises, weights):

@@ -71,13 +71,15 @@ WHERE = {
             lambda y: y - f(p), 0.1, lambda g, y: y - g(y), lambda g, y: y / g(1.0)
         )
     ),
-    "shard_map": lambda f: jax.grad(
-        lambda p: jax.shard_map(
-            lambda p, k: f(p, k[0])[None],
-            mesh=Mesh(jax.devices()[:3], ("d",)),
-            in_specs=(P(), P("d")),
-            out_specs=P("d"),
-        )(p, KEYS).sum()
+    "shard_map": lambda f: jax.jit(
+        jax.grad(
+            lambda p: jax.shard_map(
+                lambda p, k: f(p, k[0])[None],
+                mesh=Mesh(jax.devices()[:3], ("d",)),
+                in_specs=(P(), P("d")),
+                out_specs=P("d"),
+            )(p, KEYS).sum()
+        )
     ),
     "in a program": lambda f: jax.grad(
         lambda p: lt.expect(KEY, lambda x: x * f(p), lt.Bernoulli(0.0), estimator=lt.Enumerate())

@@ -185,11 +185,10 @@ def test_discrete_guides(x64):
         yield lt.cost(jax.nn.logsumexp(jnp.stack([log_ratio(phi, b) for b in bs])) - jnp.log(4.0))
 
     def exact(phi, draws, of):
-        weight = lambda b: jnp.exp(sum(lt.Bernoulli(phi).log_prob(x) for x in b))
-        return sum(
-            weight(b) * of(jnp.stack([log_ratio(phi, x) for x in b]))
-            for b in itertools.product((0.0, 1.0), repeat=draws)
-        )
+        weight = lambda b: jnp.exp(jnp.sum(jax.vmap(lt.Bernoulli(phi).log_prob)(b)))
+        weighted = lambda b: weight(b) * of(jax.vmap(lambda x: log_ratio(phi, x))(b))
+        every = jnp.array(list(itertools.product((0.0, 1.0), repeat=draws)))
+        return jnp.sum(jax.vmap(weighted)(every))
 
     phi = jnp.asarray(0.7)
     p = float(sigmoid(phi))

@@ -70,17 +70,15 @@ def coins(t, estimators, ending):
 
 
 def coins_exact(t, ending):
-    total = 0.0
-    for a0, b0, a1, b1 in bits(4):
-        p, cost = 1.0, 0.0
-        for a, b, weight in ((a0, b0, WEIGHTS[0]), (a1, b1, WEIGHTS[1])):
-            first, last = t[0] * weight, second(a, weight, t)
-            p = p * sigmoid(first if a else -first) * sigmoid(last if b else -last)
-            cost = cost + inside(a, b, weight, t)
-        if ending:
-            cost = cost + after((b0, b1), t)
-        total = total + p * cost
-    return total
+    def outcome(flips):
+        a, b = flips[::2], flips[1::2]
+        weights = jnp.array(WEIGHTS)
+        first, last = t[0] * weights, second(a, weights, t)
+        p = jnp.prod(sigmoid((2 * a - 1) * first) * sigmoid((2 * b - 1) * last))
+        cost = jnp.sum(inside(a, b, weights, t))
+        return p * (cost + after(b, t) if ending else cost)
+
+    return jnp.sum(jax.vmap(outcome)(jnp.asarray(bits(4))))
 
 
 def coins_cells():
