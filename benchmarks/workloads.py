@@ -18,6 +18,7 @@ import logtrick as lt
 stop = jax.lax.stop_gradient
 ROWS, DRAWS = 569, 16
 OPTIMIZER = optax.adam(1e-2)
+Joint = Callable[[jax.Array, Any], jax.Array]
 
 
 def synthetic(dim: int = 31) -> tuple[jax.Array, jax.Array]:
@@ -60,20 +61,24 @@ def log_q(params: Any, w: jax.Array) -> jax.Array:
     return jnp.sum(-0.5 * z * z - log_scale) - 0.5 * w.size * jnp.log(2 * jnp.pi)
 
 
-def hand_loss(params: Any, noise: jax.Array, data: Any, pathwise: bool) -> jax.Array:
+def hand_loss(
+    params: Any, noise: jax.Array, data: Any, pathwise: bool, joint: Joint = log_joint
+) -> jax.Array:
     """−ELBO by hand; its gradient is the estimate."""
     loc, log_scale = params
     w = loc[None] + jnp.exp(log_scale)[None] * noise
     if pathwise:
-        return jnp.mean(jax.vmap(lambda w: log_q(params, w) - log_joint(w, data))(w))
+        return jnp.mean(jax.vmap(lambda w: log_q(params, w) - joint(w, data))(w))
     w = stop(w)
     scores = jax.vmap(lambda w: log_q(params, w))(w)
-    f = stop(scores - jax.vmap(lambda w: log_joint(w, data))(w))
+    f = stop(scores - jax.vmap(lambda w: joint(w, data))(w))
     surrogate = jnp.mean((f - (jnp.sum(f) - f) / (DRAWS - 1)) * scores)
     return surrogate + stop(jnp.mean(f) - surrogate)
 
 
-def hand_fit(steps: int, pathwise: bool, random: bool = True) -> Callable[..., Any]:
+def hand_fit(
+    steps: int, pathwise: bool, random: bool = True, joint: Joint = log_joint
+) -> Callable[..., Any]:
     """A whole fit by hand, `fit(params, key, data) -> (params, values)`; without random numbers, one noise for all steps."""
 
     @jax.jit
@@ -84,7 +89,7 @@ def hand_fit(steps: int, pathwise: bool, random: bool = True) -> Callable[..., A
         def step(carry: Any, key: Any) -> Any:
             params, state = carry
             noise = jax.random.normal(key, shape) if random else fixed
-            value, grad = jax.value_and_grad(hand_loss)(params, noise, data, pathwise)
+            value, grad = jax.value_and_grad(hand_loss)(params, noise, data, pathwise, joint)
             updates, state = OPTIMIZER.update(grad, state, params)
             return (optax.apply_updates(params, updates), state), value
 
@@ -96,13 +101,15 @@ def hand_fit(steps: int, pathwise: bool, random: bool = True) -> Callable[..., A
 
 
 @functools.cache  # one function object: fits of it are compiled once
-def our_objective(pathwise: bool, estimator: Any = None) -> Callable[..., jax.Array]:
+def our_objective(
+    pathwise: bool, estimator: Any = None, joint: Joint = log_joint
+) -> Callable[..., jax.Array]:
     """−ELBO by `lt.expect`; under the score function log q's own term is held, as its mean is 0."""
     estimator = estimator or (lt.Pathwise() if pathwise else lt.ScoreFunction())
 
     def objective(params: Any, key: jax.Array, data: Any) -> jax.Array:
         held = params if pathwise else stop(params)
-        cost = lambda w: log_q(held, w) - log_joint(w, data)
+        cost = lambda w: log_q(held, w) - joint(w, data)
         dist = lt.Normal(params[0], jnp.exp(params[1]))
         return lt.expect(key, cost, dist, estimator=estimator, num_samples=DRAWS)
 

@@ -44,17 +44,20 @@ def materialized(make: Callable[[], Any], *seeds: Array) -> Any:
     """`make()`: arrays that are computed once, from unsigned integers `seeds`, shape (), that the compiler cannot know."""
     if jax.default_backend() != "cpu":  # on other devices a branch has to wait for its predicate
         return make()
-    make = jax.jit(
-        make, inline=True
-    )  # traced once, though it is asked for its shapes and then for its numbers
+    make = jax.jit(make, inline=True)  # traced once for its shapes and its numbers
     shapes = jax.eval_shape(make)
+
+    # The branches return flat arrays: XLA's loops follow the shape of what they return, and rows of ten are not vectorized.
+    def flat() -> Any:
+        return jax.tree.map(jnp.ravel, make())
 
     def nothing() -> Any:
         # A zero that varies over the mesh axes that the seeds vary over: both branches must have results of one type.
         zero = sum((seed ^ seed).astype(jnp.uint32) for seed in seeds)
-        return jax.tree.map(lambda s: jnp.broadcast_to(zero, s.shape).astype(s.dtype), shapes)
+        return jax.tree.map(lambda s: jnp.broadcast_to(zero, s.size).astype(s.dtype), shapes)
 
-    return lax.cond(_true_p.bind(seeds[0]), make, nothing)
+    made = lax.cond(_true_p.bind(seeds[0]), flat, nothing)
+    return jax.tree.map(lambda x, s: x.reshape(s.shape), made, shapes)
 
 
 def _divided_by_one(x: Array) -> Array:

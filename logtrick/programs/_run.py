@@ -123,6 +123,8 @@ def block_sizes(count: int, chunk: int | None) -> list[int]:
 def automatic_chunk(structure: Structure, count: int, devices: int) -> int | None:
     """The samples of a chunk where the caller gives no `chunk_size`: None for all, or as many as make 2¹⁷ numbers per site.
 
+    Somewhat fewer, down to half as many, where all chunks are then of one size: a last chunk of another one is compiled, too.
+
     Args:
       structure: the program's.
       count: how many samples there are.
@@ -135,7 +137,10 @@ def automatic_chunk(structure: Structure, count: int, devices: int) -> int | Non
     multiple = math.lcm(devices, *(block or 1 for block in blocks))
     chunk = max(NUMBERS_OF_A_CHUNK * devices // size, 16)
     chunk = math.ceil(chunk / multiple) * multiple
-    return None if chunk >= count or count % multiple else chunk
+    if chunk >= count or count % multiple:
+        return None
+    even = (fewer for fewer in range(chunk, chunk // 2, -multiple) if count % fewer == 0)
+    return next(even, chunk)
 
 
 def run_all(

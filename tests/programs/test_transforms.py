@@ -13,6 +13,7 @@ from jax.sharding import Mesh, PartitionSpec as P
 
 import logtrick as lt
 from logtrick._core.samples import standard_error
+from logtrick.programs import automatic_chunk, start, structure_of
 
 KEY = jax.random.key(3)
 THETA = jnp.array([0.3, -0.6, 0.5])
@@ -268,6 +269,18 @@ def chain(logits, key):
             yield lt.cost((b - 0.45) ** 2)
 
     return lt.expect_program(key, main, num_samples=8)
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "chunk"),
+    [(4096, 1000, 128), (100_000, 100, 1250), (4099, 1000, 131), (4096, 10, None)],
+)
+def test_chunks_are_of_one_size_where_the_number_of_samples_allows_it(count, size, chunk):
+    def program():
+        x = yield lt.sample(lt.Normal(jnp.zeros(size), 1.0))
+        yield lt.cost(jnp.sum(x))
+
+    assert automatic_chunk(structure_of(start(program, ()), count), count, 1) == chunk
 
 
 def test_compiled_text_is_linear_in_the_sites():
