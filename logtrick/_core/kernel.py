@@ -174,29 +174,6 @@ def detached(tree: Any) -> Any:
     return jax.tree.map(lambda x: stop(x) if is_array(x) else x, tree)
 
 
-# --- zero_of: value 0, derivative dx, at every order; nan where x is nan
-
-
-def _zero_of_jvp(primals: Any, tangents: Any) -> Any:
-    (x,), (dx,) = primals, tangents
-    out = _zero_of_p.bind(x)
-    if isinstance(dx, ad.Zero):
-        return out, dx
-    return out, jnp.where(jnp.isnan(x), jnp.nan, 1.0).astype(dx.dtype) * dx
-
-
-_zero_of_p = _elementwise("zero_of", jnp.zeros_like, _zero_of_jvp)
-
-
-def zero_of(x: Array) -> Array:
-    """Σ x without its value: 0, shape (), whatever is in `x`; its derivative in an entry is 1, and nan where that is nan.
-
-    Under `jax.vmap` over what multiplies it, an `x` that is not batched has a derivative that is summed as a number, where
-    the derivative of a product with `x` would be an array of its shape for each element.
-    """
-    return jnp.sum(_zero_of_p.bind(x))
-
-
 # --- derivative_only: value 0, derivative dx, at every order
 
 
@@ -210,6 +187,16 @@ _derivative_only_p = _elementwise("derivative_only", jnp.zeros_like, _derivative
 def derivative_only(x: Array) -> Array:
     """0 with the derivatives of `x`, shaped like it, for terms whose value is 0 anyway: the compiler then need not compute it."""
     return _derivative_only_p.bind(as_inexact(x))
+
+
+def zero_of(x: Array) -> Array:
+    """Σ x without its value: 0, shape (), whatever is in `x`; its derivative in an entry is 1, and nan where that is nan.
+
+    Under `jax.vmap` over what multiplies it, an `x` that is not batched has a derivative that is summed as a number, where
+    the derivative of a product with `x` would be an array of its shape for each element.
+    """
+    one = stop(jnp.where(jnp.isnan(x), jnp.nan, 1.0)).astype(x.dtype)
+    return jnp.sum(derivative_only(one * x))
 
 
 # --- first_order: value 0, derivative c dx; the second derivative raises

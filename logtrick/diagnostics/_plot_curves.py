@@ -20,7 +20,7 @@ def draw_samples(axes: Any, comparison: Any, measured: list[Any]) -> None:
         label = f"{name}: slope " + f"{comparison.slopes[name]:.2f}".replace("-", "−")
         axes.fill_between(n, low, high, color=color, alpha=0.15, lw=0)
         axes.plot(n, variance, "o-", color=color, ms=5, mec="white", mew=0.6, lw=1.4, label=label)
-    counts = sorted({m.num_samples for m in measured if m.num_samples})
+    counts = _counts(measured)
     axes.set(xscale="log", yscale="log", xlabel="samples per gradient", ylabel="variance")
     axes.set_xticks(counts, [str(c) for c in counts])
     axes.minorticks_off()
@@ -41,7 +41,7 @@ def coordinate_legend(comparison: Any, measured: list[Any]) -> dict[str, str]:
         shared = len(of) > 1 and len(set(words.values())) == 1
         names = {base: _word(of[0])} if shared else words
         entries |= dict.fromkeys(map("".join, names.items()), color_of(comparison, base))
-    counts = sorted({m.num_samples for m in measured if m.num_samples})
+    counts = _counts(measured)
     if len(counts) > 1:
         entries |= {f"{count} samples": _shaded(INK, counts, count) for count in counts}
     return entries
@@ -56,7 +56,7 @@ def _word(m: Any) -> str:
 
 
 def draw_coordinates(axes: Any, comparison: Any, measured: list[Any]) -> None:
-    counts = sorted({m.num_samples for m in measured if m.num_samples})
+    counts = _counts(measured)
     for i, m in enumerate(measured):
         variance = _variances(m)
         where = np.arange(len(variance)) + 0.5 * (i - (len(measured) - 1) / 2) / len(measured)
@@ -79,6 +79,11 @@ def draw_coordinates(axes: Any, comparison: Any, measured: list[Any]) -> None:
     axes.grid(axis="y", color=GRID, lw=0.8)
     axes.set_axisbelow(True)
     legend_above(axes, list(entries))
+
+
+def _counts(measured: list[Any]) -> list[int]:
+    """The numbers of samples."""
+    return sorted({m.num_samples for m in measured if m.num_samples})
 
 
 def _variances(m: Any) -> Any:

@@ -124,10 +124,9 @@ def test_long_names_and_many_of_them_keep_their_place():
     assert words == [
         *names[:3], "enumerate: variance 0", "nothing finite: not finite", "2 samples", "4 samples", "8 samples",
     ]  # fmt: skip
+    # of one objective, paler for fewer samples
     few, many = (figure.axes[0].lines[i].get_color() for i in (0, 2))
-    assert min(few) > max(many) or sum(few) > 1.5 * sum(
-        many
-    )  # of one objective, paler for fewer samples
+    assert sum(few) > 1.5 * sum(many)
 
 
 def test_what_the_cost_panels_say(comparison):

@@ -342,3 +342,16 @@ def test_both_forms_of_the_sums_of_a_ranking_agree(size: int) -> None:
         np.testing.assert_allclose(values, exact, rtol=3e-7)
         slopes.append(slope)
     np.testing.assert_allclose(slopes[0], slopes[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("x", [0.0, 1.0])
+def test_a_bernoulli_keeps_its_digits_in_both_tails(x: float) -> None:
+    """Also where the outcome is all but certain: log p = −log(1 + e^∓l) and its two derivatives, of 10⁻²² at |l| = 50."""
+    logits = np.array([-50.0, -20.0, -0.5, 0.0, 1e-3, 5.0, 50.0])
+    log_prob = lambda logit: lt.Bernoulli(logit).log_prob(x)
+    gradient = jax.grad(log_prob)
+    p, q = 1 / (1 + np.exp(-logits)), 1 / (1 + np.exp(logits))
+    exact = -np.log1p(np.exp(-logits if x else logits)), (q if x else -p), -p * q
+    for f, want in zip((log_prob, gradient, jax.grad(gradient)), exact):
+        got = jax.jit(jax.vmap(f))(jnp.asarray(logits, "float32"))
+        np.testing.assert_allclose(got, want, rtol=3e-6)

@@ -219,9 +219,8 @@ def check_count(estimator, dist_of, cost_of, params):
     assert counts == [declared]
     if isinstance(estimator, lt.UnorderedSet):
         size = len(dist_of(params).enumeration.points())
-        if (
-            estimator.num_draws == size
-        ):  # the set of all outcomes, which is that of every sample: evaluated once for all
+        # the set of all outcomes is that of every sample, and evaluated once for all of them
+        if estimator.num_draws == size:
             assert len(seen) == size == declared / RUNS
             return
     assert len(seen) == declared - (RUNS - 1) * shared

@@ -294,9 +294,8 @@ def test_compiled_text_is_linear_in_the_sites():
 
     (few, few_kernels), (many, many_kernels) = size(12), size(24)
     assert many < 2.2 * few
-    assert (
-        many_kernels - few_kernels <= 12 * 6
-    )  # seven to a site where terms of value zero are computed
+    # six kernels to a site; seven where terms of value zero are computed
+    assert many_kernels - few_kernels <= 12 * 6
 
 
 def test_tracing_is_linear_in_the_sites():
